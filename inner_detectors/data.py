@@ -6,11 +6,11 @@
 __all__ = ['Region', 'Sample', 'Source', 'rgb', 'read_image', 'centre_square', 'fit_image', 'picked', 'fit_mask', 'Example',
            'fit_regions', 'split_categories', 'Data', 'check']
 
-# %% ../nbs/01_data.ipynb #f0ec378b
+# %% ../nbs/01_data.ipynb #8abe17ac
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -73,7 +73,7 @@ def read_image(path: str | Path,                     # of an image file
                       "Use the image that was annotated.")
     return image
 
-# %% ../nbs/01_data.ipynb #c722f288
+# %% ../nbs/01_data.ipynb #00f927fb
 def centre_square(array: np.ndarray) -> np.ndarray:
     "The largest centred square of an array whose first two axes are height and width."
     height, width = array.shape[:2]
@@ -86,7 +86,7 @@ def fit_image(image: UInt8[np.ndarray, "height width 3"], size: int) -> UInt8[np
     square = Image.fromarray(centre_square(image))
     return np.array(square.resize((size, size), Image.Resampling.BILINEAR))
 
-@lru_cache(maxsize=None)
+@cache
 def picked(length: int, size: int) -> Int[np.ndarray, " size"]:
     "Which of `length` pixels in a row Pillow's NEAREST picks for `size` samples: floor((i + 1/2) length / size), but for ties."
     row = Image.fromarray(np.arange(length, dtype=np.int32)[None])

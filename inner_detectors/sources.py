@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['kinds', 'unpack_runs', 'decode_rle', 'decode_polygons', 'decode_mask', 'find_coco', 'read_json', 'field',
-           'read_categories', 'Entry', 'read_entries', 'missing', 'sha256', 'Coco', 'load_data']
+           'read_categories', 'Entry', 'read_entries', 'missing', 'Coco', 'load_data']
 
 # %% ../nbs/02_sources.ipynb #0b86dfd9
 import hashlib
@@ -53,7 +53,7 @@ def decode_rle(rle: dict,     # {"size": [height, width], "counts": list or str}
     inside = np.arange(len(runs)) % 2 == 1
     return np.repeat(inside, runs).reshape(width, height).T
 
-# %% ../nbs/02_sources.ipynb #2bf96e7e
+# %% ../nbs/02_sources.ipynb #9da3f61f
 def decode_polygons(polygons: list, height: int, width: int) -> Bool[np.ndarray, "height width"]:
     "The union of polygons, as pycocotools draws them."
     for polygon in polygons:
@@ -64,7 +64,7 @@ def decode_polygons(polygons: list, height: int, width: int) -> Bool[np.ndarray,
     drawn = coco_mask.frPyObjects([list(map(float, polygon)) for polygon in polygons], height, width)
     return coco_mask.decode(coco_mask.merge(drawn)).astype(bool)
 
-def decode_mask(segmentation: list | dict, height: int, width: int) -> Bool[np.ndarray, "height width"]:
+def decode_mask(segmentation: object, height: int, width: int) -> Bool[np.ndarray, "height width"]:
     "The mask of one COCO annotation, in any of its three forms. ValueError where it cannot be."
     if isinstance(segmentation, dict): return decode_rle(segmentation, height, width)
     if isinstance(segmentation, list): return decode_polygons(segmentation, height, width)
@@ -141,23 +141,20 @@ def read_entries(path: Path, read: dict, categories: dict[int, Concept], problem
     if len(entries) < len(by_id): raise Refused(f"{path}: two images have one file name. Remove one.")
     return entries
 
-# %% ../nbs/02_sources.ipynb #51de8b1e
+# %% ../nbs/02_sources.ipynb #6acabaec
 def missing(names: Sequence[str], images: Path) -> list[str]:
     "The names that are no file below a folder. One listing a folder, not one look-up a file."
     folders = {str(Path(name).parent) for name in names}
     there = {os.path.normpath(os.path.join(folder, name)) for folder in folders if (images/folder).is_dir() for name in os.listdir(images/folder)}
     return [name for name in names if os.path.normpath(name) not in there]
 
-def sha256(path: Path) -> str:
-    "The SHA-256 of a file."
-    with open(path, "rb") as file: return hashlib.file_digest(file, "sha256").hexdigest()
-
 class Coco:
     "COCO instances (Lin et al. 2014; format: cocodataset.org/#format-data): polygons, RLE, compressed RLE, crowds."
     name = "coco"
 
     def __init__(self, annotations: str | Path, images: str | Path, on_problem: str = "stop"):
-        self.annotations, self.images, self.problems = Path(annotations), Path(images), []
+        self.annotations, self.images = Path(annotations), Path(images)
+        self.problems: list[str] = []
         if on_problem not in ("stop", "skip"): raise Refused(f"on_problem={on_problem!r}: no such choice. {near(on_problem, ['stop', 'skip'])}")
         if not self.images.is_dir(): raise Refused(f"{images}: no such folder. Give the one that holds the images.")
         self.stop = on_problem == "stop"
@@ -191,7 +188,8 @@ class Coco:
     def identity(self) -> dict[str, str]:
         "SHA-256 of the json, and of the sorted list of image names and file sizes."
         lines = "\n".join(f"{name} {(self.images/name).stat().st_size}" for name in self.keys)
-        return {"annotations": sha256(self.annotations), "images": hashlib.sha256(lines.encode()).hexdigest()}
+        with open(self.annotations, "rb") as file: annotations = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"annotations": annotations, "images": hashlib.sha256(lines.encode()).hexdigest()}
 
     @classmethod
     def parse(cls, place: str, seed: int = 0, on_problem: str = "stop") -> "Coco":
@@ -199,7 +197,7 @@ class Coco:
         annotations, comma, images = place.rpartition(",")
         if comma: return cls(Path(annotations).expanduser(), Path(images).expanduser(), on_problem)
         folder, colon, split = place.rpartition(":")
-        if not colon or Path(place).expanduser().is_dir(): folder, split = place, None
+        if not colon or Path(place).expanduser().is_dir(): folder, split = place, ""
         return cls(*find_coco(Path(folder).expanduser(), split or None), on_problem)
 
 # %% ../nbs/02_sources.ipynb #3991e6ed
