@@ -1,0 +1,113 @@
+# make         lists what can be done
+# make demo    sets up everything, fetches VGG16's convolutions, and says which of their units detect what
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+# What `make demo` and `make match` look at. Any of it can be said on the command line: make match DATA=coco:data/coco OUT=results/coco
+N      ?= 64
+MODEL  ?= vgg16
+DATA   ?= scenes:$(N)
+LAYERS ?= conv3_1 conv3_2 conv3_3 pool3 conv4_1 conv4_2 conv4_3 pool4 conv5_1 conv5_2 conv5_3 pool5
+OUT    ?= results/match
+FLAGS  ?=
+
+# Notebooks run in nbs/, commands here: both must find the same weights.
+export INNER_DETECTORS_HOME ?= $(CURDIR)/pre-models
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup weights demo test checks notebooks pytest lab test-torch lock readme export studies clean \
+        data match activthres verify correlat visualise transfer
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*##/  make \1\t/' | expand -t 20
+
+# ---- set-up: a stamp inside the environment, so that removing the one removes the other
+
+SETUP := requirements.lock settings.ini setup.py tools/environment.py
+
+environment = @command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON). Choose a Python: make PYTHON=python3.12 ..." >&2; exit 1; }; \
+	echo "setting up $(@D) (a minute at first)"; $(PYTHON) tools/environment.py $(@D) $(1)
+
+$(VENV)/.stamp: $(SETUP)
+	$(call environment)
+	@touch $@
+
+setup: $(VENV)/.stamp  ## the virtual environment in .venv, with every version locked
+
+weights: setup  ## VGG16's convolutions, under pre-models/
+	@$(BIN)/inner-detectors fetch vgg16-conv
+
+# ---- the experiments
+
+demo: weights  ## which units of VGG16 detect what, on generated pictures (N=64 of them); under five minutes
+	@$(BIN)/inner-detectors match vgg16 --data scenes:$(N) \
+		--layers conv3_1 conv3_2 conv3_3 pool3 conv4_1 conv4_2 conv4_3 pool4 conv5_1 conv5_2 conv5_3 pool5 \
+		--out results/demo $(FLAGS)
+
+match: setup  ## the same on anything: MODEL=vgg16 DATA=coco:FOLDER LAYERS="conv5_3 pool5" OUT=results/x FLAGS=...
+	@if [ "$(MODEL)" = vgg16 ]; then $(BIN)/inner-detectors fetch vgg16-conv; fi
+	@$(BIN)/inner-detectors match $(MODEL) --data $(DATA) --layers $(LAYERS) --out $(OUT) $(FLAGS)
+
+unbuilt = @echo 'make $@: not built yet. $(1)' >&2; exit 1
+
+# A message must hold neither comma nor apostrophe.
+data:  ## not built yet: get and convert data sets
+	$(call unbuilt,Unpack COCO into data/coco and run: make match DATA=coco:data/coco. For generated pictures: make match DATA=scenes:64)
+activthres:  ## not built yet: the distribution of activations, and every threshold in one pass
+	$(call unbuilt,For one other threshold: make match FLAGS="--quantile 0.01")
+verify:  ## not built yet: what the network loses with a concept, or with a unit
+	$(call unbuilt,What units stand for by their overlap: make match)
+correlat:  ## not built yet: units that go together
+	$(call unbuilt,To start from: make match writes the label and IoU of every unit as CSV into OUT)
+visualise:  ## not built yet: pictures of units at work
+	$(call unbuilt,make match draws its two figures into OUT)
+transfer:  ## not built yet: a network made of chosen detectors
+	$(call unbuilt,The detectors to choose from: make match lists them in OUT)
+
+# ---- for those who change it
+
+test: weights checks notebooks pytest  ## everything that must hold: checks, notebooks, tests
+
+checks: setup
+	$(BIN)/python -m pytest tests/test_repository.py
+
+notebooks: setup weights
+	cd nbs && JAX_PLATFORMS=cpu TF_CPP_MIN_LOG_LEVEL=3 MPLBACKEND=agg ../$(BIN)/nbdev_test --n_workers $(WORKERS)
+
+pytest: setup weights
+	$(BIN)/python -m pytest --ignore=tests/test_repository.py --ignore=tests/test_torch.py
+
+.venv-torch/.stamp: $(SETUP)
+	$(call environment,torch==2.13.0)
+	@touch $@
+
+test-torch: .venv-torch/.stamp  ## the comparisons with PyTorch, live, in an environment of its own
+	@.venv-torch/bin/inner-detectors fetch vgg16-conv
+	.venv-torch/bin/python -m pytest tests/test_torch.py
+
+lab: setup  ## JupyterLab on the notebooks
+	$(BIN)/jupyter lab --ServerApp.root_dir=$(CURDIR)/nbs $(FLAGS)
+
+export: setup  ## the package and the README from the notebooks, cleaned: run before every commit
+	$(BIN)/nbdev_export
+	$(BIN)/nbdev_clean
+	@$(MAKE) --no-print-directory readme
+
+readme: setup  ## README.md from nbs/index.ipynb
+	$(BIN)/python tools/readme.py
+
+studies: setup weights  ## run the notebooks in studies/ again, in place
+	@shopt -s nullglob; found=(studies/*.ipynb); \
+	if [ $${#found[@]} = 0 ]; then echo "make studies: there is no notebook in studies/ yet." >&2; exit 1; fi; \
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace "$${found[@]}"
+
+lock: setup  ## requirements.lock from settings.ini; to take newer versions: make lock FLAGS=--upgrade
+	$(BIN)/python -m uv pip compile setup.py --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet $(FLAGS) -o requirements.lock
+
+clean:  ## remove environments, caches and results (not data, not pre-models)
+	rm -rf .venv .venv-torch build dist results *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis _proc _docs

@@ -1,0 +1,35 @@
+"What all tests share: where the samples and the weights are, and a quiet JAX on the CPU."
+import os
+from pathlib import Path
+
+import pytest
+
+# Before any test imports JAX. What is set outside wins.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    "The checkout."
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    "A folder of real samples in their published layouts (camvid, coco2017_mini, ...), which are not part of the repository."
+    path = Path(os.environ.get("INNER_DETECTORS_SAMPLES") or ROOT.parent / "shared" / "data")
+    if not path.is_dir(): pytest.skip(f"no samples of real data at {path}; INNER_DETECTORS_SAMPLES may name them")
+    return path
+
+
+@pytest.fixture(scope="session")
+def vgg16_weights() -> Path:
+    "VGG16's thirteen convolutions, as `inner-detectors fetch vgg16-conv` writes them."
+    home = Path(os.environ.get("INNER_DETECTORS_HOME") or ROOT / "pre-models")
+    path = home / "vgg16" / "vgg16_conv.safetensors"
+    if not path.is_file(): pytest.skip(f"no weights at {path}; make weights fetches them")
+    return path

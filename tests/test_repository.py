@@ -1,0 +1,155 @@
+"The repository agrees with itself: notebooks, package, README and version say the same, and the linters are content."
+import configparser
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+HEAVY = ("jax", "flax", "numpy", "pandas", "xarray", "matplotlib", "pycocotools", "PIL", "IPython")
+
+
+def call(*command, cwd=ROOT, **more):
+    environment = {name: value for name, value in os.environ.items() if name != "IN_TEST"}
+    return subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, env=environment, **more)
+
+
+def passes(*command, cwd=ROOT):
+    done = call(*command, cwd=cwd)
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}"
+    return done
+
+
+def version():
+    config = configparser.ConfigParser(delimiters=["="])
+    config.read(ROOT / "settings.ini", encoding="utf-8")
+    return config["DEFAULT"]["version"]
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    "A copy of what nbdev reads and writes, exported and cleaned: the checkout itself stays as it is."
+    copy = tmp_path_factory.mktemp("copy")
+    for folder in ("nbs", "inner_detectors"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    for file in ("settings.ini", "pyproject.toml", "setup.py"): shutil.copy(ROOT / file, copy)
+    for path in (copy / "inner_detectors").glob("*.py"):
+        if path.name != "__init__.py": path.unlink()  # so that a module whose notebook is gone is noticed
+    for command in ("nbdev_export", "nbdev_clean"): passes(BIN / command, cwd=copy)
+    return copy
+
+
+def differing(copy, pattern):
+    names = {path.relative_to(base) for base in (ROOT, copy) for path in base.glob(pattern) if ".ipynb_checkpoints" not in path.parts}
+    def read(base, name): return (base / name).read_bytes() if (base / name).exists() else None
+    return sorted(str(name) for name in names if read(ROOT, name) != read(copy, name))
+
+
+def test_package_is_what_the_notebooks_give(copy):
+    assert not differing(copy, "inner_detectors/**/*.py"), "run: make export"
+
+
+def test_notebooks_are_clean(copy):
+    assert not differing(copy, "nbs/**/*.ipynb"), "run: make export"
+
+
+def test_pyproject_is_what_nbdev_writes(copy):
+    assert not differing(copy, "pyproject.toml"), "run: make export"
+
+
+def test_readme_is_what_the_index_gives():
+    passes(sys.executable, "tools/readme.py", "--check")
+
+
+def test_notebooks_are_small():
+    large = {path.name: path.stat().st_size for path in ROOT.glob("nbs/*.ipynb") if path.stat().st_size > 400_000}
+    assert not large, "keep fewer or smaller outputs"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("nbs/[0-9]*.ipynb")), ids=lambda path: path.stem)
+def test_notebook_opens_as_a_room(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    first = "".join(next(cell["source"] for cell in cells if cell["cell_type"] == "markdown"))
+    assert re.match(r"# \S.*\n\n> \S.*", first), "the first cell of prose must be `# name`, an empty line, `> one sentence`"
+
+
+def test_no_registry_in_the_lock():
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert "://" not in lock and "--index" not in lock and "--find-links" not in lock
+    names = set(re.findall(r"^([a-z0-9._-]+)==", lock, re.M))
+    assert {"jax", "flax", "nbdev", "pytest", "setuptools"} <= names
+    assert "torch" not in names
+
+
+def test_versions_agree():
+    citation = re.search(r'^version: "?([^"\n]+)"?$', (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.M)
+    changelog = re.search(r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    assert (citation[1], changelog[1]) == (version(), version())
+    assert (ROOT / "inner_detectors" / "__init__.py").read_text(encoding="utf-8").strip() == f'__version__ = "{version()}"'
+
+
+def test_ruff():
+    passes(BIN / "ruff", "check", "inner_detectors", "tools", "tests", "setup.py")
+
+
+def test_types():
+    passes(BIN / "mypy")
+
+
+def light(code):
+    "Runs code in a fresh Python; gives the heavy packages that it loaded, and the seconds that it took."
+    done = passes(sys.executable, "-c", f"""
+import json, sys, time
+start = time.perf_counter()
+try:
+    {code}
+except SystemExit as end:
+    assert not end.code, end.code
+took = time.perf_counter() - start
+print("\\n" + json.dumps([sorted(set({HEAVY!r}) & set(sys.modules)), took]))
+""")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_import_is_light():
+    loaded, seconds = light("import inner_detectors")
+    assert not loaded
+    assert seconds < 1
+
+
+@pytest.mark.skipif(not (ROOT / "inner_detectors" / "cli.py").exists(), reason="there is no command line yet")
+@pytest.mark.parametrize("arguments", [["--help"], ["match", "--help"], ["layers", "--help"]], ids=" ".join)
+def test_help_is_light(arguments):
+    loaded, seconds = light(f"sys.argv[1:] = {arguments!r}; from inner_detectors.cli import main; main()")
+    assert not loaded
+    assert seconds < 1
+
+
+@pytest.mark.skipif(not (ROOT / "inner_detectors" / "cli.py").exists(), reason="there is no command line yet")
+def test_the_command_is_installed():
+    assert "match" in passes(BIN / "inner-detectors", "--help").stdout
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("experiment", ["data", "activthres", "verify", "correlat", "visualise", "transfer"])
+def test_what_is_not_built_says_so(experiment):
+    done = call("make", "--no-print-directory", experiment)
+    assert done.returncode
+    assert f"make {experiment}: not built yet" in done.stderr
+    assert "make match" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the Makefile is for POSIX")
+def test_an_unfit_python_is_refused(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.version_info = (3, 10, 0, 'final', 0)")
+    done = subprocess.run([sys.executable, ROOT / "tools" / "environment.py", tmp_path / "none"], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 1
+    assert "3.11, 3.12 or 3.13 is needed" in done.stderr
+    assert not (tmp_path / "none").exists()
