@@ -35,7 +35,7 @@ from .score import Counts, counting, iou
 from .sweep import Checkpoint, View, replacing, sweep
 from .threshold import Thresholds, quantiles
 
-# %% ../nbs/11_dissect.ipynb #2f9f2386
+# %% ../nbs/11_dissect.ipynb #42a5a4c2
 @dataclass(frozen=True)
 class Protocol:
     "Every choice behind a number; a result carries the one that made it."
@@ -46,7 +46,6 @@ class Protocol:
     keep: float = 0.0           # an annotation that the crop leaves less than this share of is dropped
     geometry: str = "receptive-field"  # where a map's cells lie: composed through the layers, or "half-pixel"
     detects: float = 0.04       # a unit detects a concept where its IoU is larger
-    labels: int = 1             # so many labels a unit
 
     def __post_init__(self):
         for name, choices in dict(area=("annotated", "all"), geometry=("receptive-field", "half-pixel")).items():
@@ -272,9 +271,9 @@ def differences(one: dict, other: dict) -> list[str]:
     "The names under which two runs differ."
     return [name for name in one if one[name] != other.get(name)]
 
-# %% ../nbs/11_dissect.ipynb #34382ca2
+# %% ../nbs/11_dissect.ipynb #590a1266
 def table_of(counts: Counts, thresholds: Mapping[str, Thresholds], data: Data, about: dict) -> xr.Dataset:
-    "Counts and thresholds with names on their axes (definitions: Results on disk)."
+    "Counts and thresholds with names on their axes."
     names = about["layers"]
     joined = Thresholds(*(np.concatenate([getattr(thresholds[name], field) for name in names]) for field in Thresholds._fields))
     layer = np.concatenate([np.full(len(thresholds[name].values), name, object) for name in names])

@@ -33,7 +33,7 @@ def probe(model: Model,
     parameters = jax.device_put(model.parameters, device)
     return lambda images: run(parameters, jax.device_put(images, device))
 
-# %% ../nbs/07_probe.ipynb #7b703856
+# %% ../nbs/07_probe.ipynb #7780a5c8
 class Between(NamedTuple):
     "For each of S sample points along one axis: the two cells it lies between, and how far on the way."
     low: Int32[np.ndarray, " side"]
@@ -41,7 +41,7 @@ class Between(NamedTuple):
     share: Float32[np.ndarray, " side"]  # 0 at `low`, 1 at `high`
 
 def between(cells: int, centre: float, jump: float, size: int, side: int) -> Between:
-    "Where `side` sample points over an input of `size` pixels lie between a layer's `cells` (definitions: Interpolation and geometry)."
+    "Where `side` sample points over an input of `size` pixels lie between a layer's `cells`."
     points = (np.arange(side) + 0.5) * size / side - 0.5
     place = np.clip((points - centre) / jump, 0, cells - 1)
     low = np.minimum(np.floor(place), max(cells - 2, 0)).astype(np.int32)
