@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['commands', 'flag', 'parser', 'choose_protocol', 'choose_devices', 'match', 'remark', 'write_all', 'as_text',
-           'as_json', 'say_plan', 'layers', 'models', 'fetch', 'scenes', 'overview', 'run', 'main']
+           'careful', 'left_out', 'as_json', 'say_plan', 'layers', 'models', 'fetch', 'scenes', 'overview', 'run',
+           'main']
 
 # %% ../nbs/20_cli.ipynb #425f2317
 import argparse
@@ -67,7 +68,7 @@ def choose_devices(words: str | None) -> list | None:
         chosen += [found[int(number)]] if colon else found
     return chosen
 
-# %% ../nbs/20_cli.ipynb #ae4a91df
+# %% ../nbs/20_cli.ipynb #511b9124
 def match(model: str,                  # a name that `inner-detectors models` lists
           data: list[str] | None = None,      # coco:FOLDER, coco:FOLDER:val2017, coco:ANNOTATIONS.json,IMAGES or scenes:N; several are joined
           layers: list[str] | None = None,    # names that `inner-detectors layers MODEL` lists; the deepest with maps where none is given
@@ -106,13 +107,13 @@ An interrupted run goes on where it stopped when the same command is given again
     chosen = choose_protocol(protocol, quantile=quantile, area=area, mask_size=mask_size, keep=keep, geometry=geometry, detects=detects)
     network = load_model(model, weights)
     images, devices = load_data(*data, limit=limit, seed=seed, on_problem=on_problem), choose_devices(device)
-    if weights is None: remark(f"weights: {network.record.get('weights')} under {home()}, from {network.record.get('source', 'an unnamed source')}")
+    if weights is None and "weights" in network.record: remark(f"weights: {network.record['weights']} under {home()}, {network.record.get('source', '')}")
     if dry_run: return say_plan(plan(network, images, layers, chosen, batch=batch, devices=devices), json)
     found = dissect(network, images, layers, chosen, out, batch=batch, devices=devices, every=checkpoint, progress=not quiet)
     if out is not None: write_all(found, out)
     print(as_json(found) if json else as_text(found, out))
 
-# %% ../nbs/20_cli.ipynb #412b1cb3
+# %% ../nbs/20_cli.ipynb #8f78a215
 def remark(sentence: str) -> None:
     "To whoever watches, not into the pipe."
     print(sentence, file=sys.stderr, flush=True)
@@ -134,9 +135,23 @@ def as_text(found, out: str | None) -> str:
     problems = loads(found.table.attrs["problems"])
     parts = [repr(found), f"Detectors (IoU > {found.protocol.detects:g}) by layer and category of their label:",
              wide.rename_axis(columns=None).to_string(), "The ten best:", best.to_string(index=False, float_format="{:.3f}".format)]
-    if problems: parts.append(f"{len(problems)} images were left out:\n" + "\n".join(f"  {problem}" for problem in problems[:10]))
+    if problems: parts.append(left_out(problems))
+    parts += careful(found)
     if out is not None: parts.append(f"In {out}: dissection.nc; units, concepts and summary (.csv); units and concepts (.txt); layers and sizes (.png, .pdf)")
     return "\n\n".join(parts)
+
+def careful(found, most: int = 10) -> list[str]:
+    "Dead and sparse units, counted and named (the first few)."
+    said = {"dead": "Dead (one value everywhere)", "sparse": "Sparse (active in fewer positions than the quantile asks for, so that every active one counts)"}
+    marked = {kind: found.table.unit.values[found.table[kind].values] for kind in said}
+    return [f"{said[kind]}: {len(units)} of {found.table.sizes['unit']} units: {', '.join(units[:most])}{', ...' if len(units) > most else ''}"
+            for kind, units in marked.items() if len(units)]
+
+def left_out(problems: list[str], most: int = 10) -> str:
+    "What could not be used, the first few in full."
+    said = "1 image was" if len(problems) == 1 else f"{len(problems)} images or annotations were"
+    more = [f"  and {len(problems) - most} more, in the attribute problems of dissection.nc"] if len(problems) > most else []
+    return "\n".join([f"{said} left out:", *(f"  {problem}" for problem in problems[:most]), *more])
 
 def as_json(found) -> str:
     "A dissection as one JSON object: how it was made, summary, units, concepts."
@@ -150,23 +165,34 @@ def say_plan(plan: dict, json_: bool) -> None:
     "What a run would take."
     print(dumps(plan) if json_ else "\n".join(f"{name:10} {value}" for name, value in plan.items()))
 
-# %% ../nbs/20_cli.ipynb #af52fc5c
+# %% ../nbs/20_cli.ipynb #6b1f4c7b
 def layers(model: str,           # a name that `inner-detectors models` lists
            weights: str | None = None,  # parameter file; without it, what `inner-detectors fetch` wrote
           ):
-    "List a model's layers: units, grid, and the pixels that a cell sees."
+    """List a model's layers: units, grid, and the pixels that a cell sees.
+
+example:
+  inner-detectors layers vgg16
+
+A layer's name alone is the activation after its ReLU; with .pre, before it."""
     from inner_detectors.models import layer_table, load_model
     print(layer_table(load_model(model, weights)).to_string(index=False))
 
 def models():
-    "List the models that can be named."
+    """List the models that can be named.
+
+example:
+  inner-detectors models"""
     from inner_detectors.models import MODELS
     for name, known in MODELS.items(): print(f"{name:12} {known.about}")
 
 def fetch(name: str,            # what to get: vgg16-conv
           folder: str | None = None,   # where to put it; $INNER_DETECTORS_HOME or ./pre-models where not given
          ):
-    "Get model parameters, checked by their hash."
+    """Get model parameters, checked by their hash.
+
+example:
+  inner-detectors fetch vgg16-conv"""
     from inner_detectors.fetch import fetch as get
     print(get(name, folder))
 
@@ -174,7 +200,10 @@ def scenes(out: str,            # folder to write
            number: int = 64,    # of pictures
            seed: int = 0,
           ):
-    "Write the generated set to a folder in COCO's layout: pictures with exact masks, to try any tool on."
+    """Write the generated set to a folder in COCO's layout: pictures with exact masks, to try any tool on.
+
+example:
+  inner-detectors scenes data/scenes --number 128"""
     from inner_detectors.scenes import Scenes, write_coco
     print(write_coco(Scenes(number, seed), out))
 

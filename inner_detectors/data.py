@@ -128,7 +128,7 @@ def split_categories(sources: Sequence[Source], concepts: Vocabulary) -> dict[tu
     return {(category, places): category if category in alone else f"{category}@{'+'.join(names[i] for i in places)}"
             for category, places in pairs}
 
-# %% ../nbs/01_data.ipynb #9a69fa89
+# %% ../nbs/01_data.ipynb #b491b3b3
 @dataclass(frozen=True)
 class Data:
     "All images of one or several sources, under one vocabulary."
@@ -161,6 +161,11 @@ class Data:
     def annotated(self) -> Bool[np.ndarray, "source category"]:
         "Which entries an image of each source is annotated for."
         return np.array([[place in places for _, places in self.entries] for place in range(len(self.sources))], bool)
+
+    @property
+    def problems(self) -> list[str]:
+        "What the sources went on without, a sentence each."
+        return [problem for source in self.sources for problem in getattr(source, "problems", [])]
 
     def sample(self, item: int) -> Sample:
         "A picture as its source has it."

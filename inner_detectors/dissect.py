@@ -5,14 +5,16 @@
 # %% auto #0
 __all__ = ['netdissect', 'pnas', 'protocols', 'FORMAT', 'Protocol', 'scores', 'plain', 'best_labels', 'best_of_all', 'count_rule',
            'summarise', 'read_netdissect', 'Dissection', 'unit_table', 'concept_table', 'top_table', 'checksum', 'save',
-           'load', 'about_run', 'identity_of', 'differences', 'table_of', 'attributes', 'default_layers',
-           'with_geometry', 'finished', 'dissect', 'plan', 'units_text', 'concepts_text', 'write_tables']
+           'load', 'weights_of', 'about_run', 'identity_of', 'differences', 'table_of', 'attributes', 'choose_layers',
+           'limits', 'with_geometry', 'make_folder', 'finished', 'dissect', 'plan', 'one_line', 'several', 'units_text',
+           'concepts_text', 'write_tables']
 
-# %% ../nbs/11_dissect.ipynb #15ae986f
+# %% ../nbs/11_dissect.ipynb #9bc85251
 import hashlib
 import html
 import json
 import platform
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -25,7 +27,7 @@ import jax
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 
 from .concepts import Refused, near
 from .data import Data
@@ -35,7 +37,7 @@ from .score import Counts, counting, iou
 from .sweep import Checkpoint, View, replacing, sweep
 from .threshold import Thresholds, quantiles
 
-# %% ../nbs/11_dissect.ipynb #42a5a4c2
+# %% ../nbs/11_dissect.ipynb #a9996336
 @dataclass(frozen=True)
 class Protocol:
     "Every choice behind a number; a result carries the one that made it."
@@ -51,6 +53,7 @@ class Protocol:
         for name, choices in dict(area=("annotated", "all"), geometry=("receptive-field", "half-pixel")).items():
             chosen = getattr(self, name)
             if chosen not in choices: raise Refused(f"protocol: {name}={chosen!r} is no choice. {near(chosen, choices)}")
+        if self.mask_size == 0: raise Refused("protocol: mask_size=0 leaves nothing to compare. Choose 0.5 or so.")
         for name, most in dict(quantile=1, mask_size=4, keep=1, detects=1).items():
             if not 0 <= getattr(self, name) <= most: raise Refused(f"protocol: {name}={getattr(self, name)} is not between 0 and {most}. Choose one that is.")
 
@@ -87,11 +90,11 @@ def best_of_all(labels: pd.DataFrame) -> pd.DataFrame:
     order = labels.sort_values(["iou", "place"], ascending=[False, True], kind="stable")
     return order.drop_duplicates(["layer", "unit"]).sort_index(kind="stable")
 
-# %% ../nbs/11_dissect.ipynb #c348d8f5
+# %% ../nbs/11_dissect.ipynb #b3b503eb
 def count_rule(labels: pd.DataFrame, detects: float, rule: str) -> pd.DataFrame:
     "detectors and unique concepts by layer and category, and over all, under one counting rule."
     held = labels if rule == "per-category" else best_of_all(labels)
-    found = held[held.iou > detects]
+    found = held[(held.iou > detects) & (held.concept != "")]
     grid = pd.MultiIndex.from_product([labels.layer.unique(), labels.category.unique()], names=["layer", "category"])
     by = found.groupby(["layer", "category"])
     counts = pd.DataFrame({"detectors": by.size(), "unique": by.concept.nunique()}).reindex(grid, fill_value=0).reset_index()
@@ -252,12 +255,22 @@ def load(path: Path) -> xr.Dataset:
     if checksum(table) != table.attrs.get("checksum"): raise Refused(f"{path}: its checksum does not fit its contents. Delete it and run match again.")
     return table
 
-# %% ../nbs/11_dissect.ipynb #32a4edde
+# %% ../nbs/11_dissect.ipynb #92ef753d
+def weights_of(model: Model) -> dict[str, str]:
+    "A model's record; with a hash of its parameters and its computation where no file's hash is in it."
+    if "weights_sha256" in model.record: return dict(model.record)
+    image = jax.ShapeDtypeStruct((1, model.size, model.size, 3), np.uint8)
+    seen = jax.make_jaxpr(lambda parameters, images: model.forward(parameters, model.preprocess(images)))(model.parameters, image)
+    digest = hashlib.sha256(re.sub("0x[0-9a-f]+", "", str(seen.jaxpr)).encode())
+    for values in (*seen.consts, *jax.tree.leaves(model.parameters)): digest.update(np.ascontiguousarray(values).tobytes())
+    return {**model.record, "computation_sha256": digest.hexdigest()}
+
+# %% ../nbs/11_dissect.ipynb #b2ad1a6c
 def about_run(model: Model, data: Data, names: Sequence[str], protocol: Protocol, view: View, devices: Sequence[jax.Device]) -> dict:
     "Everything that moves a number, in words."
     packages = {name: version(name) for name in ("jax", "jaxlib", "flax", "numpy", "pillow", "pycocotools")}
     geometry = {name: asdict(geometry_of(model, name)) for name in names}
-    about = {"version": version("inner-detectors"), "model": model.name, "weights": dict(model.record), "layers": list(names),
+    about = {"version": version("inner-detectors"), "model": model.name, "weights": weights_of(model), "layers": list(names),
             "data": data.identity(), "protocol": asdict(protocol), "geometry": geometry, "view": asdict(view),
             "backend": f"{devices[0].platform} {devices[0].device_kind} {platform.machine()}, float32 at precision highest, batches of {view.batch}",
             "packages": packages}
@@ -298,14 +311,25 @@ def attributes(about: dict, seen: int, problems: list[str]) -> dict:
             "backend": about["backend"], "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "problems": json.dumps(problems)}
 
-# %% ../nbs/11_dissect.ipynb #9ab9ce45
-def default_layers(model: Model) -> list[str]:
-    "The deepest layer with maps, where none was named."
-    return [name for name, (height, width, _) in layers_of(model).items() if height * width > 1 and not name.endswith(".pre")][-1:]
+# %% ../nbs/11_dissect.ipynb #ee4650c3
+def choose_layers(model: Model, names: Sequence[str] | None) -> list[str]:
+    "The layers named, each once; the deepest with maps where none was."
+    with_maps = [name for name, (height, width, _) in layers_of(model).items() if height * width > 1]
+    return check_layers(model, dict.fromkeys(names or with_maps[-1:]))
+
+def limits(thresholds: Thresholds) -> Float32[np.ndarray, " unit"]:
+    "What a layer's units must exceed. A dead unit exceeds nothing, where interpolating its one value may round it up a bit."
+    return np.where(thresholds.dead, np.float32(np.inf), thresholds.values)
 
 def with_geometry(model: Model, protocol: Protocol) -> Model:
     "The model with the geometry that a protocol asks for; a layer whose geometry is not given is half-pixel."
     return model if protocol.geometry == "receptive-field" else replace(model, geometry={})
+
+def make_folder(out: str | Path) -> Path:
+    "The folder for a result, made before any work is done."
+    try: Path(out).mkdir(parents=True, exist_ok=True)
+    except OSError as error: raise Refused(f"{out}: cannot be a folder for the result ({error.strerror}). Please choose another folder.") from None
+    return Path(out)
 
 def finished(out: Path, about: dict) -> Dissection | None:
     "The dissection that this very run left in `out`, if any. Refused where another run's is there."
@@ -323,33 +347,33 @@ def dissect(model: Model, data: Data, layers: Sequence[str] | None = None, proto
             progress: bool = True,
            ) -> Dissection:
     "Find every unit's threshold, count its pixels against every concept's, and give the counts names."
-    names = list(dict.fromkeys(layers or default_layers(model)))
-    check_layers(model, names)
+    names = choose_layers(model, layers)
     model = with_geometry(model, protocol)
     view = View(model.size, max(1, round(model.size * protocol.mask_size)), protocol.keep, batch)
     devices = list(devices or jax.local_devices()[:1])
     about = about_run(model, data, names, protocol, view, devices)
-    if out is not None and (there := finished(Path(out), about)): return there
+    if out is not None and (there := finished(make_folder(out), about)): return there
     def checkpoint(name): return None if out is None else Checkpoint(Path(out)/f"{name}.checkpoint.npz", identity_of(about), every)
 
     fold = quantiles({name: layers_of(model)[name] for name in names}, len(data), protocol.quantile)
     swept = sweep(fold, data, model, names, view, checkpoint=checkpoint("threshold"), label="thresholds", devices=devices, progress=progress)
+    if not swept.seen: raise Refused(f"{data}: not one image could be read. The first: {' '.join(swept.problems[:1])}")
     thresholds = fold.result(swept.state)
-    fold = counting(data, model, names, {name: found.values for name, found in thresholds.items()}, view, protocol.area)
+    fold = counting(data, model, names, {name: limits(found) for name, found in thresholds.items()}, view, protocol.area)
     swept = sweep(fold, data, model, names, view, checkpoint=checkpoint("score"), label="scores", devices=devices, progress=progress)
 
-    table = table_of(swept.state, thresholds, data, about).assign_attrs(attributes(about, swept.seen, swept.problems))
+    table = table_of(swept.state, thresholds, data, about).assign_attrs(attributes(about, swept.seen, data.problems + swept.problems))
     dissection = Dissection(table)
     if out is not None:
         dissection.save(out)
         for name in ("threshold", "score"): checkpoint(name).path.unlink(missing_ok=True)
     return dissection
 
-# %% ../nbs/11_dissect.ipynb #86aacac0
+# %% ../nbs/11_dissect.ipynb #b1f47789
 def plan(model: Model, data: Data, layers: Sequence[str] | None = None, protocol: Protocol = netdissect, *, batch: int = 8,
          devices: Sequence[jax.Device] | None = None) -> dict[str, int | float]:
     "What a run would take: images, units, concepts, seconds (measured on one batch), memory and disk in MB (by arithmetic)."
-    names = list(dict.fromkeys(layers or default_layers(model)))
+    names = choose_layers(model, layers)
     shapes = {name: layers_of(model)[name] for name in names}
     units = sum(count for _, _, count in shapes.values())
     values = sum(height * width * count for height, width, count in shapes.values())
@@ -363,12 +387,20 @@ def plan(model: Model, data: Data, layers: Sequence[str] | None = None, protocol
     return {"images": len(data), "units": units, "concepts": len(data.concepts), "seconds": round(seconds * len(data) / len(few), 1),
             "memory_mb": round((parameters + 3 * 4 * batch * values + kept + counts) / 1e6 + 500), "disk_mb": round((kept + counts) / 1e6, 1)}
 
-# %% ../nbs/11_dissect.ipynb #b3554dac
+# %% ../nbs/11_dissect.ipynb #0c11b44d
+def one_line(name: str) -> str:
+    "A name without line breaks and other control characters."
+    return "".join(letter if letter.isprintable() else " " for letter in name)
+
+def several(number: int, word: str) -> str:
+    "`1 unit`, `2 units`."
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
 def units_text(dissection: Dissection) -> str:
     "Each unit's best three concepts with IoU and the number of images that show them."
     lines = []
     for (layer, unit), rows in dissection.top(3).groupby(["layer", "unit"], sort=False):
-        said = ", ".join(f"{row.concept} {row.iou:.3f} ({row.images} images)" for row in rows.itertuples())
+        said = ", ".join(f"{one_line(row.concept)} {row.iou:.3f} ({several(row.images, 'image')})" for row in rows.itertuples())
         lines.append(f"{layer}:{unit}\t{said}")
     return "\n".join(lines) + "\n"
 
@@ -379,7 +411,7 @@ def concepts_text(dissection: Dissection) -> str:
     lines = []
     for concept in dissection.table.concept.values:
         mine = found[found.concept == concept]
-        lines.append(f"{concept}: {len(mine)} units")
+        lines.append(f"{one_line(concept)}: {several(len(mine), 'unit')}")
         for layer in (name for name in dict.fromkeys(dissection.table.layer.values) if (mine.layer == name).any()):
             rows = mine[mine.layer == layer]
             lines.append(f"  {layer}: " + ", ".join(f"{row.unit} ({row.iou:.3f})" for row in rows.itertuples()))

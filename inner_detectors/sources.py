@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['kinds', 'unpack_runs', 'decode_rle', 'decode_polygons', 'decode_mask', 'find_coco', 'read_json', 'field',
-           'read_categories', 'Entry', 'read_entries', 'missing', 'Coco', 'load_data']
+           'read_categories', 'Entry', 'read_image_entry', 'read_entries', 'missing', 'check_choice', 'Coco',
+           'load_data']
 
 # %% ../nbs/02_sources.ipynb #0b86dfd9
 import hashlib
@@ -108,15 +109,16 @@ def field(path: Path, item: str, entry: dict, key: str, kind: type):
         raise Refused(f"{path}: {item} {entry.get('id', '?')} has no {key} that is {kind.__name__}. Repair or remove it.")
     return value
 
-# %% ../nbs/02_sources.ipynb #0ddc4619
+# %% ../nbs/02_sources.ipynb #87a08ce6
 def read_categories(path: Path, entries: list[dict]) -> dict[int, Concept]:
     "Category id -> concept. COCO's categories are all objects, whatever their supercategory."
     pairs = sorted((field(path, "category", entry, "id", int), field(path, "category", entry, "name", str)) for entry in entries)
     for (one, _), (two, _) in zip(pairs, pairs[1:]):
         if one == two: raise Refused(f"{path}: category id {one} is listed twice. Remove one.")
-    return {number: Concept(name, "object") for number, name in pairs}
+    try: return dict(zip((number for number, _ in pairs), Vocabulary(Concept(name, "object") for _, name in pairs)))
+    except Refused as refused: raise Refused(f"{path}: {refused}") from None
 
-# %% ../nbs/02_sources.ipynb #59d2bd9f
+# %% ../nbs/02_sources.ipynb #fe909439
 @dataclass(frozen=True)
 class Entry:
     "An image as the json lists it."
@@ -125,28 +127,41 @@ class Entry:
     width: int
     annotations: list[tuple[int, str, object]]  # (annotation id, concept, segmentation)
 
+def read_image_entry(path: Path, image: dict) -> tuple[int, Entry]:
+    "The id and the entry of one listed image. Refused where a field is missing, or the file would lie outside the image folder."
+    number, name = field(path, "image", image, "id", int), field(path, "image", image, "file_name", str)
+    height, width = field(path, "image", image, "height", int), field(path, "image", image, "width", int)
+    if height < 1 or width < 1: raise Refused(f"{path}: image {number} has height {height} and width {width}. Repair or remove it.")
+    if os.path.isabs(name) or ".." in Path(name).parts:
+        raise Refused(f"{path}: image {number} is {name!r}, outside the image folder. Repair or remove it.")
+    return number, Entry(name, height, width, [])
+
 def read_entries(path: Path, read: dict, categories: dict[int, Concept], problem: Callable[[str], None]) -> dict[str, Entry]:
     "File name -> entry, with each annotation put to its image. What points nowhere is a problem."
-    by_id: dict[int, Entry] = {}
-    for entry in read["images"]:
-        number, name = field(path, "image", entry, "id", int), field(path, "image", entry, "file_name", str)
+    by_id, by_name = {}, {}
+    for image in read["images"]:
+        number, entry = read_image_entry(path, image)
         if number in by_id: raise Refused(f"{path}: image id {number} is listed twice. Remove one.")
-        by_id[number] = Entry(name, field(path, "image", entry, "height", int), field(path, "image", entry, "width", int), [])
-    for entry in read["annotations"]:
-        number, image, category = entry.get("id", "?"), entry.get("image_id"), entry.get("category_id")
-        if image not in by_id: problem(f"{path}: annotation {number} is for image {image}, which is not listed.")
-        elif category not in categories: problem(f"{path}: annotation {number} is of category {category}, which is not listed.")
-        else: by_id[image].annotations.append((number, categories[category].name, entry.get("segmentation")))
-    entries = {entry.name: entry for entry in by_id.values()}
-    if len(entries) < len(by_id): raise Refused(f"{path}: two images have one file name. Remove one.")
-    return entries
+        if entry.name in by_name: raise Refused(f"{path}: file name {entry.name!r} is listed twice. Remove one.")
+        by_id[number] = by_name[entry.name] = entry
+    for annotation in read["annotations"]:
+        number, image, category = (annotation.get(key) for key in ("id", "image_id", "category_id"))
+        if type(image) is not int or image not in by_id: problem(f"{path}: annotation {number} is for image {image}, which is not listed.")
+        elif type(category) is not int or category not in categories:
+            problem(f"{path}: annotation {number} is of category {category}, which is not listed.")
+        else: by_id[image].annotations.append((number, categories[category].name, annotation.get("segmentation")))
+    return by_name
 
-# %% ../nbs/02_sources.ipynb #6acabaec
+# %% ../nbs/02_sources.ipynb #69114d8d
 def missing(names: Sequence[str], images: Path) -> list[str]:
     "The names that are no file below a folder. One listing a folder, not one look-up a file."
     folders = {str(Path(name).parent) for name in names}
     there = {os.path.normpath(os.path.join(folder, name)) for folder in folders if (images/folder).is_dir() for name in os.listdir(images/folder)}
     return [name for name in names if os.path.normpath(name) not in there]
+
+def check_choice(on_problem: str) -> None:
+    "Refuse what is neither stop nor skip."
+    if on_problem not in ("stop", "skip"): raise Refused(f"on_problem={on_problem!r}: no such choice. {near(on_problem, ['stop', 'skip'])}")
 
 class Coco:
     "COCO instances (Lin et al. 2014; format: cocodataset.org/#format-data): polygons, RLE, compressed RLE, crowds."
@@ -155,7 +170,7 @@ class Coco:
     def __init__(self, annotations: str | Path, images: str | Path, on_problem: str = "stop"):
         self.annotations, self.images = Path(annotations), Path(images)
         self.problems: list[str] = []
-        if on_problem not in ("stop", "skip"): raise Refused(f"on_problem={on_problem!r}: no such choice. {near(on_problem, ['stop', 'skip'])}")
+        check_choice(on_problem)
         if not self.images.is_dir(): raise Refused(f"{images}: no such folder. Give the one that holds the images.")
         self.stop = on_problem == "stop"
         read = read_json(self.annotations)
@@ -200,7 +215,7 @@ class Coco:
         if not colon or Path(place).expanduser().is_dir(): folder, split = place, ""
         return cls(*find_coco(Path(folder).expanduser(), split or None), on_problem)
 
-# %% ../nbs/02_sources.ipynb #3991e6ed
+# %% ../nbs/02_sources.ipynb #cc2e6456
 kinds = {"coco": "inner_detectors.sources:Coco", "scenes": "inner_detectors.scenes:Scenes"}
 
 def load_data(*places: str,               # `coco:FOLDER`, `coco:FOLDER:val2017`, `coco:ANNOTATIONS.json,IMAGES`, `scenes:N`
@@ -209,6 +224,7 @@ def load_data(*places: str,               # `coco:FOLDER`, `coco:FOLDER:val2017`
               on_problem: str = "stop",   # or "skip": go on without what points nowhere
              ) -> Data:
     "One or several sources by name, as one data set."
+    check_choice(on_problem)
     sources = []
     for place in places:
         kind, colon, where = place.partition(":")

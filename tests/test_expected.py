@@ -1,0 +1,55 @@
+"""On real photographs: our counts against those of an independent implementation in PyTorch, which was written from the definitions."""
+import os
+
+import numpy as np
+import pytest
+
+from inner_detectors.dissect import dissect
+from inner_detectors.models import load_model
+from inner_detectors.sources import load_data
+
+SLOW = pytest.mark.skipif(os.environ.get("INNER_DETECTORS_SLOW") != "1", reason="takes minutes; INNER_DETECTORS_SLOW=1 runs it")
+
+
+def expected(samples, name):
+    """The independent counts."""
+    path = samples.parent / "expected" / f"{name}.npz"
+    if not path.is_file(): pytest.skip(f"no independent counts at {path}")
+    with np.load(path) as read: return {key: read[key] for key in read.files}
+
+
+def photographs(samples, folder, split):
+    """A COCO folder of the samples."""
+    if not (samples / folder).is_dir(): pytest.skip(f"no photographs at {samples / folder}")
+    return load_data(f"coco:{samples / folder}:{split}")
+
+
+def compare(data, weights, theirs, detectors):
+    """Dissect the layers that `detectors` names: concept areas are equal, IoUs close, and as many units detect something."""
+    found = dissect(load_model("vgg16", weights), data, list(detectors), progress=False)
+    table = found.table
+    assert table.concept.values.tolist() == theirs["categories"].tolist()
+    np.testing.assert_array_equal(table.concept_area, theirs["concept_area"])
+    assert table.attrs["problems"] == "[]" and table.attrs["images"] == len(data)
+    for layer, number in detectors.items():
+        both, on_area = theirs[f"{layer}/intersection"], theirs[f"{layer}/unit_area"][:, None]
+        iou = both / np.maximum(on_area + theirs["concept_area"] - both, 1)
+        mine = found.scores.values[table.layer == layer]
+        assert np.quantile(abs(mine - iou), 0.99) < 0.001, layer
+        np.testing.assert_allclose(table.threshold[table.layer == layer], theirs[f"{layer}/threshold"], rtol=1e-4, atol=1e-4, err_msg=layer)
+        assert (mine.max(1) > 0.04).sum() == (iou.max(1) > 0.04).sum() == number, layer
+        clear = np.sort(iou, 1)[:, -1] - np.sort(iou, 1)[:, -2] > 0.001
+        assert (mine.argmax(1) == iou.argmax(1))[clear].all() and clear.mean() > 0.8, layer
+
+
+@pytest.mark.parametrize("detectors", [{"conv5_3": 81, "pool5": 70}, pytest.param({"conv4_3": 60}, marks=[SLOW, pytest.mark.slow])], ids=",".join)
+def test_camvid(samples, vgg16_weights, detectors):
+    theirs = expected(samples, "vgg16-camvid-val")
+    compare(photographs(samples, "camvid", "val"), vgg16_weights, theirs, detectors)
+
+
+@SLOW
+@pytest.mark.slow
+def test_coco(samples, vgg16_weights):
+    theirs = expected(samples, "vgg16-coco2017_mini-val")
+    compare(photographs(samples, "coco2017_mini", "val2017"), vgg16_weights, theirs, {"conv4_3": 52, "conv5_3": 342, "pool5": 379})
