@@ -55,21 +55,21 @@ def rgb(picture: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
     elif "transparency" in picture.info: picture = picture.convert("RGBA")
     return np.array(picture.convert("RGB"))
 
-# %% ../nbs/01_data.ipynb #97c2dffb
+# %% ../nbs/01_data.ipynb #4deb1cd5
 def read_image(path: str | Path,                     # of an image file
                size: tuple[int, int] | None = None,  # height and width of its masks, where there are any
               ) -> UInt8[np.ndarray, "height width 3"]:
     "An image file as RGB, turned as its EXIF orientation says unless its masks have the unturned size."
     try:
         with Image.open(path) as file:
-            turned = ImageOps.exif_transpose(file)
-            image = rgb(turned if size is None or turned.size == (size[1], size[0]) else file)
+            stored = file.size
+            as_it_is = size is not None and stored == (size[1], size[0])
+            image = rgb(file if as_it_is else ImageOps.exif_transpose(file))
     except FileNotFoundError: raise Refused(f"{path}: no such file. Put it there, or remove it from the annotations.") from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise Refused(f"{path}: cannot be read as an image ({error}). Replace or remove it.") from None
-    height, width = image.shape[:2]
-    if size is not None and (height, width) != tuple(size):
-        raise Refused(f"{path}: the image is {width} x {height}, its masks are {size[1]} x {size[0]} (width x height). "
+    if size is not None and image.shape[:2] != tuple(size):
+        raise Refused(f"{path}: the image is {stored[0]} x {stored[1]}, its masks are {size[1]} x {size[0]} (width x height). "
                       "Use the image that was annotated.")
     return image
 

@@ -6,8 +6,8 @@
 __all__ = ['netdissect', 'pnas', 'protocols', 'FORMAT', 'Protocol', 'scores', 'plain', 'best_labels', 'best_of_all', 'count_rule',
            'summarise', 'read_netdissect', 'Dissection', 'unit_table', 'concept_table', 'top_table', 'checksum', 'save',
            'load', 'weights_of', 'about_run', 'identity_of', 'differences', 'table_of', 'attributes', 'choose_layers',
-           'limits', 'with_geometry', 'make_folder', 'finished', 'dissect', 'plan', 'one_line', 'several', 'units_text',
-           'concepts_text', 'write_tables']
+           'limits', 'with_geometry', 'make_folder', 'tidied', 'finished', 'dissect', 'plan', 'one_line', 'several',
+           'units_text', 'concepts_text', 'write_tables']
 
 # %% ../nbs/11_dissect.ipynb #9bc85251
 import hashlib
@@ -226,7 +226,7 @@ def top_table(table: xr.Dataset, found: Float64[np.ndarray, "unit concept"], num
                          "images": table.concept_images.values[concept]})
     return rows[rows.iou > 0].reset_index(drop=True)
 
-# %% ../nbs/11_dissect.ipynb #8cf59ee9
+# %% ../nbs/11_dissect.ipynb #497434f2
 FORMAT = 1  # of dissection.nc
 
 def checksum(table: xr.Dataset) -> str:
@@ -243,7 +243,8 @@ def save(table: xr.Dataset, path: Path) -> Path:
     "Write a table as netCDF-4, whole or not at all."
     packed = {name: {"zlib": True, "complevel": 4} for name in table.data_vars if table[name].size > 1000 and table[name].dtype.kind in "iuf"}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part: table.assign_attrs(checksum=checksum(table)).to_netcdf(part, engine="h5netcdf", encoding=packed)
+    whole = table.assign_attrs(checksum=checksum(table)).to_netcdf(engine="h5netcdf", encoding=packed)   # in memory: HDF5 dies on a full disk
+    with replacing(path) as part: part.write_bytes(whole)
     return path
 
 def load(path: Path) -> xr.Dataset:
@@ -311,7 +312,7 @@ def attributes(about: dict, seen: int, problems: list[str]) -> dict:
             "backend": about["backend"], "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "problems": json.dumps(problems)}
 
-# %% ../nbs/11_dissect.ipynb #ee4650c3
+# %% ../nbs/11_dissect.ipynb #f07b9911
 def choose_layers(model: Model, names: Sequence[str] | None) -> list[str]:
     "The layers named, each once; the deepest with maps where none was."
     with_maps = [name for name, (height, width, _) in layers_of(model).items() if height * width > 1]
@@ -330,6 +331,11 @@ def make_folder(out: str | Path) -> Path:
     try: Path(out).mkdir(parents=True, exist_ok=True)
     except OSError as error: raise Refused(f"{out}: cannot be a folder for the result ({error.strerror}). Please choose another folder.") from None
     return Path(out)
+
+def tidied(dissection: Dissection, out: str | Path) -> Dissection:
+    "A finished run needs its checkpoints no more."
+    for left in Path(out).glob("*.checkpoint.npz"): left.unlink()
+    return dissection
 
 def finished(out: Path, about: dict) -> Dissection | None:
     "The dissection that this very run left in `out`, if any. Refused where another run's is there."
@@ -352,8 +358,8 @@ def dissect(model: Model, data: Data, layers: Sequence[str] | None = None, proto
     view = View(model.size, max(1, round(model.size * protocol.mask_size)), protocol.keep, batch)
     devices = list(devices or jax.local_devices()[:1])
     about = about_run(model, data, names, protocol, view, devices)
-    if out is not None and (there := finished(make_folder(out), about)): return there
     def checkpoint(name): return None if out is None else Checkpoint(Path(out)/f"{name}.checkpoint.npz", identity_of(about), every)
+    if out is not None and (there := finished(make_folder(out), about)): return tidied(there, out)
 
     fold = quantiles({name: layers_of(model)[name] for name in names}, len(data), protocol.quantile)
     swept = sweep(fold, data, model, names, view, checkpoint=checkpoint("threshold"), label="thresholds", devices=devices, progress=progress)
@@ -364,9 +370,7 @@ def dissect(model: Model, data: Data, layers: Sequence[str] | None = None, proto
 
     table = table_of(swept.state, thresholds, data, about).assign_attrs(attributes(about, swept.seen, data.problems + swept.problems))
     dissection = Dissection(table)
-    if out is not None:
-        dissection.save(out)
-        for name in ("threshold", "score"): checkpoint(name).path.unlink(missing_ok=True)
+    if out is not None: tidied(dissection, dissection.save(out).parent)
     return dissection
 
 # %% ../nbs/11_dissect.ipynb #b1f47789

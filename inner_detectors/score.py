@@ -63,9 +63,9 @@ def count_picture(maps: Float32[Array, "height width unit"],
 
     return jax.lax.scan(add, jnp.zeros((len(every), units), jnp.float32), (tall, strips))[0].astype(jnp.int32)
 
-# %% ../nbs/10_score.ipynb #4746b57c
+# %% ../nbs/10_score.ipynb #13f50434
 @jax.jit
-def count_layers(activations: list[Float32[Array, "batch height width _"]],
+def count_layers(activations: list[Float32[Array, "batch _ _ _"]],
                  thresholds: list[Float32[Array, " _"]],
                  grids: list[tuple[Between, Between]],
                  masks: Bool[Array, "batch shown side side"],

@@ -7,7 +7,7 @@ __all__ = ['Fold', 'Batch', 'bucket', 'stack', 'View', 'read_ahead', 'batches', 
            'save_checkpoint', 'load_checkpoint', 'Patience', 'Swept', 'Checkpoint', 'advance', 'sweep', 'in_flight',
            'resume', 'saver']
 
-# %% ../nbs/08_sweep.ipynb #ff18c353
+# %% ../nbs/08_sweep.ipynb #6ac93764
 import json
 import os
 import signal
@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -139,7 +139,7 @@ class Progress:
         left = (self.total - self.done) / max(rate, 1e-9)
         return f"{self.label}: {self.done} of {self.total} images, {rate:.1f} images/s, {left:.0f} s left"
 
-# %% ../nbs/08_sweep.ipynb #28f87db7
+# %% ../nbs/08_sweep.ipynb #3a57297b
 @contextmanager
 def replacing(path: str | Path):
     "Write a file whole or not at all: the block is given a path beside it, which takes its place at the end. Refused where the disk is full."
@@ -150,11 +150,12 @@ def replacing(path: str | Path):
         yield part
         with open(part, "rb+") as file: os.fsync(file.fileno())
         os.replace(part, path)
-    except (OSError, RuntimeError) as error:       # h5py says RuntimeError where a file cannot be closed
-        said = getattr(error, "strerror", None) or error
-        raise Refused(f"{path}: cannot be written ({said}). Make room or choose another folder; what was written before is good, "
+        for left in path.parent.glob(f".{path.name}.*.part"): left.unlink()   # by a run that was killed
+    except OSError as error:
+        raise Refused(f"{path}: cannot be written ({error.strerror or error}). Make room or choose another folder; what was written before is good, "
                       "and the same command goes on from there.") from None
-    finally: part.unlink(missing_ok=True)
+    finally:
+        with suppress(OSError): part.unlink()
 
 # %% ../nbs/08_sweep.ipynb #fac892dc
 class Reached(NamedTuple):
@@ -218,7 +219,7 @@ class Checkpoint:
     identity: str
     every: float = 30.0  # seconds; 0: after every batch
 
-# %% ../nbs/08_sweep.ipynb #e4ca6a01
+# %% ../nbs/08_sweep.ipynb #d58d9e58
 def advance(fold: Fold, reached: Reached, place: int, batch: Batch | None, problems: list[str]) -> Reached:
     "One batch further."
     state = reached.state if batch is None else fold.step(reached.state, batch)
@@ -244,7 +245,9 @@ def sweep(fold: Fold, data: Data, model: Model, names: Sequence[str], view: View
                 if patience.asked: break
         finally:
             if safe is not None: save(safe, now=True)
-        if patience.asked: patience.obey()
+        if patience.asked:
+            if checkpoint is not None: print(f"{label}: stopped at image {reached.place}, which is where the same run goes on.", file=sys.stderr)
+            patience.obey()
     return Swept(reached.state, reached.seen, reached.problems)
 
 # %% ../nbs/08_sweep.ipynb #70de0b66
