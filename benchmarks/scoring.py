@@ -17,8 +17,8 @@ from inner_detectors.probe import enlarge_slowly, grid
 from inner_detectors.score import count_batch
 
 SIDE, SIZE, BATCH, SHOWN = 112, 224, 8, 8
-LAYERS = {"conv3": (56, 768, 1.5, 4), "pool3": (28, 256, 3.5, 8), "conv4": (28, 1536, 3.5, 8),
-          "pool4": (14, 512, 7.5, 16), "conv5": (14, 1536, 7.5, 16), "pool5": (7, 512, 15.5, 32)}
+LAYERS = {"conv3": (56, 768, 1.5, 4), "conv4": (28, 1536, 3.5, 8), "conv5": (14, 1536, 7.5, 16),   # sorted, as jit sorts the keys of a dictionary
+          "pool3": (28, 256, 3.5, 8), "pool4": (14, 512, 7.5, 16), "pool5": (7, 512, 15.5, 32)}
 HIGHEST = jax.lax.Precision.HIGHEST
 
 

@@ -312,7 +312,7 @@ def attributes(about: dict, seen: int, problems: list[str]) -> dict:
             "backend": about["backend"], "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "problems": json.dumps(problems)}
 
-# %% ../nbs/11_dissect.ipynb #f07b9911
+# %% ../nbs/11_dissect.ipynb #0037e431
 def choose_layers(model: Model, names: Sequence[str] | None) -> list[str]:
     "The layers named, each once; the deepest with maps where none was."
     with_maps = [name for name, (height, width, _) in layers_of(model).items() if height * width > 1]
@@ -360,15 +360,16 @@ def dissect(model: Model, data: Data, layers: Sequence[str] | None = None, proto
     about = about_run(model, data, names, protocol, view, devices)
     def checkpoint(name): return None if out is None else Checkpoint(Path(out)/f"{name}.checkpoint.npz", identity_of(about), every)
     if out is not None and (there := finished(make_folder(out), about)): return tidied(there, out)
+    def run(fold, label):
+        swept = sweep(fold, data, model, names, view, checkpoint=checkpoint(label), label=f"{label}s", devices=devices, progress=progress)
+        if not swept.seen: raise Refused(f"{data}: not one image could be read. The first: {' '.join(swept.problems[:1])}")
+        return fold.result(swept.state), swept.seen, data.problems + swept.problems
 
-    fold = quantiles({name: layers_of(model)[name] for name in names}, len(data), protocol.quantile)
-    swept = sweep(fold, data, model, names, view, checkpoint=checkpoint("threshold"), label="thresholds", devices=devices, progress=progress)
-    if not swept.seen: raise Refused(f"{data}: not one image could be read. The first: {' '.join(swept.problems[:1])}")
-    thresholds = fold.result(swept.state)
-    fold = counting(data, model, names, {name: limits(found) for name, found in thresholds.items()}, view, protocol.area)
-    swept = sweep(fold, data, model, names, view, checkpoint=checkpoint("score"), label="scores", devices=devices, progress=progress)
+    thresholds, *_ = run(quantiles({name: layers_of(model)[name] for name in names}, len(data), protocol.quantile), "threshold")
+    above = {name: limits(found) for name, found in thresholds.items()}
+    counts, seen, problems = run(counting(data, model, names, above, view, protocol.area), "score")
 
-    table = table_of(swept.state, thresholds, data, about).assign_attrs(attributes(about, swept.seen, data.problems + swept.problems))
+    table = table_of(counts, thresholds, data, about).assign_attrs(attributes(about, seen, problems))
     dissection = Dissection(table)
     if out is not None: tidied(dissection, dissection.save(out).parent)
     return dissection
@@ -391,7 +392,7 @@ def plan(model: Model, data: Data, layers: Sequence[str] | None = None, protocol
     return {"images": len(data), "units": units, "concepts": len(data.concepts), "seconds": round(seconds * len(data) / len(few), 1),
             "memory_mb": round((parameters + 3 * 4 * batch * values + kept + counts) / 1e6 + 500), "disk_mb": round((kept + counts) / 1e6, 1)}
 
-# %% ../nbs/11_dissect.ipynb #0c11b44d
+# %% ../nbs/11_dissect.ipynb #b6e427d0
 def one_line(name: str) -> str:
     "A name without line breaks and other control characters."
     return "".join(letter if letter.isprintable() else " " for letter in name)
@@ -402,11 +403,11 @@ def several(number: int, word: str) -> str:
 
 def units_text(dissection: Dissection) -> str:
     "Each unit's best three concepts with IoU and the number of images that show them."
-    lines = []
-    for (layer, unit), rows in dissection.top(3).groupby(["layer", "unit"], sort=False):
-        said = ", ".join(f"{one_line(row.concept)} {row.iou:.3f} ({several(row.images, 'image')})" for row in rows.itertuples())
-        lines.append(f"{layer}:{unit}\t{said}")
-    return "\n".join(lines) + "\n"
+    said: dict[str, list[str]] = {}
+    for row in dissection.top(3).itertuples():
+        line = f"{one_line(row.concept)} {row.iou:.3f} ({several(row.images, 'image')})"
+        said.setdefault(f"{row.layer}:{row.unit}", []).append(line)
+    return "".join(f"{unit}\t{', '.join(lines)}\n" for unit, lines in said.items())
 
 def concepts_text(dissection: Dissection) -> str:
     "Each concept's detectors by layer, best first."

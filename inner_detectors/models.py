@@ -164,7 +164,7 @@ class VGG16(nnx.Module):
             out[name] = x
         return out | {"prob": nnx.softmax(x)} if "fc8" in out else out
 
-# %% ../nbs/06_models.ipynb #b77a775c
+# %% ../nbs/06_models.ipynb #fa763838
 def filled(empty: nnx.State, arrays: Mapping[str, np.ndarray], path: Path | str) -> nnx.State:
     "The state with the arrays in it, as float32. Refuses the first array that is missing, of another shape, not finite, or too many."
     needed = {"/".join(map(str, at)): leaf.shape for at, leaf in nnx.to_flat_state(empty)}
@@ -172,7 +172,8 @@ def filled(empty: nnx.State, arrays: Mapping[str, np.ndarray], path: Path | str)
     for name, shape in needed.items():
         if name not in arrays: raise Refused(f"{path}: no array {name!r}, expected with shape {shape}. {another} {near(name, arrays)}")
         if arrays[name].shape != shape: raise Refused(f"{path}: {name!r} has shape {arrays[name].shape}, expected {shape}. {another}")
-        if not np.isfinite(arrays[name].astype(np.float32)).all():
+        with np.errstate(over="ignore"): finite = np.isfinite(arrays[name].astype(np.float32)).all()
+        if not finite:
             raise Refused(f"{path}: {name!r} has values that are not finite. Fetch the file again.")
     for name in arrays:
         if name not in needed: raise Refused(f"{path}: array {name!r} has no place in the network. {another}")

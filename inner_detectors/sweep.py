@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['Fold', 'Batch', 'bucket', 'stack', 'View', 'read_ahead', 'batches', 'Progress', 'replacing', 'Reached',
            'save_checkpoint', 'load_checkpoint', 'Patience', 'Swept', 'Checkpoint', 'advance', 'sweep', 'in_flight',
-           'resume', 'saver']
+           'give_back', 'resume', 'saver']
 
-# %% ../nbs/08_sweep.ipynb #6ac93764
+# %% ../nbs/08_sweep.ipynb #bc606da2
+import ctypes
 import json
 import os
 import signal
@@ -219,7 +220,7 @@ class Checkpoint:
     identity: str
     every: float = 30.0  # seconds; 0: after every batch
 
-# %% ../nbs/08_sweep.ipynb #d58d9e58
+# %% ../nbs/08_sweep.ipynb #f01bf896
 def advance(fold: Fold, reached: Reached, place: int, batch: Batch | None, problems: list[str]) -> Reached:
     "One batch further."
     state = reached.state if batch is None else fold.step(reached.state, batch)
@@ -237,11 +238,13 @@ def sweep(fold: Fold, data: Data, model: Model, names: Sequence[str], view: View
     safe: Reached | None = reached
     with Progress(label, len(data), reached.place, progress) as bar, Patience() as patience:
         try:
-            for item in in_flight(batches(data, view, reached.place), looks):
+            for turn, item in enumerate(in_flight(batches(data, view, reached.place), looks)):
                 safe = None                       # a step may reuse the arrays of the state
                 safe = reached = advance(fold, reached, *item)
+                del item                          # its activations, before the next are computed
                 bar.reach(reached.place)
                 save(reached)
+                if turn % 4 == 3: give_back()
                 if patience.asked: break
         finally:
             if safe is not None: save(safe, now=True)
@@ -250,15 +253,20 @@ def sweep(fold: Fold, data: Data, model: Model, names: Sequence[str], view: View
             patience.obey()
     return Swept(reached.state, reached.seen, reached.problems)
 
-# %% ../nbs/08_sweep.ipynb #70de0b66
+# %% ../nbs/08_sweep.ipynb #b4e37723
 def in_flight(items: Iterator[tuple], looks: Sequence[Callable]) -> Iterator[tuple]:
-    "The items with their activations under way, one batch a device ahead of whoever asks."
+    "The items with their activations under way: one batch ahead of whoever asks for each accelerator, none on the CPU, which has no time to spare."
     waiting: deque = deque()
+    ahead = len(looks) if len(looks) > 1 or jax.default_backend() != "cpu" else 0
     for turn, (place, batch, problems) in enumerate(items):
         if batch is not None: batch = batch._replace(activations=looks[turn % len(looks)](batch.images))
         waiting.append((place, batch, problems))
-        if len(waiting) > len(looks): yield waiting.popleft()
+        if len(waiting) > ahead: yield waiting.popleft()
     yield from waiting
+
+def give_back() -> None:
+    "Let the C library return freed memory to the system, where it can (glibc)."
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"): library.malloc_trim(0)
 
 def resume(fold: Fold, checkpoint: Checkpoint | None, label: str) -> Reached:
     "What a checkpoint of this very run holds, or the beginning."

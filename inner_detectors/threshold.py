@@ -68,7 +68,7 @@ def take_in(top: Top, values: Float32[np.ndarray, "position unit"], keep: int) -
     smallest = np.minimum(top.smallest, values.min(0))
     return Top(top.values, top.fill + new, top.bound, smallest, top.positions + len(values))
 
-# %% ../nbs/09_threshold.ipynb #7c068839
+# %% ../nbs/09_threshold.ipynb #06008462
 class Thresholds(NamedTuple):
     "A layer's thresholds, and the units to be careful with."
     values: Float32[np.ndarray, " unit"]
@@ -79,10 +79,10 @@ def settled(top: Top, quantile: float) -> Thresholds:
     "The thresholds, once all positions have been seen."
     if not top.positions: raise Refused("thresholds: not one image could be read. See the problems listed, and repair the data.")
     below, above, share = ranks(int(top.positions), quantile)
-    ordered = -np.sort(-top.values, axis=1)
-    pair: Float64[np.ndarray, "2 unit"] = ordered[:, [below, above]].T.astype(np.float64)
+    places = [top.values.shape[1] - 1 - rank for rank in (below, above)]           # in ascending order
+    pair: Float64[np.ndarray, "2 unit"] = np.partition(top.values, places, axis=1)[:, places].T.astype(np.float64)
     values = np.quantile(pair, share, axis=0).astype(np.float32)
-    dead = ordered[:, 0] == top.smallest
+    dead = top.values.max(1) == top.smallest
     return Thresholds(values, dead, ~dead & (values == top.smallest))
 
 # %% ../nbs/09_threshold.ipynb #3550984d
