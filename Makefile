@@ -46,7 +46,7 @@ weights: setup  ## VGG16's convolutions, under pre-models/
 demo: weights  ## which units of VGG16 detect what, on generated pictures (N=64 of them); under five minutes
 	@$(BIN)/inner-detectors match vgg16 --data scenes:$(N) \
 		--layers conv3_1 conv3_2 conv3_3 pool3 conv4_1 conv4_2 conv4_3 pool4 conv5_1 conv5_2 conv5_3 pool5 \
-		--out results/demo $(FLAGS)
+		--out results/demo$(if $(filter 64,$(N)),,-$(N)) $(FLAGS)
 
 match: setup  ## the same on anything: MODEL=vgg16 DATA=coco:FOLDER LAYERS="conv5_3 pool5" OUT=results/x FLAGS=...
 	@if [ "$(MODEL)" = vgg16 ]; then $(BIN)/inner-detectors fetch vgg16-conv; fi

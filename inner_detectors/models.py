@@ -184,7 +184,7 @@ def filled(empty: nnx.State, arrays: Mapping[str, np.ndarray], path: Path | str)
     nnx.replace_by_pure_dict(empty, nested)
     return empty
 
-# %% ../nbs/06_models.ipynb #2f9d15b3
+# %% ../nbs/06_models.ipynb #823ced50
 def vgg16_file() -> Path:
     "The parameters to use where none are named: all of them, if they are there, else the convolutions."
     folder = home() / "vgg16"
@@ -204,7 +204,7 @@ def vgg16(weights: Path | str | None = None, width: float = 1.0, size: int = 224
     missing = f"needs the fully connected parameters, and {path.name} has only the convolutions. Name a file that has all, or take pool5."
     return Model("vgg16", lambda parameters, images: nnx.merge(graph, parameters)(images), filled(empty, arrays, path), size,
                  PREPROCESSING[form], vgg16_geometry(size),
-                 {"weights": path.name, "weights_sha256": sha256(path), "preprocessing": form} | metadata,
+                 metadata | {"weights": path.name, "weights_sha256": sha256(path), "preprocessing": form},
                  {} if whole else dict.fromkeys(("fc6.pre", "fc6", "fc7.pre", "fc7", "fc8", "prob"), missing))
 
 # %% ../nbs/06_models.ipynb #8ef6d13b

@@ -253,7 +253,7 @@ def sweep(fold: Fold, data: Data, model: Model, names: Sequence[str], view: View
             patience.obey()
     return Swept(reached.state, reached.seen, reached.problems)
 
-# %% ../nbs/08_sweep.ipynb #b4e37723
+# %% ../nbs/08_sweep.ipynb #6c3725ec
 def in_flight(items: Iterator[tuple], looks: Sequence[Callable]) -> Iterator[tuple]:
     "The items with their activations under way: one batch ahead of whoever asks for each accelerator, none on the CPU, which has no time to spare."
     waiting: deque = deque()
@@ -272,6 +272,8 @@ def resume(fold: Fold, checkpoint: Checkpoint | None, label: str) -> Reached:
     "What a checkpoint of this very run holds, or the beginning."
     beginning = Reached(0, 0, [], fold.init())
     found = load_checkpoint(checkpoint.path, checkpoint.identity, beginning.state) if checkpoint else None
+    if checkpoint is not None and found is None and checkpoint.path.exists():
+        print(f"{label}: {checkpoint.path} is of another run and will be replaced; starting at the first image", file=sys.stderr)
     if checkpoint is None or found is None: return beginning
     print(f"{label}: going on at image {found.place}, from {checkpoint.path}", file=sys.stderr)
     return found
