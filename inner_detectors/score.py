@@ -108,7 +108,7 @@ def add_batch(counts: Counts, batch: Batch,
         counts.concept_images[ids] += 1
     return counts
 
-# %% ../nbs/10_score.ipynb #c5d34de9
+# %% ../nbs/10_score.ipynb #bfdc6aec
 def counting(data: Data, model: Model, names: Sequence[str],
              thresholds: Mapping[str, Float32[np.ndarray, " unit"]],
              view: View,
@@ -127,8 +127,7 @@ def counting(data: Data, model: Model, names: Sequence[str],
                       np.zeros(concepts, np.int64), np.zeros(concepts, np.int64))
 
     def step(state, batch):
-        activations = {name: batch.activations[name] for name in names}
-        found = count_batch(activations, thresholds, grids, batch.masks, np.float32(-np.inf))
+        found = count_batch(batch.activations, thresholds, grids, batch.masks, np.float32(-np.inf))
         return add_batch(state, batch, np.asarray(found), annotated)
 
     def merge(a, b): return Counts(*(one + two for one, two in zip(a, b)))
