@@ -54,9 +54,10 @@ match: setup  ## the same on anything: MODEL=vgg16 DATA=coco:FOLDER LAYERS="conv
 
 unbuilt = @echo 'make $@: not built yet. $(1)' >&2; exit 1
 
+data: setup  ## what is in a data set, and what is wrong with it: DATA=coco:FOLDER OUT=results/map
+	@$(BIN)/inner-detectors map $(DATA) --out $(if $(filter results/match,$(OUT)),results/map,$(OUT)) $(FLAGS)
+
 # A message must hold neither comma nor apostrophe.
-data:  ## not built yet: get and convert data sets
-	$(call unbuilt,Unpack COCO into data/coco and run: make match DATA=coco:data/coco. For generated pictures: make match DATA=scenes:64)
 activthres:  ## not built yet: the distribution of activations, and every threshold in one pass
 	$(call unbuilt,For one other threshold: make match FLAGS="--quantile 0.01")
 verify:  ## not built yet: what the network loses with a concept, or with a unit

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['MODEL_NAMES', 'commands', 'flag', 'parser', 'choose_protocol', 'check_model', 'choose_devices', 'match', 'remark',
-           'write_all', 'as_text', 'careful', 'left_out', 'as_json', 'say_plan', 'layers', 'models', 'fetch', 'scenes',
-           'overview', 'run', 'main']
+           'write_all', 'as_text', 'careful', 'left_out', 'as_json', 'say_plan', 'map', 'survey_text', 'layers',
+           'models', 'fetch', 'scenes', 'overview', 'run', 'main']
 
-# %% ../nbs/20_cli.ipynb #425f2317
+# %% ../nbs/20_cli.ipynb #e1372c81
 import argparse
 import inspect
 import os
@@ -15,17 +15,19 @@ import sys
 import types
 from collections.abc import Callable
 from json import dumps, loads
+from pathlib import Path
 from typing import get_args, get_origin
 
 from . import __version__
 from .concepts import Refused, near
 
-# %% ../nbs/20_cli.ipynb #a083c96b
+# %% ../nbs/20_cli.ipynb #d0732d7b
 def flag(parameter: inspect.Parameter, comment: str | None) -> tuple[str, dict]:
     "The name and the argparse settings of one argument."
     kind, default = parameter.annotation, parameter.default
     if isinstance(kind, types.UnionType): kind = get_args(kind)[0]
     said = (comment or "").replace("%", "%%")
+    if default is parameter.empty and get_origin(kind) is list: return parameter.name, dict(nargs="+", metavar=parameter.name.upper(), help=said)
     if default is parameter.empty: return parameter.name, dict(type=kind, help=said)
     shown = "" if default in (None, False) else f" (default: {default})"
     name, settings = f"--{parameter.name.replace('_', '-')}", dict(help=said + shown, default=default)
@@ -45,7 +47,7 @@ def parser(command: Callable) -> argparse.ArgumentParser:
         made.add_argument(name, **settings)
     return made
 
-# %% ../nbs/20_cli.ipynb #b0b47429
+# %% ../nbs/20_cli.ipynb #1d518dc7
 def choose_protocol(name: str, **choices):
     "A protocol by name, with the choices that were given (not None) set."
     from dataclasses import replace
@@ -70,27 +72,37 @@ def choose_devices(words: str | None) -> list | None:
     for word in words.split(","):
         kind, colon, number = word.partition(":")
         try: found = jax.devices(kind)
-        except RuntimeError: raise Refused(f"device {word!r}: there is none of this kind. There are: {', '.join(map(str, jax.devices()))}.") from None
+        except RuntimeError:
+            known = ", ".join(str(device) for device in jax.devices())
+            raise Refused(f"device {word!r}: there is none of this kind. There are: {known}.") from None
         if colon and not (number.isdigit() and int(number) < len(found)):
             raise Refused(f"device {word!r}: there are {len(found)} of this kind, counted from 0. Give a number below {len(found)}.")
         chosen += [found[int(number)]] if colon else found
     return chosen
 
-# %% ../nbs/20_cli.ipynb #c43550ac
+# %% ../nbs/20_cli.ipynb #5877319f
 def match(model: str,                  # a name that `inner-detectors models` lists
-          data: list[str] | None = None,      # coco:FOLDER, coco:FOLDER:val2017, coco:ANNOTATIONS.json,IMAGES or scenes:N; several are joined
+          data: list[str] | None = None,      # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder) or scenes:N; several are joined
           layers: list[str] | None = None,    # names that `inner-detectors layers MODEL` lists; the deepest with maps where none is given
           out: str | None = None,             # folder for the result; without it nothing is written
           weights: str | None = None,         # parameter file; without it, what `inner-detectors fetch` wrote
-          protocol: str = "netdissect",  # netdissect (Bau et al. 2017) or pnas (Bau et al. 2020)
-          quantile: float | None = None,      # share of positions above a unit's threshold; where not given, the protocol's (so for the next five)
+          protocol: str = "netdissect",  # netdissect (Bau et al. 2017), pnas (Bau et al. 2020) or per-image (Inner Detectors)
+          threshold_over: str | None = None,  # one threshold a unit over the "data" set, or in each "image"; not given: the protocol's (so the next nine)
+          quantile: float | None = None,      # share of positions above the threshold
+          score_over: str | None = None,      # IoU over the "data" set, or the mean IoU of the "image"s that show the concept
           area: str | None = None,            # a unit's area is summed over the images "annotated" for a category, or "all"
           mask_size: float | None = None,     # side of the masks compared, as a share of the input's side: 0.5 is 112 of 224
-          keep: float | None = None,          # drop an annotation if less than this share of its pixels is left after the crop
+          keep: float | None = None,          # drop an annotation if the crop leaves less than this share of it
+          maskless: str | None = None,        # images that are left with no mask are "kept" or "dropped"
           geometry: str | None = None,        # where a map's cells lie: receptive-field or half-pixel
-          detects: float | None = None,       # a unit detects a concept where its IoU is larger
+          detects: float | None = None,       # a unit detects a concept where its IoU is larger (a mean of images: or equal)
+          labels: int | None = None,          # so many of a unit's best concepts are its labels
+          thresholds: str | None = None,      # folder of another run whose thresholds to use: on held-out images, or other data
+          concepts: list[str] | None = None,  # score these alone, on the same images
+          balance: int | None = None,         # choose images so that about so many show each concept
           limit: int | None = None,           # so many images, drawn at random by --seed
-          seed: int = 0,               # of --limit, and of scenes
+          seed: int = 0,               # of --limit, of --balance, and of scenes
+          parts: str = "merged",       # PASCAL-Part: merged (leg), front-back (front leg) or separate (left front leg)
           device: str | None = None,          # cpu, gpu, cuda:1, or several separated by commas
           batch: int = 8,              # images at once on a device
           checkpoint: float = 30.0,    # seconds between two writings of the state
@@ -101,28 +113,34 @@ def match(model: str,                  # a name that `inner-detectors models` li
          ):
     """Label the units of MODEL with the concepts of DATA.
 
-example:
+examples:
   inner-detectors match vgg16 --data coco:~/coco:val2017 --layers conv4_3 conv5_3 --out results/coco
+  inner-detectors match vgg16 --data pascal-part:~/pascal coco:~/coco:val2017 --protocol per-image
+  inner-detectors match vgg16 --data voc:~/voc:val --thresholds results/coco --layers conv5_3
 
 OUT gets dissection.nc (all counts), units.csv, concepts.csv, summary.csv, units.txt, concepts.txt and two figures.
-With --out, an interrupted run goes on where it stopped when the same command is given again."""
+With --out, an interrupted run goes on where it stopped when the same command is given again.
+`inner-detectors map` says what is in a data set, and what is wrong with it."""
     if not data: raise Refused("match: no data. Say --data coco:FOLDER, or --data scenes:64 for generated pictures.")
     if batch < 1: raise Refused(f"match: --batch {batch}. Give a positive number.")
     check_model(model)
-    chosen = choose_protocol(protocol, quantile=quantile, area=area, mask_size=mask_size, keep=keep, geometry=geometry, detects=detects)
+    chosen = choose_protocol(protocol, threshold_over=threshold_over, quantile=quantile, score_over=score_over, area=area, mask_size=mask_size,
+                             keep=keep, maskless=maskless, geometry=geometry, detects=detects, labels=labels)
     from inner_detectors.sources import load_data
-    images = load_data(*data, limit=limit, seed=seed, on_problem=on_problem)
-    from inner_detectors.dissect import dissect, plan
+    images = load_data(*data, limit=limit, seed=seed, on_problem=on_problem, concepts=concepts, balance=balance, parts=parts, progress=not quiet)
+    from inner_detectors.dissect import Dissection, dissect, plan
+    given = None if thresholds is None else Dissection.load(thresholds)
+    if given is not None and quantile is None: chosen = choose_protocol(protocol, **vars(chosen) | {"quantile": given.protocol.quantile})
     from inner_detectors.fetch import home
     from inner_detectors.models import load_model
     network, devices = load_model(model, weights), choose_devices(device)
     if weights is None and "weights" in network.record: remark(f"weights: {network.record['weights']} under {home()}, {network.record.get('source', '')}")
     if dry_run: return say_plan(plan(network, images, layers, chosen, batch=batch, devices=devices), json)
-    found = dissect(network, images, layers, chosen, out, batch=batch, devices=devices, every=checkpoint, progress=not quiet)
+    found = dissect(network, images, layers, chosen, out, batch=batch, devices=devices, every=checkpoint, progress=not quiet, thresholds=given)
     if out is not None: write_all(found, out)
     print(as_json(found) if json else as_text(found, out))
 
-# %% ../nbs/20_cli.ipynb #c8654893
+# %% ../nbs/20_cli.ipynb #7d494917
 def remark(sentence: str) -> None:
     "To whoever watches, not into the pipe."
     print(sentence, file=sys.stderr, flush=True)
@@ -140,10 +158,12 @@ def as_text(found, out: str | None) -> str:
     wide = summary.pivot(index="layer", columns="category", values="detectors").loc[summary.layer.unique(), summary.category.unique()]
     unique = summary[summary.category == "all"].set_index("layer")
     wide = wide.rename(columns={"all": "detectors"}).assign(unique=unique["unique"], units=unique["units"])
-    best = found.units().sort_values("iou", ascending=False, kind="stable").head(10)[["layer", "unit", "concept", "category", "iou"]]
+    measure = found.protocol.measure
+    best = found.units().sort_values(measure, ascending=False, kind="stable").head(10)[["layer", "unit", "concept", "category", measure]]
     problems = loads(found.table.attrs["problems"])
-    parts = [repr(found), f"Detectors (IoU > {found.protocol.detects:g}) by layer and category of their label:",
+    parts = [repr(found), f"Detectors ({found.protocol.rule}) by layer and category of their label:",
              wide.rename_axis(columns=None).to_string(), "The ten best:", best.to_string(index=False, float_format="{:.3f}".format)]
+    if found.table.attrs["maskless"]: parts.append(f"{found.table.attrs['maskless']} images were left with no mask and were not used.")
     if problems: parts.append(left_out(problems))
     parts += careful(found)
     if out is not None: parts.append(f"In {out}: dissection.nc; units, concepts and summary (.csv); units and concepts (.txt); layers and sizes (.png, .pdf)")
@@ -175,7 +195,45 @@ def say_plan(plan: dict, json_: bool) -> None:
     "What a run would take."
     print(dumps(plan) if json_ else "\n".join(f"{name:10} {value}" for name, value in plan.items()))
 
-# %% ../nbs/20_cli.ipynb #6b1f4c7b
+# %% ../nbs/20_cli.ipynb #b53d8302
+def map(data: list[str],             # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder) or scenes:N; several are joined
+        out: str | None = None,      # folder for map.csv, problems.csv and the figure; without it nothing is written
+        concepts: list[str] | None = None,  # these alone
+        balance: int | None = None,  # choose images so that about so many show each concept
+        limit: int | None = None,    # so many images, drawn at random by --seed
+        seed: int = 0,               # of --limit, of --balance, and of scenes
+        parts: str = "merged",       # PASCAL-Part: merged (leg), front-back (front leg) or separate (left front leg)
+        json: bool = False,          # one JSON object on stdout instead of tables
+        quiet: bool = False,         # no progress
+       ):
+    """Say what is in DATA: images that show each concept, annotations, mean area, the tree of parts, and every problem.
+
+examples:
+  inner-detectors map coco:~/coco:val2017 --out results/map
+  inner-detectors map pascal-part:~/pascal voc:~/voc
+  inner-detectors map voc:~/voc --concepts cat dog --balance 50
+
+Images that cannot be read, annotations without a pixel, masks that do not fit: all are listed, and the rest is counted."""
+    from inner_detectors.data import survey
+    from inner_detectors.sources import load_data
+    images = load_data(*data, limit=limit, seed=seed, on_problem="skip", concepts=concepts, balance=balance, parts=parts, progress=not quiet)
+    found = survey(images, progress=not quiet)
+    if out is not None:
+        from inner_detectors.visualise import survey_figure, write_figure
+        found.write(out)
+        write_figure(survey_figure(found), Path(out)/"map")
+    print(dumps({"images": found.images, "groups": found.groups, "concepts": found.rows(), "problems": found.problems}) if json else survey_text(found, out))
+
+def survey_text(found, out: str | None, most: int = 20) -> str:
+    "A survey as text for a person."
+    parts = [repr(found), "\n".join(found.lines())]
+    if found.problems:
+        more = [f"  and {len(found.problems) - most} more, in problems.csv (--out)"] if len(found.problems) > most else []
+        parts.append("\n".join([f"{len(found.problems)} problems:", *(f"  {problem}" for problem in found.problems[:most]), *more]))
+    if out is not None: parts.append(f"In {out}: map.csv, problems.csv, map.png, map.pdf")
+    return "\n\n".join(parts)
+
+# %% ../nbs/20_cli.ipynb #2085bf92
 def layers(model: str,           # a name that `inner-detectors models` lists
            weights: str | None = None,  # parameter file; without it, what `inner-detectors fetch` wrote
           ):
@@ -209,15 +267,17 @@ example:
 def scenes(out: str,            # folder to write
            number: int = 64,    # of pictures
            seed: int = 0,
+           layout: str = "coco",  # coco, pascal-part (objects and parts), voc (objects) or folder (everything)
           ):
-    """Write the generated set to a folder in COCO's layout: pictures with exact masks, to try any tool on.
+    """Write the generated set to a folder in a published layout: pictures with exact masks, to try any tool on.
 
 example:
-  inner-detectors scenes data/scenes --number 128"""
-    from inner_detectors.scenes import Scenes, write_coco
-    print(write_coco(Scenes(number, seed), out))
+  inner-detectors scenes data/scenes --number 128 --layout folder"""
+    from inner_detectors.scenes import LAYOUTS, Scenes
+    if layout not in LAYOUTS: raise Refused(f"scenes: no layout {layout!r}. {near(layout, LAYOUTS)}")
+    print(LAYOUTS[layout](Scenes(number, seed), out))
 
-commands = {command.__name__: command for command in (match, layers, models, fetch, scenes)}
+commands = {command.__name__: command for command in (match, map, layers, models, fetch, scenes)}
 
 # %% ../nbs/20_cli.ipynb #c5c4aff7
 def overview() -> str:

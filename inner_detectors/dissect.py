@@ -6,10 +6,10 @@
 __all__ = ['FORMAT', 'unit_areas', 'scores', 'plain', 'best_labels', 'best_of_all', 'count_rule', 'summarise', 'read_netdissect',
            'Dissection', 'unit_table', 'concept_table', 'top_table', 'checksum', 'save', 'load', 'weights_of',
            'about_run', 'identity_of', 'differences', 'table_of', 'attributes', 'choose_layers', 'limits',
-           'with_geometry', 'make_folder', 'unsteady', 'tidied', 'finished', 'dissect', 'plan', 'one_line', 'several',
-           'units_text', 'concepts_text', 'write_tables']
+           'with_geometry', 'make_folder', 'unsteady', 'check_maps', 'nothing_left', 'borrowed', 'tidied', 'finished',
+           'dissect', 'plan', 'one_line', 'several', 'units_text', 'concepts_text', 'write_tables']
 
-# %% ../nbs/11_dissect.ipynb #ceae068a
+# %% ../nbs/11_dissect.ipynb #1336becb
 import hashlib
 import html
 import json
@@ -27,23 +27,24 @@ import jax
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32, Int64
 
-from .concepts import Refused, near
+from .concepts import Refused, near, replacing
 from .data import Data, Protocol, netdissect
 from .models import Model, check_layers, geometry_of
 from .models import layers as layers_of
-from .score import Counts, counting, iou
-from .sweep import Checkpoint, View, replacing, sweep
-from .threshold import Thresholds, quantiles
+from .score import Counts, Means, averaging, counting, iou
+from .sweep import Checkpoint, Seen, View, sweep, together
+from .threshold import Thresholds, extremes, quantiles
 
-# %% ../nbs/11_dissect.ipynb #ab3c878d
+# %% ../nbs/11_dissect.ipynb #3e29f18c
 def unit_areas(table: xr.Dataset) -> Int64[np.ndarray, "unit concept"]:
     "Each unit's area over the images annotated for each concept's category."
     return table.unit_area.sel(category=table.concept_category).transpose("unit", "concept").values
 
 def scores(table: xr.Dataset) -> xr.DataArray:
-    "IoU of every unit and concept, from the counts."
+    "IoU of every unit and concept, from the counts; or the means of images, where the protocol took those."
+    if "score" in table: return table.score
     found = iou(table.intersection.values, unit_areas(table), table.concept_area.values)
     return xr.DataArray(found, dims=("unit", "concept"), coords={"unit": table.unit, "concept": table.concept}, name="iou")
 
@@ -51,29 +52,30 @@ def plain(category: str) -> str:
     "A category without the sources behind its @."
     return category.split("@")[0]
 
-# %% ../nbs/11_dissect.ipynb #eee03a03
+# %% ../nbs/11_dissect.ipynb #8885251a
 def best_labels(table: xr.Dataset) -> pd.DataFrame:
-    "layer, unit, category, concept, iou: each unit's best concept within each category, categories in order."
+    "layer, unit, category, concept, iou (or score): each unit's best concept within each category, categories in order."
+    measure = str(scores(table).name)
     found, categories = scores(table).values, np.array([plain(name) for name in table.concept_category.values])
     parts = []
     for category in dict.fromkeys(categories):
         inside = np.flatnonzero(categories == category)
         best = inside[found[:, inside].argmax(1)]
         parts.append(pd.DataFrame({"layer": table.layer.values, "unit": table["index"].values, "category": category,
-                                   "concept": table.concept.values[best], "iou": found[np.arange(len(found)), best],
+                                   "concept": table.concept.values[best], measure: found[np.arange(len(found)), best],
                                    "place": best}))
     return pd.concat(parts, ignore_index=True)
 
-def best_of_all(labels: pd.DataFrame) -> pd.DataFrame:
-    "Each unit's best label over all categories: the largest IoU, then the first in the vocabulary."
-    order = labels.sort_values(["iou", "place"], ascending=[False, True], kind="stable")
+def best_of_all(labels: pd.DataFrame, measure: str = "iou") -> pd.DataFrame:
+    "Each unit's best label over all categories: the largest score, then the first in the vocabulary."
+    order = labels.sort_values([measure, "place"], ascending=[False, True], kind="stable")
     return order.drop_duplicates(["layer", "unit"]).sort_index(kind="stable")
 
-# %% ../nbs/11_dissect.ipynb #b3b503eb
-def count_rule(labels: pd.DataFrame, detects: float, rule: str) -> pd.DataFrame:
+# %% ../nbs/11_dissect.ipynb #a05ef2c7
+def count_rule(labels: pd.DataFrame, protocol: Protocol, rule: str) -> pd.DataFrame:
     "detectors and unique concepts by layer and category, and over all, under one counting rule."
-    held = labels if rule == "per-category" else best_of_all(labels)
-    found = held[(held.iou > detects) & (held.concept != "")]
+    held = labels if rule == "per-category" else best_of_all(labels, protocol.measure)
+    found = held[protocol.detected(held[protocol.measure]) & (held[protocol.measure] > 0) & (held.concept != "")]
     grid = pd.MultiIndex.from_product([labels.layer.unique(), labels.category.unique()], names=["layer", "category"])
     by = found.groupby(["layer", "category"])
     counts = pd.DataFrame({"detectors": by.size(), "unique": by.concept.nunique()}).reindex(grid, fill_value=0).reset_index()
@@ -83,10 +85,10 @@ def count_rule(labels: pd.DataFrame, detects: float, rule: str) -> pd.DataFrame:
     return pd.concat([counts, every], ignore_index=True).assign(rule=rule)
 
 def summarise(labels: pd.DataFrame,  # layer, unit, category, concept, iou, place: one row a unit and category
-              detects: float = netdissect.detects,
+              protocol: Protocol = netdissect,
              ) -> pd.DataFrame:
     "Detectors and unique concepts by layer and category under both counting rules: rule, layer, category, units, detectors, unique."
-    both = pd.concat([count_rule(labels, detects, rule) for rule in ("best-label", "per-category")], ignore_index=True)
+    both = pd.concat([count_rule(labels, protocol, rule) for rule in ("best-label", "per-category")], ignore_index=True)
     units = labels.groupby("layer").unit.nunique()
     order = {layer: i for i, layer in enumerate(labels.layer.unique())}
     both["units"] = both.layer.map(units)
@@ -109,7 +111,7 @@ def read_netdissect(path: str | Path, layer: str = "layer") -> pd.DataFrame:
              for place, name in enumerate(categories)]
     return pd.concat(parts, ignore_index=True)
 
-# %% ../nbs/11_dissect.ipynb #fc681782
+# %% ../nbs/11_dissect.ipynb #e6acbd11
 @dataclass(frozen=True, repr=False)
 class Dissection:
     "Which unit of a network stands for which concept: counts with names, and how they were made."
@@ -122,7 +124,7 @@ class Dissection:
 
     @cached_property
     def scores(self) -> xr.DataArray:
-        "IoU [unit, concept], float64."
+        "IoU (or mean IoU of images) [unit, concept], float64."
         return scores(self.table)
 
     @cached_property
@@ -131,21 +133,27 @@ class Dissection:
         return best_labels(self.table)
 
     def units(self, layer: str | None = None) -> pd.DataFrame:
-        "One row a unit: layer, unit, concept, category, iou, intersection, unit_area, concept_area, threshold. No concept where nothing is shared."
-        found = unit_table(self.table, self.scores.values)
+        """One row a unit: layer, unit, concept, category, iou (or score), intersection, unit_area, concept_area, threshold, as far as
+        the protocol has them. No concept where nothing is shared."""
+        found = unit_table(self.table, self.scores)
         return found if layer is None else found[found.layer == self.known("layer", layer)].reset_index(drop=True)
 
     def concepts(self) -> pd.DataFrame:
-        "One row a concept: concept, category, images, area, detectors, best_unit, best_iou."
-        return concept_table(self.table, self.scores.values, self.units(), self.protocol.detects)
+        "One row a concept: concept, category, images, area, detectors, best_unit, best_iou (or best_score)."
+        return concept_table(self.table, self.scores, self.detectors())
+
+    def detectors(self) -> pd.DataFrame:
+        "The labels that units keep and detect: layer, unit, rank, concept, iou (or score), images."
+        kept = self.top(self.protocol.labels)
+        return kept[self.protocol.detected(kept[self.protocol.measure])].reset_index(drop=True)
 
     def summary(self) -> pd.DataFrame:
         "Detectors and unique concepts by layer and category, under both counting rules."
-        return summarise(self.labels, self.protocol.detects)
+        return summarise(self.labels, self.protocol)
 
     def top(self, number: int = 3) -> pd.DataFrame:
-        "Each unit's best concepts in order: layer, unit, rank, concept, iou, images."
-        return top_table(self.table, self.scores.values, number)
+        "Each unit's best concepts in order: layer, unit, rank, concept, iou (or score), images."
+        return top_table(self.table, self.scores, number)
 
     def known(self, axis: str, name: str) -> str:
         "The name itself, where the axis has it."
@@ -164,48 +172,51 @@ class Dissection:
 
     def __repr__(self) -> str:
         about, table = self.table.attrs, self.table
-        detectors = int((self.units().iou > self.protocol.detects).sum())
+        detectors = int(self.protocol.detected(self.scores.values.max(1)).sum())
         return (f"Dissection({about['model']} on {about['data']}: {table.sizes['unit']} units x {table.sizes['concept']} concepts, "
                 f"{about['images']} images, {detectors} detectors)")
 
     def _repr_html_(self) -> str:
-        best = self.units().sort_values("iou", ascending=False).head(8)
+        best = self.units().sort_values(self.protocol.measure, ascending=False).head(8)
         return f"<p><code>{html.escape(repr(self))}</code></p>{best.to_html(index=False, escape=True, float_format='{:.3f}'.format)}"
 
-# %% ../nbs/11_dissect.ipynb #9f66b31f
-def unit_table(table: xr.Dataset, found: Float64[np.ndarray, "unit concept"]) -> pd.DataFrame:
+# %% ../nbs/11_dissect.ipynb #dda06c51
+def unit_table(table: xr.Dataset, scores: xr.DataArray) -> pd.DataFrame:
     "One row a unit, with its best concept."
+    found = scores.values
     best, every = found.argmax(1), np.arange(len(found))
     named = found[every, best] > 0
     categories = np.array([plain(name) for name in table.concept_category.values], object)
+    counts = {} if "score" in table else {"intersection": table.intersection.values[every, best], "unit_area": unit_areas(table)[every, best]}
     return pd.DataFrame({
         "layer": table.layer.values, "unit": table["index"].values,
         "concept": np.where(named, table.concept.values[best], ""), "category": np.where(named, categories[best], ""),
-        "iou": found[every, best], "intersection": table.intersection.values[every, best], "unit_area": unit_areas(table)[every, best],
-        "concept_area": table.concept_area.values[best], "threshold": table.threshold.values})
+        str(scores.name): found[every, best], **counts, "concept_area": table.concept_area.values[best],
+        **({"threshold": table.threshold.values} if "threshold" in table else {})})
 
-def concept_table(table: xr.Dataset, found: Float64[np.ndarray, "unit concept"], units: pd.DataFrame, detects: float) -> pd.DataFrame:
-    "One row a concept, with its detectors (units whose best label it is) and its best unit."
-    detectors = units[units.iou > detects].concept.value_counts()
+def concept_table(table: xr.Dataset, scores: xr.DataArray, detectors: pd.DataFrame) -> pd.DataFrame:
+    "One row a concept, with its detectors (units that keep it as a label) and its best unit."
+    found, number = scores.values, detectors.concept.value_counts()
     best = found.argmax(0)
     return pd.DataFrame({
         "concept": table.concept.values, "category": [plain(name) for name in table.concept_category.values],
         "images": table.concept_images.values, "area": table.concept_area.values,
-        "detectors": [int(detectors.get(name, 0)) for name in table.concept.values],
-        "best_unit": np.where(found.max(0) > 0, table.unit.values[best], ""), "best_iou": found.max(0)})
+        "detectors": [int(number.get(name, 0)) for name in table.concept.values],
+        "best_unit": np.where(found.max(0) > 0, table.unit.values[best], ""), f"best_{scores.name}": found.max(0)})
 
-def top_table(table: xr.Dataset, found: Float64[np.ndarray, "unit concept"], number: int) -> pd.DataFrame:
+def top_table(table: xr.Dataset, scores: xr.DataArray, number: int) -> pd.DataFrame:
     "Each unit's best concepts in order; ties in vocabulary order, concepts that share nothing left out."
+    found = scores.values
     best = np.argsort(-found, axis=1, kind="stable")[:, :number]
     unit, rank = np.divmod(np.arange(best.size), best.shape[1])
     concept = best.ravel()
     rows = pd.DataFrame({"layer": table.layer.values[unit], "unit": table["index"].values[unit], "rank": rank + 1,
-                         "concept": table.concept.values[concept], "iou": found[unit, concept],
+                         "concept": table.concept.values[concept], str(scores.name): found[unit, concept],
                          "images": table.concept_images.values[concept]})
-    return rows[rows.iou > 0].reset_index(drop=True)
+    return rows[rows[scores.name] > 0].reset_index(drop=True)
 
-# %% ../nbs/11_dissect.ipynb #02d38e67
-FORMAT = 1  # of dissection.nc
+# %% ../nbs/11_dissect.ipynb #efa50742
+FORMAT = 2  # of dissection.nc
 
 def checksum(table: xr.Dataset) -> str:
     "A SHA-256 over names, types, shapes and bytes of all variables and coordinates."
@@ -244,15 +255,17 @@ def weights_of(model: Model) -> dict[str, str]:
     for values in (*seen.consts, *jax.tree.leaves(model.parameters)): digest.update(np.ascontiguousarray(values).tobytes())
     return {**model.record, "computation_sha256": digest.hexdigest()}
 
-# %% ../nbs/11_dissect.ipynb #b2ad1a6c
-def about_run(model: Model, data: Data, names: Sequence[str], protocol: Protocol, view: View, devices: Sequence[jax.Device]) -> dict:
-    "Everything that moves a number, in words."
+# %% ../nbs/11_dissect.ipynb #5db1a09c
+def about_run(model: Model, data: Data, names: Sequence[str], protocol: Protocol, view: View, devices: Sequence[jax.Device],
+              given: Dissection | None = None) -> dict:
+    "Everything that moves a number, in words. `given` is the run whose thresholds are used."
     packages = {name: version(name) for name in ("jax", "jaxlib", "flax", "numpy", "pillow", "pycocotools")}
+    borrowed = {} if given is None else {"thresholds_of": {"run": given.table.attrs["run"], "checksum": checksum(given.table)}}
     geometry = {name: asdict(geometry_of(model, name)) for name in names}
     about = {"version": version("inner-detectors"), "model": model.name, "weights": weights_of(model), "layers": list(names),
             "data": data.identity(), "protocol": asdict(protocol), "geometry": geometry, "view": asdict(view),
             "backend": f"{devices[0].platform} {devices[0].device_kind} {platform.machine()}, float32 at precision highest, batches of {view.batch}",
-            "packages": packages}
+            "packages": packages, **borrowed}
     return json.loads(json.dumps(about))      # as it will be read back: lists, no tuples
 
 def identity_of(about: dict) -> str:
@@ -263,34 +276,39 @@ def differences(one: dict, other: dict) -> list[str]:
     "The names under which two runs differ."
     return [name for name in one if one[name] != other.get(name)]
 
-# %% ../nbs/11_dissect.ipynb #590a1266
-def table_of(counts: Counts, thresholds: Mapping[str, Thresholds], data: Data, about: dict) -> xr.Dataset:
-    "Counts and thresholds with names on their axes."
+# %% ../nbs/11_dissect.ipynb #abfb5d6a
+def table_of(found: Counts | Means, thresholds: Mapping[str, Thresholds], data: Data, about: dict, images: Sequence[Seen]) -> xr.Dataset:
+    "Counts (or means of images) and thresholds with names on their axes."
     names = about["layers"]
     joined = Thresholds(*(np.concatenate([getattr(thresholds[name], field) for name in names]) for field in Thresholds._fields))
     layer = np.concatenate([np.full(len(thresholds[name].values), name, object) for name in names])
     index = np.concatenate([np.arange(len(thresholds[name].values)) for name in names])
+    if isinstance(found, Means): numbers = {"score": (("unit", "concept"), np.ascontiguousarray(found.score.T))}
+    else: numbers = {"intersection": (("unit", "concept"), np.ascontiguousarray(found.intersection.T)),
+                     "unit_area": (("unit", "category"), np.ascontiguousarray(found.unit_area.T))}
+    fixed = {"threshold": ("unit", joined.values)} if about["protocol"]["threshold_over"] == "data" else {}
     return xr.Dataset(
-        {"intersection": (("unit", "concept"), np.ascontiguousarray(counts.intersection.T)),
-         "unit_area": (("unit", "category"), np.ascontiguousarray(counts.unit_area.T)),
-         "concept_area": ("concept", counts.concept_area), "concept_images": ("concept", counts.concept_images),
-         "threshold": ("unit", joined.values), "dead": ("unit", joined.dead), "sparse": ("unit", joined.sparse)},
+        {**numbers, "concept_area": ("concept", found.concept_area), "concept_images": ("concept", found.concept_images),
+         **fixed, "dead": ("unit", joined.dead), "sparse": ("unit", joined.sparse),
+         "image_source": ("image", np.array([data.kinds[seen.source] for seen in images], object)),
+         "image_group": ("image", np.array([seen.group or "" for seen in images], object))},
         {"unit": np.array([f"{name}:{i}" for name, i in zip(layer, index)], object), "layer": ("unit", layer), "index": ("unit", index),
          "concept": np.array(data.concepts.names, object),
          "concept_category": ("concept", np.array(data.categories, object)[data.category_of]),
-         "category": np.array(data.categories, object)})
+         "category": np.array(data.categories, object), "image": np.array([seen.name for seen in images], object)})
 
-def attributes(about: dict, seen: int, problems: list[str]) -> dict:
+def attributes(about: dict, images: Sequence[Seen], data: Data, problems: list[str]) -> dict:
     "How a result was made, as netCDF attributes: strings and numbers, nested ones as JSON."
-    kinds = "+".join(source["name"] for source in about["data"]["sources"])
     return {"format": FORMAT, "run": identity_of(about), "about": json.dumps(about), "protocol": json.dumps(about["protocol"]),
-            "model": about["model"], "data": kinds, "images": seen, "geometry": json.dumps(about["geometry"]),
+            "model": about["model"], "data": "+".join(source["name"] for source in about["data"]["sources"]), "images": len(images),
+            "maskless": len(data) - len(images) - (len(problems) - len(data.problems)), "groups": len({seen.group for seen in images} - {None}),
+            "geometry": json.dumps(about["geometry"]),
             "weights_sha256": about["weights"].get("weights_sha256", ""), "data_sha256": json.dumps(about["data"]),
             "versions": json.dumps({"inner-detectors": about["version"], "python": platform.python_version(), **about["packages"]}),
             "backend": about["backend"], "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "problems": json.dumps(problems)}
 
-# %% ../nbs/11_dissect.ipynb #f08e1508
+# %% ../nbs/11_dissect.ipynb #f9c7d72e
 def choose_layers(model: Model, names: Sequence[str] | None) -> list[str]:
     "The layers named, each once; the deepest with maps where none was."
     with_maps = [name for name, (height, width, _) in layers_of(model).items() if height * width > 1]
@@ -316,6 +334,29 @@ def unsteady(first: list[str], second: list[str]) -> str:
     apart = sorted(set(first) ^ set(second))
     return f"{len(apart)} images could be read once and not again. Delete the checkpoints in the folder and start again. The first: {apart[0]}"
 
+def check_maps(model: Model, shapes: Mapping[str, tuple[int, int, int]], protocol: Protocol) -> None:
+    "Refuse layers in which a threshold of each image would mean nothing."
+    lone = [name for name, (height, width, _) in shapes.items() if height * width == 1]
+    if protocol.threshold_over == "image" and lone:
+        raise Refused(f"{model.name}: layer {lone[0]!r} has maps of 1 x 1, whose only value is their median. Choose layers with maps, or another protocol.")
+
+def nothing_left(data: Data, problems: list[str]) -> str:
+    "Why not one image was used."
+    if problems: return f"{data}: not one image could be read. The first: {problems[0]}"
+    return f"{data}: not one image has a mask left after the crop. Look at the data with `inner-detectors map`, or choose another protocol."
+
+def borrowed(given: Dissection, about: dict) -> dict[str, Thresholds]:
+    "The thresholds of another run. Refused unless they are of this network, these layers and this quantile."
+    theirs, whose = json.loads(given.table.attrs["about"]), f"thresholds of {given!r}"
+    if "threshold" not in given.table: raise Refused(f"{whose}: its protocol has one in each image, so it saved none. Give a run of another protocol.")
+    for name in ("model", "weights"):
+        if theirs[name] != about[name]: raise Refused(f"{whose}: are of another {name}. Give a run of this network with these parameters.")
+    for name in about["layers"]: given.known("layer", name)
+    at, asked = theirs["protocol"]["quantile"], about["protocol"]["quantile"]
+    if at != asked: raise Refused(f"{whose}: are at quantile {at}, asked for is {asked}. Give --quantile {at}, or another run.")
+    table = given.table
+    return {name: Thresholds(*(table[field].values[table.layer.values == name] for field in ("threshold", "dead", "sparse"))) for name in about["layers"]}
+
 def tidied(dissection: Dissection, out: str | Path) -> Dissection:
     "A finished run needs its checkpoints no more."
     for left in Path(out).glob("*.checkpoint.npz"): left.unlink()
@@ -335,31 +376,41 @@ def dissect(model: Model, data: Data, layers: Sequence[str] | None = None, proto
             devices: Sequence[jax.Device] | None = None,   # JAX's default device where None
             every: float = 30.0,                           # seconds between checkpoints
             progress: bool = True,
+            thresholds: Dissection | None = None,          # another run, whose thresholds to use
            ) -> Dissection:
     "Find every unit's threshold, count its pixels against every concept's, and give the counts names."
     names = choose_layers(model, layers)
     model = with_geometry(model, protocol)
-    view = View(model.size, max(1, round(model.size * protocol.mask_size)), protocol.keep, batch)
+    view = View(model.size, max(1, round(model.size * protocol.mask_size)), protocol.keep, batch, protocol.maskless)
     devices = list(devices or jax.local_devices()[:1])
-    about = about_run(model, data, names, protocol, view, devices)
+    about = about_run(model, data, names, protocol, view, devices, thresholds)
+    shapes = {name: layers_of(model)[name] for name in names}
+    check_maps(model, shapes, protocol)
     def checkpoint(name): return None if out is None else Checkpoint(Path(out)/f"{name}.checkpoint.npz", identity_of(about), every)
     if out is not None and (there := finished(make_folder(out), about)): return tidied(there, out)
     def run(fold, label):
         swept = sweep(fold, data, model, names, view, checkpoint=checkpoint(label), label=f"{label}s", devices=devices, progress=progress)
-        if not swept.seen: raise Refused(f"{data}: not one image could be read. The first: {' '.join(swept.problems[:1])}")
-        return fold.result(swept.state), swept.seen, data.problems + swept.problems
+        if not swept.images: raise Refused(nothing_left(data, swept.problems))
+        return fold.result(swept.state), swept
 
-    thresholds, _, first = run(quantiles({name: layers_of(model)[name] for name in names}, len(data), protocol.quantile), "threshold")
-    above = {name: limits(found) for name, found in thresholds.items()}
-    counts, seen, problems = run(counting(data, model, names, above, view, protocol.area), "score")
-    if first != problems: raise Refused(unsteady(first, problems))
+    def scoring(limits):
+        return counting(data, model, names, limits, view, protocol.area) if protocol.score_over == "data" else averaging(data, model, names, limits, view)
+    if protocol.threshold_over == "image":
+        both = together(extremes(names, {name: units for name, (_, _, units) in shapes.items()}), scoring(protocol.quantile))
+        (found, counts), swept = run(both, "score")
+    else:
+        if thresholds is not None: found, first = borrowed(thresholds, about), None
+        else: found, first = run(quantiles(shapes, len(data), protocol.quantile), "threshold")
+        counts, swept = run(scoring({name: limits(one) for name, one in found.items()}), "score")
+        if first is not None and (first.problems, first.images) != (swept.problems, swept.images): raise Refused(unsteady(first.problems, swept.problems))
 
-    table = table_of(counts, thresholds, data, about).assign_attrs(attributes(about, seen, problems))
+    problems = data.problems + swept.problems
+    table = table_of(counts, found, data, about, swept.images).assign_attrs(attributes(about, swept.images, data, problems))
     dissection = Dissection(table)
     if out is not None: tidied(dissection, dissection.save(out).parent)
     return dissection
 
-# %% ../nbs/11_dissect.ipynb #8903e875
+# %% ../nbs/11_dissect.ipynb #cbb77bb6
 def plan(model: Model, data: Data, layers: Sequence[str] | None = None, protocol: Protocol = netdissect, *, batch: int = 8,
          devices: Sequence[jax.Device] | None = None) -> dict[str, int | float]:
     "What a run would take: images, units, concepts, seconds (measured on a few batches), memory and disk in MB (by arithmetic)."
@@ -376,12 +427,12 @@ def plan(model: Model, data: Data, layers: Sequence[str] | None = None, protocol
     each = max(second - first, 0) / (more - few) if more > few else second / more        # without start and compilation
     whole = second + each * (len(data) - more)
     parameters = sum(leaf.nbytes for leaf in jax.tree.leaves(model.parameters))
-    kept = 4 * (len(data) * values * protocol.quantile + values)
+    kept = 4 * (len(data) * values * protocol.quantile + values) if protocol.threshold_over == "data" else 0
     counts = 8 * units * (len(data.concepts) + len(data.categories))
     return {"images": len(data), "units": units, "concepts": len(data.concepts), "seconds": round(whole, 1),
             "memory_mb": round((parameters + 3 * 4 * batch * values + kept + counts) / 1e6 + 500), "disk_mb": round((kept + counts) / 1e6, 1)}
 
-# %% ../nbs/11_dissect.ipynb #b6e427d0
+# %% ../nbs/11_dissect.ipynb #dfdf8d16
 def one_line(name: str) -> str:
     "A name without line breaks and other control characters."
     return "".join(letter if letter.isprintable() else " " for letter in name)
@@ -391,24 +442,24 @@ def several(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 def units_text(dissection: Dissection) -> str:
-    "Each unit's best three concepts with IoU and the number of images that show them."
+    "Each unit's best three concepts with IoU (or score) and the number of images that show them."
     said: dict[str, list[str]] = {}
-    for row in dissection.top(3).itertuples():
-        line = f"{one_line(row.concept)} {row.iou:.3f} ({several(row.images, 'image')})"
-        said.setdefault(f"{row.layer}:{row.unit}", []).append(line)
+    for row in dissection.top(3).to_dict("records"):
+        line = f"{one_line(row['concept'])} {row[dissection.protocol.measure]:.3f} ({several(row['images'], 'image')})"
+        said.setdefault(f"{row['layer']}:{row['unit']}", []).append(line)
     return "".join(f"{unit}\t{', '.join(lines)}\n" for unit, lines in said.items())
 
 def concepts_text(dissection: Dissection) -> str:
     "Each concept's detectors by layer, best first."
-    found = dissection.units()
-    found = found[found.iou > dissection.protocol.detects].sort_values("iou", ascending=False, kind="stable")
+    measure = dissection.protocol.measure
+    found = dissection.detectors().sort_values(measure, ascending=False, kind="stable")
     lines = []
     for concept in dissection.table.concept.values:
         mine = found[found.concept == concept]
         lines.append(f"{one_line(concept)}: {several(len(mine), 'unit')}")
         for layer in (name for name in dict.fromkeys(dissection.table.layer.values) if (mine.layer == name).any()):
-            rows = mine[mine.layer == layer]
-            lines.append(f"  {layer}: " + ", ".join(f"{row.unit} ({row.iou:.3f})" for row in rows.itertuples()))
+            rows = mine[mine.layer == layer].to_dict("records")
+            lines.append(f"  {layer}: " + ", ".join(f"{row['unit']} ({row[measure]:.3f})" for row in rows))
     return "\n".join(lines) + "\n"
 
 def write_tables(dissection: Dissection, folder: str | Path) -> None:

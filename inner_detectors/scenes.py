@@ -5,22 +5,23 @@
 # %% auto #0
 __all__ = ['COLOUR_RADIUS', 'COLOURS', 'BITS', 'NEAR', 'PATTERNS', 'MATERIALS', 'DRAWN', 'SCALES', 'ANGLES', 'BLACK', 'WHITE',
            'METAL', 'GLASS', 'SKINS', 'HAIRS', 'FURS', 'THINGS', 'PARTS', 'OUTDOORS', 'INDOORS', 'BELONGS', 'ABOVE',
-           'PLACES', 'GROUNDED', 'NOMINAL', 'colour_bits', 'colour_mask', 'striped', 'dotted', 'chequered', 'grid',
-           'zigzagged', 'woven', 'honeycombed', 'scaly', 'pattern', 'Shape', 'oval', 'bar', 'corners', 'block',
+           'PLACES', 'GROUNDED', 'NOMINAL', 'LAYOUTS', 'colour_bits', 'colour_mask', 'striped', 'dotted', 'chequered',
+           'grid', 'zigzagged', 'woven', 'honeycombed', 'scaly', 'pattern', 'Shape', 'oval', 'bar', 'corners', 'block',
            'without', 'Noise', 'field', 'noises', 'Patch', 'Paint', 'bits_of', 'mixed', 'plain', 'furry', 'patterned',
            'sky', 'grass', 'foliage', 'sand', 'water', 'gravel', 'brick', 'wood', 'Stroke', 'flat', 'Frame', 'Canvas',
            'window', 'own_coordinates', 'patch_of', 'paint', 'shaded', 'flood', 'shadow', 'one_of', 'tint', 'decorated',
            'coat', 'Thing', 'eye', 'mouth', 'face', 'wheel', 'car', 'pane', 'house', 'dog_head', 'dog', 'tree', 'ball',
            'spoke', 'flower', 'clock', 'vocabulary', 'backdrop', 'place', 'cloth', 'crowded', 'stand', 'furnish',
            'tame', 'developed', 'grouped', 'stroke_mask', 'colour_regions', 'compose', 'Scenes', 'sheet', 'writing',
-           'all_samples', 'write_picture', 'write_text', 'coco_annotation', 'coco_categories', 'write_coco']
+           'all_samples', 'write_picture', 'folders', 'coco_annotation', 'coco_categories', 'write_coco', 'objects_of',
+           'write_voc', 'part_code', 'structs', 'nested', 'write_pascal_part', 'write_csv', 'layered', 'write_folder']
 
-# %% ../nbs/03_scenes.ipynb #f3874bd8
+# %% ../nbs/03_scenes.ipynb #4f04ac90
 import contextlib
+import csv
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -32,8 +33,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from .concepts import Concept, Refused, Vocabulary
+from .concepts import Concept, Refused, Vocabulary, replacing
 from .data import Region, Sample
+from .sources import PART_CODES, numbered, part_name
 
 # %% ../nbs/03_scenes.ipynb #8e3c3431
 COLOUR_RADIUS = 40  # levels of 0..255, in each channel
@@ -712,7 +714,7 @@ def compose(rng: np.random.Generator, size: int) -> tuple[UInt8[np.ndarray, "siz
     drawn = [Region(concept, stroke_mask(canvas, numbers)) for (_, concept), numbers in grouped(canvas).items()]
     return image, (*drawn, *colour_regions(image))
 
-# %% ../nbs/03_scenes.ipynb #1ab8dac7
+# %% ../nbs/03_scenes.ipynb #74120c65
 class Scenes:
     "A generated set of pictures with exact masks."
     name = "scenes"
@@ -726,8 +728,8 @@ class Scenes:
         self.keys = tuple(f"{i:06d}" for i in range(count))
 
     @classmethod
-    def parse(cls, text: str, seed: int = 0, on_problem: str = "stop") -> "Scenes":
-        "The set that `scenes:TEXT` means: a number of pictures. They have no problems, so `on_problem` changes nothing."
+    def parse(cls, text: str, seed: int = 0, **_) -> "Scenes":
+        "The set that `scenes:TEXT` means: a number of pictures. They have no problems, so other choices change nothing."
         if not (text.isascii() and text.isdigit()):
             raise Refused(f"scenes:{text}: the number of pictures must be a whole number. Try scenes:64.")
         return cls(int(text), seed)
@@ -757,7 +759,7 @@ def sheet(pictures: Iterable[UInt8[np.ndarray, "height width 3"]],  # of one siz
     framed += [np.full_like(framed[0], 255)] * (-len(framed) % columns)
     return np.vstack([np.hstack(framed[start:start + columns]) for start in range(0, len(framed), columns)])
 
-# %% ../nbs/03_scenes.ipynb #713c6663
+# %% ../nbs/03_scenes.ipynb #9fc45de1
 @contextlib.contextmanager
 def writing(folder: Path):
     "Turns a failure to write into a Refused that names the place and the remedy."
@@ -771,19 +773,16 @@ def all_samples(source, task: str) -> Iterator[Sample]:
     "Every sample of a source, in order, with a progress bar on stderr when it takes more than two seconds."
     for key in tqdm(source.keys, task, unit="image", delay=2): yield source.sample(key)
 
-def write_picture(folder: Path, sample: Sample) -> str:
-    "Save a sample's picture without loss. Returns the name of its file: the sample's, with what no file name may hold escaped."
-    name = quote(sample.name, safe=" ") + ".png"
-    Image.fromarray(sample.image).save(folder / name, compress_level=3)
+def write_picture(folder: Path, sample: Sample, ending: str = ".png") -> str:
+    "Save a sample's picture: .png without loss, .jpg nearly so. Returns the name of its file: the sample's, with what no file name may hold escaped."
+    name = quote(sample.name, safe=" ") + ending
+    Image.fromarray(sample.image).save(folder / name, compress_level=3, quality=95)     # each format takes its own
     return name
 
-def write_text(path: Path, text: str) -> None:
-    "Write a file whole or not at all: first beside it, then moved into place."
-    beside = path.with_name(path.name + ".part")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    finally: beside.unlink(missing_ok=True)
+def folders(folder: Path, *names: str) -> list[Path]:
+    "Folders inside a folder, made."
+    for name in names: (folder / name).mkdir(parents=True, exist_ok=True)
+    return [folder / name for name in names]
 
 # %% ../nbs/03_scenes.ipynb #87a095b6
 def coco_annotation(region: Region, number: int, image: int, category: int) -> dict:
@@ -799,7 +798,7 @@ def coco_categories(concepts: Vocabulary) -> list[dict]:
     return [{"id": place, "name": concept.name, "supercategory": concept.category, **parent(concept)}
             for place, concept in enumerate(concepts, 1)]
 
-# %% ../nbs/03_scenes.ipynb #d092aaf1
+# %% ../nbs/03_scenes.ipynb #f18863db
 def write_coco(source,                     # anything with `concepts`, `keys` and `sample(key)`
                folder: str | Path,         # is made if it is not there
                split: str = "val2017",     # names the folder of images and the file of annotations
@@ -814,10 +813,110 @@ def write_coco(source,                     # anything with `concepts`, `keys` an
         (folder / split).mkdir(exist_ok=True)
         for number, sample in enumerate(all_samples(source, f"writing {folder}"), 1):
             height, width = sample.image.shape[:2]
-            images.append({"id": number, "file_name": write_picture(folder / split, sample), "height": height, "width": width})
+            group = {"group": sample.group} if sample.group else {}          # ours, like `parent`
+            images.append({"id": number, "file_name": write_picture(folder / split, sample), "height": height, "width": width, **group})
             annotations += [coco_annotation(region, len(annotations) + place, number, source.concepts.index(region.concept) + 1)
                             for place, region in enumerate(sample.regions, 1)]
         whole = {"info": {"description": f"{source.name}, written by inner-detectors"}, "licenses": [], "images": images,
                  "categories": coco_categories(source.concepts), "annotations": annotations}
-        write_text(path, json.dumps(whole))
+        with replacing(path) as part: part.write_text(json.dumps(whole), encoding="utf-8")
     return path
+
+# %% ../nbs/03_scenes.ipynb #a222d49f
+def objects_of(source, sample: Sample) -> list[Region]:
+    "The regions of whole objects."
+    return [region for region in sample.regions if source.concepts[source.concepts.index(region.concept)].category == "object"]
+
+def write_voc(source, folder: str | Path) -> Path:
+    "Write the objects of a source as a VOC folder: class and object label maps, JPEGs, a list `val`, `labelmap.txt`. Returns the folder to read."
+    folder = Path(folder)
+    names = [concept.name for concept in source.concepts if concept.category == "object"]
+    with writing(folder):
+        root = folder / "VOCdevkit" / "VOC2012"
+        classes, objects, pictures, lists = folders(root, "SegmentationClass", "SegmentationObject", "JPEGImages", "ImageSets/Segmentation")
+        written = []
+        for sample in all_samples(source, f"writing {folder}"):
+            stem = Path(write_picture(pictures, sample, ".jpg")).stem
+            maps = np.zeros((2, *sample.image.shape[:2]), np.uint8)
+            for number, (concept, mask) in enumerate(objects_of(source, sample), 1):
+                if number > 254 or maps[1][mask].any():
+                    raise Refused(f"{sample.name}: two objects share pixels, or there are over 254. VOC cannot hold that; write a folder.")
+                maps[0][mask], maps[1][mask] = names.index(concept) + 1, number
+            for place, labels in zip((classes, objects), maps): Image.fromarray(labels).save(place / f"{stem}.png")
+            written.append(stem)
+        (root / "labelmap.txt").write_text("# label:color_rgb:parts:actions\n" + "".join(f"{name}:::\n" for name in ["background", *names]), encoding="utf-8")
+        with replacing(lists / "val.txt") as part: part.write_text("".join(f"{stem}\n" for stem in written), encoding="utf-8")
+    return root
+
+# %% ../nbs/03_scenes.ipynb #bf39b659
+def part_code(name: str, words: str) -> str:
+    "PASCAL-Part's first code for a part of a class, or the words themselves."
+    return next((code for code in numbered(PART_CODES.get(name, "")) if part_name(code) == words), words)
+
+def structs(rows: list[dict]) -> np.ndarray:
+    "Rows as a MATLAB struct array: 1 x N, or 0 x 0 where there are none, as in the published files."
+    return np.array([[tuple(row.values()) for row in rows]], [(name, object) for name in rows[0]]) if rows else np.zeros((0, 0))
+
+def nested(source, sample: Sample) -> list[tuple[Region, list[Region]]]:
+    "Each object with the parts that lie in it."
+    names = {concept.name: concept for concept in source.concepts}
+    def whole(name): return name if names[name].parent is None else whole(names[name].parent)
+    found: list[tuple[Region, list[Region]]] = [(region, []) for region in objects_of(source, sample)]
+    for region in sample.regions:
+        if names[region.concept].category != "part": continue
+        own = [(int((mask & region.mask).sum()), parts) for (name, mask), parts in found if name == whole(region.concept)]
+        if own: max(own, key=lambda pair: pair[0])[1].append(region)
+    return found
+
+def write_pascal_part(source, folder: str | Path) -> Path:
+    "Write the objects and parts of a source as a PASCAL-Part folder. What is neither is left out. Returns the folder to read."
+    from scipy.io import savemat
+    folder = Path(folder)
+    names = [concept.name for concept in source.concepts if concept.category == "object"]
+    codes = {concept.name: part_code(*concept.name.split("/", 1)) for concept in source.concepts if concept.category == "part"}
+    with writing(folder):
+        marks, pictures = folders(folder, "trainval/Annotations_Part", "VOCdevkit/VOC2010/JPEGImages")
+        for sample in all_samples(source, f"writing {folder}"):
+            stem = Path(write_picture(pictures, sample, ".jpg")).stem
+            rows = [{"class": name, "class_ind": names.index(name) + 1, "mask": mask.astype(np.uint8),
+                     "parts": structs([{"part_name": codes[part.concept], "mask": part.mask.astype(np.uint8)} for part in parts])}
+                    for (name, mask), parts in nested(source, sample)]
+            savemat(marks / f"{stem}.mat", {"anno": structs([{"imname": stem, "objects": structs(rows)}])}, do_compression=True)
+        table = [(name, "", "") for name in names] + [(*name.split("/", 1), code) for name, code in codes.items()]
+        write_csv(marks.parent / "parts.csv", [("class", "code", "words"), *((name, code, words) for name, words, code in table)])
+    return folder
+
+def write_csv(path: Path, rows: Iterable[Sequence]) -> None:
+    "Write rows as CSV."
+    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file: csv.writer(file).writerows(rows)
+
+# %% ../nbs/03_scenes.ipynb #289a7dac
+def layered(source, sample: Sample) -> list[UInt16[np.ndarray, "height width"]]:
+    "Label maps that hold every region (place in the vocabulary + 1); each goes to the first map with room for it."
+    masks: dict[str, np.ndarray] = {}
+    for concept, mask in sample.regions: masks[concept] = masks.get(concept, False) | mask
+    maps = [np.zeros(sample.image.shape[:2], np.uint16)]
+    for concept, mask in masks.items():
+        free = next((labels for labels in maps if not labels[mask].any()), None)
+        if free is None: maps.append(free := np.zeros_like(maps[0]))
+        free[mask] = source.concepts.index(concept) + 1
+    return maps
+
+def write_folder(source, folder: str | Path) -> Path:
+    "Write a source as a plain folder: images/, masks/, names.csv and, where images have groups, images.csv."
+    folder = Path(folder)
+    groups: list[tuple[str, str]] = []
+    with writing(folder):
+        pictures, masks = folders(folder, "images", "masks")
+        for sample in all_samples(source, f"writing {folder}"):
+            name = write_picture(pictures, sample)
+            if sample.group: groups.append((name, sample.group))
+            for number, labels in enumerate(layered(source, sample), 1):
+                place, = folders(masks, str(number))
+                Image.fromarray(labels if len(source.concepts) > 254 else labels.astype(np.uint8)).save(place / name)
+        rows = [(place, concept.name, concept.category, concept.parent or "") for place, concept in enumerate(source.concepts, 1)]
+        write_csv(folder / "names.csv", [("index", "name", "category", "part_of"), *rows])
+        if groups: write_csv(folder / "images.csv", [("image", "group"), *groups])
+    return folder
+
+LAYOUTS = {"coco": write_coco, "pascal-part": write_pascal_part, "voc": write_voc, "folder": write_folder}

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['ranks', 'Top', 'empty', 'compact', 'exceeding', 'take_in', 'Thresholds', 'settled', 'quantiles', 'merged',
-           'refuse_nan']
+           'refuse_nan', 'image_limits', 'extremes']
 
-# %% ../nbs/09_threshold.ipynb #3e7d52d0
+# %% ../nbs/09_threshold.ipynb #000d040e
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
-
-from typing import NamedTuple
 
 from .concepts import Refused
 from .sweep import Batch, Fold
@@ -123,3 +124,30 @@ def refuse_nan(name: str, maps: np.ndarray, batch: Batch) -> None:
     bad = np.isnan(maps).any((1, 2, 3))
     if bad.any():
         raise Refused(f"layer {name!r}: activations of {batch.names[int(bad.argmax())]} are not numbers. Check the weights and the preprocessing.")
+
+# %% ../nbs/09_threshold.ipynb #893c0c46
+def image_limits(name: str, batch: Batch, quantile: float) -> Float32[np.ndarray, "batch unit"]:
+    "What each unit of a layer must exceed in each image, so that a share `quantile` of its positions does."
+    maps = np.asarray(batch.activations[name])
+    maps = maps.reshape(len(maps), -1, maps.shape[-1])
+    found = np.percentile(maps, 100 * (1 - quantile), axis=1).astype(np.float32)
+    return np.where(maps.max(1) == maps.min(1), np.float32(np.inf), found)
+
+# %% ../nbs/09_threshold.ipynb #fc887433
+def extremes(names: Sequence[str], units: Mapping[str, int]) -> Fold:
+    "A fold whose result says of each layer's units whether they are dead: {layer: Thresholds} without values."
+    def init(): return {name: np.stack([np.full(units[name], np.inf, np.float32), np.full(units[name], -np.inf, np.float32)]) for name in names}
+    def merge(a, b): return {name: np.stack([np.minimum(a[name][0], b[name][0]), np.maximum(a[name][1], b[name][1])]) for name in names}
+
+    def step(state, batch: Batch):
+        seen = {}
+        for name in names:
+            maps = np.asarray(batch.activations[name])[:batch.filled]
+            refuse_nan(name, maps, batch)
+            seen[name] = np.stack([maps.min((0, 1, 2)), maps.max((0, 1, 2))])
+        return merge(state, seen)
+
+    def result(state):
+        return {name: Thresholds(np.full(units[name], np.nan, np.float32), least == most, np.zeros(units[name], bool)) for name, (least, most) in state.items()}
+
+    return Fold(init, step, merge, result)

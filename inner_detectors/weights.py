@@ -7,11 +7,10 @@ __all__ = ['TYPES', 'TYPE_NAMES', 'ONNX_TYPES', 'READERS', 'open_safetensors', '
            'write_safetensors', 'read_metadata', 'attempt', 'varint', 'fields', 'messages', 'varints', 'whole_numbers',
            'onnx_array', 'read_onnx', 'read_weights']
 
-# %% ../nbs/05_weights.ipynb #9cd025b6
+# %% ../nbs/05_weights.ipynb #0e9832f3
 import json
 import math
 import mmap
-import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from .concepts import Refused
+from .concepts import Refused, replacing
 from .fetch import sha256 as sha256
 
 # %% ../nbs/05_weights.ipynb #96fb77f6
@@ -35,7 +34,7 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     "All arrays of a safetensors file, by name, in order of their names."
     with open_safetensors(path) as file: return {name: file.get_tensor(name) for name in sorted(file.keys())}
 
-# %% ../nbs/05_weights.ipynb #bc74e160
+# %% ../nbs/05_weights.ipynb #e0fa0625
 TYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1",
          "U64": "u8", "U32": "u4", "U16": "u2", "U8": "u1", "BOOL": "?"}
 TYPE_NAMES = {np.dtype(kind): name for name, kind in TYPES.items()} | {np.dtype(ml_dtypes.bfloat16): "BF16"}
@@ -54,17 +53,9 @@ def safetensors_header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, 
 def write_safetensors(path: Path | str, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> Path:
     "Writes arrays as safetensors, whole or not at all; the same bytes for the same content. Refuses where the disk does."
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            file.write(safetensors_header(arrays, metadata or {}))
-            for _, array in sorted(arrays.items()): file.write(np.ascontiguousarray(array).tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as problem: raise Refused(f"{path}: {problem.strerror or problem}. Make room, or write elsewhere.") from None
-    finally: part.unlink(missing_ok=True)
+    with replacing(path) as part, open(part, "wb") as file:
+        file.write(safetensors_header(arrays, metadata or {}))
+        for _, array in sorted(arrays.items()): file.write(np.ascontiguousarray(array).tobytes())
     return path
 
 # %% ../nbs/05_weights.ipynb #15ef6191

@@ -340,6 +340,7 @@ JSON = {
     "a file that is not there": (lambda read: read["images"][0].update(file_name="gone.jpg"), ["'gone.jpg' is not in", "1 of 3", "--on-problem skip"]),
     "category id twice": (lambda read: read["categories"].append({"id": 2, "name": "cow"}), ["category id 2 is listed twice", "Remove one"]),
     "category name twice": (lambda read: read["categories"].append({"id": 3, "name": "dog"}), ["'dog' is listed twice", "Remove or rename one"]),
+    "two spellings of one category": (lambda read: read["categories"].append({"id": 3, "name": "Dog "}), ["'dog' and 'Dog '", "both 'dog'", "Rename"]),
     "category without a name": (lambda read: read["categories"].append({"id": 3, "name": " "}), ["' '", "Name it"]),
     "category without an id": (lambda read: read["categories"].append({"name": "cow"}), ["category ? has no id", "Repair or remove it"]),
     "image id twice": (lambda read: read["images"][1].update(id=1), ["image id 1 is listed twice", "Remove one"]),
@@ -389,7 +390,8 @@ def test_what_points_nowhere_can_be_skipped(folder, tmp_path, command):
 
 # ---- names
 
-NAMES = ["traffic light", "Straße/Süd", "猫", "cat/head", "two\nlines", 'a "quoted", name', "tab\there", "Cat", "cat", "cat ", "=1+1", "NA", "<b>"]
+NAMES = ["traffic light", "Straße/Süd", "猫", "cat/head", "two\nlines", 'a "quoted", name', "tab\there", "cat", "=1+1", "NA", "<b>"]
+SPELLED = ["traffic light", "straße/süd", "猫", "cat/head", "two lines", 'a "quoted", name', "tab here", "cat", "=1+1", "na", "<b>"]
 
 
 def test_any_name_survives_files_and_tables(folder, tmp_path):
@@ -400,10 +402,10 @@ def test_any_name_survives_files_and_tables(folder, tmp_path):
     found = dissect(TOY, load_data(folder.write()), protocol=MANY, out=out, progress=False)
     write_tables(found, out)
     assert not problems(found)
-    assert Dissection.load(out).table.concept.values.tolist() == NAMES
-    assert pd.read_csv(out / "concepts.csv", keep_default_na=False).concept.tolist() == NAMES
+    assert Dissection.load(out).table.concept.values.tolist() == SPELLED
+    assert pd.read_csv(out / "concepts.csv", keep_default_na=False).concept.tolist() == SPELLED
     named = pd.read_csv(out / "units.csv", keep_default_na=False).concept.tolist()
-    assert named == found.units().concept.tolist() and set(named) <= {"", *NAMES}
+    assert named == found.units().concept.tolist() and set(named) <= {"", *SPELLED}
     assert "<b>" not in found._repr_html_().replace("&lt;b&gt;", "")
     lines = (out / "units.txt").read_text(encoding="utf-8").splitlines()
     assert len(lines) == len(found.top(1))

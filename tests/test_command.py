@@ -93,7 +93,8 @@ def test_help_teaches(name, command):
 
 def test_help_of_match_explains_every_flag(command):
     text = " ".join(command("match", "--help")[1].split())
-    for word in ("coco:FOLDER", "scenes:N", "inner-detectors layers MODEL", "(default: 8)", "(default: netdissect)", "seconds between"): assert word in text
+    words = ("KIND:FOLDER", "pascal-part", "scenes:N", "inner-detectors layers MODEL", "(default: 8)", "(default: netdissect)", "seconds between")
+    for word in words: assert word in text
 
 
 def test_the_installed_command_ends_as_it_should():

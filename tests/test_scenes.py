@@ -143,7 +143,7 @@ def test_full_disk_is_refused_and_leaves_the_old_annotations(tmp_path, monkeypat
     before = path.read_bytes()
     def full(self, *args, **kwargs): raise OSError(errno.ENOSPC, "No space left on device", str(self))
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(Refused, match="No space left on device.*Free some space"): write_coco(Scenes(3), tmp_path)
+    with pytest.raises(Refused, match="No space left on device.*Make room"): write_coco(Scenes(3), tmp_path)
     assert path.read_bytes() == before and sorted(file.name for file in path.parent.iterdir()) == [path.name]
 
 
