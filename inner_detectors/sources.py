@@ -636,9 +636,10 @@ def depth(concept: Concept, known: Mapping[str, Concept], most: int = 99) -> int
     "How many wholes a concept is a part of."
     return 0 if concept.parent is None or concept.parent not in known or not most else 1 + depth(known[concept.parent], known, most - 1)
 
-# %% ../nbs/02_sources.ipynb #465f2533
-kinds = {"coco": "sources:Coco", "coco-stuff": "sources:CocoStuff", "coco-panoptic": "sources:CocoPanoptic", "pascal-part": "sources:PascalPart",
-         "voc": "sources:Voc", "folder": "sources:Folder", "scenes": "scenes:Scenes"}
+# %% ../nbs/02_sources.ipynb #baf1d8b9
+kinds = {name: f"inner_detectors.{where}" for name, where in {
+    "coco": "sources:Coco", "coco-stuff": "sources:CocoStuff", "coco-panoptic": "sources:CocoPanoptic", "pascal-part": "sources:PascalPart",
+    "voc": "sources:Voc", "folder": "sources:Folder", "scenes": "scenes:Scenes"}.items()}
 
 def load_data(*places: str,                # `coco:FOLDER`, `coco:FOLDER:val2017`, `pascal-part:FOLDER`, `voc:FOLDER`, `folder:FOLDER`, `scenes:N`
               limit: int | None = None,    # so many images, drawn at random by `seed`
@@ -657,7 +658,7 @@ def load_data(*places: str,                # `coco:FOLDER`, `coco:FOLDER:val2017
         if not colon or not where: raise Refused(f"data {place!r}: say KIND:WHERE, for instance coco:FOLDER or scenes:64.")
         if kind not in kinds: raise Refused(f"data {place!r}: no kind of source {kind!r}. {near(kind, kinds)}")
         module, name = kinds[kind].split(":")
-        sources.append(getattr(importlib.import_module(f"inner_detectors.{module}"), name).parse(where, seed=seed, on_problem=on_problem, parts=parts))
+        sources.append(getattr(importlib.import_module(module), name).parse(where, seed=seed, on_problem=on_problem, parts=parts))
     if not sources: raise Refused("no data: name at least one source, for instance coco:FOLDER or scenes:64.")
     data = Data(sources)
     if concepts: data = data.about(*concepts)
