@@ -374,7 +374,7 @@ def survey(data: Data, progress: bool = True) -> Survey:
                 area[words.index(name)] += pixels / (outline.size[0] * outline.size[1])
     return Survey(data, images, shown, annotations, area / np.maximum(shown, 1), len(groups - {None}), tuple(problems))
 
-# %% ../nbs/01_data.ipynb #b026097b
+# %% ../nbs/01_data.ipynb #6224000e
 def balanced(data: Data, number: int, seed: int = 0, progress: bool = True) -> Data:
     "A subset in which about `number` images show each concept; fewer where there are not so many."
     if number < 1: raise Refused(f"balance {number}: at least one image a concept is needed. Give a positive number.")
@@ -384,7 +384,7 @@ def balanced(data: Data, number: int, seed: int = 0, progress: bool = True) -> D
     else: every = [set(outline.areas) for outline in outlines(data, progress)]
     by_concept = {name: [int(place) for place in order if name in every[place]] for name in data.concepts.names}
     chosen: set[int] = set()
-    for places in sorted(by_concept.values(), key=len):
+    for _, places in sorted(by_concept.items(), key=lambda pair: (len(pair[1]), pair[0])):     # not in the order of a vocabulary
         have = sum(place in chosen for place in places)
         chosen.update([place for place in places if place not in chosen][:max(number - have, 0)])
     if not chosen: raise Refused(f"balance {number}: no image shows any of the concepts. Look at the data with `inner-detectors map`.")

@@ -14,7 +14,8 @@ __all__ = ['COLOUR_RADIUS', 'COLOURS', 'BITS', 'NEAR', 'PATTERNS', 'MATERIALS', 
            'spoke', 'flower', 'clock', 'vocabulary', 'backdrop', 'place', 'cloth', 'crowded', 'stand', 'furnish',
            'tame', 'developed', 'grouped', 'stroke_mask', 'colour_regions', 'compose', 'Scenes', 'sheet', 'writing',
            'all_samples', 'write_picture', 'folders', 'coco_annotation', 'coco_categories', 'write_coco', 'objects_of',
-           'write_voc', 'part_code', 'structs', 'nested', 'write_pascal_part', 'write_csv', 'layered', 'write_folder']
+           'object_names', 'write_voc', 'whole_of', 'in_words', 'part_code', 'structs', 'nested', 'write_pascal_part',
+           'write_csv', 'layered', 'write_folder']
 
 # %% ../nbs/03_scenes.ipynb #4f04ac90
 import contextlib
@@ -759,7 +760,7 @@ def sheet(pictures: Iterable[UInt8[np.ndarray, "height width 3"]],  # of one siz
     framed += [np.full_like(framed[0], 255)] * (-len(framed) % columns)
     return np.vstack([np.hstack(framed[start:start + columns]) for start in range(0, len(framed), columns)])
 
-# %% ../nbs/03_scenes.ipynb #9fc45de1
+# %% ../nbs/03_scenes.ipynb #cb943c27
 @contextlib.contextmanager
 def writing(folder: Path):
     "Turns a failure to write into a Refused that names the place and the remedy."
@@ -776,6 +777,7 @@ def all_samples(source, task: str) -> Iterator[Sample]:
 def write_picture(folder: Path, sample: Sample, ending: str = ".png") -> str:
     "Save a sample's picture: .png without loss, .jpg nearly so. Returns the name of its file: the sample's, with what no file name may hold escaped."
     name = quote(sample.name, safe=" ") + ending
+    if not sample.name.strip(". ") or len(name) > 250: raise Refused(f"sample {sample.name!r}: cannot be a file's name. Give it a name of under 80 letters.")
     Image.fromarray(sample.image).save(folder / name, compress_level=3, quality=95)     # each format takes its own
     return name
 
@@ -822,15 +824,23 @@ def write_coco(source,                     # anything with `concepts`, `keys` an
         with replacing(path) as part: part.write_text(json.dumps(whole), encoding="utf-8")
     return path
 
-# %% ../nbs/03_scenes.ipynb #a222d49f
+# %% ../nbs/03_scenes.ipynb #8b998b5f
 def objects_of(source, sample: Sample) -> list[Region]:
     "The regions of whole objects."
     return [region for region in sample.regions if source.concepts[source.concepts.index(region.concept)].category == "object"]
 
+def object_names(source, layout: str, most: int) -> list[str]:
+    "The names of a source's objects. Refused where the layout cannot hold them."
+    names = [concept.name for concept in source.concepts if concept.category == "object"]
+    if not 0 < len(names) <= most: raise Refused(f"{source.name}: has {len(names)} objects, and {layout} holds 1 to {most}. Write a folder.")
+    return names
+
 def write_voc(source, folder: str | Path) -> Path:
     "Write the objects of a source as a VOC folder: class and object label maps, JPEGs, a list `val`, `labelmap.txt`. Returns the folder to read."
     folder = Path(folder)
-    names = [concept.name for concept in source.concepts if concept.category == "object"]
+    names = object_names(source, "VOC", 254)
+    odd = [name for name in names if ":" in name or len(name.splitlines()) > 1]
+    if odd: raise Refused(f"{source.name}: {odd[0]!r} cannot stand in labelmap.txt. Rename it, or write a folder.")
     with writing(folder):
         root = folder / "VOCdevkit" / "VOC2012"
         classes, objects, pictures, lists = folders(root, "SegmentationClass", "SegmentationObject", "JPEGImages", "ImageSets/Segmentation")
@@ -848,7 +858,19 @@ def write_voc(source, folder: str | Path) -> Path:
         with replacing(lists / "val.txt") as part: part.write_text("".join(f"{stem}\n" for stem in written), encoding="utf-8")
     return root
 
-# %% ../nbs/03_scenes.ipynb #bf39b659
+# %% ../nbs/03_scenes.ipynb #a6eee633
+def whole_of(source, name: str) -> str:
+    "The object that a part belongs to, through whatever it is a part of."
+    concept = source.concepts[source.concepts.index(name)]
+    return name if concept.parent is None else whole_of(source, concept.parent)
+
+def in_words(source, name: str) -> tuple[str, str]:
+    "A part's object, and the part in words. Refused where its name does not begin with the object's."
+    whole = whole_of(source, name)
+    if not name.startswith(f"{whole}/"):
+        raise Refused(f"{source.name}: {name!r} is a part of {whole!r}, and PASCAL-Part names it {whole}/... Rename it, or write a folder.")
+    return whole, name[len(whole) + 1:]
+
 def part_code(name: str, words: str) -> str:
     "PASCAL-Part's first code for a part of a class, or the words themselves."
     return next((code for code in numbered(PART_CODES.get(name, "")) if part_name(code) == words), words)
@@ -860,11 +882,10 @@ def structs(rows: list[dict]) -> np.ndarray:
 def nested(source, sample: Sample) -> list[tuple[Region, list[Region]]]:
     "Each object with the parts that lie in it."
     names = {concept.name: concept for concept in source.concepts}
-    def whole(name): return name if names[name].parent is None else whole(names[name].parent)
     found: list[tuple[Region, list[Region]]] = [(region, []) for region in objects_of(source, sample)]
     for region in sample.regions:
         if names[region.concept].category != "part": continue
-        own = [(int((mask & region.mask).sum()), parts) for (name, mask), parts in found if name == whole(region.concept)]
+        own = [(int((mask & region.mask).sum()), parts) for (name, mask), parts in found if name == whole_of(source, region.concept)]
         if own: max(own, key=lambda pair: pair[0])[1].append(region)
     return found
 
@@ -872,8 +893,8 @@ def write_pascal_part(source, folder: str | Path) -> Path:
     "Write the objects and parts of a source as a PASCAL-Part folder. What is neither is left out. Returns the folder to read."
     from scipy.io import savemat
     folder = Path(folder)
-    names = [concept.name for concept in source.concepts if concept.category == "object"]
-    codes = {concept.name: part_code(*concept.name.split("/", 1)) for concept in source.concepts if concept.category == "part"}
+    names = object_names(source, "PASCAL-Part", 1 << 16)
+    codes = {concept.name: part_code(*in_words(source, concept.name)) for concept in source.concepts if concept.category == "part"}
     with writing(folder):
         marks, pictures = folders(folder, "trainval/Annotations_Part", "VOCdevkit/VOC2010/JPEGImages")
         for sample in all_samples(source, f"writing {folder}"):
@@ -882,7 +903,7 @@ def write_pascal_part(source, folder: str | Path) -> Path:
                      "parts": structs([{"part_name": codes[part.concept], "mask": part.mask.astype(np.uint8)} for part in parts])}
                     for (name, mask), parts in nested(source, sample)]
             savemat(marks / f"{stem}.mat", {"anno": structs([{"imname": stem, "objects": structs(rows)}])}, do_compression=True)
-        table = [(name, "", "") for name in names] + [(*name.split("/", 1), code) for name, code in codes.items()]
+        table = [(name, "", "") for name in names] + [(*in_words(source, name), code) for name, code in codes.items()]
         write_csv(marks.parent / "parts.csv", [("class", "code", "words"), *((name, code, words) for name, words, code in table)])
     return folder
 

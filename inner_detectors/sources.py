@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['VOC_CLASSES', 'CAT', 'COW', 'BUS', 'PART_CODES', 'PART_WORDS', 'MERGING', 'kinds', 'unpack_runs', 'check_runs',
            'decode_rle', 'check_polygons', 'decode_polygons', 'decode_mask', 'packed_mask', 'split_place', 'find_coco',
-           'place_of_coco', 'read_json', 'field', 'read_categories', 'words', 'Entry', 'read_image_entry',
+           'place_of_coco', 'read_json', 'field', 'read_categories', 'words', 'Entry', 'inside', 'read_image_entry',
            'read_entries', 'missing', 'existing', 'sha256_of', 'record', 'listed', 'Coco', 'CocoStuff', 'read_labels',
-           'label_regions', 'find_voc', 'split_names', 'picture_of', 'pairs', 'Voc', 'wide_high', 'one_by_one',
-           'CocoPanoptic', 'segments', 'part_name', 'numbered', 'read_objects', 'PascalPart', 'read_part_codes',
-           'part_vocabulary', 'read_table', 'Folder', 'read_names', 'depth', 'load_data']
+           'label_regions', 'find_voc', 'split_names', 'picture_of', 'pairs', 'Voc', 'read_labelmap', 'wide_high',
+           'one_by_one', 'CocoPanoptic', 'segments', 'whole_segments', 'part_name', 'numbered', 'read_objects',
+           'PascalPart', 'read_part_codes', 'part_vocabulary', 'read_table', 'Folder', 'read_groups', 'read_names',
+           'wholes_first', 'load_data']
 
 # %% ../nbs/02_sources.ipynb #003ce537
 import csv
@@ -167,7 +168,7 @@ def words(path: Path, concepts: Sequence[Concept], named: Sequence[str]) -> Voca
     try: return Vocabulary(concepts)
     except Refused as refused: raise Refused(f"{path}: {refused}") from None
 
-# %% ../nbs/02_sources.ipynb #1c4fb706
+# %% ../nbs/02_sources.ipynb #656cc462
 @dataclass(frozen=True)
 class Entry:
     "An image as the json lists it."
@@ -177,12 +178,16 @@ class Entry:
     annotations: list[tuple[int, str, object]]  # (annotation id, concept, segmentation)
     group: str | None = None
 
+def inside(name: str) -> bool:
+    "Whether a file's name stays in its folder."
+    return bool(name) and not os.path.isabs(name) and ".." not in Path(name).parts
+
 def read_image_entry(path: Path, image: dict) -> tuple[int, Entry]:
     "The id and the entry of one listed image. Refused where a field is missing, or the file would lie outside the image folder."
     number, name = field(path, "image", image, "id", int), field(path, "image", image, "file_name", str)
     height, width = field(path, "image", image, "height", int), field(path, "image", image, "width", int)
     if height < 1 or width < 1: raise Refused(f"{path}: image {number} has height {height} and width {width}. Repair or remove it.")
-    if os.path.isabs(name) or ".." in Path(name).parts:
+    if not inside(name):
         raise Refused(f"{path}: image {number} is {name!r}, outside the image folder. Repair or remove it.")
     group = image.get("group")                 # not COCO's; who writes a json may say which images belong together
     return number, Entry(name, height, width, [], None if group is None else str(group))
@@ -350,7 +355,7 @@ def pairs(masks: Mapping[str, Path], images: Path, names: Sequence[str] | None, 
     if not found: raise Refused(f"{images}: not one annotated image is in it. Give the folder that holds them.")
     return found
 
-# %% ../nbs/02_sources.ipynb #4af2be76
+# %% ../nbs/02_sources.ipynb #1ce443a1
 class Voc:
     "PASCAL VOC segmentation (Everingham et al. 2010), its augmented masks, and sets of one's own in this layout."
     name = "voc"
@@ -360,8 +365,7 @@ class Voc:
         if not self.masks.is_dir():
             raise Refused(f"{self.masks}: no such folder. There are: {', '.join(sorted(path.name for path in self.root.glob('Segmentation*')))}.")
         named = self.root/"labelmap.txt"
-        lines = named.read_text(encoding="utf-8").splitlines() if named.exists() else []
-        classes = [line.split(":")[0] for line in lines if line and line[0] != "#"][1:] or VOC_CLASSES
+        classes = read_labelmap(named) if named.exists() else VOC_CLASSES
         self.concepts = words(named, [Concept(spelled(name, "voc"), "object") for name in classes], classes)
         self.names = dict(enumerate(self.concepts.names, 1))
         self.files = pairs({path.stem: path for path in self.masks.glob("*.png")}, self.root/"JPEGImages", split_names(self.root, split), self.problems)
@@ -389,6 +393,12 @@ class Voc:
         official = (root/"SegmentationClass").is_dir() or not (root/"SegmentationClassAug").is_dir()
         return cls(root, "SegmentationClass" if official else "SegmentationClassAug", split, on_problem)
 
+def read_labelmap(path: Path) -> list[str]:
+    "The classes of a labelmap.txt, without the background that comes first. Its first line may be a comment."
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = [line for place, line in enumerate(lines) if line.strip() and not (place == 0 and line[0] == "#")]
+    return [line.split(":")[0] for line in lines[1:]]
+
 def wide_high(array: np.ndarray) -> str:
     "The size of a map in words, width first."
     return f"{array.shape[1]} x {array.shape[0]}"
@@ -400,7 +410,7 @@ def one_by_one(path: Path, regions: Sequence[Region]) -> Iterator[Region]:
         if mask.shape != numbers.shape: raise Refused(f"{path}: is {wide_high(numbers)}, its class map {wide_high(mask)}. Replace it.")
         for number in np.unique(numbers[mask]): yield Region(concept, mask & (numbers == number))
 
-# %% ../nbs/02_sources.ipynb #1a0dc70e
+# %% ../nbs/02_sources.ipynb #552f41ab
 class CocoPanoptic:
     "COCO panoptic (Kirillov et al. 2019; format: cocodataset.org/#format-data)."
     name = "coco-panoptic"
@@ -410,19 +420,23 @@ class CocoPanoptic:
         read = read_json(self.annotations, "segments_info")
         categories = read_categories(self.annotations, read["categories"])
         self.concepts = Vocabulary(categories.values())
+        read["annotations"] = [one for one in read["annotations"] if whole_segments(self.annotations, one, self.problems)]
         entries = read_entries(self.annotations, read, categories, self.problems.met, segments)
-        self.maps = self.annotations.with_suffix("")
-        annotated = {name: entry for name, entry in entries.items() if entry.annotations}
-        self.entries = existing(annotated, self.annotations, self.images, self.problems)
+        of_image = {one["image_id"]: self.annotations.with_suffix("")/one["file_name"] for one in read["annotations"]}
+        self.maps = {image["file_name"]: of_image[image["id"]] for image in read["images"] if image["id"] in of_image}
+        self.entries = existing({name: entries[name] for name in self.maps}, self.annotations, self.images, self.problems)
         self.keys = list(self.entries)
 
     def sample(self, key: str) -> Sample:
         "An image with one region a segment."
-        entry = self.entries[key]
-        path = self.maps/entry.annotations[0][2]
-        numbers = read_image(path, (entry.height, entry.width)).astype(np.int32) @ np.array([1, 256, 65536], np.int32)
+        entry, path = self.entries[key], self.maps[key]
+        numbers = read_image(path).astype(np.int32) @ np.array([1, 256, 65536], np.int32)
+        if numbers.shape != (entry.height, entry.width):
+            raise Refused(f"{path}: is {wide_high(numbers)}, its image {entry.width} x {entry.height}. Replace it.")
         names = {number: concept for number, concept, _ in entry.annotations}
-        return Sample(key, read_image(self.images/key, (entry.height, entry.width)), tuple(label_regions(path, numbers, names, void=[0])), entry.group)
+        label_regions(path, numbers, names, void=[0])       # for what it refuses; a segment without a pixel is a region, too
+        regions = tuple(Region(concept, numbers == number) for number, concept in names.items())
+        return Sample(key, read_image(self.images/key, (entry.height, entry.width)), regions, entry.group)
 
     def shown(self, key: str) -> set[str]:
         "The concepts of an image's segments."
@@ -437,10 +451,16 @@ class CocoPanoptic:
         "`FOLDER`, `FOLDER:SPLIT` or `ANNOTATIONS.json,IMAGES`; the label maps are in a folder named like the json."
         return cls(*place_of_coco(place, "panoptic"), on_problem)
 
-def segments(annotation: dict) -> Iterator[tuple[object, object, object]]:
-    "(id, category id, name of the label map) of an image's segments."
-    for segment in annotation.get("segments_info") or []:
-        yield segment.get("id"), segment.get("category_id"), annotation.get("file_name")
+def segments(annotation: dict) -> Iterator[tuple[object, object, None]]:
+    "(id, category id, no mask of its own) of an image's segments."
+    for segment in annotation["segments_info"]: yield segment.get("id"), segment.get("category_id"), None
+
+def whole_segments(path: Path, annotation: dict, problems: Problems) -> bool:
+    "Whether an image's annotation names a label map in its folder and lists segments; it is a problem where not."
+    name, listed, image = (annotation.get(key) for key in ("file_name", "segments_info", "image_id"))
+    good = isinstance(name, str) and inside(name) and isinstance(listed, list) and all(isinstance(one, dict) for one in listed) and type(image) is int
+    if not good: problems.met(f"{path}: the annotation of image {image} has no file_name (of a label map, none outside) or no list segments_info.")
+    return good
 
 # %% ../nbs/02_sources.ipynb #a78b6553
 CAT = "head leye reye lear rear nose torso neck lfleg lfpa rfleg rfpa lbleg lbpa rbleg rbpa tail"
@@ -491,13 +511,19 @@ def numbered(codes: str) -> list[str]:
     said = [code.partition("_") for code in codes.split()]
     return [f"{stem}{line}{number}" for stem, line, last in said for number in (range(1, int(last) + 1) if last else [""])]
 
-# %% ../nbs/02_sources.ipynb #595096f7
+# %% ../nbs/02_sources.ipynb #49983430
 def read_objects(path: Path) -> list[tuple[str, np.ndarray, list[tuple[str, np.ndarray]]]]:
     "(class, mask, [(part code, mask)]) of every object in a PASCAL-Part file. Refused where it is not one."
     from scipy.io import loadmat
     def text(value): return str(np.asarray(value).ravel()[0])
-    def each(structs): return [one for one in np.asarray(structs).ravel() if isinstance(one, np.void)] if np.size(structs) else []
-    def mask(one): return np.asarray(one["mask"]) > 0
+    def each(found):
+        every = list(np.asarray(found).ravel())
+        if not all(isinstance(one, np.void) for one in every): raise ValueError("something stands where structs should")
+        return every
+    def mask(one):
+        found = np.asarray(one["mask"])
+        if found.ndim != 2: raise ValueError(f"a mask has shape {found.shape}")
+        return found > 0
     try:
         top = each(loadmat(path, variable_names=["anno"])["anno"])[0]
         return [(text(one["class"]), mask(one), [(text(part["part_name"]), mask(part)) for part in each(one["parts"])]) for one in each(top["objects"])]
@@ -513,7 +539,7 @@ class PascalPart:
         self.annotations, self.images, self.parts, self.problems = Path(annotations), Path(images), parts, Problems(on_problem)
         for place in (self.annotations, self.images):
             if not place.is_dir(): raise Refused(f"{place}: no such folder. Give pascal-part:FOLDER, or pascal-part:ANNOTATIONS,IMAGES.")
-        self.called, self.concepts = part_vocabulary(read_part_codes(self.annotations.parent/"parts.csv"), parts)
+        self.called, self.concepts = part_vocabulary(self.annotations.parent/"parts.csv", parts)
         self.files = pairs({path.stem: path for path in self.annotations.glob("*.mat")}, self.images, names, self.problems)
         self.keys = list(self.files)
 
@@ -546,29 +572,34 @@ class PascalPart:
             raise Refused(f"{folder}: no Annotations_Part/ in it or below. Unpack PASCAL-Part's archive there, or give pascal-part:ANNOTATIONS,IMAGES.")
         return cls(found[0], root/"JPEGImages", parts, split_names(root, split), on_problem)
 
-# %% ../nbs/02_sources.ipynb #68fcce07
+# %% ../nbs/02_sources.ipynb #729b5f95
 def read_part_codes(path: Path) -> dict[str, dict[str, str]]:
     "class -> code -> words of a `parts.csv` (columns class, code, words; an object without parts has a row without code), or the published table."
     if not path.exists(): return {name: dict.fromkeys(numbered(codes), "") for name, codes in PART_CODES.items()}
     classes: dict[str, dict[str, str]] = {}
     for row in read_table(path, ["class", "code", "words"]):
-        classes.setdefault(row["class"], {}).update({row["code"]: row["words"]} if row["code"] else {})
+        codes = classes.setdefault(row["class"], {})
+        if row["code"] in codes: raise Refused(f"{path}: {row['class']} {row['code']} is listed twice. Remove one.")
+        if row["code"]: codes[row["code"]] = row["words"]
     return classes
 
-def part_vocabulary(classes: dict[str, dict[str, str]], parts: str = "merged") -> tuple[dict[tuple[str, str], str], Vocabulary]:
-    "(class, code) -> concept's name, with code '' for the object itself; and the vocabulary: objects, then parts."
+def part_vocabulary(path: Path, parts: str = "merged") -> tuple[dict[tuple[str, str], str], Vocabulary]:
+    "(class, code) -> concept's name, with code '' for the object itself; and the vocabulary: objects, then parts. `path` is a parts.csv, if it is there."
     part_name("head", parts)     # refuse a way that is none before any file is read
-    called = {(name, ""): spelled(name, "pascal-part") for name in classes}
+    classes = read_part_codes(path)
+    called = {(name, ""): spelled(name, None if path.exists() else "pascal-part") for name in classes}
     for name, codes in classes.items():
         for code, said in codes.items(): called[name, code] = f"{called[name, '']}/{said or part_name(code, parts)}"
-    objects = [Concept(called[name, ""], "object") for name in classes]
     inner = dict.fromkeys(called[name, code] for name, code in called if code)
-    return called, Vocabulary([*objects, *(Concept(name, "part", name.rpartition("/")[0]) for name in inner)])
+    try: objects, within = [Concept(called[name, ""], "object") for name in classes], [Concept(name, "part", name.rpartition("/")[0]) for name in inner]
+    except Refused as refused: raise Refused(f"{path}: {refused}") from None
+    return called, words(path, [*objects, *within], [*classes, *inner])
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     "The rows of a CSV file. Refused where it cannot be read, or a column is missing."
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file: rows = list(csv.DictReader(file, skipinitialspace=True, restval=""))
+        with open(path, newline="", encoding="utf-8-sig") as file: head, *lines = list(csv.reader(file)) or [[]]
+        rows = [dict(zip(map(str.strip, head), [*line, *[""] * len(head)])) for line in lines if line]
     except FileNotFoundError: raise Refused(f"{path}: no such file. Write it, with the columns {', '.join(columns)}.") from None
     except (OSError, ValueError, csv.Error) as error:
         raise Refused(f"{path}: cannot be read as CSV ({error}). Save it as UTF-8, separated by commas.") from None
@@ -576,7 +607,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     if gone: raise Refused(f"{path}: no column {gone[0]!r}, or no rows. Its first line must name the columns {', '.join(columns)}.")
     return rows
 
-# %% ../nbs/02_sources.ipynb #e33396db
+# %% ../nbs/02_sources.ipynb #5e6b64a1
 class Folder:
     "Pictures, label maps and a table of names."
     name = "folder"
@@ -586,8 +617,6 @@ class Folder:
         for place in (self.folder, self.folder/"images", self.folder/"masks"):
             if not place.is_dir(): raise Refused(f"{place}: no such folder. Put pictures in images/, label maps in masks/ and names in names.csv.")
         self.names, self.concepts = read_names(self.folder/"names.csv")
-        together = read_table(self.folder/"images.csv", ["image", "group"]) if (self.folder/"images.csv").exists() else []
-        self.groups = {row["image"]: row["group"] for row in together}
         maps: dict[str, list[Path]] = {}
         for path in sorted((self.folder/"masks").glob("**/*.png")): maps.setdefault(path.stem, []).append(path)
         for path in sorted((self.folder/"images").iterdir()):
@@ -596,6 +625,7 @@ class Folder:
         found = pairs({key: paths[0] for key, paths in maps.items()}, self.folder/"images", None, self.problems)
         self.files = {key: (maps[key], image) for key, (_, image) in found.items()}
         self.keys = list(self.files)
+        self.groups = read_groups(self.folder/"images.csv", {image.name: key for key, (_, image) in self.files.items()}, self.problems)
 
     def sample(self, key: str) -> Sample:
         "An image with one region a number in each of its label maps."
@@ -605,7 +635,7 @@ class Folder:
         for path, one in zip(paths, labels):
             if one.shape != image.shape[:2]: raise Refused(f"{path}: is {wide_high(one)}, its image {wide_high(image)}. Draw it again.")
         regions = (region for path, one in zip(paths, labels) for region in label_regions(path, one, self.names))
-        return Sample(key, image, tuple(regions), self.groups.get(picture.name, self.groups.get(key)) or None)
+        return Sample(key, image, tuple(regions), self.groups.get(key))
 
     def identity(self) -> dict[str, str]:
         "SHA-256 of the tables and label maps, and of the sorted list of image names and file sizes."
@@ -617,24 +647,42 @@ class Folder:
         "`FOLDER`."
         return cls(Path(place).expanduser(), on_problem)
 
+def read_groups(path: Path, keys: Mapping[str, str], problems: Problems) -> dict[str, str]:
+    "key -> group of an images.csv, if it is there. An image that is not is a problem."
+    groups: dict[str, str] = {}
+    for row in read_table(path, ["image", "group"]) if path.exists() else []:
+        key = keys.get(row["image"])
+        if key is None: problems.met(f"{path}: image {row['image']!r} is not in images/, or has no label map.")
+        elif key in groups: raise Refused(f"{path}: image {row['image']!r} is listed twice. Remove one.")
+        elif row["group"]: groups[key] = row["group"]
+    return groups
+
 def read_names(path: Path) -> tuple[dict[int, str], Vocabulary]:
     "index -> name, and the vocabulary, of a names.csv. Parts may be listed before what they are a part of."
-    rows = read_table(path, ["index", "name"])
     named: dict[int, Concept] = {}
-    for row in rows:
-        if not (row["index"].strip().isascii() and row["index"].strip().isdigit()):
-            raise Refused(f"{path}: index {row['index']!r} is no whole number. Give one from 0.")
-        index, whole = int(row["index"]), row.get("part_of") or ""
-        if index in named: raise Refused(f"{path}: index {index} is listed twice. Remove one.")
-        category = row.get("category") or ("part" if whole else "object")
-        try: named[index] = Concept(spelled(row["name"], "folder"), category, spelled(whole, "folder") or None)
-        except Refused as refused: raise Refused(f"{path}: index {index}: {refused}") from None
-    order = sorted(named.values(), key=lambda concept: depth(concept, {other.name: other for other in named.values()}))
-    return {index: concept.name for index, concept in named.items()}, words(path, order, [concept.name for concept in order])
+    called: dict[Concept, str] = {}
+    for row in read_table(path, ["index", "name"]):
+        number = row["index"].strip()
+        if not (number.isascii() and number.isdigit() and len(number) < 7): raise Refused(f"{path}: index {number[:20]!r} is no whole number. Give one from 0.")
+        if int(number) in named: raise Refused(f"{path}: index {number} is listed twice. Remove one.")
+        whole = spelled(row.get("part_of", ""))
+        category = row.get("category", "").strip().lower() or ("part" if whole else "object")
+        try: concept = Concept(spelled(row["name"]), category, whole or None)
+        except Refused as refused: raise Refused(f"{path}: index {number}: {refused}") from None
+        if concept in called: raise Refused(f"{path}: {called[concept]!r} and {row['name']!r} are both {concept.name!r}. Rename or remove one.")
+        named[int(number)], called[concept] = concept, row["name"]
+    order = wholes_first(list(named.values()))
+    return {index: concept.name for index, concept in named.items()}, words(path, order, [called[concept] for concept in order])
 
-def depth(concept: Concept, known: Mapping[str, Concept], most: int = 99) -> int:
-    "How many wholes a concept is a part of."
-    return 0 if concept.parent is None or concept.parent not in known or not most else 1 + depth(known[concept.parent], known, most - 1)
+def wholes_first(concepts: Sequence[Concept]) -> list[Concept]:
+    "Concepts in their order, but none before what it is a part of."
+    known, order = {concept.name: concept for concept in concepts}, {}
+    def put(concept, above=()):
+        if concept in above or concept in order: return       # a part of itself is refused by the vocabulary
+        if concept.parent in known: put(known[concept.parent], (*above, concept))
+        order[concept] = True
+    for concept in concepts: put(concept)
+    return list(order)
 
 # %% ../nbs/02_sources.ipynb #baf1d8b9
 kinds = {name: f"inner_detectors.{where}" for name, where in {
