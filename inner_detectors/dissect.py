@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['FORMAT', 'unit_areas', 'scores', 'plain', 'best_labels', 'best_of_all', 'count_rule', 'summarise', 'read_netdissect',
            'Dissection', 'unit_table', 'concept_table', 'top_table', 'checksum', 'save', 'load', 'weights_of',
-           'about_run', 'identity_of', 'differences', 'table_of', 'attributes', 'choose_layers', 'limits',
-           'with_geometry', 'make_folder', 'unsteady', 'check_maps', 'nothing_left', 'borrowed', 'tidied', 'finished',
-           'dissect', 'plan', 'one_line', 'several', 'units_text', 'concepts_text', 'write_tables']
+           'about_run', 'identity_of', 'differences', 'table_of', 'attributes', 'choose_layers', 'with_geometry',
+           'make_folder', 'unsteady', 'check_maps', 'nothing_left', 'borrowed', 'tidied', 'finished', 'dissect', 'plan',
+           'one_line', 'several', 'units_text', 'concepts_text', 'write_tables']
 
 # %% ../nbs/11_dissect.ipynb #1336becb
 import hashlib
@@ -308,16 +308,12 @@ def attributes(about: dict, images: Sequence[Seen], data: Data, problems: list[s
             "backend": about["backend"], "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "problems": json.dumps(problems)}
 
-# %% ../nbs/11_dissect.ipynb #f9c7d72e
+# %% ../nbs/11_dissect.ipynb #f822b26e
 def choose_layers(model: Model, names: Sequence[str] | None) -> list[str]:
     "The layers named, each once; the deepest with maps where none was."
     with_maps = [name for name, (height, width, _) in layers_of(model).items() if height * width > 1]
     if not names and not with_maps: raise Refused(f"{model.name}: none of its layers has maps. Name layers. {near('', layers_of(model))}")
     return check_layers(model, dict.fromkeys(names or with_maps[-1:]))
-
-def limits(thresholds: Thresholds) -> Float32[np.ndarray, " unit"]:
-    "What a layer's units must exceed. A dead unit exceeds nothing, where interpolating its one value may round it up a bit."
-    return np.where(thresholds.dead, np.float32(np.inf), thresholds.values)
 
 def with_geometry(model: Model, protocol: Protocol) -> Model:
     "The model with the geometry that a protocol asks for; a layer whose geometry is not given is half-pixel."
@@ -345,17 +341,18 @@ def nothing_left(data: Data, problems: list[str]) -> str:
     if problems: return f"{data}: not one image could be read. The first: {problems[0]}"
     return f"{data}: not one image has a mask left after the crop. Look at the data with `inner-detectors map`, or choose another protocol."
 
-def borrowed(given: Dissection, about: dict) -> dict[str, Thresholds]:
+def borrowed(given: Dissection, about: dict) -> dict[str, Float32[np.ndarray, " unit"]]:
     "The thresholds of another run. Refused unless they are of this network, these layers and this quantile."
     theirs, whose = json.loads(given.table.attrs["about"]), f"thresholds of {given!r}"
+    if about["protocol"]["threshold_over"] == "image":
+        raise Refused(f"{whose}: the protocol {about['protocol']['name']!r} finds its own in each image. Choose another protocol, or --threshold-over data.")
     if "threshold" not in given.table: raise Refused(f"{whose}: its protocol has one in each image, so it saved none. Give a run of another protocol.")
     for name in ("model", "weights"):
         if theirs[name] != about[name]: raise Refused(f"{whose}: are of another {name}. Give a run of this network with these parameters.")
     for name in about["layers"]: given.known("layer", name)
     at, asked = theirs["protocol"]["quantile"], about["protocol"]["quantile"]
     if at != asked: raise Refused(f"{whose}: are at quantile {at}, asked for is {asked}. Give --quantile {at}, or another run.")
-    table = given.table
-    return {name: Thresholds(*(table[field].values[table.layer.values == name] for field in ("threshold", "dead", "sparse"))) for name in about["layers"]}
+    return {name: given.table.threshold.values[given.table.layer.values == name] for name in about["layers"]}
 
 def tidied(dissection: Dissection, out: str | Path) -> Dissection:
     "A finished run needs its checkpoints no more."
@@ -395,14 +392,15 @@ def dissect(model: Model, data: Data, layers: Sequence[str] | None = None, proto
 
     def scoring(limits):
         return counting(data, model, names, limits, view, protocol.area) if protocol.score_over == "data" else averaging(data, model, names, limits, view)
-    if protocol.threshold_over == "image":
-        both = together(extremes(names, {name: units for name, (_, _, units) in shapes.items()}), scoring(protocol.quantile))
-        (found, counts), swept = run(both, "score")
+    if protocol.threshold_over == "data" and thresholds is None:
+        found, first = run(quantiles(shapes, len(data), protocol.quantile), "threshold")
+        counts, swept = run(scoring({name: one.values for name, one in found.items()}), "score")
+        if (first.problems, first.images) != (swept.problems, swept.images): raise Refused(unsteady(first.problems, swept.problems))
     else:
-        if thresholds is not None: found, first = borrowed(thresholds, about), None
-        else: found, first = run(quantiles(shapes, len(data), protocol.quantile), "threshold")
-        counts, swept = run(scoring({name: limits(one) for name, one in found.items()}), "score")
-        if first is not None and (first.problems, first.images) != (swept.problems, swept.images): raise Refused(unsteady(first.problems, swept.problems))
+        given = protocol.quantile if thresholds is None else borrowed(thresholds, about)
+        ends = extremes(names, {name: units for name, (_, _, units) in shapes.items()})
+        (found, counts), swept = run(together(ends, scoring(given)), "score")
+        if isinstance(given, dict): found = {name: one._replace(values=given[name]) for name, one in found.items()}
 
     problems = data.problems + swept.problems
     table = table_of(counts, found, data, about, swept.images).assign_attrs(attributes(about, swept.images, data, problems))

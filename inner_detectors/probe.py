@@ -47,10 +47,10 @@ def between(cells: int, centre: float, jump: float, size: int, side: int) -> Bet
     low = np.minimum(np.floor(place), max(cells - 2, 0)).astype(np.int32)
     return Between(low, np.minimum(low + 1, cells - 1).astype(np.int32), (place - low).astype(np.float32))
 
-# %% ../nbs/07_probe.ipynb #a07a122d
+# %% ../nbs/07_probe.ipynb #dcd3793c
 def mix(low, high, share, lowest):
-    "low (1 - share) + high share, each product and the sum rounded to float32 once. `lowest` is -inf, passed at run time."
-    return jnp.maximum(low * (1 - share), lowest) + jnp.maximum(high * share, lowest)
+    "low (1 - share) + high share, each product and the sum rounded to float32 once, and never above both. `lowest` is -inf, passed at run time."
+    return jnp.minimum(jnp.maximum(low * (1 - share), lowest) + jnp.maximum(high * share, lowest), jnp.maximum(low, high))
 
 def enlarge(maps: Float32[Array, "height width unit"],
             rows: Between, columns: Between,
@@ -62,10 +62,9 @@ def enlarge(maps: Float32[Array, "height width unit"],
 
 def enlarge_slowly(maps, rows, columns):
     "`enlarge` in NumPy: the definition."
-    share = rows.share[:, None, None]
-    tall = maps[rows.low] * (1 - share) + maps[rows.high] * share
-    share = columns.share[:, None]
-    return tall[:, columns.low] * (1 - share) + tall[:, columns.high] * share
+    def mix_slowly(low, high, share): return np.minimum(low * (1 - share) + high * share, np.maximum(low, high))
+    tall = mix_slowly(maps[rows.low], maps[rows.high], rows.share[:, None, None])
+    return mix_slowly(tall[:, columns.low], tall[:, columns.high], columns.share[:, None])
 
 # %% ../nbs/07_probe.ipynb #4635aa6e
 def grid(geometry: Geometry, shape: tuple[int, int], size: int, side: int) -> tuple[Between, Between]:

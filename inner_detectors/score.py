@@ -6,7 +6,7 @@
 __all__ = ['FINE', 'iou', 'precision', 'recall', 'rows_at_once', 'count_picture', 'count_layers', 'count_batch', 'Counts',
            'add_batch', 'counting', 'counter', 'Means', 'averaging']
 
-# %% ../nbs/10_score.ipynb #b195561c
+# %% ../nbs/10_score.ipynb #dd43de11
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from .data import Data
 from .models import Model, geometry_of, layers
 from .probe import Between, grid, mix
 from .sweep import Batch, Fold, View
-from .threshold import image_limits
+from .threshold import image_thresholds
 
 # %% ../nbs/10_score.ipynb #183beae4
 def iou(both: Int64[np.ndarray, "unit concept"],       # |B & M|, pixels over all images
@@ -109,7 +109,7 @@ def add_batch(counts: Counts, batch: Batch,
         counts.concept_images[ids] += 1
     return counts
 
-# %% ../nbs/10_score.ipynb #769b1aeb
+# %% ../nbs/10_score.ipynb #5de2e179
 def counting(data: Data, model: Model, names: Sequence[str],
              thresholds: Mapping[str, Float32[np.ndarray, " unit"]] | float,  # of each layer, or the quantile of one in each image
              view: View,
@@ -137,7 +137,7 @@ def counter(model: Model, names: Sequence[str], thresholds: Mapping[str, Float32
     fixed = {} if isinstance(thresholds, float) else {name: np.asarray(thresholds[name], np.float32) for name in names}
 
     def count(batch: Batch) -> np.ndarray:
-        limits = {name: image_limits(name, batch, thresholds) for name in names} if isinstance(thresholds, float) else fixed
+        limits = {name: image_thresholds(name, batch, thresholds) for name in names} if isinstance(thresholds, float) else fixed
         return np.asarray(count_batch(batch.activations, limits, grids, batch.masks, np.float32(-np.inf)))
 
     return count, sum(shapes[name][2] for name in names)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ranks', 'Top', 'empty', 'compact', 'exceeding', 'take_in', 'Thresholds', 'settled', 'quantiles', 'merged',
-           'refuse_nan', 'image_limits', 'extremes']
+           'refuse_nan', 'image_thresholds', 'extremes']
 
 # %% ../nbs/09_threshold.ipynb #000d040e
 from collections.abc import Mapping, Sequence
@@ -125,13 +125,12 @@ def refuse_nan(name: str, maps: np.ndarray, batch: Batch) -> None:
     if bad.any():
         raise Refused(f"layer {name!r}: activations of {batch.names[int(bad.argmax())]} are not numbers. Check the weights and the preprocessing.")
 
-# %% ../nbs/09_threshold.ipynb #893c0c46
-def image_limits(name: str, batch: Batch, quantile: float) -> Float32[np.ndarray, "batch unit"]:
-    "What each unit of a layer must exceed in each image, so that a share `quantile` of its positions does."
+# %% ../nbs/09_threshold.ipynb #b05a66dc
+def image_thresholds(name: str, batch: Batch, quantile: float) -> Float32[np.ndarray, "batch unit"]:
+    "Each unit's threshold in each image: a share `quantile` of the map's positions exceeds it."
     maps = np.asarray(batch.activations[name])
     maps = maps.reshape(len(maps), -1, maps.shape[-1])
-    found = np.percentile(maps, 100 * (1 - quantile), axis=1).astype(np.float32)
-    return np.where(maps.max(1) == maps.min(1), np.float32(np.inf), found)
+    return np.percentile(maps, 100 * (1 - quantile), axis=1).astype(np.float32)
 
 # %% ../nbs/09_threshold.ipynb #fc887433
 def extremes(names: Sequence[str], units: Mapping[str, int]) -> Fold:

@@ -687,7 +687,8 @@ PANOPTIC = {
     "segments that are text": pytest.param(put(segments_info="none"), "segments_info"),
     "segments that are numbers": pytest.param(put(segments_info=[1, 2]), "segments_info"),
     "a map outside": pytest.param(put(file_name="../../val/b.jpg"), "outside"),
-    "a segment without a pixel": pytest.param(lambda entries: entries[0]["segments_info"].append({"id": 9, "category_id": 1}), "a.jpg: an annotation of 'cat' has no pixel"),
+    "a segment without a pixel": pytest.param(lambda entries: entries[0]["segments_info"].append({"id": 9, "category_id": 1}),
+                                              "a.jpg: an annotation of 'cat' has no pixel"),
 }
 
 
