@@ -6,22 +6,24 @@
 __all__ = ['COLOURS', 'HATCHES', 'layers_figure', 'wide', 'new_axis', 'concept_sizes', 'apart', 'sizes_figure', 'survey_figure',
            'write_figures', 'write_figure']
 
-# %% ../nbs/17_visualise.ipynb #97e34b98
+# %% ../nbs/17_visualise.ipynb #11fa670e
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from .concepts import replacing
 from .data import Survey
-from .dissect import Dissection
 
-# %% ../nbs/17_visualise.ipynb #ac962252
+if TYPE_CHECKING: from inner_detectors.dissect import Dissection     # which loads JAX: seconds, and not needed to draw
+
+# %% ../nbs/17_visualise.ipynb #4a5df027
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999"]  # Okabe and Ito
 HATCHES = ["", "///", "...", "xxx", "\\\\\\", "++", "oo", "--"]
 
-def layers_figure(dissection: Dissection, axis=None):
+def layers_figure(dissection: "Dissection", axis=None):
     "Stacked bars: the detectors of each layer (by their best label), by category."
     summary = dissection.summary().query("rule == 'best-label' and category != 'all'")
     counts = summary.pivot(index="layer", columns="category", values="detectors")
@@ -38,7 +40,7 @@ def layers_figure(dissection: Dissection, axis=None):
     axis.set_title(f"{dissection.table.attrs['model']} on {dissection.table.attrs['data']}: {dissection.protocol.rule}", fontsize=8)
     return axis
 
-def wide(dissection: Dissection) -> float:
+def wide(dissection: "Dissection") -> float:
     "Inches for a bar a layer."
     return max(3.3, 0.5 * len(set(dissection.table.layer.values)))
 
@@ -50,8 +52,8 @@ def new_axis(width: float = 3.3, height: float = 2.4, shown: bool = True):
     axis.tick_params(labelsize=7)
     return axis
 
-# %% ../nbs/17_visualise.ipynb #9380d2e9
-def concept_sizes(dissection: Dissection, best: int = 10) -> pd.DataFrame:
+# %% ../nbs/17_visualise.ipynb #1ce5f1c4
+def concept_sizes(dissection: "Dissection", best: int = 10) -> pd.DataFrame:
     "concept, category, size (mean share of a picture that shows it), score (mean of its `best` best units); concepts that no picture shows are left out."
     table = dissection.table
     side = json.loads(table.attrs["about"])["view"]["side"]
@@ -69,7 +71,7 @@ def apart(rows: pd.DataFrame, most: int = 8) -> pd.DataFrame:
         if not near: chosen.append(place)
     return rows.loc[chosen[:most]]
 
-def sizes_figure(dissection: Dissection, axis=None, best: int = 10):
+def sizes_figure(dissection: "Dissection", axis=None, best: int = 10):
     "Concept size against the mean IoU of its best units, with Pearson's correlation."
     rows = concept_sizes(dissection, best)
     axis = axis or new_axis()
@@ -108,8 +110,8 @@ def survey_figure(survey: Survey, most: int = 40):
     left.set_title(f"{'+'.join(survey.data.kinds)}: {survey.images} images{cut}", fontsize=8, loc="left")
     return drawn
 
-# %% ../nbs/17_visualise.ipynb #960f5f83
-def write_figures(dissection: Dissection, folder: str | Path) -> list[Path]:
+# %% ../nbs/17_visualise.ipynb #a1320709
+def write_figures(dissection: "Dissection", folder: str | Path) -> list[Path]:
     "layers.png and sizes.png, and the same as PDF for print."
     drawn = {"layers": layers_figure(dissection, new_axis(wide(dissection), shown=False)), "sizes": sizes_figure(dissection, new_axis(shown=False))}
     return [path for name, axis in drawn.items() for path in write_figure(axis.figure, Path(folder)/name)]
