@@ -38,12 +38,14 @@ $(VENV)/.stamp: $(SETUP)
 
 setup: $(VENV)/.stamp  ## the virtual environment in .venv, with every version locked
 
-weights: setup  ## VGG16's convolutions, under pre-models/
+weights: setup  ## VGG16's convolutions and EfficientNet-Lite0, under pre-models/
 	@$(BIN)/inner-detectors fetch vgg16-conv
+	@$(BIN)/inner-detectors fetch efficientnet-lite0
 
 # ---- the experiments
 
-demo: weights  ## which units of VGG16 detect what, on generated pictures (N=64 of them); under five minutes
+demo: setup  ## which units of VGG16 detect what, on generated pictures (N=64 of them); under five minutes
+	@$(BIN)/inner-detectors fetch vgg16-conv
 	@$(BIN)/inner-detectors match vgg16 --data scenes:$(N) \
 		--layers conv3_1 conv3_2 conv3_3 pool3 conv4_1 conv4_2 conv4_3 pool4 conv5_1 conv5_2 conv5_3 pool5 \
 		--out results/demo$(if $(filter 64,$(N)),,-$(N)) $(FLAGS)

@@ -7,12 +7,13 @@ __all__ = ['MODEL_NAMES', 'commands', 'flag', 'parser', 'choose_protocol', 'chec
            'write_all', 'as_text', 'careful', 'left_out', 'as_json', 'say_plan', 'map', 'survey_text', 'layers',
            'models', 'fetch', 'scenes', 'overview', 'run', 'main']
 
-# %% ../nbs/20_cli.ipynb #e1372c81
+# %% ../nbs/20_cli.ipynb #9ffa7a5e
 import argparse
 import inspect
 import os
 import sys
 import types
+import warnings
 from collections.abc import Callable
 from json import dumps, loads
 from pathlib import Path
@@ -47,7 +48,7 @@ def parser(command: Callable) -> argparse.ArgumentParser:
         made.add_argument(name, **settings)
     return made
 
-# %% ../nbs/20_cli.ipynb #1d518dc7
+# %% ../nbs/20_cli.ipynb #db37bf0c
 def choose_protocol(name: str, **choices):
     "A protocol by name, with the choices that were given (not None) set."
     from dataclasses import replace
@@ -56,13 +57,13 @@ def choose_protocol(name: str, **choices):
     given = {key: value for key, value in choices.items() if value is not None}
     return replace(protocols[name], **given) if given else protocols[name]
 
-MODEL_NAMES = ("vgg16",)  # of `models.MODELS`, which takes seconds to import
+MODEL_NAMES = ("vgg16", "efficientnet-lite0")  # of `models.MODELS`, which takes seconds to import
 
 def check_model(name: str) -> None:
     "Refuse a model that cannot be named, without loading what models need."
     loaded = sys.modules.get("inner_detectors.models")
     names = loaded.MODELS if loaded else MODEL_NAMES
-    if name not in names: raise Refused(f"no model {name!r}. {near(name, names)}")
+    if name not in names and not name.endswith(".onnx"): raise Refused(f"no model {name!r}. {near(name, names)}")
 
 def choose_devices(words: str | None) -> list | None:
     "JAX devices from `cpu`, `gpu`, `cuda:1`, or several separated by commas."
@@ -80,12 +81,13 @@ def choose_devices(words: str | None) -> list | None:
         chosen += [found[int(number)]] if colon else found
     return chosen
 
-# %% ../nbs/20_cli.ipynb #5877319f
-def match(model: str,                  # a name that `inner-detectors models` lists
+# %% ../nbs/20_cli.ipynb #e89ac75d
+def match(model: str,                  # a name that `inner-detectors models` lists, or an ONNX file
           data: list[str] | None = None,      # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder) or scenes:N; several are joined
           layers: list[str] | None = None,    # names that `inner-detectors layers MODEL` lists; the deepest with maps where none is given
           out: str | None = None,             # folder for the result; without it nothing is written
-          weights: str | None = None,         # parameter file; without it, what `inner-detectors fetch` wrote
+          weights: str | None = None,         # parameter file (safetensors, pth, h5, npy, onnx); without it, what `inner-detectors fetch` wrote
+          preprocessing: str | None = None,   # how images are made ready, where not as the parameter file's form says: bgr-means, mean-std, ...
           protocol: str = "netdissect",  # netdissect (Bau et al. 2017), pnas (Bau et al. 2020) or per-image (Inner Detectors)
           threshold_over: str | None = None,  # one threshold a unit over the "data" set, or in each "image"; not given: the protocol's (so the next nine)
           quantile: float | None = None,      # share of positions above the threshold
@@ -94,7 +96,7 @@ def match(model: str,                  # a name that `inner-detectors models` li
           mask_size: float | None = None,     # side of the masks compared, as a share of the input's side: 0.5 is 112 of 224
           keep: float | None = None,          # drop an annotation if the crop leaves less than this share of it
           maskless: str | None = None,        # images that are left with no mask are "kept" or "dropped"
-          geometry: str | None = None,        # where a map's cells lie: receptive-field or half-pixel
+          geometry: str | None = None,        # where a map's cells lie: receptive-field, half-pixel or measured
           detects: float | None = None,       # a unit detects a concept where its IoU is larger (a mean of images: or equal)
           labels: int | None = None,          # so many of a unit's best concepts are its labels
           thresholds: str | None = None,      # folder of another run whose thresholds to use: on held-out images, or other data
@@ -133,7 +135,7 @@ With --out, an interrupted run goes on where it stopped when the same command is
     if given is not None and quantile is None: chosen = choose_protocol(protocol, **vars(chosen) | {"quantile": given.protocol.quantile})
     from inner_detectors.fetch import home
     from inner_detectors.models import load_model
-    network, devices = load_model(model, weights), choose_devices(device)
+    network, devices = load_model(model, weights, **({} if preprocessing is None else {"preprocess": preprocessing})), choose_devices(device)
     if weights is None and "weights" in network.record: remark(f"weights: {network.record['weights']} under {home()}, {network.record.get('source', '')}")
     if dry_run: return say_plan(plan(network, images, layers, chosen, batch=batch, devices=devices), json)
     found = dissect(network, images, layers, chosen, out, batch=batch, devices=devices, every=checkpoint, progress=not quiet, thresholds=given)
@@ -233,8 +235,8 @@ def survey_text(found, out: str | None, most: int = 20) -> str:
     if out is not None: parts.append(f"In {out}: map.csv, problems.csv, map.png, map.pdf")
     return "\n\n".join(parts)
 
-# %% ../nbs/20_cli.ipynb #2085bf92
-def layers(model: str,           # a name that `inner-detectors models` lists
+# %% ../nbs/20_cli.ipynb #989f9613
+def layers(model: str,           # a name that `inner-detectors models` lists, or an ONNX file
            weights: str | None = None,  # parameter file; without it, what `inner-detectors fetch` wrote
           ):
     """List a model's layers: units, grid, and the pixels that a cell sees.
@@ -252,17 +254,23 @@ def models():
 example:
   inner-detectors models"""
     from inner_detectors.models import MODELS
-    for name, known in MODELS.items(): print(f"{name:12} {known.about}")
+    for name, known in MODELS.items(): print(f"{name:20} {known.about}")
+    print(f"{'FILE.onnx':20} any network, by the names of its tensors (needs the extra onnx)")
 
-def fetch(name: str,            # what to get: vgg16-conv
-          folder: str | None = None,   # where to put it; $INNER_DETECTORS_HOME or ./pre-models where not given
+def fetch(name: str,            # what to get, see below
+          folder: str | None = None,   # where to put it; not given: parameters in $INNER_DETECTORS_HOME or ./pre-models, data in ./data
+          quiet: bool = False,  # no progress
          ):
-    """Get model parameters, checked by their hash.
+    """Get model parameters or data sets, checked by hash, size and number of files. A broken download goes on where it stopped.
 
-example:
-  inner-detectors fetch vgg16-conv"""
+parameters: vgg16-conv (convolutions, 59 MB), vgg16-keras and vgg16-torch (whole, 553 MB), efficientnet-lite0 (17 MB)
+data sets:  coco-val2017 (1 GB), coco-train2017 (19 GB), pascal-part, voc2010
+
+examples:
+  inner-detectors fetch vgg16-conv
+  inner-detectors fetch coco-val2017 --folder /data/coco"""
     from inner_detectors.fetch import fetch as get
-    print(get(name, folder))
+    print(get(name, folder, progress=not quiet))
 
 def scenes(out: str,            # folder to write
            number: int = 64,    # of pictures
@@ -279,7 +287,7 @@ example:
 
 commands = {command.__name__: command for command in (match, map, layers, models, fetch, scenes)}
 
-# %% ../nbs/20_cli.ipynb #c5c4aff7
+# %% ../nbs/20_cli.ipynb #a4d150fb
 def overview() -> str:
     "What there is, in a few lines."
     lines = [f"inner-detectors {__version__}: what does this unit of my network see?", "", "usage: inner-detectors COMMAND ...", ""]
@@ -292,6 +300,7 @@ def run(words: list[str]) -> int:
     if words[0] == "--version": print(__version__); return 0
     if words[0] not in commands: remark(f"inner-detectors: no command {words[0]!r}. {near(words[0], commands)}"); return 2
     command = commands[words[0]]
+    warnings.showwarning = lambda message, *_, **__: remark(f"inner-detectors: {message}")
     try: command(**vars(parser(command).parse_args(words[1:])))
     except Refused as refused: remark(f"inner-detectors: {refused}"); return 1
     except KeyboardInterrupt: remark("inner-detectors: interrupted. A match with --out goes on where it stopped when it is started again."); return 130

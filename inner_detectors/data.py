@@ -390,7 +390,7 @@ def balanced(data: Data, number: int, seed: int = 0, progress: bool = True) -> D
     if not chosen: raise Refused(f"balance {number}: no image shows any of the concepts. Look at the data with `inner-detectors map`.")
     return data.at(chosen)
 
-# %% ../nbs/01_data.ipynb #97e57c5e
+# %% ../nbs/01_data.ipynb #4b7417da
 @dataclass(frozen=True)
 class Protocol:
     "Every choice behind a number; a result carries the one that made it."
@@ -402,13 +402,13 @@ class Protocol:
     mask_size: float = 0.5        # side of the masks compared, in sides of the input: 112 for 224
     keep: float = 0.0             # an annotation that the crop leaves less than this share of is dropped
     maskless: str = "kept"        # an image that is left with no mask is "kept", or "dropped"
-    geometry: str = "receptive-field"  # where a map's cells lie: composed through the layers, or "half-pixel"
+    geometry: str = "receptive-field"  # where a map's cells lie: composed through the layers, "half-pixel", or "measured"
     detects: float = 0.04         # a unit detects a concept where its IoU is larger (a mean of images: at least so large)
     labels: int = 1               # so many of a unit's best concepts are its labels
 
     def __post_init__(self):
         choices = dict(threshold_over=("data", "image"), score_over=("data", "image"), area=("annotated", "all"), maskless=("kept", "dropped"),
-                       geometry=("receptive-field", "half-pixel"))
+                       geometry=("receptive-field", "half-pixel", "measured"))
         for name, some in choices.items():
             chosen = getattr(self, name)
             if chosen not in some: raise Refused(f"protocol: {name}={chosen!r} is no choice. {near(chosen, some)}")

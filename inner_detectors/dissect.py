@@ -9,13 +9,14 @@ __all__ = ['FORMAT', 'unit_areas', 'scores', 'plain', 'best_labels', 'best_of_al
            'make_folder', 'unsteady', 'check_maps', 'nothing_left', 'borrowed', 'tidied', 'finished', 'dissect', 'plan',
            'one_line', 'several', 'units_text', 'concepts_text', 'write_tables']
 
-# %% ../nbs/11_dissect.ipynb #1336becb
+# %% ../nbs/11_dissect.ipynb #0138fda6
 import hashlib
 import html
 import json
 import platform
 import re
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ from .concepts import Refused, near, replacing
 from .data import Data, Protocol, netdissect
 from .models import Model, check_layers, geometry_of
 from .models import layers as layers_of
+from .probe import measured
 from .score import Counts, Means, averaging, counting, iou
 from .sweep import Checkpoint, Seen, View, sweep, together
 from .threshold import Thresholds, extremes, quantiles
@@ -308,16 +310,27 @@ def attributes(about: dict, images: Sequence[Seen], data: Data, problems: list[s
             "backend": about["backend"], "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "problems": json.dumps(problems)}
 
-# %% ../nbs/11_dissect.ipynb #f822b26e
+# %% ../nbs/11_dissect.ipynb #7d363c92
 def choose_layers(model: Model, names: Sequence[str] | None) -> list[str]:
     "The layers named, each once; the deepest with maps where none was."
     with_maps = [name for name, (height, width, _) in layers_of(model).items() if height * width > 1]
     if not names and not with_maps: raise Refused(f"{model.name}: none of its layers has maps. Name layers. {near('', layers_of(model))}")
     return check_layers(model, dict.fromkeys(names or with_maps[-1:]))
 
-def with_geometry(model: Model, protocol: Protocol) -> Model:
-    "The model with the geometry that a protocol asks for; a layer whose geometry is not given is half-pixel."
-    return model if protocol.geometry == "receptive-field" else replace(model, geometry={})
+def with_geometry(model: Model, names: Sequence[str], protocol: Protocol, data: Data) -> Model:
+    "The model with the geometry that a protocol asks for; a layer whose geometry is not given is half-pixel, with a warning."
+    if protocol.geometry == "half-pixel": return replace(model, geometry={})
+    if protocol.geometry == "measured":
+        images = np.stack([data.example(place, model.size, 8).image for place in range(min(4, len(data)))])
+        found = {name: measured(model, name, images) for name in names}
+        spread = {name: f"{max(loose):.2f}" for name, (_, loose) in found.items()}
+        return replace(model, geometry={name: where for name, (where, _) in found.items()},
+                       record={**weights_of(model), "geometry_spread_pixels": json.dumps(spread)})
+    unknown = [name for name in names if name not in model.geometry and layers_of(model)[name][:2] != (1, 1)]
+    if unknown:
+        warnings.warn(f"{model.name}: where the cells of {', '.join(unknown)} look is not known; they are taken to tile the picture (half-pixel). "
+                      "Give the model a geometry, or choose measured.", stacklevel=3)
+    return model
 
 def make_folder(out: str | Path) -> Path:
     "The folder for a result, made before any work is done."
@@ -327,7 +340,7 @@ def make_folder(out: str | Path) -> Path:
 
 def unsteady(first: list[str], second: list[str]) -> str:
     "What to say where the two sweeps could not read the same images: their numbers would be of different data."
-    apart = sorted(set(first) ^ set(second))
+    apart = sorted(set(first) ^ set(second)) or ["those without a mask"]
     return f"{len(apart)} images could be read once and not again. Delete the checkpoints in the folder and start again. The first: {apart[0]}"
 
 def check_maps(model: Model, shapes: Mapping[str, tuple[int, int, int]], protocol: Protocol) -> None:
@@ -377,7 +390,7 @@ def dissect(model: Model, data: Data, layers: Sequence[str] | None = None, proto
            ) -> Dissection:
     "Find every unit's threshold, count its pixels against every concept's, and give the counts names."
     names = choose_layers(model, layers)
-    model = with_geometry(model, protocol)
+    model = with_geometry(model, names, protocol, data)
     view = View(model.size, max(1, round(model.size * protocol.mask_size)), protocol.keep, batch, protocol.maskless)
     devices = list(devices or jax.local_devices()[:1])
     about = about_run(model, data, names, protocol, view, devices, thresholds)
