@@ -7,7 +7,7 @@ __all__ = ['MODEL_NAMES', 'commands', 'flag', 'parser', 'choose_protocol', 'chec
            'write_all', 'as_text', 'careful', 'left_out', 'as_json', 'say_plan', 'map', 'survey_text', 'layers',
            'models', 'fetch', 'scenes', 'overview', 'run', 'main']
 
-# %% ../nbs/20_cli.ipynb #9ffa7a5e
+# %% ../nbs/20_cli.ipynb #2dc57ade
 import argparse
 import inspect
 import os
@@ -15,6 +15,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from json import dumps, loads
 from pathlib import Path
 from typing import get_args, get_origin
@@ -48,10 +49,9 @@ def parser(command: Callable) -> argparse.ArgumentParser:
         made.add_argument(name, **settings)
     return made
 
-# %% ../nbs/20_cli.ipynb #db37bf0c
+# %% ../nbs/20_cli.ipynb #07387f2f
 def choose_protocol(name: str, **choices):
     "A protocol by name, with the choices that were given (not None) set."
-    from dataclasses import replace
     from inner_detectors.data import protocols
     if name not in protocols: raise Refused(f"no protocol {name!r}. {near(name, protocols)}")
     given = {key: value for key, value in choices.items() if value is not None}
@@ -81,7 +81,7 @@ def choose_devices(words: str | None) -> list | None:
         chosen += [found[int(number)]] if colon else found
     return chosen
 
-# %% ../nbs/20_cli.ipynb #e89ac75d
+# %% ../nbs/20_cli.ipynb #27270b60
 def match(model: str,                  # a name that `inner-detectors models` lists, or an ONNX file
           data: list[str] | None = None,      # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder) or scenes:N; several are joined
           layers: list[str] | None = None,    # names that `inner-detectors layers MODEL` lists; the deepest with maps where none is given
@@ -132,7 +132,7 @@ With --out, an interrupted run goes on where it stopped when the same command is
     images = load_data(*data, limit=limit, seed=seed, on_problem=on_problem, concepts=concepts, balance=balance, parts=parts, progress=not quiet)
     from inner_detectors.dissect import Dissection, dissect, plan
     given = None if thresholds is None else Dissection.load(thresholds)
-    if given is not None and quantile is None: chosen = choose_protocol(protocol, **vars(chosen) | {"quantile": given.protocol.quantile})
+    if given is not None and quantile is None: chosen = replace(chosen, quantile=given.protocol.quantile)
     from inner_detectors.fetch import home
     from inner_detectors.models import load_model
     network, devices = load_model(model, weights, **({} if preprocessing is None else {"preprocess": preprocessing})), choose_devices(device)

@@ -321,3 +321,42 @@ def test_scenes_writes_a_folder_that_match_reads(command, tmp_path):
     assert one[0] == two[0] == 0
     one, two = (pd.DataFrame(json.loads(out)["concepts"]).set_index("concept") for _, out, _ in (one, two))
     assert one.area.to_dict() == two.area.to_dict() and one.area.sum() > 0
+
+
+# ---- other data, other protocols, other thresholds
+
+def test_thresholds_of_another_run(command, result):
+    "Its quantile comes with them; another one is refused."
+    said = json.loads(command(*RUN[:7], "--thresholds", result, "--json", "--quiet")[1])
+    theirs = {(row["layer"], row["unit"]): row["threshold"] for row in json.loads(command(*RUN, "--json", "--quiet")[1])["units"]}
+    assert said["made"]["protocol"]["quantile"] == 0.02 and said["made"]["about"]["thresholds_of"]["run"]
+    assert {(row["layer"], row["unit"]): row["threshold"] for row in said["units"]} == theirs
+    code, out, err = command(*RUN[:7], "--thresholds", result, "--quantile", "0.3", "--quiet")
+    assert (code, out) == (1, "") and "Give --quantile 0.02, or another run." in err
+    code, _, err = command(*RUN[:7], "--thresholds", result / "nothing", "--quiet")
+    assert code == 1 and "no such file" in err
+
+
+def test_a_protocol_and_a_subset_by_flags(command, tmp_path):
+    assert command("scenes", tmp_path / "own", "--number", "9", "--layout", "folder")[0] == 0
+    words = ["toy", "--data", f"folder:{tmp_path / 'own'}", "--layers", "fine", "--quiet", "--json"]
+    code, out, _ = command("match", *words, "--protocol", "per-image", "--concepts", "red", "green", "--balance", "2", "--labels", "1")
+    said = json.loads(out)
+    assert code == 0 and [row["concept"] for row in said["concepts"]] == ["red", "green"] and said["made"]["images"] < 9
+    assert said["made"]["protocol"]["name"] == "per-image" and said["made"]["protocol"]["labels"] == 1
+    assert {"score"} == {"score", "iou"} & set(said["units"][0])
+
+
+def test_map_says_what_is_there_and_what_is_wrong(command, tmp_path):
+    command("scenes", tmp_path / "own", "--number", "5", "--layout", "folder")
+    (tmp_path / "own" / "images" / "000003.png").write_bytes(b"torn")
+    words = ["map", f"folder:{tmp_path / 'own'}", "--quiet"]
+    code, out, _ = command(*words, "--out", tmp_path / "map")
+    assert code == 0 and "1 problems:" in out and "000003.png" in out and "dog/head/ear" in out
+    assert {path.name for path in (tmp_path / "map").iterdir()} == {"map.csv", "problems.csv", "map.png", "map.pdf"}
+    said = json.loads(command(*words, "--json")[1])
+    assert said["images"] == 4 and len(said["problems"]) == 1
+    table = pd.read_csv(tmp_path / "map" / "map.csv", keep_default_na=False)
+    assert table.to_dict("records") == said["concepts"]
+    code, _, err = command("scenes", tmp_path / "x", "--layout", "cocoa")
+    assert code == 1 and "Did you mean 'coco'?" in err
