@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['MODEL_NAMES', 'commands', 'flag', 'parser', 'choose_protocol', 'check_model', 'choose_devices', 'match', 'remark',
-           'write_all', 'as_text', 'careful', 'left_out', 'as_json', 'say_plan', 'map', 'survey_text', 'layers',
-           'models', 'fetch', 'scenes', 'overview', 'run', 'main']
+           'write_all', 'as_text', 'careful', 'left_out', 'first', 'as_json', 'say_plan', 'map', 'survey_text',
+           'layers', 'models', 'fetch', 'scenes', 'overview', 'run', 'main']
 
-# %% ../nbs/20_cli.ipynb #2dc57ade
+# %% ../nbs/20_cli.ipynb #8e929b98
 import argparse
 import inspect
 import os
 import sys
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from json import dumps, loads
 from pathlib import Path
@@ -142,7 +142,7 @@ With --out, an interrupted run goes on where it stopped when the same command is
     if out is not None: write_all(found, out)
     print(as_json(found) if json else as_text(found, out))
 
-# %% ../nbs/20_cli.ipynb #7d494917
+# %% ../nbs/20_cli.ipynb #6e82f200
 def remark(sentence: str) -> None:
     "To whoever watches, not into the pipe."
     print(sentence, file=sys.stderr, flush=True)
@@ -182,8 +182,12 @@ def careful(found, most: int = 10) -> list[str]:
 def left_out(problems: list[str], most: int = 10) -> str:
     "What could not be used, the first few in full."
     said = "1 image was" if len(problems) == 1 else f"{len(problems)} images or annotations were"
-    more = [f"  and {len(problems) - most} more, in the attribute problems of dissection.nc"] if len(problems) > most else []
-    return "\n".join([f"{said} left out:", *(f"  {problem}" for problem in problems[:most]), *more])
+    return "\n".join([f"{said} left out:", *first(problems, most, "in the attribute problems of dissection.nc")])
+
+def first(problems: Sequence[str], most: int, rest: str) -> list[str]:
+    "The first problems, a line each, and where the rest is."
+    more = [f"  and {len(problems) - most} more, {rest}"] if len(problems) > most else []
+    return [*(f"  {problem}" for problem in problems[:most]), *more]
 
 def as_json(found) -> str:
     "A dissection as one JSON object: how it was made, summary, units, concepts."
@@ -197,7 +201,7 @@ def say_plan(plan: dict, json_: bool) -> None:
     "What a run would take."
     print(dumps(plan) if json_ else "\n".join(f"{name:10} {value}" for name, value in plan.items()))
 
-# %% ../nbs/20_cli.ipynb #b53d8302
+# %% ../nbs/20_cli.ipynb #3b368691
 def map(data: list[str],             # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder) or scenes:N; several are joined
         out: str | None = None,      # folder for map.csv, problems.csv and the figure; without it nothing is written
         concepts: list[str] | None = None,  # these alone
@@ -230,8 +234,7 @@ def survey_text(found, out: str | None, most: int = 20) -> str:
     "A survey as text for a person."
     parts = [repr(found), "\n".join(found.lines())]
     if found.problems:
-        more = [f"  and {len(found.problems) - most} more, in problems.csv (--out)"] if len(found.problems) > most else []
-        parts.append("\n".join([f"{len(found.problems)} problems:", *(f"  {problem}" for problem in found.problems[:most]), *more]))
+        parts.append("\n".join([f"{len(found.problems)} problems:", *first(found.problems, most, "in problems.csv (--out)")]))
     if out is not None: parts.append(f"In {out}: map.csv, problems.csv, map.png, map.pdf")
     return "\n\n".join(parts)
 
@@ -287,7 +290,7 @@ example:
 
 commands = {command.__name__: command for command in (match, map, layers, models, fetch, scenes)}
 
-# %% ../nbs/20_cli.ipynb #a4d150fb
+# %% ../nbs/20_cli.ipynb #fdb595b4
 def overview() -> str:
     "What there is, in a few lines."
     lines = [f"inner-detectors {__version__}: what does this unit of my network see?", "", "usage: inner-detectors COMMAND ...", ""]
@@ -300,8 +303,10 @@ def run(words: list[str]) -> int:
     if words[0] == "--version": print(__version__); return 0
     if words[0] not in commands: remark(f"inner-detectors: no command {words[0]!r}. {near(words[0], commands)}"); return 2
     command = commands[words[0]]
-    warnings.showwarning = lambda message, *_, **__: remark(f"inner-detectors: {message}")
-    try: command(**vars(parser(command).parse_args(words[1:])))
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: remark(f"inner-detectors: {message}")
+            command(**vars(parser(command).parse_args(words[1:])))
     except Refused as refused: remark(f"inner-detectors: {refused}"); return 1
     except KeyboardInterrupt: remark("inner-detectors: interrupted. A match with --out goes on where it stopped when it is started again."); return 130
     return 0

@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['ENDS', 'netdissect', 'pnas', 'per_image', 'protocols', 'Region', 'Sample', 'Source', 'rgb', 'read_image',
-           'centre_square', 'fit_image', 'picked', 'fit_mask', 'Example', 'fit_regions', 'split_categories', 'Data',
-           'restricted', 'check', 'Outline', 'outline_of', 'outlined', 'look', 'glance', 'cores', 'outlines', 'Survey',
-           'survey', 'balanced', 'Protocol']
+           'centre_square', 'fit_image', 'picked', 'fit_mask', 'Example', 'fit_regions', 'united', 'split_categories',
+           'Data', 'restricted', 'check', 'Outline', 'outline_of', 'look', 'glance', 'cores', 'read_ahead', 'outlines',
+           'Survey', 'write_csv', 'survey', 'balanced', 'Protocol']
 
-# %% ../nbs/01_data.ipynb #9eb9c584
+# %% ../nbs/01_data.ipynb #08629f3f
 import csv
 import hashlib
 import html
 import os
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -105,7 +106,7 @@ def fit_mask(mask: Bool[np.ndarray, "height width"], size: int) -> Bool[np.ndarr
     places = picked(len(square), size)
     return square[places[:, None], places]
 
-# %% ../nbs/01_data.ipynb #00ddedc3
+# %% ../nbs/01_data.ipynb #0f70bcb8
 class Example(NamedTuple):
     "A picture ready for the network (image) and for scoring (masks); one row a concept that it shows."
     name: str
@@ -117,11 +118,14 @@ class Example(NamedTuple):
 
 def fit_regions(regions: Sequence[Region], size: int, keep: float = 0.0) -> dict[str, np.ndarray]:
     "Each concept's mask at `size` x `size`, its regions or-ed; concepts without a pixel are left out."
+    kept = (region for region in regions if not keep or centre_square(region.mask).sum() >= keep * region.mask.sum())
+    fitted = united(Region(concept, fit_mask(mask, size)) for concept, mask in kept)
+    return {concept: mask for concept, mask in fitted.items() if mask.any()}
+
+def united(regions: Iterable[Region]) -> dict[str, np.ndarray]:
+    "Each concept's mask, its regions or-ed."
     masks: dict[str, np.ndarray] = {}
-    for concept, mask in regions:
-        if keep and centre_square(mask).sum() < keep * mask.sum(): continue
-        fitted = fit_mask(mask, size)
-        if fitted.any(): masks[concept] = masks.get(concept, False) | fitted
+    for concept, mask in regions: masks[concept] = masks.get(concept, False) | mask
     return masks
 
 # %% ../nbs/01_data.ipynb #f7e383f2
@@ -242,7 +246,7 @@ def check(sample: Sample) -> None:
             raise Refused(f"{sample.name}: the mask of {concept!r} is {mask.dtype} of shape {mask.shape}, the image {image.shape[:2]}. "
                           "Give booleans of the image's size.")
 
-# %% ../nbs/01_data.ipynb #ac716cce
+# %% ../nbs/01_data.ipynb #c7558b57
 class Outline(NamedTuple):
     "What an image shows, in numbers."
     name: str
@@ -253,19 +257,13 @@ class Outline(NamedTuple):
     group: str | None = None
 
 def outline_of(sample: Sample) -> Outline:
-    "A sample in numbers."
-    masks: dict[str, np.ndarray] = {}
-    for concept, mask in sample.regions: masks[concept] = masks.get(concept, False) | mask
+    "A sample in numbers, with a problem for every annotation whose mask is empty."
+    masks = united(sample.regions)
     annotations = {name: sum(region.concept == name for region in sample.regions) for name in masks}
-    areas = {name: int(mask.sum()) for name, mask in masks.items()}
-    empty = [region.concept for region in sample.regions if not region.mask.any()]
-    return outlined(sample.name, sample.image.shape[:2], annotations, areas, empty, sample.group)
-
-def outlined(name: str, size: tuple[int, int], annotations: dict[str, int], areas: dict[str, int],
-             empty: Iterable[str], group: str | None = None) -> Outline:
-    "An outline, with a problem for every annotation whose mask is empty."
-    problems = tuple(f"{name}: an annotation of {concept!r} has no pixel. Remove it, or outline it again." for concept in empty)
-    return Outline(name, size, annotations, {concept: area for concept, area in areas.items() if area}, problems, group)
+    empty = (region.concept for region in sample.regions if not region.mask.any())
+    problems = tuple(f"{sample.name}: an annotation of {concept!r} has no pixel. Remove it, or outline it again." for concept in empty)
+    areas = {name: int(mask.sum()) for name, mask in masks.items() if mask.any()}
+    return Outline(sample.name, sample.image.shape[:2], annotations, areas, problems, sample.group)
 
 def look(source: Source, key: str) -> Outline:
     "The outline of an image. What cannot be read has no size and its error as a problem."
@@ -276,7 +274,7 @@ def look(source: Source, key: str) -> Outline:
         return outline_of(sample)
     except Refused as refused: return Outline(key, None, {}, {}, (str(refused),))
 
-# %% ../nbs/01_data.ipynb #473ff9c2
+# %% ../nbs/01_data.ipynb #4ff1377b
 ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB\x60\x82"}
 
 def glance(path: str | Path,
@@ -296,14 +294,29 @@ def cores() -> int:
     "How many threads decode: one a core that this process may use, up to 16."
     return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2)
 
+# %% ../nbs/01_data.ipynb #f90b7f6b
+def read_ahead(read: Callable, items: Iterable, threads: int, ahead: int) -> Iterator:
+    "The items read in parallel, in order; what cannot be read is returned as its error."
+    def one(item):
+        try: return read(item)
+        except Refused as refused: return refused
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(one, item))
+                if len(waiting) > ahead: yield waiting.popleft().result()
+            while waiting: yield waiting.popleft().result()
+        finally:
+            for future in waiting: future.cancel()
+
 def outlines(data: Data, progress: bool = True) -> Iterator[Outline]:
     "Every image's outline, in order, read in parallel; a progress bar after two seconds."
     from tqdm.auto import tqdm
-    with ThreadPoolExecutor(cores()) as pool:
-        yield from tqdm(pool.map(lambda item: look(data.sources[item[0]], item[1]), data.items), "looking", len(data), unit="image", delay=2,
-                        disable=not progress)
+    seen = read_ahead(lambda item: look(data.sources[item[0]], item[1]), data.items, cores(), 64)
+    yield from tqdm(seen, "looking", len(data), unit="image", delay=2, disable=not progress)
 
-# %% ../nbs/01_data.ipynb #0b1dcf3b
+# %% ../nbs/01_data.ipynb #1f7ae15c
 @dataclass(frozen=True, repr=False)
 class Survey:
     "What is in a data set."
@@ -342,11 +355,7 @@ class Survey:
     def write(self, folder: str | Path) -> None:
         "FOLDER/map.csv, a row a concept, and FOLDER/problems.csv, a row a problem."
         for name, rows in dict(map=self.rows(), problems=[{"problem": problem} for problem in self.problems]).items():
-            columns = list(rows[0]) if rows else ["problem"]
-            with replacing(Path(folder)/f"{name}.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
-                table = csv.DictWriter(file, columns)
-                table.writeheader()
-                table.writerows(rows)
+            write_csv(Path(folder)/f"{name}.csv", [list(rows[0]) if rows else ["problem"], *(row.values() for row in rows)])
 
     def __repr__(self) -> str:
         grouped = f", {self.groups} groups" if self.groups else ""
@@ -355,6 +364,10 @@ class Survey:
 
     def _repr_html_(self) -> str:
         return f"<p><code>{html.escape(repr(self))}</code></p><pre>{html.escape(chr(10).join(self.lines()[:40]))}</pre>"
+
+def write_csv(path: Path, rows: Iterable[Iterable]) -> None:
+    "Write rows as CSV, whole or not at all."
+    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file: csv.writer(file).writerows(rows)
 
 def survey(data: Data, progress: bool = True) -> Survey:
     "Look at every image, and go on whatever is wrong with one."

@@ -113,7 +113,7 @@ def read_netdissect(path: str | Path, layer: str = "layer") -> pd.DataFrame:
              for place, name in enumerate(categories)]
     return pd.concat(parts, ignore_index=True)
 
-# %% ../nbs/11_dissect.ipynb #e6acbd11
+# %% ../nbs/11_dissect.ipynb #23eaf8ce
 @dataclass(frozen=True, repr=False)
 class Dissection:
     "Which unit of a network stands for which concept: counts with names, and how they were made."
@@ -174,7 +174,7 @@ class Dissection:
 
     def __repr__(self) -> str:
         about, table = self.table.attrs, self.table
-        detectors = int(self.protocol.detected(self.scores.values.max(1)).sum())
+        detectors = int((self.detectors()["rank"] == 1).sum())
         return (f"Dissection({about['model']} on {about['data']}: {table.sizes['unit']} units x {table.sizes['concept']} concepts, "
                 f"{about['images']} images, {detectors} detectors)")
 

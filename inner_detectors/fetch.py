@@ -4,16 +4,15 @@
 
 # %% auto #0
 __all__ = ['WHEELS', 'GB', 'COCO', 'TORCHVISION', 'ANNOTATIONS', 'VAL2017', 'TRAIN2017', 'PARTS', 'VOC2010', 'VGG16_TORCH',
-           'VGG16_KERAS', 'FLICKR', 'VGG', 'PUBLISHED', 'PATIENCE', 'BROKEN', 'home', 'digest', 'sha256', 'Wheel',
-           'pip_says', 'download', 'take_out', 'File', 'Published', 'coco', 'is_page', 'wrong_with', 'OnlyWeb', 'words',
-           'ask', 'blocks', 'mark_of', 'beside', 'begun', 'forget', 'continues', 'objection', 'receive', 'store',
-           'persist', 'from_mirror', 'say', 'good', 'bring', 'room_for', 'Member', 'in_zip', 'Bounded', 'in_tar',
-           'members', 'inside', 'examine', 'unpack', 'short', 'settle', 'bring_unpacked', 'make', 'fetch_wheel',
-           'alone', 'place_of', 'fetch_published', 'fetch']
+           'VGG16_KERAS', 'FLICKR', 'VGG', 'PUBLISHED', 'PATIENCE', 'BROKEN', 'home', 'Wheel', 'pip_says', 'download',
+           'take_out', 'File', 'Published', 'coco', 'is_page', 'wrong_with', 'OnlyWeb', 'words', 'ask', 'blocks',
+           'mark_of', 'beside', 'begun', 'forget', 'continues', 'objection', 'receive', 'store', 'persist',
+           'from_mirror', 'say', 'good', 'bring', 'room_for', 'Member', 'in_zip', 'Bounded', 'in_tar', 'members',
+           'inside', 'examine', 'unpack', 'short', 'settle', 'bring_unpacked', 'make', 'fetch_wheel', 'alone',
+           'place_of', 'fetch_published', 'fetch']
 
-# %% ../nbs/04_fetch.ipynb #acd0c332
+# %% ../nbs/04_fetch.ipynb #9df1bcb7
 import gzip
-import hashlib
 import importlib
 import os
 import shutil
@@ -38,26 +37,12 @@ from urllib.parse import urlsplit
 
 from tqdm.auto import tqdm
 
-from .concepts import Refused, near
+from .concepts import Refused, digest, near, sha256
 
 # %% ../nbs/04_fetch.ipynb #4058dead
 def home() -> Path:
     "The folder of all parameters: $INNER_DETECTORS_HOME, else ./pre-models. It need not exist yet."
     return Path(os.environ.get("INNER_DETECTORS_HOME") or "pre-models").expanduser()
-
-# %% ../nbs/04_fetch.ipynb #2c88f0f8
-def digest(path: Path | str, kind: str = "sha256") -> str:  # hexadecimal digits
-    "The digest of a file: sha256 or md5. Refuses one that cannot be read."
-    found = hashlib.new(kind, usedforsecurity=False)
-    try:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20): found.update(block)
-    except OSError as problem: raise Refused(f"{path}: {problem.strerror or problem}. Check the path, or fetch the file again.") from None
-    return found.hexdigest()
-
-def sha256(path: Path | str) -> str:  # 64 hexadecimal digits
-    "The SHA-256 of a file. Refuses one that cannot be read."
-    return digest(path)
 
 # %% ../nbs/04_fetch.ipynb #6e5740ed
 class Wheel(NamedTuple):

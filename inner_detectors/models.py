@@ -9,10 +9,10 @@ __all__ = ['PREPROCESSING', 'VGG16_UNITS', 'TORCH_PLACES', 'KERAS_DENSE', 'KERAS
            'vgg16_geometry', 'run_steps', 'VGG16', 'filled', 'vgg16_place', 'vgg16_form', 'laid_out',
            'write_vgg16_conv', 'parameter_file', 'vgg16', 'loaded', 'same_pads', 'lite0_geometry', 'depthwise_slowly',
            'shifted_sum', 'depthwise', 'LiteBlock', 'EfficientNetLite0', 'folded', 'lite0_form', 'efficientnet_lite0',
-           'write_efficientnet_lite0', 'class_names', 'as_maps', 'called', 'from_nnx', 'from_torch', 'with_outputs',
-           'from_onnx', 'tensor_names', 'read_bytes', 'Known', 'load_model']
+           'write_efficientnet_lite0', 'class_names', 'as_maps', 'made_ready', 'from_nnx', 'from_torch', 'with_outputs',
+           'from_onnx', 'tensor_names', 'Known', 'load_model']
 
-# %% ../nbs/06_models.ipynb #a82980d0
+# %% ../nbs/06_models.ipynb #085ad4ae
 import csv
 import hashlib
 import math
@@ -30,9 +30,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float32, UInt8
 
-from .concepts import Refused, near
+from .concepts import Refused, near, sha256
 from .fetch import home
-from .weights import attempt, messages, read_metadata, read_weights, sha256, write_safetensors
+from .weights import attempt, messages, read_metadata, read_weights, write_safetensors
 
 # %% ../nbs/06_models.ipynb #0c831425
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ def write_vgg16_conv(member: Path, to: Path, about: Mapping[str, str]):
     if len(arrays) != 26: raise Refused(f"{member}: {len(arrays)} arrays of VGG16's convolutions, 26 were expected. Fetch it again.")
     write_safetensors(to, arrays, {**about, "network": "VGG16, trained on ImageNet", "preprocessing": "bgr-means"})
 
-# %% ../nbs/06_models.ipynb #6c984c42
+# %% ../nbs/06_models.ipynb #719f31e8
 def parameter_file(name: str, *files: str, fetch: str) -> Path:
     "The first of a network's parameter files that is there."
     for file in files:
@@ -311,7 +311,8 @@ def loaded(name: str, make: Callable, arrays: Mapping[str, np.ndarray], path: Pa
     graph, empty = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
     def forward(parameters, images): return nnx.merge(graph, parameters)(images)
     def resume(parameters, layer, x): return nnx.merge(graph, parameters)(x, after=layer)
-    classes = class_names() if {"fc8/bias": (1000,), "fc/bias": (1000,)}.items() & {(key, value.shape) for key, value in arrays.items()} else ()
+    last = arrays.get("fc8/bias", arrays.get("fc/bias", ()))
+    classes = class_names() if len(last) == 1000 else ()
     return Model(name, forward, filled(empty, arrays, path), size, preprocessing(form), geometry,
                  {**metadata, "weights": path.name, "weights_sha256": sha256(path), "preprocessing": form}, absent, resume, classes)
 
@@ -432,16 +433,16 @@ def class_names() -> tuple[str, ...]:
     with resources.files("inner_detectors").joinpath("imagenet.csv").open(encoding="utf-8") as file:
         return tuple(row["name"] for row in csv.DictReader(file))
 
-# %% ../nbs/06_models.ipynb #28bbba66
+# %% ../nbs/06_models.ipynb #740f42a8
 def as_maps(out: Any) -> Any:  # [batch h w unit], or the reason why not
     "What a layer gave, as maps with the units last; a vector as maps of 1 x 1."
     if not hasattr(out, "ndim"): return f"gives a {type(out).__name__}, not one array. Name a layer inside it."
     if out.ndim == 2: return out[:, None, None, :]
     return out if out.ndim == 4 else f"gives an array of {out.ndim} axes, which is neither maps nor a vector. Name another layer."
 
-def called(preprocess: str | Callable) -> str:
-    "What a preprocessing is called in a record."
-    return preprocess if isinstance(preprocess, str) else getattr(preprocess, "__name__", repr(preprocess))
+def made_ready(preprocess: str | Callable) -> tuple[Callable, str]:
+    "A preprocessing, given itself or by its name, and what it is called in a record."
+    return (preprocessing(preprocess), preprocess) if isinstance(preprocess, str) else (preprocess, getattr(preprocess, "__name__", repr(preprocess)))
 
 def from_nnx(name: str, module: nnx.Module, size: int = 224, preprocess: str | Callable = "unit-range",
              geometry: Mapping[str, Geometry] | None = None) -> Model:
@@ -456,15 +457,15 @@ def from_nnx(name: str, module: nnx.Module, size: int = 224, preprocess: str | C
         found = {".".join(map(str, at[:-1])) or "output": as_maps(calls[-1]) for at, calls in nnx.to_flat_state(seen) if at[-1] == "__call__"}
         return {layer: out for layer, out in found.items() if not isinstance(out, str)}
 
-    ready = preprocessing(preprocess) if isinstance(preprocess, str) else preprocess
-    return Model(name, forward, parameters, size, ready, geometry or {}, {"preprocessing": called(preprocess)})
+    ready, called = made_ready(preprocess)
+    return Model(name, forward, parameters, size, ready, geometry or {}, {"preprocessing": called})
 
-# %% ../nbs/06_models.ipynb #907ff39c
+# %% ../nbs/06_models.ipynb #0b87f0f7
 def from_torch(name: str, module: Any, size: int = 224, preprocess: str | Callable = "mean-std", geometry: Mapping[str, Geometry] | None = None) -> Model:
     "A PyTorch module as a Model. Its layers are its submodules by name; `output` is its own. It is put into evaluation mode."
     import torch
     module.eval()
-    ready = preprocessing(preprocess) if isinstance(preprocess, str) else preprocess
+    ready, called = made_ready(preprocess)
 
     def run(images: np.ndarray, names: Iterable[str] | None) -> dict[str, Any]:
         seen: dict[str, Any] = {}
@@ -486,10 +487,10 @@ def from_torch(name: str, module: Any, size: int = 224, preprocess: str | Callab
 
     digest = hashlib.sha256(repr(module).encode())
     for key, value in module.state_dict().items(): digest.update(key.encode() + np.ascontiguousarray(value.cpu().numpy()).tobytes())
-    record = {"framework": f"PyTorch {torch.__version__}", "weights_sha256": digest.hexdigest(), "preprocessing": called(preprocess)}
+    record = {"framework": f"PyTorch {torch.__version__}", "weights_sha256": digest.hexdigest(), "preprocessing": called}
     return Model(name, forward, (), size, ready, geometry or {}, record, absent, traced=False)
 
-# %% ../nbs/06_models.ipynb #2de46bbc
+# %% ../nbs/06_models.ipynb #1bba17a6
 def with_outputs(model: bytes, names: Iterable[str]) -> bytes:
     "An ONNX model whose graph (field 7) has more outputs (field 12 of the graph; field 1 of each is its name)."
     def field(number: int, content: bytes) -> bytes:
@@ -503,8 +504,8 @@ def from_onnx(path: str | Path, size: int | None = None, preprocess: str | Calla
     path = Path(path)
     try: import onnxruntime
     except ImportError: raise Refused(f"{path}: needs onnxruntime. Install it: pip install 'inner-detectors[onnx]'.") from None
-    content, ready = read_bytes(path), preprocessing(preprocess) if isinstance(preprocess, str) else preprocess
-    names = tensor_names(path)
+    (ready, called), content = made_ready(preprocess), attempt(path, Path.read_bytes)
+    names = attempt(path, lambda _: tensor_names(content))
 
     @lru_cache(maxsize=4)
     def session(some: tuple[str, ...]):
@@ -535,20 +536,13 @@ def from_onnx(path: str | Path, size: int | None = None, preprocess: str | Calla
     maps = [name for name in names if not isinstance(shown[name], str) and shown[name].dtype == np.float32 and len(shown[name]) == 1]
     def forward(_, images, wanted): return {name: np.ascontiguousarray(out) for name, out in run(images, list(wanted or maps)).items()}
     record = {"framework": f"onnxruntime {onnxruntime.__version__}", "weights": path.name, "weights_sha256": sha256(path),
-              "preprocessing": called(preprocess)}
+              "preprocessing": called}
     return Model(path.stem, forward, (), side, ready, geometry or {}, record, {}, traced=False)
 
-def tensor_names(path: Path) -> list[str]:
+def tensor_names(content: bytes) -> list[str]:
     "The names of all tensors that an ONNX file's nodes give (field 2 of the nodes, field 1 of the graph), in order."
-    def read(path):
-        graphs = messages(memoryview(read_bytes(path)), 7)
-        return [bytes(name).decode() for graph in graphs for node in messages(graph, 1) for name in messages(node, 2) if len(name)]
-    return list(dict.fromkeys(attempt(path, read)))
-
-def read_bytes(path: Path) -> bytes:
-    "All of a file. Refused where it cannot be read."
-    try: return path.read_bytes()
-    except OSError as problem: raise Refused(f"{path}: {problem.strerror or problem}. Check the path.") from None
+    graphs = messages(memoryview(content), 7)
+    return list(dict.fromkeys(bytes(name).decode() for graph in graphs for node in messages(graph, 1) for name in messages(node, 2) if len(name)))
 
 # %% ../nbs/06_models.ipynb #9868ef33
 class Known(NamedTuple):

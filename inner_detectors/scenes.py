@@ -15,11 +15,10 @@ __all__ = ['COLOUR_RADIUS', 'COLOURS', 'BITS', 'NEAR', 'PATTERNS', 'MATERIALS', 
            'tame', 'developed', 'grouped', 'stroke_mask', 'colour_regions', 'compose', 'Scenes', 'sheet', 'writing',
            'all_samples', 'write_picture', 'folders', 'coco_annotation', 'coco_categories', 'write_coco', 'objects_of',
            'object_names', 'write_voc', 'whole_of', 'in_words', 'part_code', 'structs', 'nested', 'write_pascal_part',
-           'write_csv', 'layered', 'write_folder']
+           'layered', 'write_folder']
 
-# %% ../nbs/03_scenes.ipynb #4f04ac90
+# %% ../nbs/03_scenes.ipynb #7e67e035
 import contextlib
-import csv
 import hashlib
 import json
 import math
@@ -35,7 +34,7 @@ from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from .concepts import Concept, Refused, Vocabulary, replacing
-from .data import Region, Sample
+from .data import Region, Sample, united, write_csv
 from .sources import PART_CODES, numbered, part_name
 
 # %% ../nbs/03_scenes.ipynb #8e3c3431
@@ -858,7 +857,7 @@ def write_voc(source, folder: str | Path) -> Path:
         with replacing(lists / "val.txt") as part: part.write_text("".join(f"{stem}\n" for stem in written), encoding="utf-8")
     return root
 
-# %% ../nbs/03_scenes.ipynb #a6eee633
+# %% ../nbs/03_scenes.ipynb #bb3b9d08
 def whole_of(source, name: str) -> str:
     "The object that a part belongs to, through whatever it is a part of."
     concept = source.concepts[source.concepts.index(name)]
@@ -907,17 +906,11 @@ def write_pascal_part(source, folder: str | Path) -> Path:
         write_csv(marks.parent / "parts.csv", [("class", "code", "words"), *((name, code, words) for name, words, code in table)])
     return folder
 
-def write_csv(path: Path, rows: Iterable[Sequence]) -> None:
-    "Write rows as CSV."
-    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file: csv.writer(file).writerows(rows)
-
-# %% ../nbs/03_scenes.ipynb #289a7dac
+# %% ../nbs/03_scenes.ipynb #7543213e
 def layered(source, sample: Sample) -> list[UInt16[np.ndarray, "height width"]]:
     "Label maps that hold every region (place in the vocabulary + 1); each goes to the first map with room for it."
-    masks: dict[str, np.ndarray] = {}
-    for concept, mask in sample.regions: masks[concept] = masks.get(concept, False) | mask
     maps = [np.zeros(sample.image.shape[:2], np.uint16)]
-    for concept, mask in masks.items():
+    for concept, mask in united(sample.regions).items():
         free = next((labels for labels in maps if not labels[mask].any()), None)
         if free is None: maps.append(free := np.zeros_like(maps[0]))
         free[mask] = source.concepts.index(concept) + 1

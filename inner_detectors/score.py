@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['FINE', 'iou', 'precision', 'recall', 'rows_at_once', 'count_picture', 'count_layers', 'count_batch', 'Counts',
-           'add_batch', 'counting', 'counter', 'Means', 'averaging']
+           'add_batch', 'pictures', 'summed', 'counting', 'counter', 'Means', 'averaging']
 
-# %% ../nbs/10_score.ipynb #dd43de11
-from collections.abc import Callable, Mapping, Sequence
+# %% ../nbs/10_score.ipynb #5d2b57b2
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -89,7 +89,7 @@ def count_batch(activations: Mapping[str, Any],                            # lay
     limits = [np.broadcast_to(limit, (len(masks), limit.shape[-1])) for limit in thresholds.values()]
     return count_layers([activations[name] for name in thresholds], limits, [grids[name] for name in thresholds], masks, lowest)
 
-# %% ../nbs/10_score.ipynb #3eb44661
+# %% ../nbs/10_score.ipynb #0eff34a1
 class Counts(NamedTuple):
     "Exact counts over all images so far."
     intersection: Int64[np.ndarray, "concept unit"]  # pixels both have
@@ -101,15 +101,24 @@ def add_batch(counts: Counts, batch: Batch,
               found: Int32[np.ndarray, "batch row unit"],         # of `count_batch`: a row a mask, and one of the unit's area
               annotated: Bool[np.ndarray, "source category"]) -> Counts:
     "The counts with one more batch. Works in place."
-    for row in range(batch.filled):
-        ids = batch.concepts[row][batch.concepts[row] >= 0]
-        counts.intersection[ids] += found[row, :len(ids)]
-        counts.unit_area[annotated[batch.sources[row]]] += found[row, -1]
-        counts.concept_area[ids] += batch.masks[row, :len(ids)].sum((1, 2))
+    for source, (ids, both, unit, mask) in zip(batch.sources, pictures(batch, found)):
+        counts.intersection[ids] += both
+        counts.unit_area[annotated[source]] += unit
+        counts.concept_area[ids] += mask
         counts.concept_images[ids] += 1
     return counts
 
-# %% ../nbs/10_score.ipynb #5de2e179
+def pictures(batch: Batch, found: Int32[np.ndarray, "batch row unit"]) -> Iterator[tuple]:
+    "(ids of the concepts shown, |B & M| [shown unit], |B| [unit], |M| [shown]) of every picture of a batch, padding left out."
+    for row in range(batch.filled):
+        ids = batch.concepts[row][batch.concepts[row] >= 0]
+        yield ids, found[row, :len(ids)], found[row, -1], batch.masks[row, :len(ids)].sum((1, 2))
+
+def summed(a: tuple, b: tuple) -> tuple:
+    "Two states whose fields are sums, as one."
+    return type(a)(*map(np.add, a, b))
+
+# %% ../nbs/10_score.ipynb #874dbb94
 def counting(data: Data, model: Model, names: Sequence[str],
              thresholds: Mapping[str, Float32[np.ndarray, " unit"]] | float,  # of each layer, or the quantile of one in each image
              view: View,
@@ -125,9 +134,8 @@ def counting(data: Data, model: Model, names: Sequence[str],
                       np.zeros(concepts, np.int64), np.zeros(concepts, np.int64))
 
     def step(state, batch): return add_batch(state, batch, count(batch), annotated)
-    def merge(a, b): return Counts(*(one + two for one, two in zip(a, b)))
 
-    return Fold(init, step, merge, result=lambda state: state)
+    return Fold(init, step, summed, result=lambda state: state)
 
 def counter(model: Model, names: Sequence[str], thresholds: Mapping[str, Float32[np.ndarray, " unit"]] | float, view: View) -> tuple[Callable, int]:
     "What counts a batch (`count_batch`, as NumPy), and how many units the named layers have."
@@ -142,7 +150,7 @@ def counter(model: Model, names: Sequence[str], thresholds: Mapping[str, Float32
 
     return count, sum(shapes[name][2] for name in names)
 
-# %% ../nbs/10_score.ipynb #da3e04e9
+# %% ../nbs/10_score.ipynb #6ca92a1c
 FINE = 2 ** 32     # a ratio is kept as a multiple of 1 / FINE
 
 class Means(NamedTuple):
@@ -164,15 +172,10 @@ def averaging(data: Data, model: Model, names: Sequence[str], thresholds: Mappin
     def init(): return Means(np.zeros((concepts, units), np.int64), np.zeros(concepts, np.int64), np.zeros(concepts, np.int64))
 
     def step(state, batch):
-        found = count(batch)
-        for row in range(batch.filled):
-            ids = batch.concepts[row][batch.concepts[row] >= 0]
-            both, unit, mask = found[row, :len(ids)], found[row, -1], batch.masks[row, :len(ids)].sum((1, 2))
+        for ids, both, unit, mask in pictures(batch, count(batch)):
             state.ratios[ids] += np.rint(both / (unit + mask[:, None] - both) * FINE).astype(np.int64)
             state.concept_area[ids] += mask
             state.concept_images[ids] += 1
         return state
 
-    def merge(a, b): return Means(*(one + two for one, two in zip(a, b)))
-
-    return Fold(init, step, merge, result=lambda state: state)
+    return Fold(init, step, summed, result=lambda state: state)

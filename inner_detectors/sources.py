@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['VOC_CLASSES', 'CAT', 'COW', 'BUS', 'PART_CODES', 'PART_WORDS', 'MERGING', 'kinds', 'unpack_runs', 'check_runs',
            'decode_rle', 'check_polygons', 'decode_polygons', 'decode_mask', 'packed_mask', 'split_place', 'find_coco',
-           'place_of_coco', 'read_json', 'field', 'read_categories', 'words', 'Entry', 'inside', 'read_image_entry',
-           'read_entries', 'missing', 'existing', 'sha256_of', 'record', 'listed', 'Coco', 'CocoStuff', 'read_labels',
-           'label_regions', 'find_voc', 'split_names', 'picture_of', 'pairs', 'Voc', 'read_labelmap', 'wide_high',
-           'one_by_one', 'CocoPanoptic', 'segments', 'whole_segments', 'part_name', 'numbered', 'read_objects',
-           'PascalPart', 'read_part_codes', 'part_vocabulary', 'read_table', 'Folder', 'read_groups', 'read_names',
-           'wholes_first', 'load_data']
+           'two_places', 'place_of_coco', 'read_json', 'field', 'read_categories', 'words', 'Entry', 'inside',
+           'read_image_entry', 'read_entries', 'missing', 'existing', 'record', 'listed', 'Coco', 'CocoStuff',
+           'read_labels', 'label_regions', 'find_voc', 'split_names', 'picture_of', 'pairs', 'Voc', 'read_labelmap',
+           'wide_high', 'one_by_one', 'CocoPanoptic', 'segments', 'whole_segments', 'part_name', 'numbered',
+           'read_objects', 'PascalPart', 'read_part_codes', 'part_vocabulary', 'read_table', 'Folder', 'read_groups',
+           'read_names', 'wholes_first', 'load_data']
 
-# %% ../nbs/02_sources.ipynb #003ce537
+# %% ../nbs/02_sources.ipynb #89a81d41
 import csv
 import hashlib
 import importlib
@@ -27,8 +27,8 @@ from jaxtyping import Bool, Int
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from .concepts import Concept, Problems, Refused, Vocabulary, near, spelled
-from .data import Data, Outline, Region, Sample, balanced, glance, outlined, read_image
+from .concepts import Concept, Problems, Refused, Vocabulary, near, sha256, spelled
+from .data import Data, Outline, Region, Sample, balanced, glance, read_image
 
 # %% ../nbs/02_sources.ipynb #09b75f0c
 def unpack_runs(packed: str) -> list[int]:
@@ -96,7 +96,7 @@ def packed_mask(segmentation: object, height: int, width: int) -> dict:
     check_polygons(segmentation, height, width)
     return coco_mask.merge(coco_mask.frPyObjects([list(map(float, polygon)) for polygon in segmentation], height, width) if segmentation else [])
 
-# %% ../nbs/02_sources.ipynb #341827a9
+# %% ../nbs/02_sources.ipynb #d8c251bc
 def split_place(place: str) -> tuple[Path, str | None]:
     "`FOLDER` or `FOLDER:SPLIT`, taken apart. A folder whose name has a colon is one."
     folder, colon, split = place.rpartition(":")
@@ -119,10 +119,14 @@ def find_coco(folder: Path, split: str | None = None, kind: str = "instances") -
         if images.is_dir(): return found[split], images
     raise Refused(f"{folder}: no image folder {split}/ or images/{split}/. Unpack the images there, or give {source}:ANNOTATIONS.json,IMAGES.")
 
+def two_places(place: str) -> tuple[Path, Path] | None:
+    "`ANNOTATIONS,IMAGES`, taken apart; None where there is no comma."
+    annotations, comma, images = place.rpartition(",")
+    return (Path(annotations).expanduser(), Path(images).expanduser()) if comma else None
+
 def place_of_coco(place: str, kind: str = "instances") -> tuple[Path, Path]:
     "`FOLDER`, `FOLDER:SPLIT` or `ANNOTATIONS.json,IMAGES` as json and image folder."
-    annotations, comma, images = place.rpartition(",")
-    return (Path(annotations).expanduser(), Path(images).expanduser()) if comma else find_coco(*split_place(place), kind)
+    return two_places(place) or find_coco(*split_place(place), kind)
 
 # %% ../nbs/02_sources.ipynb #11a91042
 def read_json(path: Path, masks: str = "segmentation") -> dict:
@@ -228,22 +232,21 @@ def existing(entries: dict, annotations: Path, images: Path, problems: Problems)
     if not left: raise Refused(f"{annotations}: not one of its images is in {images}. Give the folder that holds them.")
     return left
 
-# %% ../nbs/02_sources.ipynb #d2570204
-def sha256_of(path: Path) -> str:
-    "The SHA-256 of a file."
-    with open(path, "rb") as file: return hashlib.file_digest(file, "sha256").hexdigest()
-
-def record(annotations: Sequence[Path], images: Sequence[Path]) -> dict[str, str]:
+# %% ../nbs/02_sources.ipynb #75c2310a
+def record(annotations: Sequence[Path], images: Sequence[Path],
+           folder: Path | None = None,  # that images are named from; by their own names alone where None
+          ) -> dict[str, str]:
     "Hashes of the annotation files (of one: its own) and of the sorted list of image names and sizes."
-    sizes = sorted(f"{path.name} {path.stat().st_size}" for path in images)
-    whole = sha256_of(annotations[0]) if len(annotations) == 1 else listed(sorted(f"{path.name} {sha256_of(path)}" for path in annotations))
+    def named(path): return path.relative_to(folder).as_posix() if folder else path.name
+    sizes = sorted(f"{named(path)} {path.stat().st_size}" for path in images)
+    whole = sha256(annotations[0]) if len(annotations) == 1 else listed(sorted(f"{path.name} {sha256(path)}" for path in annotations))
     return {"annotations": whole, "images": listed(sizes)}
 
 def listed(lines: Sequence[str]) -> str:
     "The SHA-256 of some lines."
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
-# %% ../nbs/02_sources.ipynb #ba5163b8
+# %% ../nbs/02_sources.ipynb #c96699da
 class Coco:
     "COCO instances (Lin et al. 2014; format: cocodataset.org/#format-data): polygons, RLE, compressed RLE, crowds."
     name, kind = "coco", "instances"
@@ -284,13 +287,13 @@ class Coco:
                 problems.append(f"{self.annotations}: annotation {number} of {key} has no pixel. Remove it, or outline it again.")
             packed.setdefault(concept, []).append(mask)
         areas = {concept: int(coco_mask.area(masks[0] if len(masks) == 1 else coco_mask.merge(masks))) for concept, masks in packed.items()}
-        found = outlined(key, (entry.height, entry.width), {concept: len(masks) for concept, masks in packed.items()}, areas, (), entry.group)
-        return found._replace(problems=tuple(problems))
+        annotations = {concept: len(masks) for concept, masks in packed.items()}
+        areas = {concept: area for concept, area in areas.items() if area}
+        return Outline(key, (entry.height, entry.width), annotations, areas, tuple(problems), entry.group)
 
     def identity(self) -> dict[str, str]:
         "SHA-256 of the json, and of the sorted list of image names and file sizes."
-        lines = [f"{name} {(self.images/name).stat().st_size}" for name in self.keys]
-        return {"annotations": sha256_of(self.annotations), "images": listed(lines)}
+        return record([self.annotations], [self.images/name for name in self.keys], self.images)
 
     @classmethod
     def parse(cls, place: str, on_problem: str = "stop", **_) -> "Coco":
@@ -410,7 +413,7 @@ def one_by_one(path: Path, regions: Sequence[Region]) -> Iterator[Region]:
         if mask.shape != numbers.shape: raise Refused(f"{path}: is {wide_high(numbers)}, its class map {wide_high(mask)}. Replace it.")
         for number in np.unique(numbers[mask]): yield Region(concept, mask & (numbers == number))
 
-# %% ../nbs/02_sources.ipynb #552f41ab
+# %% ../nbs/02_sources.ipynb #dd8c47cd
 class CocoPanoptic:
     "COCO panoptic (Kirillov et al. 2019; format: cocodataset.org/#format-data)."
     name = "coco-panoptic"
@@ -444,7 +447,7 @@ class CocoPanoptic:
 
     def identity(self) -> dict[str, str]:
         "SHA-256 of the json, and of the sorted list of image names and file sizes."
-        return record([self.annotations], [self.images/name for name in self.keys])
+        return record([self.annotations], [self.images/name for name in self.keys], self.images)
 
     @classmethod
     def parse(cls, place: str, on_problem: str = "stop", **_) -> "CocoPanoptic":
@@ -511,7 +514,7 @@ def numbered(codes: str) -> list[str]:
     said = [code.partition("_") for code in codes.split()]
     return [f"{stem}{line}{number}" for stem, line, last in said for number in (range(1, int(last) + 1) if last else [""])]
 
-# %% ../nbs/02_sources.ipynb #49983430
+# %% ../nbs/02_sources.ipynb #2795646c
 def read_objects(path: Path) -> list[tuple[str, np.ndarray, list[tuple[str, np.ndarray]]]]:
     "(class, mask, [(part code, mask)]) of every object in a PASCAL-Part file. Refused where it is not one."
     from scipy.io import loadmat
@@ -563,8 +566,7 @@ class PascalPart:
     @classmethod
     def parse(cls, place: str, on_problem: str = "stop", parts: str = "merged", **_) -> "PascalPart":
         "`FOLDER`, `FOLDER:SPLIT` (a list in VOC's ImageSets) or `ANNOTATIONS,IMAGES`."
-        annotations, comma, images = place.rpartition(",")
-        if comma: return cls(Path(annotations).expanduser(), Path(images).expanduser(), parts, None, on_problem)
+        if given := two_places(place): return cls(*given, parts, None, on_problem)
         folder, split = split_place(place)
         root = find_voc(folder, "VOC2010")
         found = [path for pattern in ("Annotations_Part", "*/Annotations_Part", "*/*/Annotations_Part") for path in sorted(folder.glob(pattern))]

@@ -13,7 +13,7 @@ __all__ = ['TYPES', 'TYPE_NAMES', 'ONNX_TYPES', 'DTYPES', 'STORAGES', 'RECONSTRU
            'read_npz', 'storages', 'stored_as', 'new_torch', 'old_torch', 'unwrapped', 'read_torch', 'datasets',
            'checked', 'h5_arrays', 'read_h5', 'read_weights']
 
-# %% ../nbs/05_weights.ipynb #2f05c932
+# %% ../nbs/05_weights.ipynb #f2d78eaf
 import json
 import math
 import mmap
@@ -31,7 +31,6 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from .concepts import Refused, replacing
-from .fetch import sha256 as sha256
 
 # %% ../nbs/05_weights.ipynb #96fb77f6
 def open_safetensors(path: Path):

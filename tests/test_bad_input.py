@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sentences import assert_says
 
 from inner_detectors import models
 from inner_detectors.cli import run
@@ -108,12 +109,6 @@ def counts(dissection):
 
 
 def problems(dissection): return json.loads(dissection.table.attrs["problems"])
-
-
-def assert_says(sentence, *words):
-    "Each of the words, on one line that ends as a sentence."
-    for word in words: assert str(word) in str(sentence), sentence
-    assert "\n" not in str(sentence) and str(sentence).rstrip().endswith((".", "?"))
 
 
 # ---- one picture or mask that cannot be read: said, left out, counted; the others' counts do not change

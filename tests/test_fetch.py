@@ -24,8 +24,8 @@ from types import SimpleNamespace
 import pytest
 
 from inner_detectors import fetch as fetching
-from inner_detectors.concepts import Refused
-from inner_detectors.fetch import GB, PUBLISHED, File, Published, fetch, sha256, unpack
+from inner_detectors.concepts import Refused, sha256
+from inner_detectors.fetch import GB, PUBLISHED, File, Published, fetch, unpack
 
 CONTENT = random.Random(0).randbytes(300_000)
 PAGE = b"<!DOCTYPE html><html><title>Moved</title></html>"

@@ -12,11 +12,13 @@ import subprocess
 import sys
 import time
 import zipfile
+from functools import partial
 
 import h5py
 import ml_dtypes
 import numpy as np
 import pytest
+import sentences
 
 from inner_detectors.concepts import Refused
 from inner_detectors.weights import read_weights, write_safetensors
@@ -26,12 +28,7 @@ NAMES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16":
          "int8": "Char", "uint8": "Byte", "bool": "Bool"}
 ARRAY = np.arange(24, dtype=np.float32).reshape(4, 6)
 STORAGE = [("0", 24, ARRAY.tobytes())]  # key, number of values, bytes
-
-
-def assert_says(sentence, *words):
-    "Each of the words, on one line that ends as a sentence."
-    for word in words: assert str(word) in str(sentence), sentence
-    assert "\n" not in str(sentence) and str(sentence).rstrip().endswith((".", "?")) and len(str(sentence)) < 1000
+assert_says = partial(sentences.assert_says, most=1000)
 
 
 # ---- a pickle by hand: each piece leaves one value on the stack

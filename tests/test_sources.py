@@ -16,18 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import loadmat, savemat
+from sentences import assert_says
 
 from inner_detectors.cli import run
 from inner_detectors.concepts import Concept, Refused, Vocabulary, spelled
 from inner_detectors.data import Data, Region, Sample, balanced, outline_of, survey
 from inner_detectors.scenes import LAYOUTS, Scenes, structs
 from inner_detectors.sources import PART_CODES, PART_WORDS, VOC_CLASSES, Coco, load_data, numbered, read_json
-
-
-def assert_says(sentence, *words):
-    "Each of the words, on one line that ends as a sentence."
-    for word in words: assert str(word) in str(sentence), sentence
-    assert "\n" not in str(sentence) and str(sentence).rstrip().endswith((".", "?"))
 
 
 def by_concept(regions):
