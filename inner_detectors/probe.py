@@ -19,7 +19,7 @@ from jaxtyping import Array, Float32, Int32, UInt8
 from .concepts import Refused, near
 from .models import Geometry, Model, check_layers, layers
 
-# %% ../nbs/07_probe.ipynb #1baeb9db
+# %% ../nbs/07_probe.ipynb #361dace6
 def probe(model: Model,
           names: Sequence[str],              # layers, in the order wanted
           device: jax.Device | None = None,  # JAX's default where None
@@ -27,7 +27,6 @@ def probe(model: Model,
     "A jitted function from pictures to the activations of the named layers, run on one device."
     check_layers(model, names)
     if not model.traced: return on_the_host(model, names)
-
     return compiled(lambda parameters, images: model.forward(parameters, model.preprocess(images)), model, names, device)
 
 def compiled(forward: Callable, model: Model, names: Sequence[str], device: jax.Device | None) -> Callable:
