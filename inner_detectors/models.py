@@ -6,20 +6,20 @@
 __all__ = ['PREPROCESSING', 'VGG16_UNITS', 'TORCH_PLACES', 'KERAS_DENSE', 'KERAS_NUMBERED', 'LITE0_BLOCKS', 'MODELS', 'Geometry',
            'compose', 'half_pixel', 'unit_range', 'bgr_means', 'mean_std', 'signed_range', 'grey_range',
            'preprocessing', 'Model', 'layers', 'maps_of', 'shown_once', 'check_layers', 'geometry_of', 'layer_table',
-           'vgg16_geometry', 'run_steps', 'VGG16', 'filled', 'vgg16_place', 'vgg16_form', 'laid_out',
-           'write_vgg16_conv', 'parameter_file', 'vgg16', 'loaded', 'same_pads', 'lite0_geometry', 'depthwise_slowly',
-           'shifted_sum', 'depthwise', 'LiteBlock', 'EfficientNetLite0', 'folded', 'lite0_form', 'efficientnet_lite0',
-           'write_efficientnet_lite0', 'class_names', 'as_maps', 'made_ready', 'from_nnx', 'from_torch', 'with_outputs',
-           'from_onnx', 'tensor_names', 'Known', 'load_model']
+           'vgg16_geometry', 'in_eights', 'mean_map', 'run_steps', 'VGG16', 'filled', 'vgg16_place', 'vgg16_form',
+           'laid_out', 'write_vgg16_conv', 'parameter_file', 'vgg16', 'loaded', 'same_pads', 'lite0_geometry',
+           'depthwise_slowly', 'shifted_sum', 'depthwise', 'LiteBlock', 'EfficientNetLite0', 'folded', 'lite0_form',
+           'efficientnet_lite0', 'write_efficientnet_lite0', 'class_names', 'as_maps', 'made_ready', 'from_nnx',
+           'from_torch', 'with_outputs', 'from_onnx', 'tensor_names', 'Known', 'load_model']
 
-# %% ../nbs/06_models.ipynb #085ad4ae
+# %% ../nbs/06_models.ipynb #3ec014ba
 import csv
 import hashlib
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -180,7 +180,18 @@ def vgg16_geometry(size: int = 224) -> dict[str, Geometry]:
         out |= {name: geometry, f"{name}.pre": geometry}
     return out | {"prob": geometry}
 
-# %% ../nbs/06_models.ipynb #e4a1cd38
+# %% ../nbs/06_models.ipynb #c1d6ee6c
+def in_eights(layer: Callable, x: Float32[Array, "batch height width _"]) -> Float32[Array, "batch 1 1 unit"]:
+    "A layer that sums, on eight images at a time, so that an image's bits do not depend on the size of its batch."
+    eights = jnp.pad(x, ((0, -len(x) % 8), (0, 0), (0, 0), (0, 0))).reshape(-1, 8, *x.shape[1:])
+    out = jax.lax.map(layer, eights)
+    return out.reshape(-1, *out.shape[2:])[:len(x)]
+
+def mean_map(x: Float32[Array, "batch height width unit"]) -> Float32[Array, "batch 1 1 unit"]:
+    "The mean over all positions, added up in their order."
+    height, width = x.shape[1:3]
+    return sum(x[:, i:i + 1, j:j + 1] for i in range(height) for j in range(width)) / (height * width)
+
 def run_steps(steps: Iterable[tuple[str, Callable]], x: Array, after: str | None = None) -> dict[str, Array]:
     "A network as steps with names: all of them on an image, or on the activations of one layer those `after` it."
     out: dict[str, Array] = {}
@@ -206,10 +217,11 @@ class VGG16(nnx.Module):
         for name in self.names:
             layer = getattr(self, name, None)
             if layer is None: yield name, lambda x: nnx.max_pool(x, (2, 2), strides=(2, 2))
-            elif name == "fc6": yield "fc6.pre", lambda x, layer=layer: layer(x.reshape(len(x), 1, 1, -1))
-            elif name == "fc8": yield name, layer
+            elif name == "fc6": yield "fc6.pre", lambda x, layer=layer: in_eights(layer, x.reshape(len(x), 1, 1, -1))
+            elif name == "fc7": yield "fc7.pre", partial(in_eights, layer)
+            elif name == "fc8": yield "fc8", partial(in_eights, layer)
             else: yield f"{name}.pre", layer
-            if layer is not None: yield ("prob", nnx.softmax) if name == "fc8" else (name, nnx.relu)
+            if layer is not None: yield ("prob", partial(in_eights, nnx.softmax)) if name == "fc8" else (name, nnx.relu)
 
     def __call__(self, x: Float32[Array, "batch height width _"], after: str | None = None) -> dict[str, Float32[Array, "batch _ _ _"]]:
         return run_steps(self.steps(), x, after)
@@ -358,7 +370,7 @@ def depthwise(x: Float32[Array, "batch height width unit"], kernel: Float32[Arra
     return jax.lax.platform_dependent(x, kernel, cpu=lambda x, kernel: shifted_sum(x, kernel, stride),
                                       default=lambda x, kernel: depthwise_slowly(x, kernel, stride))
 
-# %% ../nbs/06_models.ipynb #9f505c6f
+# %% ../nbs/06_models.ipynb #d09d304f
 class LiteBlock(nnx.Module):
     "Widen, look, narrow; and add what came in, where shapes allow."
     def __init__(self, kernel: int, stride: int, wider: int, below: int, units: int, *, rngs: nnx.Rngs):
@@ -388,7 +400,8 @@ class EfficientNetLite0(nnx.Module):
         for place in range(len(LITE0_BLOCKS)):
             block = getattr(self, f"blocks_{place}")
             yield f"blocks_{place}", block if place else lambda x, block=block: block(nnx.relu6(self.stem(x)))
-        yield from (("head.pre", self.head), ("head", nnx.relu6), ("pool", lambda x: x.mean((1, 2), keepdims=True)), ("fc", self.fc), ("prob", nnx.softmax))
+        yield from (("head.pre", self.head), ("head", nnx.relu6), ("pool", mean_map))
+        yield from (("fc", partial(in_eights, self.fc)), ("prob", partial(in_eights, nnx.softmax)))
 
     def __call__(self, x: Float32[Array, "batch height width _"], after: str | None = None) -> dict[str, Float32[Array, "batch _ _ _"]]:
         return run_steps(self.steps(), x, after)

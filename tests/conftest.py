@@ -26,10 +26,20 @@ def samples() -> Path:
     return path
 
 
+def fetched(*place: str) -> Path:
+    "A parameter file that `inner-detectors fetch` brings."
+    path = Path(os.environ.get("INNER_DETECTORS_HOME") or ROOT / "pre-models").joinpath(*place)
+    if not path.is_file(): pytest.skip(f"no weights at {path}; make weights fetches them")
+    return path
+
+
 @pytest.fixture(scope="session")
 def vgg16_weights() -> Path:
     "VGG16's thirteen convolutions, as `inner-detectors fetch vgg16-conv` writes them."
-    home = Path(os.environ.get("INNER_DETECTORS_HOME") or ROOT / "pre-models")
-    path = home / "vgg16" / "vgg16_conv.safetensors"
-    if not path.is_file(): pytest.skip(f"no weights at {path}; make weights fetches them")
-    return path
+    return fetched("vgg16", "vgg16_conv.safetensors")
+
+
+@pytest.fixture(scope="session")
+def lite0_weights() -> Path:
+    "EfficientNet-Lite0, as `inner-detectors fetch efficientnet-lite0` writes it."
+    return fetched("efficientnet-lite0", "efficientnet_lite0.safetensors")

@@ -1,13 +1,15 @@
-"VGG16 against golden values of an independent pass in PyTorch (tests/torch_golden.py), and stability to the bit."
+"VGG16 and EfficientNet-Lite0 against golden values of independent passes in PyTorch (tests/torch_golden.py), and stability to the bit."
 import subprocess
 import sys
 
 import jax
 import numpy as np
 import pytest
+import skimage.data
 from torch_golden import GOLDEN, picture, sampled, small_weights
 
-from inner_detectors.models import check_layers, layers, load_model
+from inner_detectors.data import fit_image
+from inner_detectors.models import check_layers, depthwise_slowly, layers, load_model, shifted_sum
 from inner_detectors.weights import read_weights, write_safetensors
 
 
@@ -21,6 +23,12 @@ def small(tmp_path_factory):
 def real(vgg16_weights):
     "The thirteen convolutions that ImageNet trained."
     return load_model("vgg16", vgg16_weights)
+
+
+@pytest.fixture(scope="session")
+def lite0(lite0_weights):
+    "EfficientNet-Lite0 as ImageNet trained it."
+    return load_model("efficientnet-lite0", lite0_weights)
 
 
 def activations(model, images, names=None):
@@ -47,16 +55,44 @@ def test_small_network_equals_torch(small): assert_golden(small, "vgg16_small.np
 def test_real_convolutions_equal_torch(real): assert_golden(real, "vgg16_conv.npz")
 
 
+def test_efficientnet_lite0_equals_torch(lite0): assert_golden(lite0, "efficientnet_lite0.npz")
+
+
+@pytest.mark.parametrize("photograph, index, words", [("chelsea", 285, "Egyptian cat"), ("coffee", 967, "espresso")])
+def test_efficientnet_lite0_knows_what_it_sees(lite0, photograph, index, words):
+    "Two photographs that scikit-image ships: the whole path of crop, preprocessing, network and names of classes."
+    found = activations(lite0, fit_image(getattr(skimage.data, photograph)(), 224)[None], ["prob"])["prob"].squeeze()
+    assert found.argmax() == index and lite0.classes[index] == words and abs(found.sum() - 1) < 1e-5
+
+
+@pytest.mark.parametrize("size, stride, length", [(3, 1, 7), (3, 2, 7), (3, 2, 8), (5, 1, 9), (5, 2, 9), (5, 2, 14), (5, 2, 3)])
+def test_the_fast_depthwise_convolution_is_xlas(size, stride, length):
+    "k x k shifted copies against XLA's grouped convolution, and both against plain loops in float64."
+    noise = np.random.default_rng(size * stride * length)
+    x, kernel = noise.normal(size=(2, length, length + 1, 6)).astype(np.float32), noise.normal(size=(size, size, 1, 6)).astype(np.float32)
+    fast, slow = (np.asarray(jax.jit(form, static_argnums=2)(x, kernel, stride)) for form in (shifted_sum, depthwise_slowly))
+    np.testing.assert_allclose(fast, slow, atol=2e-5)
+    rows, columns = (-(-n // stride) for n in x.shape[1:3])
+    above, left = (max((-(-n // stride) - 1) * stride + size - n, 0) // 2 for n in x.shape[1:3])
+    plain = np.zeros((2, rows, columns, 6))
+    for i, j, down, right in np.ndindex(rows, columns, size, size):
+        y, z = i * stride + down - above, j * stride + right - left
+        if 0 <= y < x.shape[1] and 0 <= z < x.shape[2]: plain[:, i, j] += x[:, y, z].astype(np.float64) * kernel[down, right, 0]
+    np.testing.assert_allclose(fast, plain, atol=2e-5)
+
+
 def test_the_golden_values_are_not_trivial():
-    for file in ("vgg16_small.npz", "vgg16_conv.npz"):
+    for file in ("vgg16_small.npz", "vgg16_conv.npz", "efficientnet_lite0.npz"):
         for name, values in np.load(GOLDEN / file).items():
             assert values[-1] > 0 and np.unique(values).size > 2, f"{file}: {name}"
 
 
-@pytest.mark.parametrize("batch", [2, 4])
-def test_an_image_has_the_same_bits_in_any_batch(real, batch):
-    names, images = ["conv3_3", "conv5_3", "pool5"], np.stack([picture(seed) for seed in range(batch)])
-    alone, first, last = (activations(real, some, names) for some in (images[:1], images, np.roll(images, -1, 0)))
+@pytest.mark.parametrize("batch", [2, 4, 9])
+@pytest.mark.parametrize("model, names", [("real", ["conv3_3", "conv5_3", "pool5"]), ("small", ["fc6", "fc7", "fc8", "prob"]),
+                                          ("lite0", ["blocks_0", "blocks_10", "blocks_15", "head", "pool", "fc", "prob"])])
+def test_an_image_has_the_same_bits_in_any_batch(request, model, names, batch):
+    model, images = request.getfixturevalue(model), np.stack([picture(seed) for seed in range(batch)])
+    alone, first, last = (activations(model, some, names) for some in (images[:1], images, np.roll(images, -1, 0)))
     for name in names:
         assert np.array_equal(alone[name][0], first[name][0]), name
         assert np.array_equal(alone[name][0], last[name][-1]), name

