@@ -51,7 +51,7 @@ demo: setup  ## which units of VGG16 detect what, on generated pictures (N=64 of
 		--out results/demo$(if $(filter 64,$(N)),,-$(N)) $(FLAGS)
 
 match: setup  ## the same on anything: MODEL=vgg16 DATA=coco:FOLDER LAYERS="conv5_3 pool5" OUT=results/x FLAGS=...
-	@if [ "$(MODEL)" = vgg16 ]; then $(BIN)/inner-detectors fetch vgg16-conv; fi
+	@case "$(MODEL)" in vgg16) $(BIN)/inner-detectors fetch vgg16-conv;; efficientnet-lite0) $(BIN)/inner-detectors fetch efficientnet-lite0;; esac
 	@$(BIN)/inner-detectors match $(MODEL) --data $(DATA) --layers $(LAYERS) --out $(OUT) $(FLAGS)
 
 unbuilt = @echo 'make $@: not built yet. $(1)' >&2; exit 1
@@ -90,7 +90,9 @@ pytest: setup weights
 
 test-torch: .venv-torch/.stamp  ## the comparisons with PyTorch, live, in an environment of its own
 	@.venv-torch/bin/inner-detectors fetch vgg16-conv
-	.venv-torch/bin/python -m pytest tests/test_torch.py
+	@.venv-torch/bin/inner-detectors fetch efficientnet-lite0
+	.venv-torch/bin/python -m pytest tests/test_torch.py tests/test_own_models.py tests/test_forms.py
+	.venv-torch/bin/python -m pytest tests/test_pickles.py -k pytorch
 
 lab: setup  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --ServerApp.root_dir=$(CURDIR)/nbs $(FLAGS)

@@ -7,9 +7,10 @@ __all__ = ['FORMAT', 'unit_areas', 'scores', 'plain', 'best_labels', 'best_of_al
            'Dissection', 'unit_table', 'concept_table', 'top_table', 'checksum', 'save', 'load', 'weights_of',
            'about_run', 'identity_of', 'differences', 'table_of', 'attributes', 'choose_layers', 'with_geometry',
            'make_folder', 'unsteady', 'check_maps', 'nothing_left', 'borrowed', 'tidied', 'finished', 'dissect', 'plan',
-           'one_line', 'several', 'units_text', 'concepts_text', 'write_tables']
+           'load_room', 'room_columns', 'one_line', 'several', 'units_text', 'concepts_text', 'write_tables', 'Study',
+           'study', 'unit_places', 'about_room', 'run_room', 'write_room', 'finished_room']
 
-# %% ../nbs/11_dissect.ipynb #0138fda6
+# %% ../nbs/11_dissect.ipynb #6ec6b934
 import hashlib
 import html
 import json
@@ -23,6 +24,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -36,7 +38,7 @@ from .models import Model, check_layers, geometry_of
 from .models import layers as layers_of
 from .probe import measured
 from .score import Counts, Means, averaging, counting, iou
-from .sweep import Checkpoint, Seen, View, sweep, together
+from .sweep import Checkpoint, Fold, Seen, Swept, View, sweep, together
 from .threshold import Thresholds, extremes, quantiles
 
 # %% ../nbs/11_dissect.ipynb #3e29f18c
@@ -217,7 +219,7 @@ def top_table(table: xr.Dataset, scores: xr.DataArray, number: int) -> pd.DataFr
                          "images": table.concept_images.values[concept]})
     return rows[rows[scores.name] > 0].reset_index(drop=True)
 
-# %% ../nbs/11_dissect.ipynb #efa50742
+# %% ../nbs/11_dissect.ipynb #66121537
 FORMAT = 2  # of dissection.nc
 
 def checksum(table: xr.Dataset) -> str:
@@ -237,13 +239,14 @@ def save(table: xr.Dataset, path: Path) -> Path:
     with replacing(path) as part: part.write_bytes(whole)
     return path
 
-def load(path: Path) -> xr.Dataset:
-    "Read a table that `save` wrote, and check that it is what was written."
+def load(path: Path, command: str = "match") -> xr.Dataset:
+    "Read a table that `save` wrote, and check that it is what was written. `command` is the one that makes it."
     if not path.exists(): raise Refused(f"{path}: no such file. Run `inner-detectors match MODEL --data SOURCE --out {path.parent}` first.")
     try: table = xr.load_dataset(path, engine="h5netcdf")
-    except Exception as error: raise Refused(f"{path}: cannot be read as netCDF-4 ({type(error).__name__}: {error}). Delete it and run match again.") from None
-    if table.attrs.get("format") != FORMAT: raise Refused(f"{path}: format {table.attrs.get('format')!r}, this version reads {FORMAT}. Run match again.")
-    if checksum(table) != table.attrs.get("checksum"): raise Refused(f"{path}: its checksum does not fit its contents. Delete it and run match again.")
+    except Exception as error:
+        raise Refused(f"{path}: cannot be read as netCDF-4 ({type(error).__name__}: {error}). Delete it and run {command} again.") from None
+    if table.attrs.get("format") != FORMAT: raise Refused(f"{path}: format {table.attrs.get('format')!r}, this version reads {FORMAT}. Run {command} again.")
+    if checksum(table) != table.attrs.get("checksum"): raise Refused(f"{path}: its checksum does not fit its contents. Delete it and run {command} again.")
     return table
 
 # %% ../nbs/11_dissect.ipynb #8a8cea01
@@ -443,7 +446,22 @@ def plan(model: Model, data: Data, layers: Sequence[str] | None = None, protocol
     return {"images": len(data), "units": units, "concepts": len(data.concepts), "seconds": round(whole, 1),
             "memory_mb": round((parameters + 3 * 4 * batch * values + kept + counts) / 1e6 + 500), "disk_mb": round((kept + counts) / 1e6, 1)}
 
-# %% ../nbs/11_dissect.ipynb #dfdf8d16
+# %% ../nbs/11_dissect.ipynb #955dec0f
+def load_room(folder: str | Path, room: str, found: Dissection | None = None) -> xr.Dataset | None:
+    "What a room wrote, or None where it has not been run. Refused where it is damaged, or belongs to another dissection than `found`."
+    path = Path(folder)/f"{room}.nc"
+    if not path.exists(): return None
+    table = load(path, room)
+    if found is not None and table.attrs.get("run") != found.table.attrs["run"]:
+        raise Refused(f"{path}: belongs to another dissection than the one in {folder}. Delete it and run {room} again.")
+    return table
+
+def room_columns(found: Dissection, folder: str | Path) -> dict[str, np.ndarray]:
+    "The columns that the rooms which have been run add to units.csv."
+    rooms = [load_room(folder, path.stem, found) for path in sorted(Path(folder).glob("*.nc")) if path.stem != "dissection"]
+    return {name: room[name].values for room in rooms if room is not None for name in json.loads(room.attrs["columns"])}
+
+# %% ../nbs/11_dissect.ipynb #c9fc3fc6
 def one_line(name: str) -> str:
     "A name without line breaks and other control characters."
     return "".join(letter if letter.isprintable() else " " for letter in name)
@@ -474,8 +492,88 @@ def concepts_text(dissection: Dissection) -> str:
     return "\n".join(lines) + "\n"
 
 def write_tables(dissection: Dissection, folder: str | Path) -> None:
-    "units.csv, concepts.csv, summary.csv, units.txt and concepts.txt."
-    for name, table in dict(units=dissection.units(), concepts=dissection.concepts(), summary=dissection.summary()).items():
+    "units.csv (with the columns of the rooms that have been run), concepts.csv, summary.csv, units.txt and concepts.txt."
+    units = dissection.units().assign(**room_columns(dissection, folder))
+    for name, table in dict(units=units, concepts=dissection.concepts(), summary=dissection.summary()).items():
         with replacing(Path(folder)/f"{name}.csv") as part: table.to_csv(part, index=False)
     for name, text in dict(units=units_text(dissection), concepts=concepts_text(dissection)).items():
         with replacing(Path(folder)/f"{name}.txt") as part: Path(part).write_text(text, encoding="utf-8")
+
+# %% ../nbs/11_dissect.ipynb #d2f9e3dc
+class Study(NamedTuple):
+    "A dissection with the network and the pictures that it was made of."
+    found: Dissection
+    model: Model      # with the geometry that the dissection used
+    data: Data
+    view: View
+
+    @property
+    def names(self) -> list[str]: return list(dict.fromkeys(self.found.table.layer.values.tolist()))
+    @property
+    def units(self) -> list[str]: return self.found.table.unit.values.tolist()
+    @property
+    def limits(self) -> dict[str, Float32[np.ndarray, " unit"]] | float:
+        "The thresholds of each layer's units; or the quantile, where each image has its own."
+        if "threshold" not in self.found.table: return self.found.protocol.quantile
+        return {name: self.found.table.threshold.values[self.found.table.layer.values == name] for name in self.names}
+
+def study(found: Dissection, model: Model, data: Data, batch: int = 8) -> Study:
+    "What later rooms start from. Refused where network or pictures are not those of the dissection, naming the difference."
+    theirs = json.loads(found.table.attrs["about"])
+    if model.name == theirs["model"]: check_layers(model, theirs["layers"])
+    else: raise Refused(f"{found!r}: is of {theirs['model']}, not of {model.name}. Give the network that it was made with.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")     # of an unknown geometry, which was said when the dissection was made
+        model = with_geometry(model, theirs["layers"], found.protocol, data)
+    view = replace(View(**theirs["view"]), batch=batch)
+    mine = about_run(model, data, theirs["layers"], found.protocol, view, jax.local_devices()[:1])
+    for about in (mine, theirs): about["weights"].pop("weights", None)      # a file may be renamed
+    apart = [f"{name} ({', '.join(differences(mine[name], theirs[name]))})" for name in ("weights", "geometry", "data") if mine[name] != theirs[name]]
+    if apart: raise Refused(f"{found!r}: was made with other {' and other '.join(apart)}. Give the network and the data that it was made with.")
+    return Study(found, model, data, view)
+
+def unit_places(found: Dissection, words: Sequence[str]) -> list[int]:
+    "The rows of units such as conv5_3:12 in the table. Refused at the first that is not there."
+    rows = {unit: row for row, unit in enumerate(found.table.unit.values.tolist())}
+    for word in words:
+        if word not in rows: raise Refused(f"no unit {word!r} in this dissection. {near(word, list(rows))}")
+    return [rows[word] for word in words]
+
+# %% ../nbs/11_dissect.ipynb #ee1af53a
+def about_room(room: str, these: Study, choices: Mapping) -> dict:
+    "Everything that moves a room's numbers, in words."
+    theirs = json.loads(these.found.table.attrs["about"])
+    about = about_run(these.model, these.data, these.names, these.found.protocol, these.view, jax.local_devices()[:1])
+    return {"run": these.found.table.attrs["run"], "room": room, "choices": json.loads(json.dumps(dict(choices))), "view": theirs["view"],
+            **{name: about[name] for name in ("version", "backend", "packages")}}
+
+def run_room(room: str, these: Study, fold: Fold, choices: Mapping, out: str | Path | None = None, *,
+             label: str | None = None,      # of a room with several sweeps
+             data: Data | None = None, names: Sequence[str] | None = None, view: View | None = None,    # the study's where None
+             devices: Sequence[jax.Device] | None = None, every: float = 30.0, progress: bool = True) -> tuple[Any, Swept]:
+    "One sweep of a room: its fold's result, and what was swept. With `out`, an interrupted one goes on where it stopped."
+    name, data = label or room, data or these.data
+    place = None if out is None else make_folder(out)/f"{room}-{name}.checkpoint.npz"
+    checkpoint = None if place is None else Checkpoint(place, identity_of(about_room(room, these, choices) | {"sweep": name}), every)
+    swept = sweep(fold, data, these.model, these.names if names is None else names, view or these.view, checkpoint=checkpoint, label=name,
+                  devices=devices, progress=progress)
+    if not swept.images: raise Refused(nothing_left(data, swept.problems))
+    return fold.result(swept.state), swept
+
+def write_room(room: str, table: xr.Dataset, these: Study, choices: Mapping, out: str | Path | None = None, columns: Sequence[str] = ()) -> xr.Dataset:
+    "The table with how it was made; with `out`, saved as OUT/ROOM.nc, with its `columns` in units.csv."
+    about = about_room(room, these, choices)
+    made = table.assign_attrs(format=FORMAT, room=room, run=about["run"], identity=identity_of(about), choices=json.dumps(about["choices"]),
+                              columns=json.dumps(list(columns)), backend=about["backend"],
+                              versions=json.dumps({"inner-detectors": about["version"], "python": platform.python_version(), **about["packages"]}),
+                              date=datetime.now(UTC).isoformat(timespec="seconds"), **table.attrs)
+    if out is not None:
+        save(made, make_folder(out)/f"{room}.nc")
+        for left in Path(out).glob(f"{room}-*.checkpoint.npz"): left.unlink()
+        if (Path(out)/"dissection.nc").exists(): write_tables(these.found, out)
+    return made
+
+def finished_room(folder: str | Path | None, room: str, these: Study, choices: Mapping) -> xr.Dataset | None:
+    "What this very call of a room left in a folder, if any."
+    there = None if folder is None else load_room(folder, room, these.found)
+    return there if there is not None and there.attrs.get("identity") == identity_of(about_room(room, these, choices)) else None

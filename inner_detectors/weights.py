@@ -68,11 +68,11 @@ def write_safetensors(path: Path | str, arrays: Mapping[str, np.ndarray], metada
         for _, array in sorted(arrays.items()): file.write(np.ascontiguousarray(array).tobytes())
     return path
 
-# %% ../nbs/05_weights.ipynb #50d228bd
+# %% ../nbs/05_weights.ipynb #f9f518d0
 def read_metadata(path: Path | str) -> dict[str, str]:
     "What a safetensors file says about itself; nothing for other forms."
     path = Path(path)
-    if path.suffix != ".safetensors": return {}
+    if path.suffix.lower() != ".safetensors": return {}
     return attempt(path, lambda path: dict(open_safetensors(path).metadata() or {}))
 
 def attempt(path: Path, read: Callable):
