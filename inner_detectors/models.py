@@ -249,7 +249,7 @@ def filled(empty: nnx.State, arrays: Mapping[str, np.ndarray], path: Path | str)
     nnx.replace_by_pure_dict(empty, nested)
     return empty
 
-# %% ../nbs/06_models.ipynb #5174159a
+# %% ../nbs/06_models.ipynb #080eea4b
 TORCH_PLACES = {f"features.{place}": name for place, name in
                 zip((0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), (name for name in VGG16_UNITS if name.startswith("conv")))}
 TORCH_PLACES |= {"classifier.0": "fc6", "classifier.3": "fc7", "classifier.6": "fc8"}
@@ -273,7 +273,8 @@ def vgg16_form(arrays: Mapping[str, np.ndarray], path: Path, size: int = 224) ->
     placed = {name: vgg16_place(name) for name in arrays}
     if not any(placed.values()): return dict(arrays), "bgr-means"
     strange = [name for name, place in placed.items() if place is None and arrays[name].ndim in (1, 2, 4)]
-    if strange and path.suffix.lower() != ".onnx": raise Refused(f"{path}: array {strange[0]!r} has no place in VGG16. These are the weights of another network.")
+    if strange and path.suffix.lower() != ".onnx":
+        raise Refused(f"{path}: array {strange[0]!r} has no place in VGG16. These are the weights of another network.")
     out: dict[str, np.ndarray] = {}
     for name, place in placed.items():
         if place is None or arrays[name].ndim not in (1, 2, 4): continue
