@@ -313,7 +313,7 @@ def attributes(about: dict, images: Sequence[Seen], data: Data, problems: list[s
             "backend": about["backend"], "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "problems": json.dumps(problems)}
 
-# %% ../nbs/11_dissect.ipynb #7d363c92
+# %% ../nbs/11_dissect.ipynb #307d9fb3
 def choose_layers(model: Model, names: Sequence[str] | None) -> list[str]:
     "The layers named, each once; the deepest with maps where none was."
     with_maps = [name for name, (height, width, _) in layers_of(model).items() if height * width > 1]
@@ -390,6 +390,7 @@ def dissect(model: Model, data: Data, layers: Sequence[str] | None = None, proto
             every: float = 30.0,                           # seconds between checkpoints
             progress: bool = True,
             thresholds: Dissection | None = None,          # another run, whose thresholds to use
+            command: Mapping | None = None,                # how network and data are opened again: kept with the result, moves no number
            ) -> Dissection:
     "Find every unit's threshold, count its pixels against every concept's, and give the counts names."
     names = choose_layers(model, layers)
@@ -420,6 +421,7 @@ def dissect(model: Model, data: Data, layers: Sequence[str] | None = None, proto
 
     problems = data.problems + swept.problems
     table = table_of(counts, found, data, about, swept.images).assign_attrs(attributes(about, swept.images, data, problems))
+    if command is not None: table.attrs["command"] = json.dumps(dict(command))
     dissection = Dissection(table)
     if out is not None: tidied(dissection, dissection.save(out).parent)
     return dissection
