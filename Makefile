@@ -60,12 +60,14 @@ data: setup  ## what is in a data set, and what is wrong with it: DATA=coco:FOLD
 	@$(BIN)/inner-detectors map $(DATA) --out $(if $(filter results/match,$(OUT)),results/map,$(OUT)) $(FLAGS)
 
 # A message must hold neither comma nor apostrophe.
-activthres:  ## not built yet: the distribution of activations, and every threshold in one pass
-	$(call unbuilt,For one other threshold: make match FLAGS="--quantile 0.01")
-verify:  ## not built yet: what the network loses with a concept, or with a unit
-	$(call unbuilt,What units stand for by their overlap: make match)
-correlat:  ## not built yet: units that go together
-	$(call unbuilt,To start from: make match writes the label and IoU of every unit as CSV into OUT)
+# What was matched into OUT, tested further.
+activthres: setup  ## how IoU hangs on the threshold: every quantile in one pass: OUT=results/match
+	@$(BIN)/inner-detectors sensitivity $(OUT) $(FLAGS)
+verify: setup  ## hides each concept and watches the units fall: OUT=results/match FLAGS="--fills black mean"
+	@$(BIN)/inner-detectors evidence $(OUT)
+	@$(BIN)/inner-detectors verify concepts $(OUT) $(FLAGS)
+correlat: setup  ## units that go together: OUT=results/match
+	@$(BIN)/inner-detectors correlate $(OUT) $(FLAGS)
 visualise:  ## not built yet: pictures of units at work
 	$(call unbuilt,make match draws its two figures into OUT)
 transfer:  ## not built yet: a network made of chosen detectors

@@ -5,7 +5,9 @@
 # %% auto #0
 __all__ = ['MODEL_NAMES', 'commands', 'flag', 'parser', 'choose_protocol', 'check_model', 'choose_devices', 'match', 'at',
            'placed', 'reopened', 'remark', 'write_all', 'as_text', 'careful', 'left_out', 'first', 'as_json',
-           'say_plan', 'map', 'survey_text', 'layers', 'models', 'fetch', 'scenes', 'overview', 'run', 'main']
+           'say_plan', 'map', 'survey_text', 'told', 'drawn', 'evidence', 'sensitivity', 'verify', 'verify_concepts',
+           'verify_units', 'class_groups', 'correlate', 'layers', 'models', 'fetch', 'scenes', 'overview', 'run',
+           'main']
 
 # %% ../nbs/20_cli.ipynb #8e929b98
 import argparse
@@ -23,7 +25,7 @@ from typing import get_args, get_origin
 from . import __version__
 from .concepts import Refused, near
 
-# %% ../nbs/20_cli.ipynb #d0732d7b
+# %% ../nbs/20_cli.ipynb #b787fe1e
 def flag(parameter: inspect.Parameter, comment: str | None) -> tuple[str, dict]:
     "The name and the argparse settings of one argument."
     kind, default = parameter.annotation, parameter.default
@@ -34,7 +36,7 @@ def flag(parameter: inspect.Parameter, comment: str | None) -> tuple[str, dict]:
     shown = "" if default in (None, False) else f" (default: {default})"
     name, settings = f"--{parameter.name.replace('_', '-')}", dict(help=said + shown, default=default)
     if kind is bool: return name, settings | dict(action="store_true")
-    if get_origin(kind) is list: return name, settings | dict(nargs="+", metavar=parameter.name.upper())
+    if get_origin(kind) is list: return name, settings | dict(nargs="+", type=get_args(kind)[0], metavar=parameter.name.upper())
     return name, settings | dict(type=kind, metavar=parameter.name.upper())
 
 def parser(command: Callable) -> argparse.ArgumentParser:
@@ -265,7 +267,175 @@ def survey_text(found, out: str | None, most: int = 20) -> str:
     if out is not None: parts.append(f"In {out}: map.csv, problems.csv, map.png, map.pdf")
     return "\n\n".join(parts)
 
-# %% ../nbs/20_cli.ipynb #989f9613
+# %% ../nbs/20_cli.ipynb #c7d7d0b4
+def told(folder: str, room: str, table, figures: dict, json: bool, head: str, most: int = 20) -> None:
+    "Write a room's figures, and print its table: whole as JSON, the first rows for a person."
+    from inner_detectors.visualise import write_figure
+    for name, axis in figures.items(): write_figure(axis.figure, Path(folder)/name)
+    if json: return print(table.to_json(orient="records", double_precision=15))
+    more = [f"and {len(table) - most} more"] if len(table) > most else []
+    written = ", ".join([f"{room}.nc", *(f"{name}.png, {name}.pdf" for name in figures), "units.csv"])
+    print("\n\n".join([head, table.head(most).to_string(index=False, float_format="{:.3f}".format), *more, f"In {folder}: {written}"]))
+
+def drawn(figure: Callable, *words, width: float = 3.3, height: float = 2.4, **named):
+    "A figure's axis (or axes) without a display."
+    from inner_detectors.visualise import new_axis
+    return figure(*words, axis=new_axis(width, height, shown=False), **named)
+
+# %% ../nbs/20_cli.ipynb #1d0be17f
+def evidence(folder: str,                     # of a match
+             data: list[str] | None = None,   # where the pictures have been moved since the match: KIND:FOLDER
+             weights: str | None = None,      # likewise the parameter file
+             device: str | None = None,       # cpu, gpu, cuda:1, or several separated by commas
+             batch: int = 8,                  # images at once on a device
+             json: bool = False,              # one JSON list on stdout instead of a table
+             quiet: bool = False,             # no progress
+            ):
+    """Say how much of each label's score is chance: as if places did not matter (uniform), and as if only places did (positional).
+
+example:
+  inner-detectors evidence results/coco
+
+The folder gets evidence.nc and a figure; units.csv the columns chance_uniform and chance_positional."""
+    from inner_detectors.evidence import chance_figure
+    from inner_detectors.evidence import evidence as run_evidence
+    these = reopened(folder, data, weights, batch, quiet)
+    found = run_evidence(these, folder, devices=choose_devices(device), progress=not quiet)
+    rows = found.units().sort_values(these.found.protocol.measure, ascending=False, kind="stable")
+    told(folder, "evidence", rows, {"chance": drawn(chance_figure, found)}, json, repr(found))
+
+def sensitivity(folder: str,                           # of a match
+                quantiles: list[float] | None = None,  # shares of positions above the threshold; a hundred from 0.0005 on where none is given
+                concepts: list[str] | None = None,     # these alone
+                units: list[str] | None = None,        # these alone, such as conv5_3:12; each gets a figure of its own
+                data: list[str] | None = None,         # where the pictures have been moved since the match: KIND:FOLDER
+                weights: str | None = None,            # likewise the parameter file
+                device: str | None = None,             # cpu, gpu, cuda:1, or several separated by commas
+                batch: int = 8,                        # images at once on a device
+                json: bool = False,                    # one JSON list on stdout instead of a table
+                quiet: bool = False,                   # no progress
+               ):
+    """Say how IoU hangs on the threshold: a hundred quantiles for every unit and concept, from the passes of one match.
+
+examples:
+  inner-detectors sensitivity results/coco
+  inner-detectors sensitivity results/coco --units conv5_3:132 conv5_3:234
+
+The folder gets sensitivity.nc and figures; units.csv the best quantile and the IoU there."""
+    from inner_detectors.sensitivity import curve_figure, sensitivity_figure
+    from inner_detectors.sensitivity import sensitivity as run_sensitivity
+    these = reopened(folder, data, weights, batch, quiet)
+    found = run_sensitivity(these, folder, quantiles, concepts, units, devices=choose_devices(device), progress=not quiet)
+    figures = {"sensitivity": drawn(sensitivity_figure, found, height=3.8)[0]}
+    figures |= {f"sensitivity-{unit.replace(':', '-').replace('/', '-')}": drawn(curve_figure, found, unit) for unit in units or []}
+    told(folder, "sensitivity", found.units() if units else found.summary(), figures, json, repr(found), 400 if units else 30)
+
+def verify(what: str,                           # concepts: hide them in the pictures; units: take them out of the network
+           folder: str,                         # of a match
+           fills: list[str] | None = None,      # concepts: what hides them, of black, mean, blur, inpaint (default: black)
+           concepts: list[str] | None = None,   # these alone
+           units: list[str] | None = None,      # these alone, such as conv5_3:12
+           least: int = 1,                      # concepts: images that a concept needs
+           layer: str | None = None,            # units: whose units are taken out; the deepest of the match where none is given
+           labels: str | None = None,           # units: the pictures' classes: CSV with columns image and class, folders (of their names), or shown (concepts)
+           classes: list[str] | None = None,    # units: the concepts that are classes, with --labels shown; all where none is given
+           groups: list[str] | None = None,     # units: classes asked about together, as dogs=151-268 birds=7-24,80-100
+           probe: str | None = None,            # units: a layer to put a linear classifier on, for networks without one
+           pictures: list[str] | None = None,   # units: other pictures, which have classes: KIND:FOLDER
+           fill: str = "zero",                  # units: what a unit is set to: zero or mean
+           splits: int = 1,                     # units: divisions into ranking and test images
+           seed: int = 0,                       # of controls, splits and resamples
+           data: list[str] | None = None,       # where the pictures have been moved since the match: KIND:FOLDER
+           weights: str | None = None,          # likewise the parameter file
+           device: str | None = None,           # cpu, gpu, cuda:1, or several separated by commas
+           batch: int = 8,                      # images at once on a device
+           json: bool = False,                  # one JSON list on stdout instead of a table
+           quiet: bool = False,                 # no progress
+          ):
+    """Test labels by intervention: hide a concept and see its units fall, or remove units and see what the network loses.
+
+examples:
+  inner-detectors verify concepts results/coco --fills black mean --least 15
+  inner-detectors verify units results/lite0 --layer blocks_15 --labels folders --groups dogs=151-268
+  inner-detectors verify units results/voc --layer conv5_3 --probe pool5 --labels shown
+
+The folder gets verify.nc or ablate.nc, and figures; units.csv the columns hidden_... or removed_...; verdict.csv what all rooms say of each label."""
+    if what not in ("concepts", "units"): raise Refused(f"verify: {what!r} cannot be verified. {near(what, ['concepts', 'units'])}")
+    these = reopened(folder, data, weights, batch, quiet)
+    running = dict(devices=choose_devices(device), progress=not quiet)
+    if what == "concepts": verify_concepts(these, folder, fills or ["black"], concepts, units, seed, least, json, running)
+    else:
+        verify_units(these, folder, layer or these.names[-1], labels, classes, units, concepts, groups, probe, pictures, fill, seed, splits, json, quiet,
+                     running)
+    from inner_detectors.concepts import replacing
+    from inner_detectors.verify import verdict
+    with replacing(Path(folder)/"verdict.csv") as part: verdict(folder).to_csv(part, index=False)
+
+# %% ../nbs/20_cli.ipynb #09168259
+def verify_concepts(these, folder: str, fills, concepts, units, seed: int, least: int, json: bool, running: dict) -> None:
+    "Hide concepts, and draw the five whose units fall most surely."
+    from inner_detectors.verify import change_figure
+    from inner_detectors.verify import verify as run_verify
+    found = run_verify(these, folder, fills=fills, concepts=concepts, units=units, seed=seed, least=least, **running)
+    rows = found.concepts()
+    named = rows.sort_values("q", kind="stable").concept.drop_duplicates().head(5)
+    figures = {f"hidden-{concept.replace('/', '-')}": drawn(change_figure, found, concept) for concept in named}
+    told(folder, "verify", rows, figures, json, repr(found), 100)
+
+def verify_units(these, folder: str, layer: str, labels: str | None, chosen, units, concepts, groups, probe, pictures, fill: str, seed: int, splits: int,
+                 json: bool, quiet: bool, running: dict) -> None:
+    "Remove units, and draw accuracy against their number."
+    from inner_detectors.ablate import ablate, curve_figure, folder_classes, read_classes, shown_classes
+    from inner_detectors.sources import load_data
+    images = load_data(*pictures, progress=not quiet) if pictures else these.data
+    classes = () if probe else these.model.classes
+    if labels is None: raise Refused("verify: no classes. Say --labels FILE.csv, --labels folders or --labels shown.")
+    if labels == "folders": known = folder_classes(images, classes)
+    elif labels == "shown": known = shown_classes(images, chosen, progress=not quiet)
+    else: known = read_classes(labels, classes)
+    found = ablate(these, layer, known, units=units, concepts=concepts, groups=class_groups(groups), probe=probe, data=images, fill=fill,
+                   seed=seed, splits=splits, out=folder, **running)
+    told(folder, "ablate", found.units(), {"removed": drawn(curve_figure, found)}, json, f"{found!r}\n\n{found.classes().to_string(index=False)}")
+
+def class_groups(words: list[str] | None) -> dict[str, list[int]]:
+    "NAME=FIRST-LAST,NUMBER,... as classes by name."
+    groups: dict[str, list[int]] = {}
+    for word in words or []:
+        name, equals, ranges = word.partition("=")
+        try: ends = [tuple(int(end) for end in some.split("-")) for some in ranges.split(",")]
+        except ValueError: ends = []
+        if not (name and equals and ends and all(len(some) in (1, 2) for some in ends)):
+            raise Refused(f"group {word!r}: cannot be read. Give NAME=FIRST-LAST or NAME=NUMBER,NUMBER, such as dogs=151-268.")
+        groups[name] = [number for some in ends for number in range(some[0], some[-1] + 1)]
+    return groups
+
+# %% ../nbs/20_cli.ipynb #e917b4bd
+def correlate(folder: str,                           # of a match
+              statistic: str = "max",                # of each map: max or mean
+              layers: list[str] | None = None,       # these alone
+              keep: str = "detectors",               # columns of the matrix that is saved: detectors or all
+              classes: list[str] | None = None,      # of the network: whose probabilities to correlate with
+              data: list[str] | None = None,         # where the pictures have been moved since the match: KIND:FOLDER
+              weights: str | None = None,            # likewise the parameter file
+              device: str | None = None,             # cpu, gpu, cuda:1, or several separated by commas
+              batch: int = 8,                        # images at once on a device
+              json: bool = False,                    # one JSON list on stdout instead of a table
+              quiet: bool = False,                   # no progress
+             ):
+    """Say which units go together: Pearson's and Spearman's correlations of image-level activations, unit with unit and with what pictures show.
+
+example:
+  inner-detectors correlate results/coco --layers conv5_3
+
+The folder gets correlate.nc and figures; units.csv each unit's strongest partner."""
+    from inner_detectors.correlate import concept_figure, matrix_figure
+    from inner_detectors.correlate import correlate as run_correlate
+    these = reopened(folder, data, weights, batch, quiet)
+    found = run_correlate(these, folder, statistic, layers, keep=keep, classes=classes or (), devices=choose_devices(device), progress=not quiet)
+    figures = {"correlations": drawn(matrix_figure, found, width=4.2, height=3.8), "same-label": drawn(concept_figure, found)}
+    told(folder, "correlate", found.pairs(), figures, json, repr(found))
+
+# %% ../nbs/20_cli.ipynb #440341d8
 def layers(model: str,           # a name that `inner-detectors models` lists, or an ONNX file
            weights: str | None = None,  # parameter file; without it, what `inner-detectors fetch` wrote
           ):
@@ -315,13 +485,13 @@ example:
     if layout not in LAYOUTS: raise Refused(f"scenes: no layout {layout!r}. {near(layout, LAYOUTS)}")
     print(LAYOUTS[layout](Scenes(number, seed), out))
 
-commands = {command.__name__: command for command in (match, map, layers, models, fetch, scenes)}
+commands = {command.__name__: command for command in (match, map, evidence, sensitivity, verify, correlate, layers, models, fetch, scenes)}
 
-# %% ../nbs/20_cli.ipynb #87f2d8eb
+# %% ../nbs/20_cli.ipynb #2f20acdb
 def overview() -> str:
     "What there is, in a few lines."
     lines = [f"inner-detectors {__version__}: what does this unit of my network see?", "", "usage: inner-detectors COMMAND ...", ""]
-    lines += [f"  {name:8} {(inspect.getdoc(command) or '').partition(chr(10))[0]}" for name, command in commands.items()]
+    lines += [f"  {name:11} {(inspect.getdoc(command) or '').partition(chr(10))[0]}" for name, command in commands.items()]
     return "\n".join([*lines, "", "inner-detectors COMMAND --help says more."])
 
 def run(words: list[str]) -> int:

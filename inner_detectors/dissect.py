@@ -7,8 +7,8 @@ __all__ = ['FORMAT', 'unit_areas', 'scores', 'plain', 'best_labels', 'best_of_al
            'Dissection', 'unit_table', 'concept_table', 'top_table', 'checksum', 'save', 'load', 'weights_of',
            'about_run', 'identity_of', 'differences', 'table_of', 'attributes', 'choose_layers', 'with_geometry',
            'make_folder', 'unsteady', 'check_maps', 'nothing_left', 'borrowed', 'tidied', 'finished', 'dissect', 'plan',
-           'load_room', 'room_columns', 'one_line', 'several', 'units_text', 'concepts_text', 'write_tables', 'Study',
-           'study', 'unit_places', 'about_room', 'run_room', 'write_room', 'finished_room']
+           'load_room', 'room_columns', 'one_line', 'several', 'units_text', 'chance_text', 'concepts_text',
+           'write_tables', 'Study', 'study', 'unit_places', 'about_room', 'run_room', 'write_room', 'finished_room']
 
 # %% ../nbs/11_dissect.ipynb #6ec6b934
 import hashlib
@@ -219,7 +219,7 @@ def top_table(table: xr.Dataset, scores: xr.DataArray, number: int) -> pd.DataFr
                          "images": table.concept_images.values[concept]})
     return rows[rows[scores.name] > 0].reset_index(drop=True)
 
-# %% ../nbs/11_dissect.ipynb #66121537
+# %% ../nbs/11_dissect.ipynb #fdf30bda
 FORMAT = 2  # of dissection.nc
 
 def checksum(table: xr.Dataset) -> str:
@@ -227,14 +227,14 @@ def checksum(table: xr.Dataset) -> str:
     digest = hashlib.sha256()
     for name in sorted(map(str, table.variables)):
         values = table[name].values
-        text = values.dtype.kind in "OUT"
+        text = values.dtype.kind in "OUT" or not values.size      # of no words, netCDF does not know that they are words
         digest.update(f"{name} {'text' if text else values.dtype.newbyteorder('<').str} {table[name].dims} {values.shape}\n".encode())
         digest.update("\0".join(map(str, values.ravel())).encode() if text else np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes())
     return digest.hexdigest()
 
 def save(table: xr.Dataset, path: Path) -> Path:
     "Write a table as netCDF-4, whole or not at all."
-    packed = {name: {"zlib": True, "complevel": 4} for name in table.data_vars if table[name].size > 1000 and table[name].dtype.kind in "iuf"}
+    packed = {name: {"zlib": True, "complevel": 4} for name in table.data_vars if table[name].size > 1000 and table[name].dtype.kind in "iu"}
     whole = table.assign_attrs(checksum=checksum(table)).to_netcdf(engine="h5netcdf", encoding=packed)   # in memory: HDF5 dies on a full disk
     with replacing(path) as part: part.write_bytes(whole)
     return path
@@ -448,7 +448,7 @@ def plan(model: Model, data: Data, layers: Sequence[str] | None = None, protocol
     return {"images": len(data), "units": units, "concepts": len(data.concepts), "seconds": round(whole, 1),
             "memory_mb": round((parameters + 3 * 4 * batch * values + kept + counts) / 1e6 + 500), "disk_mb": round((kept + counts) / 1e6, 1)}
 
-# %% ../nbs/11_dissect.ipynb #955dec0f
+# %% ../nbs/11_dissect.ipynb #e2178863
 def load_room(folder: str | Path, room: str, found: Dissection | None = None) -> xr.Dataset | None:
     "What a room wrote, or None where it has not been run. Refused where it is damaged, or belongs to another dissection than `found`."
     path = Path(folder)/f"{room}.nc"
@@ -459,11 +459,12 @@ def load_room(folder: str | Path, room: str, found: Dissection | None = None) ->
     return table
 
 def room_columns(found: Dissection, folder: str | Path) -> dict[str, np.ndarray]:
-    "The columns that the rooms which have been run add to units.csv."
+    "The columns that the rooms which have been run add to units.csv; empty for units that a room was not asked about."
     rooms = [load_room(folder, path.stem, found) for path in sorted(Path(folder).glob("*.nc")) if path.stem != "dissection"]
-    return {name: room[name].values for room in rooms if room is not None for name in json.loads(room.attrs["columns"])}
+    return {name: room[name].reindex(unit=found.table.unit.values).values if "unit" in room.coords else room[name].values
+            for room in rooms if room is not None for name in json.loads(room.attrs["columns"])}
 
-# %% ../nbs/11_dissect.ipynb #c9fc3fc6
+# %% ../nbs/11_dissect.ipynb #4378f030
 def one_line(name: str) -> str:
     "A name without line breaks and other control characters."
     return "".join(letter if letter.isprintable() else " " for letter in name)
@@ -472,13 +473,19 @@ def several(number: int, word: str) -> str:
     "`1 unit`, `2 units`."
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
-def units_text(dissection: Dissection) -> str:
-    "Each unit's best three concepts with IoU (or score) and the number of images that show them."
+def units_text(dissection: Dissection, chance: xr.Dataset | None = None) -> str:
+    "Each unit's best three concepts with IoU (or score), the number of images that show them and, from room `evidence`, what chance would give."
     said: dict[str, list[str]] = {}
     for row in dissection.top(3).to_dict("records"):
-        line = f"{one_line(row['concept'])} {row[dissection.protocol.measure]:.3f} ({several(row['images'], 'image')})"
-        said.setdefault(f"{row['layer']}:{row['unit']}", []).append(line)
+        unit = f"{row['layer']}:{row['unit']}"
+        beside = "" if chance is None else chance_text(chance.sel(unit=unit, concept=row["concept"]))
+        said.setdefault(unit, []).append(f"{one_line(row['concept'])} {row[dissection.protocol.measure]:.3f} ({several(row['images'], 'image')}{beside})")
     return "".join(f"{unit}\t{', '.join(lines)}\n" for unit, lines in said.items())
+
+def chance_text(chance: xr.Dataset) -> str:
+    "The chance levels of one unit and one concept, as far as they are defined."
+    known = {name: float(chance[name]) for name in ("uniform", "positional")}
+    return "; chance " + ", ".join(f"{value:.3f} {name}" for name, value in known.items() if value == value)
 
 def concepts_text(dissection: Dissection) -> str:
     "Each concept's detectors by layer, best first."
@@ -498,7 +505,7 @@ def write_tables(dissection: Dissection, folder: str | Path) -> None:
     units = dissection.units().assign(**room_columns(dissection, folder))
     for name, table in dict(units=units, concepts=dissection.concepts(), summary=dissection.summary()).items():
         with replacing(Path(folder)/f"{name}.csv") as part: table.to_csv(part, index=False)
-    for name, text in dict(units=units_text(dissection), concepts=concepts_text(dissection)).items():
+    for name, text in dict(units=units_text(dissection, load_room(folder, "evidence", dissection)), concepts=concepts_text(dissection)).items():
         with replacing(Path(folder)/f"{name}.txt") as part: Path(part).write_text(text, encoding="utf-8")
 
 # %% ../nbs/11_dissect.ipynb #d2f9e3dc
@@ -541,7 +548,7 @@ def unit_places(found: Dissection, words: Sequence[str]) -> list[int]:
         if word not in rows: raise Refused(f"no unit {word!r} in this dissection. {near(word, list(rows))}")
     return [rows[word] for word in words]
 
-# %% ../nbs/11_dissect.ipynb #ee1af53a
+# %% ../nbs/11_dissect.ipynb #44e7672a
 def about_room(room: str, these: Study, choices: Mapping) -> dict:
     "Everything that moves a room's numbers, in words."
     theirs = json.loads(these.found.table.attrs["about"])
@@ -576,6 +583,8 @@ def write_room(room: str, table: xr.Dataset, these: Study, choices: Mapping, out
     return made
 
 def finished_room(folder: str | Path | None, room: str, these: Study, choices: Mapping) -> xr.Dataset | None:
-    "What this very call of a room left in a folder, if any."
+    "What this very call of a room left in a folder, if any. Refused where the folder holds another dissection, whose tables would be written over."
+    if folder is not None and (Path(folder)/"dissection.nc").exists() and Dissection.load(folder).table.attrs["run"] != these.found.table.attrs["run"]:
+        raise Refused(f"{folder}: holds another dissection than {these.found!r}. Give the folder of that one, or one of its own.")
     there = None if folder is None else load_room(folder, room, these.found)
     return there if there is not None and there.attrs.get("identity") == identity_of(about_room(room, these, choices)) else None

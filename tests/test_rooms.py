@@ -1,0 +1,105 @@
+"""The rooms that test a label, from the command line: each takes the folder of a match, adds a file, figures and columns, and is read when it is done."""
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from sentences import assert_says
+
+from inner_detectors.cli import run
+from inner_detectors.scenes import Scenes, write_folder
+
+COMMAND = Path(sys.executable).with_name("inner-detectors")
+
+
+@pytest.fixture(scope="module")
+def matched(lite0_weights, tmp_path_factory):
+    "A match of two layers on 16 pictures in a folder, made from the folder above it."
+    place = tmp_path_factory.mktemp("rooms")
+    write_folder(Scenes(16), place / "pictures")
+    words = ["match", "efficientnet-lite0", "--weights", str(lite0_weights), "--data", "folder:pictures", "--layers", "blocks_4", "blocks_15",
+             "--out", "result", "--quiet"]
+    subprocess.run([COMMAND, *words], cwd=place, check=True, capture_output=True)
+    return place / "result"
+
+
+def said(capsys, *words):
+    "(exit code, stdout, stderr) of a command."
+    code = run([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+ROOMS = [(["evidence"], "evidence", ["chance"], ["chance_uniform", "chance_positional"]),
+         (["sensitivity"], "sensitivity", ["sensitivity"], ["best_quantile", "best_quantile_iou"]),
+         (["correlate"], "correlate", ["correlations", "same-label"], ["strongest_partner", "strongest_r"]),
+         (["verify", "concepts"], "verify", [], ["hidden_change", "hidden_control", "hidden_q"])]
+
+
+@pytest.mark.parametrize("words, room, figures, columns", ROOMS, ids=[room for _, room, _, _ in ROOMS])
+def test_a_room(matched, capsys, words, room, figures, columns):
+    "Its file, its figures, its columns; and the second time it is read, to the same table on stdout."
+    options = ["--concepts", "grass", "sky"] if room == "verify" else []
+    code, out, err = said(capsys, *words, matched, *options, "--quiet", "--json")
+    assert code == 0, err
+    assert isinstance(json.loads(out), list) and json.loads(out)
+    assert (matched / f"{room}.nc").exists() and not list(matched.glob("*.checkpoint.npz"))
+    for name in figures: assert (matched / f"{name}.png").exists() and (matched / f"{name}.pdf").exists()
+    assert set(columns) <= set(pd.read_csv(matched / "units.csv").columns)
+    changed = (matched / f"{room}.nc").stat().st_mtime_ns
+    code, again, _ = said(capsys, *words, matched, *options, "--quiet", "--json")
+    assert code == 0 and again == out and (matched / f"{room}.nc").stat().st_mtime_ns == changed
+
+
+def test_units_txt_gives_chance(matched, capsys):
+    "Beside each of a unit's best three concepts."
+    assert said(capsys, "evidence", matched, "--quiet")[0] == 0
+    line = (matched / "units.txt").read_text().splitlines()[-1]
+    assert line.count("uniform") == line.count("positional") == 3
+
+
+def test_units_are_removed(matched, capsys):
+    "With a linear probe on the concepts that pictures show."
+    code, out, err = said(capsys, "verify", "units", matched, "--layer", "blocks_15", "--labels", "shown", "--probe", "head", "--classes", "car", "tree",
+                          "--units", "blocks_15:3", "blocks_15:7", "--quiet")
+    assert code == 0, err
+    assert (matched / "ablate.nc").exists() and (matched / "removed.png").exists() and (matched / "verdict.csv").exists()
+
+
+@pytest.mark.parametrize("words, sentence", [
+    (["verify", "concept"], "Did you mean 'concepts'?"), (["verify", "units"], "Say --labels"),
+    (["verify", "concepts", "--fills", "blak"], "Did you mean 'black'?"), (["verify", "concepts", "--units", "blocks_15:999"], "no unit 'blocks_15:999'"),
+    (["verify", "concepts", "--concepts", "gras"], "Did you mean 'grass'"), (["sensitivity", "--quantiles", "2"], "between 0 and 1"),
+    (["sensitivity", "--data", "scenes:16"], "made with other data"), (["correlate", "--layers", "blocks_5"], "blocks_5")])
+def test_wrong_words(matched, capsys, words, sentence):
+    "One sentence, and nothing changes."
+    kind = words[:2] if words[0] == "verify" else words[:1]
+    before = {path: path.stat().st_mtime_ns for path in matched.iterdir()}
+    code, out, err = said(capsys, *kind, matched, *words[len(kind):], "--quiet")
+    assert code == 1 and out == ""
+    assert_says(err.strip(), sentence)
+    assert before == {path: path.stat().st_mtime_ns for path in matched.iterdir()}
+
+
+def test_moved_pictures_can_be_named(matched, capsys, tmp_path):
+    "The folder keeps from where it was made; --data says where the pictures are now."
+    moved, result = tmp_path / "elsewhere", tmp_path / "copy"
+    shutil.copytree(matched.parent / "pictures", moved)
+    shutil.copytree(matched, result)
+    for room in result.glob("*.nc"):
+        if room.stem != "dissection": room.unlink()
+    assert said(capsys, "evidence", result, "--data", f"folder:{moved}", "--quiet")[0] == 0
+
+
+def test_a_folder_that_python_made(tmp_path, capsys, matched):
+    "What opens its network is not on record."
+    from inner_detectors.dissect import Dissection
+    found = Dissection.load(matched)
+    del found.table.attrs["command"]
+    found.save(tmp_path)
+    code, _, err = said(capsys, "evidence", tmp_path, "--quiet")
+    assert code == 1
+    assert_says(err.strip(), "not on record", "from Python")
