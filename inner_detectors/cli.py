@@ -146,7 +146,7 @@ With --out, an interrupted run goes on where it stopped when the same command is
     if out is not None: write_all(found, out)
     print(as_json(found) if json else as_text(found, out))
 
-# %% ../nbs/20_cli.ipynb #9de67f3d
+# %% ../nbs/20_cli.ipynb #98c8dff6
 def at(path: str | None) -> str | None:
     "A file's path from the root; a word that names no file stays as it is."
     return str(Path(path).absolute()) if path is not None and Path(path).exists() else path
@@ -159,6 +159,7 @@ def placed(word: str) -> str:
 
 def reopened(folder: str, data: list[str] | None = None, weights: str | None = None, batch: int = 8, quiet: bool = False):
     "What `match` wrote into a folder, with its network and its pictures: a `Study`. `data` and `weights` are said where they have been moved."
+    if batch < 1: raise Refused(f"--batch {batch}. Give a positive number.")
     from inner_detectors.dissect import Dissection, study
     found = Dissection.load(folder)
     if "command" not in found.table.attrs:
@@ -267,22 +268,25 @@ def survey_text(found, out: str | None, most: int = 20) -> str:
     if out is not None: parts.append(f"In {out}: map.csv, problems.csv, map.png, map.pdf")
     return "\n\n".join(parts)
 
-# %% ../nbs/20_cli.ipynb #c7d7d0b4
+# %% ../nbs/20_cli.ipynb #c56959f8
 def told(folder: str, room: str, table, figures: dict, json: bool, head: str, most: int = 20) -> None:
     "Write a room's figures, and print its table: whole as JSON, the first rows for a person."
     from inner_detectors.visualise import write_figure
+    from inner_detectors.concepts import replacing
+    from inner_detectors.verify import verdict
     for name, axis in figures.items(): write_figure(axis.figure, Path(folder)/name)
+    with replacing(Path(folder)/"verdict.csv") as part: verdict(folder).to_csv(part, index=False)
     if json: return print(table.to_json(orient="records", double_precision=15))
     more = [f"and {len(table) - most} more"] if len(table) > most else []
-    written = ", ".join([f"{room}.nc", *(f"{name}.png, {name}.pdf" for name in figures), "units.csv"])
-    print("\n\n".join([head, table.head(most).to_string(index=False, float_format="{:.3f}".format), *more, f"In {folder}: {written}"]))
+    written = ", ".join([f"{room}.nc", *(f"{name}.png, {name}.pdf" for name in figures), "units.csv", "verdict.csv"])
+    print("\n\n".join([head, table.head(most).to_string(index=False, float_format="{:.3g}".format), *more, f"In {folder}: {written}"]))
 
 def drawn(figure: Callable, *words, width: float = 3.3, height: float = 2.4, **named):
     "A figure's axis (or axes) without a display."
     from inner_detectors.visualise import new_axis
     return figure(*words, axis=new_axis(width, height, shown=False), **named)
 
-# %% ../nbs/20_cli.ipynb #1d0be17f
+# %% ../nbs/20_cli.ipynb #12b5a997
 def evidence(folder: str,                     # of a match
              data: list[str] | None = None,   # where the pictures have been moved since the match: KIND:FOLDER
              weights: str | None = None,      # likewise the parameter file
@@ -319,7 +323,7 @@ def sensitivity(folder: str,                           # of a match
 
 examples:
   inner-detectors sensitivity results/coco
-  inner-detectors sensitivity results/coco --units conv5_3:132 conv5_3:234
+  inner-detectors sensitivity results/voc --units conv5_3:132 conv5_3:234
 
 The folder gets sensitivity.nc and figures; units.csv the best quantile and the IoU there."""
     from inner_detectors.sensitivity import curve_figure, sensitivity_figure
@@ -335,15 +339,15 @@ def verify(what: str,                           # concepts: hide them in the pic
            fills: list[str] | None = None,      # concepts: what hides them, of black, mean, blur, inpaint (default: black)
            concepts: list[str] | None = None,   # these alone
            units: list[str] | None = None,      # these alone, such as conv5_3:12
-           least: int = 1,                      # concepts: images that a concept needs
+           least: int | None = None,            # concepts: images that a concept needs (1 where none is given)
            layer: str | None = None,            # units: whose units are taken out; the deepest of the match where none is given
            labels: str | None = None,           # units: the pictures' classes: CSV with columns image and class, folders (of their names), or shown (concepts)
            classes: list[str] | None = None,    # units: the concepts that are classes, with --labels shown; all where none is given
            groups: list[str] | None = None,     # units: classes asked about together, as dogs=151-268 birds=7-24,80-100
            probe: str | None = None,            # units: a layer to put a linear classifier on, for networks without one
            pictures: list[str] | None = None,   # units: other pictures, which have classes: KIND:FOLDER
-           fill: str = "zero",                  # units: what a unit is set to: zero or mean
-           splits: int = 1,                     # units: divisions into ranking and test images
+           fill: str | None = None,             # units: what a unit is set to: zero (where none is given) or mean
+           splits: int | None = None,           # units: divisions into ranking and test images (1 where none is given)
            seed: int = 0,                       # of controls, splits and resamples
            data: list[str] | None = None,       # where the pictures have been moved since the match: KIND:FOLDER
            weights: str | None = None,          # likewise the parameter file
@@ -361,24 +365,25 @@ examples:
 
 The folder gets verify.nc or ablate.nc, and figures; units.csv the columns hidden_... or removed_...; verdict.csv what all rooms say of each label."""
     if what not in ("concepts", "units"): raise Refused(f"verify: {what!r} cannot be verified. {near(what, ['concepts', 'units'])}")
+    other = {"fills": fills, "least": least} if what == "units" else dict(layer=layer, labels=labels, classes=classes, groups=groups, probe=probe,
+                                                                          pictures=pictures, fill=fill, splits=splits)
+    for name, value in other.items():
+        if value is not None: raise Refused(f"verify {what}: has no choice --{name}. It belongs to verify {'concepts' if what == 'units' else 'units'}.")
     these = reopened(folder, data, weights, batch, quiet)
     running = dict(devices=choose_devices(device), progress=not quiet)
-    if what == "concepts": verify_concepts(these, folder, fills or ["black"], concepts, units, seed, least, json, running)
+    if what == "concepts": verify_concepts(these, folder, fills or ["black"], concepts, units, seed, least or 1, json, running)
     else:
-        verify_units(these, folder, layer or these.names[-1], labels, classes, units, concepts, groups, probe, pictures, fill, seed, splits, json, quiet,
-                     running)
-    from inner_detectors.concepts import replacing
-    from inner_detectors.verify import verdict
-    with replacing(Path(folder)/"verdict.csv") as part: verdict(folder).to_csv(part, index=False)
+        verify_units(these, folder, layer or these.names[-1], labels, classes, units, concepts, groups, probe, pictures, fill or "zero", seed,
+                     splits or 1, json, quiet, running)
 
-# %% ../nbs/20_cli.ipynb #09168259
+# %% ../nbs/20_cli.ipynb #506b83c6
 def verify_concepts(these, folder: str, fills, concepts, units, seed: int, least: int, json: bool, running: dict) -> None:
     "Hide concepts, and draw the five whose units fall most surely."
     from inner_detectors.verify import change_figure
     from inner_detectors.verify import verify as run_verify
     found = run_verify(these, folder, fills=fills, concepts=concepts, units=units, seed=seed, least=least, **running)
     rows = found.concepts()
-    named = rows.sort_values("q", kind="stable").concept.drop_duplicates().head(5)
+    named = rows[(rows.r < 0) & (rows.fill == fills[0])].sort_values("q", kind="stable").concept.head(5)
     figures = {f"hidden-{concept.replace('/', '-')}": drawn(change_figure, found, concept) for concept in named}
     told(folder, "verify", rows, figures, json, repr(found), 100)
 
@@ -391,7 +396,7 @@ def verify_units(these, folder: str, layer: str, labels: str | None, chosen, uni
     classes = () if probe else these.model.classes
     if labels is None: raise Refused("verify: no classes. Say --labels FILE.csv, --labels folders or --labels shown.")
     if labels == "folders": known = folder_classes(images, classes)
-    elif labels == "shown": known = shown_classes(images, chosen, progress=not quiet)
+    elif labels == "shown": known = shown_classes(images, chosen, these.view.side, these.view.keep, progress=not quiet)
     else: known = read_classes(labels, classes)
     found = ablate(these, layer, known, units=units, concepts=concepts, groups=class_groups(groups), probe=probe, data=images, fill=fill,
                    seed=seed, splits=splits, out=folder, **running)
@@ -409,7 +414,7 @@ def class_groups(words: list[str] | None) -> dict[str, list[int]]:
         groups[name] = [number for some in ends for number in range(some[0], some[-1] + 1)]
     return groups
 
-# %% ../nbs/20_cli.ipynb #e917b4bd
+# %% ../nbs/20_cli.ipynb #08fd1df6
 def correlate(folder: str,                           # of a match
               statistic: str = "max",                # of each map: max or mean
               layers: list[str] | None = None,       # these alone
@@ -432,8 +437,11 @@ The folder gets correlate.nc and figures; units.csv each unit's strongest partne
     from inner_detectors.correlate import correlate as run_correlate
     these = reopened(folder, data, weights, batch, quiet)
     found = run_correlate(these, folder, statistic, layers, keep=keep, classes=classes or (), devices=choose_devices(device), progress=not quiet)
-    figures = {"correlations": drawn(matrix_figure, found, width=4.2, height=3.8), "same-label": drawn(concept_figure, found)}
-    told(folder, "correlate", found.pairs(), figures, json, repr(found))
+    figures = {"same-label": drawn(concept_figure, found)}
+    try: figures["correlations"] = drawn(matrix_figure, found, width=4.2, height=3.8)
+    except Refused as reason: remark(f"no figure of the matrix: {reason}")
+    rows = found.pairs()
+    told(folder, "correlate", rows if len(rows) else found.pairs(across=False), figures, json, repr(found))
 
 # %% ../nbs/20_cli.ipynb #440341d8
 def layers(model: str,           # a name that `inner-detectors models` lists, or an ONNX file

@@ -250,7 +250,7 @@ def cut(tree: Float64[np.ndarray, "joins 4"], number: int | None, distance: floa
     numbers = {name: place + 1 for place, name in enumerate(dict.fromkeys(raw[order].tolist()))}
     return order, np.array([numbers[name] for name in raw.tolist()])
 
-# %% ../nbs/15_correlate.ipynb #4c619d4c
+# %% ../nbs/15_correlate.ipynb #f1fe93d6
 @dataclass(frozen=True, repr=False)
 class Correlations:
     "How units go together, with each other and with what pictures show."
@@ -310,7 +310,7 @@ class Correlations:
         for name in chosen:
             if name not in kept: raise Refused(f"unit {name!r}: its correlations were not kept. {near(name, kept)}")
         living = [name for name in chosen if name not in set(self.constant)]
-        if len(living) < 2: raise Refused(f"{len(living)} units: at least two that are not constant are needed. Name units, as in units=['{kept[0]}', ...].")
+        if len(living) < 2: raise Refused(f"{len(living)} units: at least two that are not constant are needed. Name units that were kept.")
         return table.pearson.sel(unit=living, other=living)
 
     def clusters(self, units: Sequence[str] | None = None, number: int | None = None, distance: float | None = None) -> pd.DataFrame:

@@ -8,7 +8,8 @@ __all__ = ['FORMAT', 'unit_areas', 'scores', 'plain', 'best_labels', 'best_of_al
            'about_run', 'identity_of', 'differences', 'table_of', 'attributes', 'choose_layers', 'with_geometry',
            'make_folder', 'unsteady', 'check_maps', 'nothing_left', 'borrowed', 'tidied', 'finished', 'dissect', 'plan',
            'load_room', 'room_columns', 'one_line', 'several', 'units_text', 'chance_text', 'concepts_text',
-           'write_tables', 'Study', 'study', 'unit_places', 'about_room', 'run_room', 'write_room', 'finished_room']
+           'write_tables', 'Study', 'study', 'unit_places', 'about_room', 'run_room', 'write_room', 'finished_room',
+           'tidied_room']
 
 # %% ../nbs/11_dissect.ipynb #6ec6b934
 import hashlib
@@ -448,12 +449,12 @@ def plan(model: Model, data: Data, layers: Sequence[str] | None = None, protocol
     return {"images": len(data), "units": units, "concepts": len(data.concepts), "seconds": round(whole, 1),
             "memory_mb": round((parameters + 3 * 4 * batch * values + kept + counts) / 1e6 + 500), "disk_mb": round((kept + counts) / 1e6, 1)}
 
-# %% ../nbs/11_dissect.ipynb #e2178863
+# %% ../nbs/11_dissect.ipynb #f7853537
 def load_room(folder: str | Path, room: str, found: Dissection | None = None) -> xr.Dataset | None:
     "What a room wrote, or None where it has not been run. Refused where it is damaged, or belongs to another dissection than `found`."
     path = Path(folder)/f"{room}.nc"
     if not path.exists(): return None
-    table = load(path, room)
+    table = load(path, {"verify": "verify concepts", "ablate": "verify units"}.get(room, room))
     if found is not None and table.attrs.get("run") != found.table.attrs["run"]:
         raise Refused(f"{path}: belongs to another dissection than the one in {folder}. Delete it and run {room} again.")
     return table
@@ -548,7 +549,7 @@ def unit_places(found: Dissection, words: Sequence[str]) -> list[int]:
         if word not in rows: raise Refused(f"no unit {word!r} in this dissection. {near(word, list(rows))}")
     return [rows[word] for word in words]
 
-# %% ../nbs/11_dissect.ipynb #44e7672a
+# %% ../nbs/11_dissect.ipynb #0e5c9113
 def about_room(room: str, these: Study, choices: Mapping) -> dict:
     "Everything that moves a room's numbers, in words."
     theirs = json.loads(these.found.table.attrs["about"])
@@ -578,8 +579,7 @@ def write_room(room: str, table: xr.Dataset, these: Study, choices: Mapping, out
                               date=datetime.now(UTC).isoformat(timespec="seconds"), **table.attrs)
     if out is not None:
         save(made, make_folder(out)/f"{room}.nc")
-        for left in Path(out).glob(f"{room}-*.checkpoint.npz"): left.unlink()
-        if (Path(out)/"dissection.nc").exists(): write_tables(these.found, out)
+        tidied_room(room, these, out)
     return made
 
 def finished_room(folder: str | Path | None, room: str, these: Study, choices: Mapping) -> xr.Dataset | None:
@@ -587,4 +587,14 @@ def finished_room(folder: str | Path | None, room: str, these: Study, choices: M
     if folder is not None and (Path(folder)/"dissection.nc").exists() and Dissection.load(folder).table.attrs["run"] != these.found.table.attrs["run"]:
         raise Refused(f"{folder}: holds another dissection than {these.found!r}. Give the folder of that one, or one of its own.")
     there = None if folder is None else load_room(folder, room, these.found)
-    return there if there is not None and there.attrs.get("identity") == identity_of(about_room(room, these, choices)) else None
+    if there is None or folder is None: return None
+    apart = differences(about_room(room, these, choices)["choices"], json.loads(there.attrs["choices"]))
+    if apart: raise Refused(f"{folder}/{room}.nc: was made with other choices ({', '.join(apart)}). Delete it, or give a folder of its own.")
+    if there.attrs.get("identity") != identity_of(about_room(room, these, choices)): return None     # another version, or another machine
+    tidied_room(room, these, folder)
+    return there
+
+def tidied_room(room: str, these: Study, folder: str | Path) -> None:
+    "A finished room needs its checkpoints no more, and has its columns in the tables."
+    for left in Path(folder).glob(f"{room}-*.checkpoint.npz"): left.unlink()
+    if (Path(folder)/"dissection.nc").exists(): write_tables(these.found, folder)

@@ -448,7 +448,7 @@ def same_pictures(found: Dissection, used: Sequence[str]) -> None:
         raise Refused(f"{found!r}: was made of {found.table.sizes['image']} pictures, now {len(used)} could be used. Run match again. "
                       f"The first that differs: {(apart or ['one named twice'])[0]}.")
 
-# %% ../nbs/12_sensitivity.ipynb #b43285b4
+# %% ../nbs/12_sensitivity.ipynb #b2178c39
 def sensitivity(these: Study, out: str | Path | None = None,
                 quantiles: Sequence[float] | None = None,      # shares of positions above the threshold; a hundred where None
                 concepts: Sequence[str] | None = None,         # names; all where None
@@ -470,7 +470,7 @@ def sensitivity(these: Study, out: str | Path | None = None,
     if limits is not None and first != second: raise Refused(unsteady(first[0], second[0]))
     same_pictures(these.found, [image.name for image in second[1]])
     table = table_at(numbers, limits, these, chosen)
-    columns = ["best_quantile", f"best_quantile_{these.found.protocol.measure}"] if chosen.words["units"] == "all" else []
+    columns = ["best_quantile", f"best_quantile_{these.found.protocol.measure}"] if chosen.words["units"] == chosen.words["concepts"] == "all" else []
     return Sensitivity(write_room("sensitivity", table, these, chosen.words, out, columns))
 
 # %% ../nbs/12_sensitivity.ipynb #3a449892

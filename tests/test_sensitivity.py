@@ -217,15 +217,17 @@ def test_stopped_while_it_finds_thresholds(tmp_path, monkeypatch, capsys):
 
 
 def test_finished_is_read_and_not_run(tmp_path, monkeypatch):
-    """The same call again reads; other choices run and replace it; units.csv has its columns as long as all units were asked for."""
+    """The same call again reads; other choices are refused there, naming them, and nothing is lost; units.csv has the columns of all units alone."""
     these = made(out=tmp_path)
     first = sensitivity(these, tmp_path, TEN, progress=False)
     assert {"best_quantile", "best_quantile_iou"} <= set(pd.read_csv(tmp_path / "units.csv").columns)
     with monkeypatch.context() as patch:
         patch.setattr(room, "regions", stopping(0))
         assert sensitivity(these, tmp_path, TEN[::-1], progress=False).table.equals(first.table)
-        with pytest.raises(Stopped): sensitivity(these, tmp_path, [0.02, *TEN[1:]], progress=False)
-    sensitivity(these, tmp_path, TEN, units=["fine:0"], progress=False)
+        with pytest.raises(Refused) as said: sensitivity(these, tmp_path, [0.02, *TEN[1:]], progress=False)
+        assert_says(said.value, tmp_path / "sensitivity.nc", "other choices (quantiles)", "Delete it")
+    (tmp_path / "sensitivity.nc").unlink()
+    sensitivity(these, tmp_path, TEN, concepts=["grass"], progress=False)
     assert "best_quantile" not in pd.read_csv(tmp_path / "units.csv").columns
 
 
