@@ -286,7 +286,7 @@ def drawn(figure: Callable, *words, width: float = 3.3, height: float = 2.4, **n
     from inner_detectors.visualise import new_axis
     return figure(*words, axis=new_axis(width, height, shown=False), **named)
 
-# %% ../nbs/20_cli.ipynb #12b5a997
+# %% ../nbs/20_cli.ipynb #06ff41b7
 def evidence(folder: str,                     # of a match
              data: list[str] | None = None,   # where the pictures have been moved since the match: KIND:FOLDER
              weights: str | None = None,      # likewise the parameter file
@@ -363,7 +363,8 @@ examples:
   inner-detectors verify units results/lite0 --layer blocks_15 --labels folders --groups dogs=151-268
   inner-detectors verify units results/voc --layer conv5_3 --probe pool5 --labels shown
 
-The folder gets verify.nc or ablate.nc, and figures; units.csv the columns hidden_... or removed_...; verdict.csv what all rooms say of each label."""
+The folder gets verify.nc or ablate.nc, and figures; units.csv the columns hidden_... or removed_...
+verdict.csv says side by side what all rooms have found of each label."""
     if what not in ("concepts", "units"): raise Refused(f"verify: {what!r} cannot be verified. {near(what, ['concepts', 'units'])}")
     other = {"fills": fills, "least": least} if what == "units" else dict(layer=layer, labels=labels, classes=classes, groups=groups, probe=probe,
                                                                           pictures=pictures, fill=fill, splits=splits)
