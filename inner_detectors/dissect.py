@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'unit_areas', 'scores', 'plain', 'best_labels', 'best_of_all', 'count_rule', 'summarise', 'read_netdissect',
-           'Dissection', 'unit_table', 'concept_table', 'top_table', 'checksum', 'save', 'load', 'weights_of',
+           'Dissection', 'unit_table', 'concept_table', 'top_table', 'checksum', 'save', 'load', 'weights_of', 'run_by',
            'about_run', 'identity_of', 'differences', 'table_of', 'attributes', 'choose_layers', 'with_geometry',
            'make_folder', 'unsteady', 'check_maps', 'nothing_left', 'borrowed', 'tidied', 'finished', 'dissect', 'plan',
            'load_room', 'room_columns', 'one_line', 'several', 'units_text', 'chance_text', 'concepts_text',
@@ -261,17 +261,21 @@ def weights_of(model: Model) -> dict[str, str]:
     for values in (*seen.consts, *jax.tree.leaves(model.parameters)): digest.update(np.ascontiguousarray(values).tobytes())
     return {**model.record, "computation_sha256": digest.hexdigest()}
 
-# %% ../nbs/11_dissect.ipynb #5db1a09c
+# %% ../nbs/11_dissect.ipynb #04397135
+def run_by(view: View, devices: Sequence[jax.Device]) -> dict:
+    "The programs and the machine that a number comes from."
+    return {"version": version("inner-detectors"),
+            "backend": f"{devices[0].platform} {devices[0].device_kind} {platform.machine()}, float32 at precision highest, batches of {view.batch}",
+            "packages": {name: version(name) for name in ("jax", "jaxlib", "flax", "numpy", "pillow", "pycocotools")}}
+
 def about_run(model: Model, data: Data, names: Sequence[str], protocol: Protocol, view: View, devices: Sequence[jax.Device],
               given: Dissection | None = None) -> dict:
     "Everything that moves a number, in words. `given` is the run whose thresholds are used."
-    packages = {name: version(name) for name in ("jax", "jaxlib", "flax", "numpy", "pillow", "pycocotools")}
     borrowed = {} if given is None else {"thresholds_of": {"run": given.table.attrs["run"], "checksum": checksum(given.table)}}
     geometry = {name: asdict(geometry_of(model, name)) for name in names}
-    about = {"version": version("inner-detectors"), "model": model.name, "weights": weights_of(model), "layers": list(names),
+    about = {"model": model.name, "weights": weights_of(model), "layers": list(names),
             "data": data.identity(), "protocol": asdict(protocol), "geometry": geometry, "view": asdict(view),
-            "backend": f"{devices[0].platform} {devices[0].device_kind} {platform.machine()}, float32 at precision highest, batches of {view.batch}",
-            "packages": packages, **borrowed}
+            **run_by(view, devices), **borrowed}
     return json.loads(json.dumps(about))      # as it will be read back: lists, no tuples
 
 def identity_of(about: dict) -> str:
@@ -549,13 +553,12 @@ def unit_places(found: Dissection, words: Sequence[str]) -> list[int]:
         if word not in rows: raise Refused(f"no unit {word!r} in this dissection. {near(word, list(rows))}")
     return [rows[word] for word in words]
 
-# %% ../nbs/11_dissect.ipynb #0e5c9113
+# %% ../nbs/11_dissect.ipynb #57e1823d
 def about_room(room: str, these: Study, choices: Mapping) -> dict:
     "Everything that moves a room's numbers, in words."
     theirs = json.loads(these.found.table.attrs["about"])
-    about = about_run(these.model, these.data, these.names, these.found.protocol, these.view, jax.local_devices()[:1])
     return {"run": these.found.table.attrs["run"], "room": room, "choices": json.loads(json.dumps(dict(choices))), "view": theirs["view"],
-            **{name: about[name] for name in ("version", "backend", "packages")}}
+            **run_by(these.view, jax.local_devices()[:1])}
 
 def run_room(room: str, these: Study, fold: Fold, choices: Mapping, out: str | Path | None = None, *,
              label: str | None = None,      # of a room with several sweeps
@@ -588,9 +591,10 @@ def finished_room(folder: str | Path | None, room: str, these: Study, choices: M
         raise Refused(f"{folder}: holds another dissection than {these.found!r}. Give the folder of that one, or one of its own.")
     there = None if folder is None else load_room(folder, room, these.found)
     if there is None or folder is None: return None
-    apart = differences(about_room(room, these, choices)["choices"], json.loads(there.attrs["choices"]))
+    about = about_room(room, these, choices)
+    apart = differences(about["choices"], json.loads(there.attrs["choices"]))
     if apart: raise Refused(f"{folder}/{room}.nc: was made with other choices ({', '.join(apart)}). Delete it, or give a folder of its own.")
-    if there.attrs.get("identity") != identity_of(about_room(room, these, choices)): return None     # another version, or another machine
+    if there.attrs.get("identity") != identity_of(about): return None     # another version, or another machine
     tidied_room(room, these, folder)
     return there
 
