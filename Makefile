@@ -64,8 +64,8 @@ data: setup  ## what is in a data set, and what is wrong with it: DATA=coco:FOLD
 activthres: setup  ## how IoU hangs on the threshold: every quantile in one pass: OUT=results/match
 	@$(BIN)/inner-detectors sensitivity $(OUT) $(FLAGS)
 verify: setup  ## hides each concept and watches the units fall: OUT=results/match FLAGS="--fills black mean"
-	@$(BIN)/inner-detectors evidence $(OUT)
-	@$(BIN)/inner-detectors verify concepts $(OUT) $(FLAGS)
+	@$(BIN)/inner-detectors evidence $(OUT) $(MOVED)
+	@$(BIN)/inner-detectors verify concepts $(OUT) $(MOVED) $(FLAGS)
 correlat: setup  ## units that go together: OUT=results/match
 	@$(BIN)/inner-detectors correlate $(OUT) $(FLAGS)
 visualise:  ## not built yet: pictures of units at work

@@ -9,11 +9,12 @@ __all__ = ['Labels', 'index_of', 'as_labels', 'read_classes', 'folder_classes', 
            'curve_numbers', 'Trial', 'curve_trials', 'target_trials', 'distinct', 'find_targets', 'fit_linear',
            'with_probe', 'about_probe', 'probe_layer', 'Plan', 'plan_ablation', 'check_choices', 'Setting',
            'test_images', 'alone', 'together', 'few', 'trial_table', 'by_class', 'named', 'changes', 'alone_table',
-           'hurt_most', 'trials_of', 'columns_of', 'ablate', 'class_list', 'check_classes', 'run_ablation',
-           'check_parts', 'label_columns', 'Ablated', 'beside', 'class_table', 'concept_table', 'curve_figure',
-           'insert', 'gathering', 'pooler', 'moments', 'straight', 'pearson', 'simulate', 'simulated_table']
+           'by_target', 'linked', 'most_hurt', 'trials_of', 'columns_of', 'ablate', 'class_list', 'check_classes',
+           'run_ablation', 'check_parts', 'label_columns', 'Ablated', 'beside', 'class_table', 'concept_table',
+           'curve_figure', 'insert', 'gathering', 'pooler', 'moments', 'straight', 'pearson', 'simulate',
+           'concept_of_units', 'simulated_table']
 
-# %% ../nbs/14_ablate.ipynb #4b532fe1
+# %% ../nbs/14_ablate.ipynb #3b48be63
 import csv
 import hashlib
 import html
@@ -36,7 +37,7 @@ from .data import Data, cores, read_ahead
 from .dissect import Study, finished_room, run_room, unit_places, write_room
 from .models import Model, check_layers, geometry_of, layers
 from .probe import grid, probe, resuming
-from .sweep import Batch, Fold, Seen
+from .sweep import Batch, Fold, Seen, independent
 
 # %% ../nbs/14_ablate.ipynb #3bf2f973
 @dataclass(frozen=True)
@@ -281,10 +282,10 @@ def some_images(outcome: Outcome, chosen: Bool[np.ndarray, " image"]) -> Outcome
     "The answers to some of the images."
     return Outcome(*(part[chosen] for part in outcome))
 
-# %% ../nbs/14_ablate.ipynb #9388ea26
+# %% ../nbs/14_ablate.ipynb #a6102c47
 def standard_error(change: Float[np.ndarray, "image set"], images: Sequence[Seen]) -> Float64[np.ndarray, " set"]:
     "The standard error of a mean over images that are independent only between groups."
-    _, group = np.unique([f"{seen.source} {seen.name if seen.group is None else 'group ' + seen.group}" for seen in images], return_inverse=True)
+    group = independent(images)
     apart = np.zeros((group.max() + 1, change.shape[1]))
     np.add.at(apart, group, change - change.mean(0))
     return np.sqrt((apart ** 2).sum(0) * len(apart) / max(len(apart) - 1, 1)) / len(change)
@@ -347,7 +348,7 @@ def find_targets(labels: Labels, groups: Mapping[str, Iterable[int]] | None, tru
     enough = (np.min([*counts, *rests], 0) >= least).nonzero()[0].tolist()
     return found | {labels.classes[index]: [index] for index in enough if labels.classes[index] not in found}
 
-# %% ../nbs/14_ablate.ipynb #26845584
+# %% ../nbs/14_ablate.ipynb #7b223f43
 def fit_linear(x: Float[np.ndarray, "image unit"], truth: np.ndarray, classes: int, weight: float = 1e-2) -> tuple[np.ndarray, np.ndarray]:
     "Kernel [unit class] and bias of a logistic regression, multinomial or one a class; `weight` times half the squared kernel (of units of spread 1) is added."
     from scipy.optimize import minimize
@@ -395,7 +396,8 @@ def about_probe(layer: str, labels: Labels, seed: int, weight: float) -> str:
     return json.dumps({"layer": layer, "labels": labels.digest(), "seed": seed, "weight": weight})
 
 def probe_layer(these: Study, layer: str, labels: Any, *, data: Data | None = None, seed: int = 0, weight: float = 1e-2, out: str | Path | None = None,
-                progress: bool = True, **running: Any) -> Study:
+                progress: bool = True, room: str = "ablate",      # whose checkpoint in OUT it is
+                **running: Any) -> Study:
     "The study with a linear probe on a layer's means, fitted on the half of the images that `seed` draws. Refused where one class has no image there."
     data = these.data if data is None else data
     check_layers(these.model, [layer])
@@ -404,7 +406,7 @@ def probe_layer(these: Study, layer: str, labels: Any, *, data: Data | None = No
     labels = as_labels(labels, data)
     check_labels(labels, data)
     fold = means(layer, layers(these.model)[layer][2], len(data))
-    found, swept = run_room("ablate", these, fold, {"probe": layer, "data": data.identity()}, out, label="probe", data=data, names=[layer],
+    found, swept = run_room(room, these, fold, {"probe": layer, "data": data.identity()}, out, label="probe", data=data, names=[layer],
                             view=replace(these.view, maskless="kept"), progress=progress, **running)
     fit = np.array([share_of(seen, seed, "fit") < 0.5 for seen in swept.images])
     truth = labels.truth([seen.name for seen in swept.images])
@@ -451,7 +453,7 @@ def check_choices(fill: str, by: str, splits: int, controls: int) -> None:
     if splits < 1: raise Refused(f"splits={splits}: at least one is needed. Give 1 or more.")
     if controls < 1: raise Refused(f"controls={controls}: a removal without a control says little. Give 10 or so.")
 
-# %% ../nbs/14_ablate.ipynb #4b824eea
+# %% ../nbs/14_ablate.ipynb #7b0562e0
 class Setting(NamedTuple):
     "What all sweeps of one ablation share."
     these: Study
@@ -459,12 +461,14 @@ class Setting(NamedTuple):
     plan: Plan
     data: Data
     choices: dict            # all that `ablate` was asked for
-    running: dict            # out, devices, every, progress
+    running: dict            # out, every, progress
+    problems: list[str]      # pictures that could not be used, as they are met
 
     def sweep(self, label: str, fold: Fold, data: Data) -> tuple[Any, list[Seen]]:
         "One sweep with its own checkpoint: the fold's result, and the images."
         view = replace(self.these.view, maskless="kept")      # a picture has a class whether or not it has masks
         found, swept = run_room("ablate", self.these, fold, self.choices, label=label, data=data, names=[self.plan.layer], view=view, **self.running)
+        self.problems.extend(problem for problem in swept.problems if problem not in self.problems)
         return found, swept.images
 
     def removing(self, label: str, sets: Sets, data: Data, instead: Callable) -> tuple[Outcome, list[Seen]]:
@@ -524,7 +528,7 @@ def trial_table(split: int, trials: Sequence[Trial], of: np.ndarray, found: Outc
     numbers = {(name, field): getattr(found, field)[of] for name, found in each.items() for field in Measure._fields}
     return rows.assign(**{f"{field}|{name}": values for (name, field), values in numbers.items()})
 
-# %% ../nbs/14_ablate.ipynb #cdeb077b
+# %% ../nbs/14_ablate.ipynb #6287fbf7
 def by_class(found: Outcome, truth: np.ndarray, classes: int) -> Float64[np.ndarray, "set class"]:
     "The mean log-probability of each class with each set removed; not a number where no image is of the class."
     logprob = found.logprob.astype(np.float64)
@@ -562,16 +566,29 @@ def alone_table(setting: Setting, found: Sequence[Outcome], images: Sequence[See
         {"removed": np.array([f"{layer}:{unit}" for unit in setting.plan.units], object), "class": np.array(labels.classes, object)[shown],
          "target": named(targets), "split": np.arange(len(uses))})
 
-def hurt_most(found: Outcome, truth: np.ndarray, use: np.ndarray, targets: Mapping[str, Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Of each unit the target whose log-probability its removal lowers most on the ranking images (none where it lowers none), and the change on the
-    test images."""
-    units = found.logprob.shape[1] - 1
-    if not targets: return np.full(units, "", object), np.full(units, np.nan)
-    def changed(part): return np.array([changes(measure(some_images(found, use == part), truth[use == part], classes).logprob) for classes in targets.values()])
-    ranked, tested = changed("rank"), changed("test")
-    worst = np.where(np.isnan(ranked), np.inf, ranked).argmin(0)
-    hurts = np.nanmin(ranked, 0) < 0
-    return np.where(hurts, np.array(list(targets), object)[worst], ""), np.where(hurts, tested[worst, np.arange(units)], np.nan)
+def by_target(found: Outcome, truth: np.ndarray, used: Bool[np.ndarray, " image"], targets: Mapping[str, Sequence[int]]) -> Float64[np.ndarray, "unit target"]:
+    "What each unit's removal does to each target's log-probability on some images."
+    some = some_images(found, used)
+    return np.reshape([changes(measure(some, truth[used], classes).logprob) for classes in targets.values()], (len(targets), found.logprob.shape[1] - 1)).T
+
+def linked(ranked: Float64[np.ndarray, "split unit target"], tested: Float64[np.ndarray, "split unit target"], number: int = 1,
+          ) -> tuple[Int[np.ndarray, "unit number"], Int[np.ndarray, "unit number"], Float64[np.ndarray, "unit number"]]:
+    """The targets that each unit matters most to. Each split names its `number` targets by the ranking images, and tells the change on its test images.
+    (target, how many splits name it, mean change of these): those that most splits name first; 0 splits where there are no more."""
+    cost = np.where(np.isnan(ranked), np.inf, ranked)
+    place = np.argsort(np.argsort(cost, axis=2, kind="stable"), axis=2, kind="stable")
+    named = (place < number) & (cost < 0)
+    times = named.sum(0)
+    mean = np.where(named, np.nan_to_num(ranked), 0).sum(0) / np.maximum(times, 1)
+    order = np.lexsort([mean, -times])[:, :number]
+    change = np.where(named, tested, 0).sum(0) / np.where(times > 0, times, 1)
+    return order, np.take_along_axis(times, order, 1), np.take_along_axis(change, order, 1)
+
+def most_hurt(ranked: np.ndarray, tested: np.ndarray, targets: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    "Of each unit the one target that it matters most to (`linked`), and the change there; none where its removal lowers none."
+    if not targets: return np.full(ranked.shape[1], "", object), np.full(ranked.shape[1], np.nan)
+    place, times, change = (values[:, 0] for values in linked(ranked, tested))
+    return np.where(times > 0, np.array(targets, object)[place], ""), np.where(times > 0, change, np.nan)
 
 def trials_of(rows: pd.DataFrame, targets: Sequence[str]) -> xr.Dataset:
     "The rows of all splits as a table."
@@ -582,7 +599,7 @@ def trials_of(rows: pd.DataFrame, targets: Sequence[str]) -> xr.Dataset:
             for field in Measure._fields}
     return xr.Dataset(plain | numbers | each)
 
-# %% ../nbs/14_ablate.ipynb #bc30f1a3
+# %% ../nbs/14_ablate.ipynb #f0784510
 def columns_of(these: Study, setting: Setting, table: xr.Dataset, classes: np.ndarray, change: np.ndarray) -> xr.Dataset:
     "What units.csv gets: a value for every unit of the dissection, not a number for those that were not removed."
     rows = {name: row for row, name in enumerate(table.removed.values.tolist())}
@@ -622,10 +639,11 @@ def ablate(these: Study,
     if (there := finished_room(out, "ablate", these, choices)) is not None: return Ablated(there)
     if probe: these = probe_layer(these, probe, labels, data=data, seed=seed, **running)
     check_classes(labels, these.model, score_layer(these.model, layer, scores))
-    table, columns = run_ablation(Setting(these, labels, plan, data, choices, running))
-    return Ablated(write_room("ablate", table, these, choices, out, columns))
+    setting = Setting(these, labels, plan, data, choices, running, [])
+    table, columns = run_ablation(setting)
+    return Ablated(write_room("ablate", table, these, choices, out, columns, setting.problems))
 
-# %% ../nbs/14_ablate.ipynb #00435a6a
+# %% ../nbs/14_ablate.ipynb #d63daecf
 def class_list(model: Model, layer: str, scores: str | None) -> tuple[str, ...]:
     "The names of a network's classes; numbers where it has none."
     has = layers(model)[score_layer(model, layer, scores)][2]
@@ -646,7 +664,9 @@ def run_ablation(setting: Setting) -> tuple[xr.Dataset, list[str]]:
     targets = find_targets(labels, choices["groups"], truth, uses, choices["least"])
     rows = [together(setting, split, found[split], images, use, targets, fills[split]) for split, use in enumerate(uses)]
     table = alone_table(setting, found, images, uses, targets)
-    columns = columns_of(these, setting, table, *hurt_most(found[0], truth, uses[0], targets))
+    ranked, tested = (np.stack([by_target(one, truth, use == part, targets) for one, use in zip(found, uses)]) for part in ("rank", "test"))
+    table = table.assign(target_ranked=(("split", "removed", "target"), ranked), target_tested=(("split", "removed", "target"), tested))
+    columns = columns_of(these, setting, table, *most_hurt(ranked, tested, list(targets)))
     shown = (np.eye(len(labels.classes), dtype=bool)[truth] if truth.ndim == 1 else truth)[uses[0] == "test"]
     counts: dict[str, Any] = {f"images_{part}": ("split", [int((use == part).sum()) for use in uses]) for part in ("fit", "rank", "test")}
     counts |= {"target_images": ("target", [int(shown[:, list(classes)].any(1).sum()) for classes in targets.values()]),
@@ -668,7 +688,7 @@ def label_columns(these: Study, removed: Sequence[str]) -> xr.Dataset:
     detects = these.found.protocol.detected(score) & (best.concept != "").to_numpy(bool)
     return xr.Dataset({"concept": ("removed", np.where(detects, best.concept.to_numpy(object), "")), "score": ("removed", score)})
 
-# %% ../nbs/14_ablate.ipynb #9abdc2f7
+# %% ../nbs/14_ablate.ipynb #eff38d2c
 @dataclass(frozen=True, repr=False)
 class Ablated:
     "What the network loses without some of its units."
@@ -685,13 +705,14 @@ class Ablated:
         return rows.sort_values("logprob", kind="stable", ignore_index=True)
 
     def links(self, number: int = 3) -> pd.DataFrame:
-        "unit, concept, rank, target, change: the targets that each unit matters most to, by the change of their log-probability on the test images."
+        """unit, concept, rank, target, splits, change: the targets that each unit matters most to, as the ranking images say in so many splits; and the mean
+        change of their log-probability on the test images of these."""
         table = self.table
-        order = np.argsort(table.target_logprob.values, axis=1, kind="stable")[:, :number]
-        unit, rank = np.divmod(np.arange(order.size), max(order.shape[1], 1))
+        place, times, change = linked(table.target_ranked.values, table.target_tested.values, number)
+        unit, rank = np.divmod(np.arange(place.size), max(place.shape[1], 1))
         rows = pd.DataFrame({"unit": table.removed.values[unit], "concept": table.concept.values[unit], "rank": rank + 1,
-                             "target": table.target.values[order.ravel()], "change": table.target_logprob.values[unit, order.ravel()]})
-        return rows[rows.change < 0].reset_index(drop=True)
+                             "target": table.target.values[place.ravel()], "splits": times.ravel(), "change": change.ravel()})
+        return rows[rows.splits > 0].reset_index(drop=True)
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -857,19 +878,25 @@ def moments(layer: str, units: int, images: int, pool: Callable) -> Fold:
         return inner.step(state, batch._replace(activations={layer: found}))
     return Fold(inner.init, step, inner.merge, result=lambda state: inner.result(state).reshape(-1, 4, units))
 
-# %% ../nbs/14_ablate.ipynb #33a18bd8
-def straight(found: Float32[np.ndarray, "image 4 unit"]) -> tuple[np.ndarray, np.ndarray]:
+# %% ../nbs/14_ablate.ipynb #d6090967
+def straight(found: Float32[np.ndarray, "image 4 unit"],
+             told: Bool[np.ndarray, "image unit"],      # the images that tell whether the unit's concept is there
+            ) -> tuple[np.ndarray, np.ndarray]:
     "The least-squares line A = a + b m over all positions of some images: a and b [unit], float32; b = 0 where the mask never varies."
-    activation, mask, both, square = found.mean(0, dtype=np.float64)
+    activation, mask, both, square = (found * told[:, None]).sum(0, dtype=np.float64) / np.maximum(told.sum(0), 1)
     varies = square - mask ** 2
     slope = np.where(varies > 1e-12, (both - activation * mask) / np.where(varies > 1e-12, varies, 1), 0)
     return (activation - slope * mask).astype(np.float32), slope.astype(np.float32)
 
-def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    "Pearson's r of each column; not a number where one does not vary."
-    x, y = x.astype(np.float64) - x.mean(0, dtype=np.float64), y.astype(np.float64) - y.mean(0, dtype=np.float64)
+def pearson(x: Float[np.ndarray, "image unit"], y: Float[np.ndarray, "image unit"], told: Bool[np.ndarray, "image unit"]) -> Float64[np.ndarray, " unit"]:
+    "Pearson's r of each column over the images told; not a number where one of the two does not vary."
+    def centred(values):
+        known, number = np.where(told, values, 0).astype(np.float64), np.maximum(told.sum(0), 1)
+        apart = np.where(told, known - known.sum(0) / number, 0)
+        return apart, np.abs(apart).max(0) > 1e-6 * np.abs(known).max(0)
+    (x, first), (y, second) = centred(x), centred(y)
     spread = np.sqrt((x ** 2).sum(0) * (y ** 2).sum(0))
-    return np.where(spread > 1e-12, (x * y).sum(0) / np.where(spread > 1e-12, spread, 1), np.nan)
+    return np.where(first & second, (x * y).sum(0) / np.where(spread > 0, spread, 1), np.nan)
 
 def simulate(these: Study, layer: str, labels: Any, *, concepts: Sequence[str] | None = None, scores: str | None = None, seed: int = 0,
              out: str | Path | None = None, progress: bool = True, **running: Any) -> xr.Dataset:
@@ -883,33 +910,49 @@ def simulate(these: Study, layer: str, labels: Any, *, concepts: Sequence[str] |
     fitted = these.model.record.get("probe")
     choices = {"layer": layer, "concepts": plan.concepts, "labels": labels.digest(), "probe": fitted or "", "scores": wanted, "seed": seed}
     if (there := finished_room(out, "simulate", these, choices)) is not None: return there
-    concept = np.full(plan.of, -1)
-    for name, some in plan.concepts.items(): concept[[unit for unit in some if concept[unit] < 0]] = these.data.concepts.index(name)
+    concept = concept_of_units(these, plan)
     pool = pooler(these.model, layer, these.view.size, these.view.side, concept)
     running |= {"out": out, "progress": progress, "names": [layer], "view": replace(these.view, maskless="kept")}
     found, swept = run_room("simulate", these, moments(layer, plan.of, len(these.data), pool), choices, label="moments", **running)
     use = parts(swept.images, 0, seed, None if fitted is None else json.loads(fitted)["seed"])
     check_parts(use, these.data)
-    start, slope = straight(found[use == "rank"])
-    r = np.where(concept < 0, np.nan, pearson(found[use == "test", 0], start + slope * found[use == "test", 1]))
+    told = these.data.annotated[[seen.source for seen in swept.images]][:, np.array(these.data.category_of)[concept]]
+    start, slope = straight(found[use == "rank"], told[use == "rank"])
+    tests = found[use == "test"]
+    r = np.where(concept < 0, np.nan, pearson(tests[:, 0], start + slope * tests[:, 1], told[use == "test"]))
     def instead(batch): return jnp.stack([jnp.zeros_like(batch.activations[layer]), start + slope * pool(batch)])
     sets, _ = distinct([Trial("concept", name, len(some), -1, some) for name, some in plan.concepts.items()], plan.of)
     both = Sets(np.concatenate([sets.keep, sets.keep]), np.repeat(np.array([0, 1], np.int32), len(sets.keep)))
     outcome, tested = run_room("simulate", these, removing(these.model, layer, labels, both, len(these.data), instead, wanted), choices, label="replaced",
                                data=test_images(these.data, swept.images, use), **running)
     table = simulated_table(these, plan, r, outcome.logprob.astype(np.float64).mean(2), tested.images).assign_attrs(layer=layer, model=these.model.name)
-    return write_room("simulate", table, these, choices, out, ["simulated_r"])
+    return write_room("simulate", table, these, choices, out, ["simulated_r"], swept.problems)
+
+def concept_of_units(these: Study, plan: Plan) -> Int[np.ndarray, " unit"]:
+    "The concept that predicts each unit of the layer: the first of its labels among those asked for; -1 for a unit without one."
+    found = np.full(plan.of, -1)
+    rows = these.found.detectors()
+    for row in rows[(rows.layer == plan.layer) & rows.concept.isin(list(plan.concepts))].sort_values("rank", ascending=False).itertuples():
+        found[row.unit] = these.data.concepts.index(row.concept)
+    return found
 
 def simulated_table(these: Study, plan: Plan, r: np.ndarray, logprob: np.ndarray, images: Sequence[Seen]) -> xr.Dataset:
-    "Pearson's r of all units, and the concepts' log-probabilities, intact, removed and replaced."
+    "Pearson's r of all units; and of each concept, over the test images that tell whether it is there, the log-probabilities intact, removed and replaced."
     half = logprob.shape[1] // 2
     sets, of = distinct([Trial("concept", name, len(some), -1, some) for name, some in plan.concepts.items()], plan.of)
-    intact, removed, replaced = logprob[:, 0].mean(), logprob[:, of].mean(0), logprob[:, half + of].mean(0)
-    error = standard_error(logprob[:, of] - logprob[:, :1], images)
+    annotated = these.data.annotated[[seen.source for seen in images]]
+    rows = []
+    for name, place in zip(plan.concepts, of):
+        told = np.flatnonzero(annotated[:, these.data.category_of[these.data.concepts.index(name)]])
+        some = logprob[told][:, [0, place, half + place]]
+        error = standard_error(some[:, 1:2] - some[:, :1], [images[one] for one in told])[0] if len(told) else np.nan
+        rows.append((*(some.mean(0) if len(told) else [np.nan] * 3), error, len(told)))
+    intact, removed, replaced, error, told = np.array(rows, np.float64).reshape(-1, 5).T
     lost = intact - removed
     recovered = np.where(np.abs(lost) > error, (replaced - removed) / np.where(lost == 0, 1, lost), np.nan)
-    rows = dict(zip([f"{plan.layer}:{i}" for i in range(plan.of)], r))
-    return xr.Dataset({"simulated_r": ("unit", np.array([rows.get(unit, np.nan) for unit in these.units])), "intact": ((), intact),
-                       "removed": ("concept", removed), "replaced": ("concept", replaced), "error": ("concept", error), "recovered": ("concept", recovered),
+    each = dict(zip([f"{plan.layer}:{i}" for i in range(plan.of)], r))
+    return xr.Dataset({"simulated_r": ("unit", np.array([each.get(unit, np.nan) for unit in these.units])),
+                       **{name: ("concept", values) for name, values in dict(intact=intact, removed=removed, replaced=replaced, error=error, recovered=recovered,
+                                                                             images=told).items()},
                        "units": ("concept", [len(some) for some in plan.concepts.values()])},
                       {"unit": np.array(these.units, object), "concept": named(plan.concepts)})

@@ -6,8 +6,8 @@
 __all__ = ['MODEL_NAMES', 'commands', 'flag', 'parser', 'choose_protocol', 'check_model', 'choose_devices', 'match', 'at',
            'placed', 'reopened', 'remark', 'write_all', 'as_text', 'careful', 'left_out', 'first', 'as_json',
            'say_plan', 'map', 'survey_text', 'told', 'drawn', 'evidence', 'sensitivity', 'verify', 'verify_concepts',
-           'verify_units', 'class_groups', 'correlate', 'layers', 'models', 'fetch', 'scenes', 'overview', 'run',
-           'main']
+           'verify_simulation', 'class_labels', 'deepest', 'unit_sets', 'class_groups', 'correlate', 'layers', 'models',
+           'fetch', 'scenes', 'overview', 'run', 'main']
 
 # %% ../nbs/20_cli.ipynb #8e929b98
 import argparse
@@ -146,7 +146,7 @@ With --out, an interrupted run goes on where it stopped when the same command is
     if out is not None: write_all(found, out)
     print(as_json(found) if json else as_text(found, out))
 
-# %% ../nbs/20_cli.ipynb #98c8dff6
+# %% ../nbs/20_cli.ipynb #90502176
 def at(path: str | None) -> str | None:
     "A file's path from the root; a word that names no file stays as it is."
     return str(Path(path).absolute()) if path is not None and Path(path).exists() else path
@@ -157,7 +157,7 @@ def placed(word: str) -> str:
     if kind == "scenes" or not colon: return word
     return f"{kind}:{','.join(part if part.startswith(('/', '~')) else str(Path.cwd()/part) for part in rest.split(','))}"
 
-def reopened(folder: str, data: list[str] | None = None, weights: str | None = None, batch: int = 8, quiet: bool = False):
+def reopened(folder: str, data: list[str] | None = None, weights: str | None = None, batch: int = 8, quiet: bool = False, device: str | None = None):
     "What `match` wrote into a folder, with its network and its pictures: a `Study`. `data` and `weights` are said where they have been moved."
     if batch < 1: raise Refused(f"--batch {batch}. Give a positive number.")
     from inner_detectors.dissect import Dissection, study
@@ -170,9 +170,9 @@ def reopened(folder: str, data: list[str] | None = None, weights: str | None = N
     chosen = {name: said[name] for name in ("limit", "seed", "on_problem", "concepts", "balance", "parts")}
     images = load_data(*(data or said["data"]), progress=not quiet, **chosen)
     network = load_model(said["model"], weights or said["weights"], **({} if said["preprocessing"] is None else {"preprocess": said["preprocessing"]}))
-    return study(found, network, images, batch)
+    return study(found, network, images, batch, choose_devices(device))
 
-# %% ../nbs/20_cli.ipynb #6e82f200
+# %% ../nbs/20_cli.ipynb #b58cd983
 def remark(sentence: str) -> None:
     "To whoever watches, not into the pipe."
     print(sentence, file=sys.stderr, flush=True)
@@ -209,10 +209,10 @@ def careful(found, most: int = 10) -> list[str]:
     return [f"{said[kind]}: {len(units)} of {found.table.sizes['unit']} units: {', '.join(units[:most])}{', ...' if len(units) > most else ''}"
             for kind, units in marked.items() if len(units)]
 
-def left_out(problems: list[str], most: int = 10) -> str:
+def left_out(problems: list[str], where: str = "the attribute problems of dissection.nc", most: int = 10) -> str:
     "What could not be used, the first few in full."
     said = "1 image was" if len(problems) == 1 else f"{len(problems)} images or annotations were"
-    return "\n".join([f"{said} left out:", *first(problems, most, "in the attribute problems of dissection.nc")])
+    return "\n".join([f"{said} left out:", *first(problems, most, f"in {where}")])
 
 def first(problems: Sequence[str], most: int, rest: str) -> list[str]:
     "The first problems, a line each, and where the rest is."
@@ -268,17 +268,21 @@ def survey_text(found, out: str | None, most: int = 20) -> str:
     if out is not None: parts.append(f"In {out}: map.csv, problems.csv, map.png, map.pdf")
     return "\n\n".join(parts)
 
-# %% ../nbs/20_cli.ipynb #c56959f8
+# %% ../nbs/20_cli.ipynb #b03192bd
 def told(folder: str, room: str, table, figures: dict, json: bool, head: str, most: int = 20) -> None:
     "Write a room's figures, and print its table: whole as JSON, the first rows for a person."
     from inner_detectors.visualise import write_figure
     from inner_detectors.concepts import replacing
+    from inner_detectors.dissect import load_room
     from inner_detectors.verify import verdict
     for name, axis in figures.items(): write_figure(axis.figure, Path(folder)/name)
     with replacing(Path(folder)/"verdict.csv") as part: verdict(folder).to_csv(part, index=False)
     if json: return print(table.to_json(orient="records", double_precision=15))
     more = [f"and {len(table) - most} more"] if len(table) > most else []
     written = ", ".join([f"{room}.nc", *(f"{name}.png, {name}.pdf" for name in figures), "units.csv", "verdict.csv"])
+    made = load_room(folder, room)
+    problems = [] if made is None else loads(made.attrs["problems"])
+    if problems: more.append(left_out(problems, f"the attribute problems of {room}.nc"))
     print("\n\n".join([head, table.head(most).to_string(index=False, float_format="{:.3g}".format), *more, f"In {folder}: {written}"]))
 
 def drawn(figure: Callable, *words, width: float = 3.3, height: float = 2.4, **named):
@@ -286,7 +290,7 @@ def drawn(figure: Callable, *words, width: float = 3.3, height: float = 2.4, **n
     from inner_detectors.visualise import new_axis
     return figure(*words, axis=new_axis(width, height, shown=False), **named)
 
-# %% ../nbs/20_cli.ipynb #06ff41b7
+# %% ../nbs/20_cli.ipynb #2f228a8f
 def evidence(folder: str,                     # of a match
              data: list[str] | None = None,   # where the pictures have been moved since the match: KIND:FOLDER
              weights: str | None = None,      # likewise the parameter file
@@ -303,8 +307,8 @@ example:
 The folder gets evidence.nc and a figure; units.csv the columns chance_uniform and chance_positional."""
     from inner_detectors.evidence import chance_figure
     from inner_detectors.evidence import evidence as run_evidence
-    these = reopened(folder, data, weights, batch, quiet)
-    found = run_evidence(these, folder, devices=choose_devices(device), progress=not quiet)
+    these = reopened(folder, data, weights, batch, quiet, device)
+    found = run_evidence(these, folder, progress=not quiet)
     rows = found.units().sort_values(these.found.protocol.measure, ascending=False, kind="stable")
     told(folder, "evidence", rows, {"chance": drawn(chance_figure, found)}, json, repr(found))
 
@@ -328,26 +332,30 @@ examples:
 The folder gets sensitivity.nc and figures; units.csv the best quantile and the IoU there."""
     from inner_detectors.sensitivity import curve_figure, sensitivity_figure
     from inner_detectors.sensitivity import sensitivity as run_sensitivity
-    these = reopened(folder, data, weights, batch, quiet)
-    found = run_sensitivity(these, folder, quantiles, concepts, units, devices=choose_devices(device), progress=not quiet)
+    these = reopened(folder, data, weights, batch, quiet, device)
+    found = run_sensitivity(these, folder, quantiles, concepts, units, progress=not quiet)
     figures = {"sensitivity": drawn(sensitivity_figure, found, height=3.8)[0]}
     figures |= {f"sensitivity-{unit.replace(':', '-').replace('/', '-')}": drawn(curve_figure, found, unit) for unit in units or []}
     told(folder, "sensitivity", found.units() if units else found.summary(), figures, json, repr(found), 400 if units else 30)
 
-def verify(what: str,                           # concepts: hide them in the pictures; units: take them out of the network
+def verify(what: str,                           # concepts: hide them in pictures; units: take them out; simulation: put their labels in their place
            folder: str,                         # of a match
            fills: list[str] | None = None,      # concepts: what hides them, of black, mean, blur, inpaint (default: black)
            concepts: list[str] | None = None,   # these alone
            units: list[str] | None = None,      # these alone, such as conv5_3:12
            least: int | None = None,            # concepts: images that a concept needs (1 where none is given)
-           layer: str | None = None,            # units: whose units are taken out; the deepest of the match where none is given
-           labels: str | None = None,           # units: the pictures' classes: CSV with columns image and class, folders (of their names), or shown (concepts)
-           classes: list[str] | None = None,    # units: the concepts that are classes, with --labels shown; all where none is given
+           layer: str | None = None,            # units, simulation: whose units are taken out; the deepest of the match where none is given
+           labels: str | None = None,           # likewise: the pictures' classes: CSV with columns image and class, folders (of their names), or shown (concepts)
+           classes: list[str] | None = None,    # likewise: the concepts that are classes, with --labels shown; all where none is given
            groups: list[str] | None = None,     # units: classes asked about together, as dogs=151-268 birds=7-24,80-100
-           probe: str | None = None,            # units: a layer to put a linear classifier on, for networks without one
+           probe: str | None = None,            # likewise: a layer to put a linear classifier on, for networks without one
            pictures: list[str] | None = None,   # units: other pictures, which have classes: KIND:FOLDER
            fill: str | None = None,             # units: what a unit is set to: zero (where none is given) or mean
            splits: int | None = None,           # units: divisions into ranking and test images (1 where none is given)
+           sets: list[str] | None = None,       # units: others to remove together: NAME=UNIT,UNIT,... or NAME=FILE of a unit a line
+           k: int | None = None,                # units: so many of a class's most important are removed, and alone kept (20 where none is given)
+           by: str | None = None,               # units: what ranks them: logprob (where none is given) or accuracy
+           controls: int | None = None,         # units: random draws (10 where none is given)
            seed: int = 0,                       # of controls, splits and resamples
            data: list[str] | None = None,       # where the pictures have been moved since the match: KIND:FOLDER
            weights: str | None = None,          # likewise the parameter file
@@ -362,46 +370,75 @@ examples:
   inner-detectors verify concepts results/coco --fills black mean --least 15
   inner-detectors verify units results/lite0 --layer blocks_15 --labels folders --groups dogs=151-268
   inner-detectors verify units results/voc --layer conv5_3 --probe pool5 --labels shown
+  inner-detectors verify simulation results/voc --layer conv5_3 --probe pool5 --labels shown
 
-The folder gets verify.nc or ablate.nc, and figures; units.csv the columns hidden_... or removed_...
+The folder gets verify.nc, ablate.nc or simulate.nc, and figures; units.csv the columns hidden_... or removed_...
 verdict.csv says side by side what all rooms have found of each label."""
-    if what not in ("concepts", "units"): raise Refused(f"verify: {what!r} cannot be verified. {near(what, ['concepts', 'units'])}")
-    other = {"fills": fills, "least": least} if what == "units" else dict(layer=layer, labels=labels, classes=classes, groups=groups, probe=probe,
-                                                                          pictures=pictures, fill=fill, splits=splits)
-    for name, value in other.items():
-        if value is not None: raise Refused(f"verify {what}: has no choice --{name}. It belongs to verify {'concepts' if what == 'units' else 'units'}.")
-    these = reopened(folder, data, weights, batch, quiet)
-    running = dict(devices=choose_devices(device), progress=not quiet)
-    if what == "concepts": verify_concepts(these, folder, fills or ["black"], concepts, units, seed, least or 1, json, running)
-    else:
-        verify_units(these, folder, layer or these.names[-1], labels, classes, units, concepts, groups, probe, pictures, fill or "zero", seed,
-                     splits or 1, json, quiet, running)
+    kinds = {"concepts": dict(fills=fills, least=least), "simulation": {},
+             "units": dict(units=units, groups=groups, pictures=pictures, fill=fill, splits=splits, sets=sets, k=k, by=by, controls=controls)}
+    if what not in kinds: raise Refused(f"verify: {what!r} cannot be verified. {near(what, kinds)}")
+    allowed = {"concepts": {"fills", "least", "units"}, "units": {*kinds["units"], "layer", "labels", "classes", "probe"},
+               "simulation": {"layer", "labels", "classes", "probe"}}
+    for name, value in (kinds["concepts"] | kinds["units"] | dict(layer=layer, labels=labels, classes=classes, probe=probe)).items():
+        owners = [kind for kind in kinds if name in allowed[kind]]
+        if value is not None and what not in owners: raise Refused(f"verify {what}: has no choice --{name}. It belongs to verify {' and '.join(owners)}.")
+    these = reopened(folder, data, weights, batch, quiet, device)
+    if what == "concepts": return verify_concepts(these, folder, fills or ["black"], concepts, units, seed, least or 1, json, quiet)
+    images, known = class_labels(these, labels, classes, pictures, probe, quiet)
+    layer = layer or deepest(these)
+    if what == "simulation": return verify_simulation(these, folder, layer, known, concepts, probe, seed, json, quiet)
+    from inner_detectors.ablate import ablate, curve_figure
+    found = ablate(these, layer, known, units=units, concepts=concepts, sets=unit_sets(sets), groups=class_groups(groups), probe=probe, data=images,
+                   fill=fill or "zero", by=by or "logprob", k=k or 20, controls=controls or 10, seed=seed, splits=splits or 1, out=folder, progress=not quiet)
+    told(folder, "ablate", found.units(), {"removed": drawn(curve_figure, found)}, json, f"{found!r}\n\n{found.classes().to_string(index=False)}")
 
-# %% ../nbs/20_cli.ipynb #506b83c6
-def verify_concepts(these, folder: str, fills, concepts, units, seed: int, least: int, json: bool, running: dict) -> None:
+# %% ../nbs/20_cli.ipynb #3aa711a3
+def verify_concepts(these, folder: str, fills, concepts, units, seed: int, least: int, json: bool, quiet: bool) -> None:
     "Hide concepts, and draw the five whose units fall most surely."
     from inner_detectors.verify import change_figure
     from inner_detectors.verify import verify as run_verify
-    found = run_verify(these, folder, fills=fills, concepts=concepts, units=units, seed=seed, least=least, **running)
+    found = run_verify(these, folder, fills=fills, concepts=concepts, units=units, seed=seed, least=least, progress=not quiet)
     rows = found.concepts()
     named = rows[(rows.r < 0) & (rows.fill == fills[0])].sort_values("q", kind="stable").concept.head(5)
     figures = {f"hidden-{concept.replace('/', '-')}": drawn(change_figure, found, concept) for concept in named}
     told(folder, "verify", rows, figures, json, repr(found), 100)
 
-def verify_units(these, folder: str, layer: str, labels: str | None, chosen, units, concepts, groups, probe, pictures, fill: str, seed: int, splits: int,
-                 json: bool, quiet: bool, running: dict) -> None:
-    "Remove units, and draw accuracy against their number."
-    from inner_detectors.ablate import ablate, curve_figure, folder_classes, read_classes, shown_classes
+def verify_simulation(these, folder: str, layer: str, known, concepts, probe, seed: int, json: bool, quiet: bool) -> None:
+    "Put each label's prediction in the place of its units."
+    from inner_detectors.ablate import probe_layer, simulate
+    if probe: these = probe_layer(these, probe, known, seed=seed, out=folder, progress=not quiet, room="simulate")
+    found = simulate(these, layer, known, concepts=concepts, seed=seed, out=folder, progress=not quiet)
+    names = ["units", "images", "intact", "removed", "replaced", "error", "recovered"]
+    rows = found[names].to_dataframe().reset_index()[["concept", *names]]
+    told(folder, "simulate", rows, {}, json, f"Simulated({layer}: {int(found.simulated_r.notnull().sum())} units by their labels alone, "
+         f"median r {float(found.simulated_r.median()):.2f})")
+
+def class_labels(these, labels: str | None, chosen, pictures, probe, quiet: bool) -> tuple:
+    "The pictures that have classes, and these."
+    from inner_detectors.ablate import folder_classes, read_classes, shown_classes
     from inner_detectors.sources import load_data
     images = load_data(*pictures, progress=not quiet) if pictures else these.data
     classes = () if probe else these.model.classes
     if labels is None: raise Refused("verify: no classes. Say --labels FILE.csv, --labels folders or --labels shown.")
-    if labels == "folders": known = folder_classes(images, classes)
-    elif labels == "shown": known = shown_classes(images, chosen, these.view.side, these.view.keep, progress=not quiet)
-    else: known = read_classes(labels, classes)
-    found = ablate(these, layer, known, units=units, concepts=concepts, groups=class_groups(groups), probe=probe, data=images, fill=fill,
-                   seed=seed, splits=splits, out=folder, **running)
-    told(folder, "ablate", found.units(), {"removed": drawn(curve_figure, found)}, json, f"{found!r}\n\n{found.classes().to_string(index=False)}")
+    if labels == "folders": return images, folder_classes(images, classes)
+    if labels == "shown": return images, shown_classes(images, chosen, these.view.side, these.view.keep, progress=not quiet)
+    return images, read_classes(labels, classes)
+
+def deepest(these) -> str:
+    "The last of the dissection's layers that the network comes to."
+    from inner_detectors.models import layers
+    order = list(layers(these.model))
+    return max(these.names, key=order.index)
+
+def unit_sets(words: list[str] | None) -> dict[str, list[str]]:
+    "NAME=UNIT,UNIT,... or NAME=FILE of a unit a line, as units by name."
+    sets: dict[str, list[str]] = {}
+    for word in words or []:
+        name, equals, rest = word.partition("=")
+        if not (name and equals and rest): raise Refused(f"set {word!r}: cannot be read. Give NAME=UNIT,UNIT such as wheels=conv5_3:12,conv5_3:40, or NAME=FILE.")
+        path = Path(rest)
+        sets[name] = path.read_text(encoding="utf-8").split() if path.is_file() else rest.split(",")
+    return sets
 
 def class_groups(words: list[str] | None) -> dict[str, list[int]]:
     "NAME=FIRST-LAST,NUMBER,... as classes by name."
@@ -415,7 +452,7 @@ def class_groups(words: list[str] | None) -> dict[str, list[int]]:
         groups[name] = [number for some in ends for number in range(some[0], some[-1] + 1)]
     return groups
 
-# %% ../nbs/20_cli.ipynb #08fd1df6
+# %% ../nbs/20_cli.ipynb #58f87751
 def correlate(folder: str,                           # of a match
               statistic: str = "max",                # of each map: max or mean
               layers: list[str] | None = None,       # these alone
@@ -433,14 +470,19 @@ def correlate(folder: str,                           # of a match
 example:
   inner-detectors correlate results/coco --layers conv5_3
 
-The folder gets correlate.nc and figures; units.csv each unit's strongest partner."""
-    from inner_detectors.correlate import concept_figure, matrix_figure
+The folder gets correlate.nc, figures and clusters.csv (the detectors' clusters); units.csv each unit's strongest partner."""
+    from inner_detectors.concepts import replacing
+    from inner_detectors.correlate import concept_figure, dendrogram_figure, matrix_figure
     from inner_detectors.correlate import correlate as run_correlate
-    these = reopened(folder, data, weights, batch, quiet)
-    found = run_correlate(these, folder, statistic, layers, keep=keep, classes=classes or (), devices=choose_devices(device), progress=not quiet)
+    these = reopened(folder, data, weights, batch, quiet, device)
+    found = run_correlate(these, folder, statistic, layers, keep=keep, classes=classes or (), progress=not quiet)
     figures = {"same-label": drawn(concept_figure, found)}
-    try: figures["correlations"] = drawn(matrix_figure, found, width=4.2, height=3.8)
-    except Refused as reason: remark(f"no figure of the matrix: {reason}")
+    try:
+        figures["correlations"] = drawn(matrix_figure, found, width=4.2, height=3.8)
+        clusters = found.clusters()
+        figures["clusters"] = drawn(dendrogram_figure, found, width=3.6, height=max(2.0, min(0.09 * len(clusters), 9)))
+        with replacing(Path(folder)/"clusters.csv") as part: clusters.to_csv(part, index=False)
+    except Refused as reason: remark(f"no figures of the units: {reason}")
     rows = found.pairs()
     told(folder, "correlate", rows if len(rows) else found.pairs(across=False), figures, json, repr(found))
 

@@ -8,13 +8,14 @@ __all__ = ['FORMAT', 'unit_areas', 'scores', 'plain', 'best_labels', 'best_of_al
            'about_run', 'identity_of', 'differences', 'table_of', 'attributes', 'choose_layers', 'with_geometry',
            'make_folder', 'unsteady', 'check_maps', 'nothing_left', 'borrowed', 'tidied', 'finished', 'dissect', 'plan',
            'load_room', 'room_columns', 'one_line', 'several', 'units_text', 'chance_text', 'concepts_text',
-           'write_tables', 'Study', 'study', 'unit_places', 'about_room', 'run_room', 'write_room', 'finished_room',
-           'tidied_room']
+           'write_tables', 'Study', 'study', 'in_depth', 'unit_places', 'about_room', 'run_room', 'refuse_memory',
+           'write_room', 'finished_room', 'tidied_room']
 
-# %% ../nbs/11_dissect.ipynb #6ec6b934
+# %% ../nbs/11_dissect.ipynb #6f4f5d6d
 import hashlib
 import html
 import json
+import os
 import platform
 import re
 import time
@@ -513,13 +514,14 @@ def write_tables(dissection: Dissection, folder: str | Path) -> None:
     for name, text in dict(units=units_text(dissection, load_room(folder, "evidence", dissection)), concepts=concepts_text(dissection)).items():
         with replacing(Path(folder)/f"{name}.txt") as part: Path(part).write_text(text, encoding="utf-8")
 
-# %% ../nbs/11_dissect.ipynb #d2f9e3dc
+# %% ../nbs/11_dissect.ipynb #30f0e7c7
 class Study(NamedTuple):
     "A dissection with the network and the pictures that it was made of."
     found: Dissection
     model: Model      # with the geometry that the dissection used
     data: Data
     view: View
+    devices: tuple[jax.Device, ...]   # that later rooms run on
 
     @property
     def names(self) -> list[str]: return list(dict.fromkeys(self.found.table.layer.values.tolist()))
@@ -531,7 +533,9 @@ class Study(NamedTuple):
         if "threshold" not in self.found.table: return self.found.protocol.quantile
         return {name: self.found.table.threshold.values[self.found.table.layer.values == name] for name in self.names}
 
-def study(found: Dissection, model: Model, data: Data, batch: int = 8) -> Study:
+def study(found: Dissection, model: Model, data: Data, batch: int = 8,
+          devices: Sequence[jax.Device] | None = None,   # JAX's default device where None
+         ) -> Study:
     "What later rooms start from. Refused where network or pictures are not those of the dissection, naming the difference."
     theirs = json.loads(found.table.attrs["about"])
     if model.name == theirs["model"]: check_layers(model, theirs["layers"])
@@ -540,11 +544,20 @@ def study(found: Dissection, model: Model, data: Data, batch: int = 8) -> Study:
         warnings.simplefilter("ignore")     # of an unknown geometry, which was said when the dissection was made
         model = with_geometry(model, theirs["layers"], found.protocol, data)
     view = replace(View(**theirs["view"]), batch=batch)
-    mine = about_run(model, data, theirs["layers"], found.protocol, view, jax.local_devices()[:1])
+    devices = tuple(devices or jax.local_devices()[:1])
+    mine = about_run(model, data, theirs["layers"], found.protocol, view, devices)
     for about in (mine, theirs): about["weights"].pop("weights", None)      # a file may be renamed
-    apart = [f"{name} ({', '.join(differences(mine[name], theirs[name]))})" for name in ("weights", "geometry", "data") if mine[name] != theirs[name]]
+    apart = [f"{name} ({', '.join(in_depth(mine[name], theirs[name]))})" for name in ("weights", "geometry", "data") if mine[name] != theirs[name]]
     if apart: raise Refused(f"{found!r}: was made with other {' and other '.join(apart)}. Give the network and the data that it was made with.")
-    return Study(found, model, data, view)
+    return Study(found, model, data, view, devices)
+
+def in_depth(one: Any, other: Any, at: str = "") -> list[str]:
+    "Where two records differ, by the names that lead there: `sources.coco.annotations`."
+    if isinstance(one, dict) and isinstance(other, dict):
+        return [place for name in dict.fromkeys([*one, *other]) for place in in_depth(one.get(name), other.get(name), f"{at}.{name}".lstrip("."))]
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other) and all(isinstance(part, dict) for part in one + other):
+        return [place for mine, theirs in zip(one, other) for place in in_depth(mine, theirs, f"{at}.{mine.get('name', '')}".rstrip("."))]
+    return [] if one == other else [at]
 
 def unit_places(found: Dissection, words: Sequence[str]) -> list[int]:
     "The rows of units such as conv5_3:12 in the table. Refused at the first that is not there."
@@ -553,31 +566,43 @@ def unit_places(found: Dissection, words: Sequence[str]) -> list[int]:
         if word not in rows: raise Refused(f"no unit {word!r} in this dissection. {near(word, list(rows))}")
     return [rows[word] for word in words]
 
-# %% ../nbs/11_dissect.ipynb #57e1823d
+# %% ../nbs/11_dissect.ipynb #f73ac580
 def about_room(room: str, these: Study, choices: Mapping) -> dict:
     "Everything that moves a room's numbers, in words."
     theirs = json.loads(these.found.table.attrs["about"])
     return {"run": these.found.table.attrs["run"], "room": room, "choices": json.loads(json.dumps(dict(choices))), "view": theirs["view"],
-            **run_by(these.view, jax.local_devices()[:1])}
+            **run_by(these.view, these.devices)}
 
 def run_room(room: str, these: Study, fold: Fold, choices: Mapping, out: str | Path | None = None, *,
              label: str | None = None,      # of a room with several sweeps
              data: Data | None = None, names: Sequence[str] | None = None, view: View | None = None,    # the study's where None
-             devices: Sequence[jax.Device] | None = None, every: float = 30.0, progress: bool = True) -> tuple[Any, Swept]:
-    "One sweep of a room: its fold's result, and what was swept. With `out`, an interrupted one goes on where it stopped."
+             every: float = 30.0, progress: bool = True) -> tuple[Any, Swept]:
+    """One sweep of a room: its fold's result, and what was swept. With `out`, an interrupted one goes on where it stopped. Warns of pictures that
+    cannot be read and that the dissection did not already name."""
     name, data = label or room, data or these.data
     place = None if out is None else make_folder(out)/f"{room}-{name}.checkpoint.npz"
     checkpoint = None if place is None else Checkpoint(place, identity_of(about_room(room, these, choices) | {"sweep": name}), every)
     swept = sweep(fold, data, these.model, these.names if names is None else names, view or these.view, checkpoint=checkpoint, label=name,
-                  devices=devices, progress=progress)
+                  devices=these.devices, progress=progress)
     if not swept.images: raise Refused(nothing_left(data, swept.problems))
+    known = set(json.loads(these.found.table.attrs["problems"])) if data.sources == these.data.sources else set()
+    fresh = [problem for problem in swept.problems if problem not in known]
+    if fresh: warnings.warn(f"{several(len(fresh), 'picture')} could not be used. The first: {fresh[0]}", stacklevel=3)
     return fold.result(swept.state), swept
 
-def write_room(room: str, table: xr.Dataset, these: Study, choices: Mapping, out: str | Path | None = None, columns: Sequence[str] = ()) -> xr.Dataset:
+def refuse_memory(needed: float, what: str, remedy: str) -> None:
+    "Refuse what this machine's memory (bytes) cannot hold, before any work is done."
+    try: there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError): return        # a system that does not tell
+    if needed > 0.9 * there: raise Refused(f"{what} would take {needed / 1e9:.1f} GB of memory, this machine has {there / 1e9:.1f}. {remedy}")
+
+def write_room(room: str, table: xr.Dataset, these: Study, choices: Mapping, out: str | Path | None = None, columns: Sequence[str] = (),
+               problems: Sequence[str] = (),      # a sentence for each picture that could not be used
+              ) -> xr.Dataset:
     "The table with how it was made; with `out`, saved as OUT/ROOM.nc, with its `columns` in units.csv."
     about = about_room(room, these, choices)
     made = table.assign_attrs(format=FORMAT, room=room, run=about["run"], identity=identity_of(about), choices=json.dumps(about["choices"]),
-                              columns=json.dumps(list(columns)), backend=about["backend"],
+                              columns=json.dumps(list(columns)), problems=json.dumps(list(problems)), backend=about["backend"],
                               versions=json.dumps({"inner-detectors": about["version"], "python": platform.python_version(), **about["packages"]}),
                               date=datetime.now(UTC).isoformat(timespec="seconds"), **table.attrs)
     if out is not None:

@@ -194,7 +194,7 @@ def chance_of_means(these: Study, ratios: Int64[np.ndarray, "concept unit"]) -> 
     mean = np.ascontiguousarray(ratios.T) / FINE / np.maximum(these.found.table.concept_images.values, 1)
     return xr.Dataset({"uniform": (("unit", "concept"), mean), "positional": (("unit", "concept"), np.full_like(mean, np.nan))})
 
-# %% ../nbs/13_evidence.ipynb #697fc487
+# %% ../nbs/13_evidence.ipynb #2bc31e7b
 def beside_labels(these: Study, chance: xr.Dataset) -> xr.Dataset:
     "The chance levels with names on their axes, and those of each unit's label; NaN where it has none."
     found, table = these.found, these.found.table
@@ -207,17 +207,16 @@ def beside_labels(these: Study, chance: xr.Dataset) -> xr.Dataset:
         chance_positional=of_label(chance.positional.values)).assign_attrs(attributes)
 
 def evidence(these: Study, out: str | Path | None = None, *,
-             devices: Sequence[jax.Device] | None = None,   # JAX's default device where None
              every: float = 30.0,                           # seconds between checkpoints
              progress: bool = True) -> Evidence:
     "Uniform and positional chance of every unit and concept, from one pass; with `out`, saved as OUT/evidence.nc and as columns of units.csv."
     if (there := finished_room(out, "evidence", these, {})) is not None: return Evidence(there)
     means = these.found.protocol.score_over == "image"
     fold = (averaging_chance if means else piling)(these.data, these.model, these.names, these.limits, these.view)
-    sums, _ = run_room("evidence", these, fold, {}, out, devices=devices, every=every, progress=progress)
+    sums, swept = run_room("evidence", these, fold, {}, out, every=every, progress=progress)
     if not means: warn_if_apart(these, sums)
     chance = beside_labels(these, chance_of_means(these, sums) if means else chance_of_counts(these, sums))
-    return Evidence(write_room("evidence", chance, these, {}, out, ["chance_uniform", "chance_positional"]))
+    return Evidence(write_room("evidence", chance, these, {}, out, ["chance_uniform", "chance_positional"], swept.problems))
 
 def warn_if_apart(these: Study, piled: Piled) -> None:
     "Say so where the network lit other pixels than in the dissection: on another machine, or in other batches, activations may differ in the last bits."

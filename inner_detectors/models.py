@@ -444,12 +444,13 @@ def write_efficientnet_lite0(member: Path, to: Path, about: Mapping[str, str]):
     about = {**about, "network": "EfficientNet-Lite0, trained on ImageNet", "preprocessing": "signed-range"}
     write_safetensors(to, lite0_form(read_weights(member), member), about)
 
-# %% ../nbs/06_models.ipynb #3b6e9d9a
+# %% ../nbs/06_models.ipynb #7341d1e8
 @cache
 def class_names() -> tuple[str, ...]:
-    "The names of ImageNet's 1,000 classes (ILSVRC 2012), by index."
+    "The names of ImageNet's 1,000 classes (ILSVRC 2012), by index, which stands behind a name that two of them have: `crane (134)`."
     with resources.files("inner_detectors").joinpath("imagenet.csv").open(encoding="utf-8") as file:
-        return tuple(row["name"] for row in csv.DictReader(file))
+        names = [row["name"] for row in csv.DictReader(file)]
+    return tuple(f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names))
 
 # %% ../nbs/06_models.ipynb #7dbaf302
 def as_maps(out: Any) -> Any:  # [batch h w unit], or the reason why not

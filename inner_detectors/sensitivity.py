@@ -9,7 +9,7 @@ __all__ = ['LEAST', 'MOST', 'REGIONS', 'DASHES', 'quantile_grid', 'checked', 'ro
            'in_parts', 'peaks', 'with_peaks', 'Sensitivity', 'limits_of', 'count_at', 'table_at', 'warn_of_borrowed',
            'same_pictures', 'sensitivity', 'curve_figure', 'mark_quantile', 'sensitivity_figure', 'pair_of_axes']
 
-# %% ../nbs/12_sensitivity.ipynb #f6af017f
+# %% ../nbs/12_sensitivity.ipynb #99e82033
 import html
 import json
 import sys
@@ -29,7 +29,7 @@ from jaxtyping import Array, Bool, Float32, Float64, Int32, Int64
 
 from .concepts import Refused
 from .data import Protocol
-from .dissect import Dissection, Study, finished_room, load_room, run_room, unit_places, unsteady, write_room
+from .dissect import Dissection, Study, finished_room, load_room, refuse_memory, run_room, unit_places, unsteady, write_room
 from .models import Model, geometry_of, layers
 from .probe import Between, grid, mix
 from .score import FINE, rows_at_once, summed
@@ -448,30 +448,30 @@ def same_pictures(found: Dissection, used: Sequence[str]) -> None:
         raise Refused(f"{found!r}: was made of {found.table.sizes['image']} pictures, now {len(used)} could be used. Run match again. "
                       f"The first that differs: {(apart or ['one named twice'])[0]}.")
 
-# %% ../nbs/12_sensitivity.ipynb #b2178c39
+# %% ../nbs/12_sensitivity.ipynb #50367ce2
 def sensitivity(these: Study, out: str | Path | None = None,
                 quantiles: Sequence[float] | None = None,      # shares of positions above the threshold; a hundred where None
                 concepts: Sequence[str] | None = None,         # names; all where None
                 units: Sequence[str] | None = None,            # such as conv5_3:12; all where None
                 progress: bool = True,
-                devices: Sequence[jax.Device] | None = None,   # JAX's default device where None
                 every: float = 30.0,                           # seconds between checkpoints
                ) -> Sensitivity:
     "IoU of units and concepts at many thresholds: at each, the numbers that `dissect` would give with that quantile."
     chosen = choose(these, quantiles, concepts, units)
     warn_of_borrowed(these.found)
     if (there := finished_room(out, "sensitivity", these, chosen.words)) is not None: return Sensitivity(there)
+    takes = needed(these, quantiles, concepts, units)
+    refuse_memory(1e6 * max(takes.values()), "so many thresholds", "Name units or concepts, or leave out the largest quantiles: --quantiles 0.001 0.005 0.01.")
     if progress:
-        takes = needed(these, quantiles, concepts, units)
         print(f"sensitivity: takes {takes['thresholds_mb']} MB for thresholds, then {takes['counts_mb']} MB for counts", file=sys.stderr)
-    running: dict[str, Any] = dict(out=out, devices=devices, every=every, progress=progress)
+    running: dict[str, Any] = dict(out=out, every=every, progress=progress)
     limits, first = limits_of(these, chosen, **running)
     numbers, second = count_at(these, chosen, limits, **running)
     if limits is not None and first != second: raise Refused(unsteady(first[0], second[0]))
     same_pictures(these.found, [image.name for image in second[1]])
     table = table_at(numbers, limits, these, chosen)
     columns = ["best_quantile", f"best_quantile_{these.found.protocol.measure}"] if chosen.words["units"] == chosen.words["concepts"] == "all" else []
-    return Sensitivity(write_room("sensitivity", table, these, chosen.words, out, columns))
+    return Sensitivity(write_room("sensitivity", table, these, chosen.words, out, columns, second[0]))
 
 # %% ../nbs/12_sensitivity.ipynb #3a449892
 DASHES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]    # lines that a copier keeps apart

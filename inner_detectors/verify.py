@@ -12,7 +12,7 @@ __all__ = ['FILLS', 'PLANTED', 'LEVEL', 'CONCEPT_NUMBERS', 'QS', 'COUNTS', 'SHOW
            'wanted_concepts', 'verify', 'change_figure', 'planted_removal', 'planted_summary', 'verdict', 'told',
            'trials']
 
-# %% ../nbs/14_verify.ipynb #372d71bd
+# %% ../nbs/14_verify.ipynb #8b51d9f5
 import hashlib
 import html
 import json
@@ -35,10 +35,11 @@ from scipy import signal, stats
 
 from .concepts import Concept, Refused, Vocabulary, near
 from .data import Data, Example, Region, Sample, cores, netdissect, read_ahead
-from .dissect import Dissection, Study, dissect, finished_room, load_room, plain, run_room, study, unit_places, write_room
+from .dissect import Dissection, Study, dissect, finished_room, load_room, plain, refuse_memory, run_room, study, unit_places, write_room
 from .models import Model, half_pixel
 from .probe import probe
-from .sweep import Batch, Fold, Seen, View
+from .threshold import refuse_nan
+from .sweep import Batch, Fold, Seen, View, independent
 
 # %% ../nbs/14_verify.ipynb #327fc6bf
 def black(image: UInt8[np.ndarray, "size size 3"], mask: Bool[np.ndarray, "size size"]) -> UInt8[np.ndarray, "size size 3"]:
@@ -190,7 +191,7 @@ def take_turns(state: Rows, jobs: Sequence[Job], read: Callable, batch: int, las
     waiting = np.stack([picture for _, picture in some]) if some else state.waiting[:0]
     return state._replace(waiting=waiting, place=np.array([place for place, _ in some], np.int64).reshape(-1, 2))
 
-# %% ../nbs/14_verify.ipynb #355a4425
+# %% ../nbs/14_verify.ipynb #c3b35ad1
 def removing(model: Model,
              places: Mapping[str, np.ndarray],         # layer -> the indices of its units that are wanted
              fills: Sequence[Callable],                # (image, mask) -> image
@@ -211,7 +212,9 @@ def removing(model: Model,
 
     def step(state, batch):
         state = with_room(state, int((batch.concepts[:batch.filled] >= 0).sum()))
-        return take_turns(*jobs_of(state, batch, np.asarray(summed(batch.activations)), fills, concepts), read, view.batch)
+        readings = np.asarray(summed(batch.activations))
+        refuse_nan("/".join(places), readings[:batch.filled, :, :, None], batch)
+        return take_turns(*jobs_of(state, batch, readings, fills, concepts), read, view.batch)
 
     def result(state): return without_room(take_turns(state, [], read, view.batch, last=True))
     return Fold(init, step, joined, result)
@@ -299,15 +302,16 @@ def changes_of(values: np.ndarray) -> Changes:  # [row reading unit], of one con
     size, where = kept[:, 1].sum(0), fit[:, 1].sum(0)
     return Changes(share(after - kept[:, 0].sum(0), size), share(control - fit[:, 0].sum(0), where), share(fit[:, 2:2 + fills].sum(0) - control, where))
 
-# %% ../nbs/14_verify.ipynb #5fed5540
+# %% ../nbs/14_verify.ipynb #0bebd9ab
 def correlations(score: Float64[np.ndarray, " unit"], changes: Float64[np.ndarray, "sample unit"]) -> Float64[np.ndarray, " sample"]:
     "Pearson's r of the scores and each row of changes, over the units that have one; not a number for fewer than three, or where all are equal."
     known = np.isfinite(changes)
     number = np.maximum(known.sum(1, keepdims=True), 1)
     x, y = np.where(known, score, 0), np.where(known, changes, 0)
     x, y = (np.where(known, values - values.sum(1, keepdims=True) / number, 0) for values in (x, y))
+    vary = (np.abs(values).max(1) > 1e-12 * np.abs(whole).max(1) for values, whole in ((x, np.where(known, score, 0)), (y, np.where(known, changes, 0))))
     below = np.sqrt((x * x).sum(1) * (y * y).sum(1))
-    return np.where((known.sum(1) > 2) & (below > 1e-12), (x * y).sum(1) / np.maximum(below, 1e-300), np.nan)
+    return np.where((known.sum(1) > 2) & np.logical_and(*vary), (x * y).sum(1) / np.maximum(below, 1e-300), np.nan)
 
 def pearson(score: Float64[np.ndarray, " unit"], change: Float64[np.ndarray, " unit"]) -> tuple[float, float]:
     "r and its two-sided p, over the units that have a change."
@@ -523,7 +527,7 @@ def with_readings(numbers: xr.Dataset, rows: Rows, these: Study, units: Sequence
         image_group=("image", np.array([seen.group or "" for seen in images], object))).assign_coords(
         kept=found.table.unit.values[list(units)], image=np.array([seen.name for seen in images], object))
 
-# %% ../nbs/14_verify.ipynb #3b804199
+# %% ../nbs/14_verify.ipynb #b187a4e1
 def colouring() -> Fold:
     "A fold whose result is the mean colour of all pixels, rounded to 8 bits."
     def step(state, batch):
@@ -551,7 +555,7 @@ def verify(these: Study, out: str | Path | None = None, *,
            seed: int = 0,                             # of the controls' places and the bootstrap
            least: int = 1,                            # images that a concept needs
            resamples: int = 1000,                     # of the bootstrap
-           devices: Sequence[jax.Device] | None = None, every: float = 30.0, progress: bool = True) -> Verified:
+           every: float = 30.0, progress: bool = True) -> Verified:
     "Hide each concept in each image that shows it, and say what every unit does. With `out`, writes OUT/verify.nc and goes on where it was stopped."
     fills = [known_fill(name) for name in dict.fromkeys(fills)] or [known_fill("")]
     names, found = wanted_concepts(these.found, concepts, least), these.found.table
@@ -559,7 +563,10 @@ def verify(these: Study, out: str | Path | None = None, *,
     choices = dict(fills=fills, concepts=names, units=units and found.unit.values[places].tolist(), seed=seed, resamples=resamples,
                    inpainting=inpainting() if "inpaint" in fills else "")
     if (there := finished_room(out, "verify", these, choices)) is not None: return Verified(there)
-    sweep_so = partial(run_room, "verify", choices=choices, out=out, devices=devices, every=every, progress=progress)
+    shows = dict(zip(found.concept.values.tolist(), found.concept_images.values.tolist()))
+    refuse_memory(4 * sum(shows[name] for name in names) * (2 + 2 * len(fills)) * len(places), "hiding concepts",
+                  "Name concepts or units, or ask for fewer fills.")
+    sweep_so = partial(run_room, "verify", choices=choices, out=out, every=every, progress=progress)
     colour = np.zeros(3, np.uint8)
     if "mean" in fills:
         blank = replace(these.model, forward=lambda parameters, images: {}, parameters=(), traced=True)
@@ -568,12 +575,12 @@ def verify(these: Study, out: str | Path | None = None, *,
     by_layer = {name: some for name, some in by_layer.items() if len(some)}
     view = replace(these.view, side=these.view.size, maskless="dropped")
     data = Removals(these.data.sources, these.data.chosen, these.data.only, tuple(map(found.concept.values.tolist().index, names)), these.view.side, seed)
-    fold = removing(these.model, by_layer, [filling(name, colour) for name in fills], len(data.concepts), view, (devices or [None])[0])
+    fold = removing(these.model, by_layer, [filling(name, colour) for name in fills], len(data.concepts), view, these.devices[0])
     rows, swept = sweep_so(these, fold, data=data, names=list(by_layer), view=view)
-    groups = codes(np.array([seen.group or f"\0{number}" for number, seen in enumerate(swept.images)]))[rows.image]
+    groups = independent(swept.images)[rows.image]
     table = with_readings(numbers_of(rows, these, places, names, fills, groups, seed, resamples), rows, these, places, swept.images)
-    table = table.assign(mean_colour=("channel", colour)).assign_attrs(problems=json.dumps(swept.problems), measure=these.found.protocol.measure)
-    return Verified(write_room("verify", table, these, choices, out, list(SHOWN)))
+    table = table.assign(mean_colour=("channel", colour)).assign_attrs(measure=these.found.protocol.measure)
+    return Verified(write_room("verify", table, these, choices, out, list(SHOWN), swept.problems))
 
 # %% ../nbs/14_verify.ipynb #23bb9ce5
 def change_figure(verified: Verified, concept: str, fill: str | None = None, axis=None):
@@ -613,10 +620,10 @@ def planted_summary(units: pd.DataFrame) -> pd.DataFrame:
     return by.agg(units=("falls", "size"), falls=("falls", "sum"), score=("score", "mean"), change=("change", "mean"),
                   control=("control", "mean")).reset_index()
 
-# %% ../nbs/14_verify.ipynb #afd5650b
+# %% ../nbs/14_verify.ipynb #13448ea5
 def verdict(folder: str | Path) -> pd.DataFrame:
     """What the rooms run so far say of each unit's label: layer, unit, concept, iou (or score), detects, the rooms' columns, `verdict` (holds,
-    fails, untested) and `failed`, the names of the tests it fails. Units without a label are left out."""
+    fails, untested; no detector below the protocol's bar) and `failed`, the names of the tests it fails. Units without a label are left out."""
     found = Dissection.load(folder)
     rooms = {name: load_room(folder, name, found) for name in ("verify", "evidence", "sensitivity", "ablate")}
     measure, units = found.protocol.measure, found.units()
@@ -628,7 +635,8 @@ def verdict(folder: str | Path) -> pd.DataFrame:
     tests = trials(table, measure)
     failed = [", ".join(name for name, passed in tests.items() if passed[row] == 0) for row in range(len(table))]
     hidden = tests.get("concept removal", np.full(len(table), np.nan)) == 1
-    table = table.assign(verdict=np.where(np.array(failed, object) != "", "fails", np.where(hidden, "holds", "untested")), failed=failed)
+    words = np.where(np.array(failed, object) != "", "fails", np.where(hidden, "holds", "untested"))
+    table = table.assign(verdict=np.where(table.detects, words, "no detector"), failed=failed)
     return table[table.concept != ""].reset_index(drop=True)
 
 def told(name: str) -> bool:

@@ -1,6 +1,8 @@
 """The rooms that test a label, from the command line: each takes the folder of a match, adds a file, figures and columns, and is read when it is done."""
+import csv
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +69,64 @@ def test_units_are_removed(matched, capsys):
                           "--units", "blocks_15:3", "blocks_15:7", "--quiet")
     assert code == 0, err
     assert (matched / "ablate.nc").exists() and (matched / "removed.png").exists() and (matched / "verdict.csv").exists()
+
+
+def test_labels_stand_in_for_units(matched, capsys):
+    "Each label's prediction in the place of its units; the same probe and classes as above."
+    code, out, err = said(capsys, "verify", "simulation", matched, "--layer", "blocks_15", "--labels", "shown", "--probe", "head", "--classes", "car", "tree",
+                          "--quiet", "--json")
+    assert code == 0, err
+    rows = pd.DataFrame(json.loads(out))
+    assert {"concept", "intact", "removed", "replaced", "recovered"} <= set(rows.columns) and len(rows)
+    assert "simulated_r" in pd.read_csv(matched / "units.csv").columns
+
+
+KILLED = """
+import os, signal, sys
+from inner_detectors import dissect, sweep
+from inner_detectors.cli import run
+Checkpoint, save, written = sweep.Checkpoint, sweep.save_checkpoint, []
+dissect.Checkpoint = lambda path, identity, every: Checkpoint(path, identity, 0)
+def saving(*words):
+    save(*words); written.append(words)
+    if len(written) == int(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)
+sweep.save_checkpoint = saving
+sys.exit(run(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("room, words, after", [
+    ("evidence", ["evidence"], 2), ("sensitivity", ["sensitivity", "--quantiles", "0.005", "0.05"], 5), ("correlate", ["correlate"], 2),
+    ("verify", ["verify", "concepts", "--concepts", "grass", "sky", "--units", "blocks_15:3"], 2),
+    ("ablate", ["verify", "units", "--layer", "blocks_15", "--probe", "head", "--units", "blocks_15:3", "blocks_15:7"], 7),
+    ("simulate", ["verify", "simulation", "--layer", "blocks_15", "--probe", "head"], 5)], ids=lambda value: value if isinstance(value, str) else "")
+def test_killed_and_started_again(matched, capsys, tmp_path, room, words, after):
+    "Of each command: killed right after it has written a checkpoint, and started again, it says what an undisturbed run says."
+    kind, rest = (words[:2], words[2:]) if words[0] == "verify" else (words[:1], words[1:])
+    with open(tmp_path / "classes.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["image", "class"], *((name, "ab"[place % 2]) for place, name in enumerate(picture_names(matched)))])
+    if room in ("ablate", "simulate"): rest += ["--labels", str(tmp_path / "classes.csv")]
+    results = []
+    for name in ("killed", "whole"):
+        (folder := tmp_path / name).mkdir()
+        shutil.copy(matched / "dissection.nc", folder)
+        command = [*kind, str(folder), *rest, "--batch", "4", "--quiet", "--json"]
+        if name == "killed":
+            done = subprocess.run([sys.executable, "-c", KILLED, str(after), *command], capture_output=True, text=True)
+            assert done.returncode == -signal.SIGKILL, done.stderr
+            assert list(folder.glob("*.checkpoint.npz")) and not (folder / f"{room}.nc").exists()
+        code, out, err = said(capsys, *command)
+        assert code == 0, err
+        assert ("going on at image" in err) == (name == "killed")
+        results.append((out, (folder / "units.csv").read_text()))
+    assert results[0] == results[1]
+    assert not list((tmp_path / "killed").glob("*.checkpoint.npz"))
+
+
+def picture_names(matched):
+    "As the data names them."
+    import xarray as xr
+    with xr.open_dataset(matched / "dissection.nc", engine="h5netcdf") as table: return table.image.values.tolist()
 
 
 @pytest.mark.parametrize("words, sentence", [
