@@ -878,7 +878,7 @@ def moments(layer: str, units: int, images: int, pool: Callable) -> Fold:
         return inner.step(state, batch._replace(activations={layer: found}))
     return Fold(inner.init, step, inner.merge, result=lambda state: inner.result(state).reshape(-1, 4, units))
 
-# %% ../nbs/14_ablate.ipynb #d6090967
+# %% ../nbs/14_ablate.ipynb #58f6907a
 def straight(found: Float32[np.ndarray, "image 4 unit"],
              told: Bool[np.ndarray, "image unit"],      # the images that tell whether the unit's concept is there
             ) -> tuple[np.ndarray, np.ndarray]:
@@ -945,14 +945,14 @@ def simulated_table(these: Study, plan: Plan, r: np.ndarray, logprob: np.ndarray
     for name, place in zip(plan.concepts, of):
         told = np.flatnonzero(annotated[:, these.data.category_of[these.data.concepts.index(name)]])
         some = logprob[told][:, [0, place, half + place]]
-        error = standard_error(some[:, 1:2] - some[:, :1], [images[one] for one in told])[0] if len(told) else np.nan
+        error = standard_error(some[:, 1:2] - some[:, :1], [images[int(one)] for one in told])[0] if len(told) else np.nan
         rows.append((*(some.mean(0) if len(told) else [np.nan] * 3), error, len(told)))
-    intact, removed, replaced, error, told = np.array(rows, np.float64).reshape(-1, 5).T
+    intact, removed, replaced, error, number = np.array(rows, np.float64).reshape(-1, 5).T
     lost = intact - removed
     recovered = np.where(np.abs(lost) > error, (replaced - removed) / np.where(lost == 0, 1, lost), np.nan)
     each = dict(zip([f"{plan.layer}:{i}" for i in range(plan.of)], r))
     return xr.Dataset({"simulated_r": ("unit", np.array([each.get(unit, np.nan) for unit in these.units])),
                        **{name: ("concept", values) for name, values in dict(intact=intact, removed=removed, replaced=replaced, error=error, recovered=recovered,
-                                                                             images=told).items()},
+                                                                             images=number).items()},
                        "units": ("concept", [len(some) for some in plan.concepts.values()])},
                       {"unit": np.array(these.units, object), "concept": named(plan.concepts)})

@@ -290,7 +290,7 @@ def drawn(figure: Callable, *words, width: float = 3.3, height: float = 2.4, **n
     from inner_detectors.visualise import new_axis
     return figure(*words, axis=new_axis(width, height, shown=False), **named)
 
-# %% ../nbs/20_cli.ipynb #2f228a8f
+# %% ../nbs/20_cli.ipynb #298be8c2
 def evidence(folder: str,                     # of a match
              data: list[str] | None = None,   # where the pictures have been moved since the match: KIND:FOLDER
              weights: str | None = None,      # likewise the parameter file
@@ -374,7 +374,7 @@ examples:
 
 The folder gets verify.nc, ablate.nc or simulate.nc, and figures; units.csv the columns hidden_... or removed_...
 verdict.csv says side by side what all rooms have found of each label."""
-    kinds = {"concepts": dict(fills=fills, least=least), "simulation": {},
+    kinds: dict[str, dict] = {"concepts": dict(fills=fills, least=least), "simulation": {},
              "units": dict(units=units, groups=groups, pictures=pictures, fill=fill, splits=splits, sets=sets, k=k, by=by, controls=controls)}
     if what not in kinds: raise Refused(f"verify: {what!r} cannot be verified. {near(what, kinds)}")
     allowed = {"concepts": {"fills", "least", "units"}, "units": {*kinds["units"], "layer", "labels", "classes", "probe"},
