@@ -6,8 +6,8 @@
 __all__ = ['MODEL_NAMES', 'commands', 'flag', 'parser', 'choose_protocol', 'check_model', 'choose_devices', 'match', 'at',
            'placed', 'reopened', 'remark', 'write_all', 'as_text', 'careful', 'left_out', 'first', 'as_json',
            'say_plan', 'map', 'survey_text', 'told', 'drawn', 'evidence', 'sensitivity', 'verify', 'verify_concepts',
-           'verify_simulation', 'class_labels', 'deepest', 'unit_sets', 'class_groups', 'correlate', 'layers', 'models',
-           'fetch', 'scenes', 'overview', 'run', 'main']
+           'verify_simulation', 'class_labels', 'deepest', 'unit_sets', 'class_groups', 'correlate', 'visualise',
+           'chosen_units', 'layers', 'models', 'fetch', 'scenes', 'overview', 'run', 'main']
 
 # %% ../nbs/20_cli.ipynb #8e929b98
 import argparse
@@ -25,12 +25,13 @@ from typing import get_args, get_origin
 from . import __version__
 from .concepts import Refused, near
 
-# %% ../nbs/20_cli.ipynb #b787fe1e
+# %% ../nbs/20_cli.ipynb #d7905cb2
 def flag(parameter: inspect.Parameter, comment: str | None) -> tuple[str, dict]:
     "The name and the argparse settings of one argument."
     kind, default = parameter.annotation, parameter.default
     if isinstance(kind, types.UnionType): kind = get_args(kind)[0]
     said = (comment or "").replace("%", "%%")
+    if get_origin(kind) is tuple: return parameter.name, dict(nargs="*", default=default, metavar=parameter.name.upper(), help=said)
     if default is parameter.empty and get_origin(kind) is list: return parameter.name, dict(nargs="+", metavar=parameter.name.upper(), help=said)
     if default is parameter.empty: return parameter.name, dict(type=kind, help=said)
     shown = "" if default in (None, False) else f" (default: {default})"
@@ -268,15 +269,15 @@ def survey_text(found, out: str | None, most: int = 20) -> str:
     if out is not None: parts.append(f"In {out}: map.csv, problems.csv, map.png, map.pdf")
     return "\n\n".join(parts)
 
-# %% ../nbs/20_cli.ipynb #b03192bd
+# %% ../nbs/20_cli.ipynb #ae35bf84
 def told(folder: str, room: str, table, figures: dict, json: bool, head: str, most: int = 20) -> None:
     "Write a room's figures, and print its table: whole as JSON, the first rows for a person."
     from inner_detectors.visualise import write_figure
     from inner_detectors.concepts import replacing
-    from inner_detectors.dissect import load_room
+    from inner_detectors.dissect import load_room, write_frame
     from inner_detectors.verify import verdict
     for name, axis in figures.items(): write_figure(axis.figure, Path(folder)/name)
-    with replacing(Path(folder)/"verdict.csv") as part: verdict(folder).to_csv(part, index=False)
+    write_frame(verdict(folder), Path(folder)/"verdict.csv")
     if json: return print(table.to_json(orient="records", double_precision=15))
     more = [f"and {len(table) - most} more"] if len(table) > most else []
     written = ", ".join([f"{room}.nc", *(f"{name}.png, {name}.pdf" for name in figures), "units.csv", "verdict.csv"])
@@ -452,7 +453,7 @@ def class_groups(words: list[str] | None) -> dict[str, list[int]]:
         groups[name] = [number for some in ends for number in range(some[0], some[-1] + 1)]
     return groups
 
-# %% ../nbs/20_cli.ipynb #58f87751
+# %% ../nbs/20_cli.ipynb #967c3a61
 def correlate(folder: str,                           # of a match
               statistic: str = "max",                # of each map: max or mean
               layers: list[str] | None = None,       # these alone
@@ -471,9 +472,9 @@ example:
   inner-detectors correlate results/coco --layers conv5_3
 
 The folder gets correlate.nc, figures and clusters.csv (the detectors' clusters); units.csv each unit's strongest partner."""
-    from inner_detectors.concepts import replacing
     from inner_detectors.correlate import concept_figure, dendrogram_figure, matrix_figure
     from inner_detectors.correlate import correlate as run_correlate
+    from inner_detectors.dissect import write_frame
     these = reopened(folder, data, weights, batch, quiet, device)
     found = run_correlate(these, folder, statistic, layers, keep=keep, classes=classes or (), progress=not quiet)
     figures = {"same-label": drawn(concept_figure, found)}
@@ -481,12 +482,66 @@ The folder gets correlate.nc, figures and clusters.csv (the detectors' clusters)
         figures["correlations"] = drawn(matrix_figure, found, width=4.2, height=3.8)
         clusters = found.clusters()
         figures["clusters"] = drawn(dendrogram_figure, found, width=3.6, height=max(2.0, min(0.09 * len(clusters), 9)))
-        with replacing(Path(folder)/"clusters.csv") as part: clusters.to_csv(part, index=False)
+        write_frame(clusters, Path(folder)/"clusters.csv")
     except Refused as reason: remark(f"no figures of the units: {reason}")
     rows = found.pairs()
     told(folder, "correlate", rows if len(rows) else found.pairs(across=False), figures, json, repr(found))
 
-# %% ../nbs/20_cli.ipynb #440341d8
+# %% ../nbs/20_cli.ipynb #ca37a363
+def visualise(folder: str,                           # of a match
+              what: tuple[str, ...] = (),            # UNIT, CONCEPT or LAYER, several of them: whose pictures to write; the best detectors where none is given
+              number: int = 12,                      # top pictures a unit
+              single: bool = False,                  # the report as one file, to be sent by mail
+              data: list[str] | None = None,         # where the pictures have been moved since the match: KIND:FOLDER
+              weights: str | None = None,            # likewise the parameter file
+              device: str | None = None,             # cpu, gpu, cuda:1, or several separated by commas
+              batch: int = 8,                        # images at once on a device
+              json: bool = False,                    # one JSON object on stdout: the files
+              quiet: bool = False,                   # no progress
+             ):
+    """Write pictures of units and the report: each unit's top images with the region above its threshold, its label and all that was tested.
+
+examples:
+  inner-detectors visualise results/coco
+  inner-detectors visualise results/coco conv5_3:132 dog pool5
+
+The folder gets top.nc, report/index.html (open it in a browser, or send the folder to a colleague) and pictures/.
+Run evidence, sensitivity, verify and correlate before it: the report shows what is there."""
+    from inner_detectors.dissect import Dissection
+    from inner_detectors.report import report
+    from inner_detectors.top import Top, top
+    from inner_detectors.visualise import write_unit_pictures
+    found, these = Dissection.load(folder), None
+    units = chosen_units(found, what)
+    try: these = reopened(folder, data, weights, batch, quiet, device)
+    except Refused as reason:
+        if data or weights: raise
+        remark(f"no photographs, since what they are read with is not there: {reason}")
+    if these is not None: shown = top(these, folder, number, progress=not quiet)
+    else: shown = Top.load(folder) if (Path(folder)/"top.nc").exists() else None
+    pictures = [] if shown is None else write_unit_pictures(found, shown, None if these is None else these.data, Path(folder)/"pictures", units)
+    page = report(folder, these, single=single or None, progress=not quiet)
+    if json: return print(dumps({"report": str(page), "pictures": [str(path) for path in pictures]}))
+    print(f"{found!r}\n\nThe report: {page}\nPictures of {len(units)} units: {Path(folder)/'pictures'}")
+
+def chosen_units(found, words: Sequence[str], best: int = 12) -> list[str]:
+    "The units that are meant by units, layers (their best) and concepts (their detectors); the best detectors of all where there are no words."
+    table, labels = found.table, found.units()
+    labels = labels.assign(name=table.unit.values).sort_values(found.protocol.measure, ascending=False, kind="stable")
+    detects = found.protocol.detected(labels[found.protocol.measure].to_numpy()) & (labels.concept != "").to_numpy()
+    if not words: return labels.name[detects].head(best).tolist() or labels.name.head(best).tolist()
+    chosen: list[str] = []
+    for word in words:
+        if word in set(table.unit.values.tolist()): chosen.append(word)
+        elif (labels.layer == word).any(): chosen += labels.name[labels.layer == word].head(best).tolist()
+        elif word in table.concept.values.tolist():
+            mine = labels.name[(labels.concept == word).to_numpy() & detects].tolist()
+            if not mine: raise Refused(f"no unit detects {word!r} in this dissection. The nearest: {found.concepts().set_index('concept').best_unit[word] or 'none'}.")
+            chosen += mine[:best]
+        else: raise Refused(f"{word!r}: is no unit, layer or concept of this dissection. {near(word, [*table.unit.values, *labels.layer.unique(), *table.concept.values])}")
+    return list(dict.fromkeys(chosen))
+
+# %% ../nbs/20_cli.ipynb #14fc0dab
 def layers(model: str,           # a name that `inner-detectors models` lists, or an ONNX file
            weights: str | None = None,  # parameter file; without it, what `inner-detectors fetch` wrote
           ):
@@ -536,7 +591,7 @@ example:
     if layout not in LAYOUTS: raise Refused(f"scenes: no layout {layout!r}. {near(layout, LAYOUTS)}")
     print(LAYOUTS[layout](Scenes(number, seed), out))
 
-commands = {command.__name__: command for command in (match, map, evidence, sensitivity, verify, correlate, layers, models, fetch, scenes)}
+commands = {command.__name__: command for command in (match, map, evidence, sensitivity, verify, correlate, visualise, layers, models, fetch, scenes)}
 
 # %% ../nbs/20_cli.ipynb #2f20acdb
 def overview() -> str:

@@ -8,7 +8,7 @@ __all__ = ['ENDS', 'netdissect', 'pnas', 'per_image', 'protocols', 'Region', 'Sa
            'Data', 'restricted', 'check', 'Outline', 'outline_of', 'look', 'glance', 'cores', 'read_ahead', 'outlines',
            'Survey', 'write_csv', 'survey', 'balanced', 'Protocol']
 
-# %% ../nbs/01_data.ipynb #08629f3f
+# %% ../nbs/01_data.ipynb #d48db510
 import csv
 import hashlib
 import html
@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int, UInt8
 from PIL import Image, ImageOps
 
-from .concepts import Concept, Refused, Vocabulary, counted, join, near, replacing, tree
+from .concepts import Concept, Refused, Vocabulary, counted, inert, join, near, replacing, tree
 
 # %% ../nbs/01_data.ipynb #8dc471cb
 class Region(NamedTuple):
@@ -316,7 +316,7 @@ def outlines(data: Data, progress: bool = True) -> Iterator[Outline]:
     seen = read_ahead(lambda item: look(data.sources[item[0]], item[1]), data.items, cores(), 64)
     yield from tqdm(seen, "looking", len(data), unit="image", delay=2, disable=not progress)
 
-# %% ../nbs/01_data.ipynb #1f7ae15c
+# %% ../nbs/01_data.ipynb #fb63cde8
 @dataclass(frozen=True, repr=False)
 class Survey:
     "What is in a data set."
@@ -367,7 +367,7 @@ class Survey:
 
 def write_csv(path: Path, rows: Iterable[Iterable]) -> None:
     "Write rows as CSV, whole or not at all."
-    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file: csv.writer(file).writerows(rows)
+    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file: csv.writer(file).writerows([inert(cell) for cell in row] for row in rows)
 
 def survey(data: Data, progress: bool = True) -> Survey:
     "Look at every image, and go on whatever is wrong with one."

@@ -8,10 +8,10 @@ __all__ = ['FORMAT', 'unit_areas', 'scores', 'plain', 'best_labels', 'best_of_al
            'about_run', 'identity_of', 'differences', 'table_of', 'attributes', 'choose_layers', 'with_geometry',
            'make_folder', 'unsteady', 'check_maps', 'nothing_left', 'borrowed', 'tidied', 'finished', 'dissect', 'plan',
            'load_room', 'room_columns', 'one_line', 'several', 'units_text', 'chance_text', 'concepts_text',
-           'write_tables', 'Study', 'study', 'in_depth', 'unit_places', 'about_room', 'run_room', 'refuse_memory',
-           'write_room', 'finished_room', 'tidied_room']
+           'write_frame', 'write_tables', 'Study', 'study', 'in_depth', 'unit_places', 'about_room', 'run_room',
+           'refuse_memory', 'write_room', 'finished_room', 'tidied_room']
 
-# %% ../nbs/11_dissect.ipynb #6f4f5d6d
+# %% ../nbs/11_dissect.ipynb #fd9da119
 import hashlib
 import html
 import json
@@ -34,7 +34,7 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float32, Int64
 
-from .concepts import Refused, near, replacing
+from .concepts import Refused, inert, near, replacing
 from .data import Data, Protocol, netdissect
 from .models import Model, check_layers, geometry_of
 from .models import layers as layers_of
@@ -470,7 +470,7 @@ def room_columns(found: Dissection, folder: str | Path) -> dict[str, np.ndarray]
     return {name: room[name].reindex(unit=found.table.unit.values).values if "unit" in room.coords else room[name].values
             for room in rooms if room is not None for name in json.loads(room.attrs["columns"])}
 
-# %% ../nbs/11_dissect.ipynb #4378f030
+# %% ../nbs/11_dissect.ipynb #f9a81a33
 def one_line(name: str) -> str:
     "A name without line breaks and other control characters."
     return "".join(letter if letter.isprintable() else " " for letter in name)
@@ -506,11 +506,16 @@ def concepts_text(dissection: Dissection) -> str:
             lines.append(f"  {layer}: " + ", ".join(f"{row['unit']} ({row[measure]:.3f})" for row in rows))
     return "\n".join(lines) + "\n"
 
+def write_frame(table: pd.DataFrame, path: Path) -> None:
+    "A table as CSV, whole or not at all."
+    words = {name: column.map(inert) for name, column in table.items() if not pd.api.types.is_numeric_dtype(column)}
+    with replacing(path) as part: table.assign(**words).to_csv(part, index=False)
+
 def write_tables(dissection: Dissection, folder: str | Path) -> None:
     "units.csv (with the columns of the rooms that have been run), concepts.csv, summary.csv, units.txt and concepts.txt."
     units = dissection.units().assign(**room_columns(dissection, folder))
     for name, table in dict(units=units, concepts=dissection.concepts(), summary=dissection.summary()).items():
-        with replacing(Path(folder)/f"{name}.csv") as part: table.to_csv(part, index=False)
+        write_frame(table, Path(folder)/f"{name}.csv")
     for name, text in dict(units=units_text(dissection, load_room(folder, "evidence", dissection)), concepts=concepts_text(dissection)).items():
         with replacing(Path(folder)/f"{name}.txt") as part: Path(part).write_text(text, encoding="utf-8")
 

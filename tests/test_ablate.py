@@ -329,9 +329,12 @@ def test_simulation(these, labels):
     assert red.recovered > 0.8 and table.simulated_r.values[0] > 0.95 and red.removed < red.intact - 3 * red.error
     noise = np.random.default_rng(0)
     x, y = noise.normal(size=(30, 2)), noise.normal(size=(30, 2))
-    np.testing.assert_allclose(pearson(x, y), [pearsonr(x[:, i], y[:, i])[0] for i in range(2)])
+    every, some = np.ones((30, 2), bool), np.arange(30)[:, None] < [30, 20]
+    np.testing.assert_allclose(pearson(x, y, every), [pearsonr(x[:, i], y[:, i])[0] for i in range(2)])
+    np.testing.assert_allclose(pearson(x, y, some)[1], pearsonr(x[:20, 1], y[:20, 1])[0])
     found = np.stack([y, x, x * y, x * x], 1)
-    np.testing.assert_allclose(np.stack(straight(found))[::-1, 0], np.polyfit(x[:, 0], y[:, 0], 1), rtol=1e-5)
+    np.testing.assert_allclose(np.stack(straight(found, every))[::-1, 0], np.polyfit(x[:, 0], y[:, 0], 1), rtol=1e-5)
+    np.testing.assert_allclose(np.stack(straight(found, some))[::-1, 1], np.polyfit(x[:20, 1], y[:20, 1], 1), rtol=1e-5)
     mask = np.zeros((16, 16)); mask[:8] = 1
     down, right = gathering(these.model, "units", 32, 16)
     pooled = down @ mask @ right.T
