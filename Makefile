@@ -19,7 +19,7 @@ WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup weights demo test checks notebooks pytest lab test-torch lock readme export studies clean \
+.PHONY: help setup weights demo test checks notebooks pytest lab test-torch lock readme export studies clean browser \
         data match activthres verify correlat visualise transfer
 
 help:  ## this list
@@ -60,16 +60,17 @@ data: setup  ## what is in a data set, and what is wrong with it: DATA=coco:FOLD
 	@$(BIN)/inner-detectors map $(DATA) --out $(if $(filter results/match,$(OUT)),results/map,$(OUT)) $(FLAGS)
 
 # A message must hold neither comma nor apostrophe.
-# What was matched into OUT, tested further.
+# What was matched into OUT, tested further. Where OUT is not said: what `make match` wrote, or else what `make demo` did.
+MATCHED = $(if $(filter file,$(origin OUT)),$(patsubst %/dissection.nc,%,$(firstword $(wildcard results/match/dissection.nc) results/demo/dissection.nc)),$(OUT))
 activthres: setup  ## how IoU hangs on the threshold: every quantile in one pass: OUT=results/match
-	@$(BIN)/inner-detectors sensitivity $(OUT) $(FLAGS)
+	@$(BIN)/inner-detectors sensitivity $(MATCHED) $(FLAGS)
 verify: setup  ## hides each concept and watches the units fall: OUT=results/match FLAGS="--fills black mean"
-	@$(BIN)/inner-detectors evidence $(OUT) $(MOVED)
-	@$(BIN)/inner-detectors verify concepts $(OUT) $(MOVED) $(FLAGS)
+	@$(BIN)/inner-detectors evidence $(MATCHED) $(MOVED)
+	@$(BIN)/inner-detectors verify concepts $(MATCHED) $(MOVED) $(FLAGS)
 correlat: setup  ## units that go together: OUT=results/match
-	@$(BIN)/inner-detectors correlate $(OUT) $(FLAGS)
-visualise:  ## not built yet: pictures of units at work
-	$(call unbuilt,make match draws its two figures into OUT)
+	@$(BIN)/inner-detectors correlate $(MATCHED) $(FLAGS)
+visualise: setup  ## pictures of units, and a report to open in a browser: FLAGS="conv5_3:12 dog"
+	@$(BIN)/inner-detectors visualise $(MATCHED) $(MOVED) $(FLAGS)
 transfer:  ## not built yet: a network made of chosen detectors
 	$(call unbuilt,The detectors to choose from: make match lists them in OUT)
 
@@ -95,6 +96,9 @@ test-torch: .venv-torch/.stamp  ## the comparisons with PyTorch, live, in an env
 	@.venv-torch/bin/inner-detectors fetch efficientnet-lite0
 	.venv-torch/bin/python -m pytest tests/test_torch.py tests/test_own_models.py tests/test_forms.py
 	.venv-torch/bin/python -m pytest tests/test_pickles.py -k pytorch
+
+browser:  ## Debian's chromium, in which the report and the explorer are tested; without it those tests are skipped
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
 
 lab: setup  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --ServerApp.root_dir=$(CURDIR)/nbs $(FLAGS)

@@ -137,7 +137,7 @@ def test_the_command_is_installed():
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-@pytest.mark.parametrize("experiment", ["visualise", "transfer"])
+@pytest.mark.parametrize("experiment", ["transfer"])
 def test_what_is_not_built_says_so(experiment):
     done = call("make", "--no-print-directory", experiment)
     assert done.returncode
