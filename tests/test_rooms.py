@@ -164,3 +164,83 @@ def test_a_folder_that_python_made(tmp_path, capsys, matched):
     code, _, err = said(capsys, "evidence", tmp_path, "--quiet")
     assert code == 1
     assert_says(err.strip(), "not on record", "from Python")
+
+
+# ---- visualise
+
+@pytest.fixture(scope="module")
+def looked_at(matched, tmp_path_factory):
+    "A folder of its own with the same match, visualised once."
+    folder = tmp_path_factory.mktemp("looked") / "result"
+    folder.mkdir()
+    shutil.copy(matched / "dissection.nc", folder)
+    assert run(["visualise", str(folder), "blocks_15:3", "--number", "4", "--quiet"]) == 0
+    return folder
+
+
+def test_pictures_and_a_report(looked_at, capsys):
+    assert (looked_at / "report" / "index.html").exists() and (looked_at / "top.nc").exists()
+    assert {path.name for path in (looked_at / "pictures").iterdir()} >= {"unit-blocks_15-3.png", "unit-blocks_15-3.pdf"}
+    code, out, err = said(capsys, "visualise", looked_at, "blocks_15:3", "blocks_4", "--number", "4", "--quiet", "--json")
+    assert code == 0, err
+    files = json.loads(out)
+    assert Path(files["report"]) == looked_at / "report" / "index.html"
+    assert sum("blocks_4" in path for path in files["pictures"]) >= 12 and all(Path(path).exists() for path in files["pictures"])
+
+
+def test_what_is_meant(looked_at):
+    "Units, the best of a layer, the detectors of a concept; and the best of all where nothing is said."
+    from inner_detectors.cli import chosen_units
+    from inner_detectors.dissect import Dissection
+    found = Dissection.load(looked_at)
+    detectors = found.detectors()
+    concept = detectors.concept.iloc[0]
+    mine = {f"{row.layer}:{row.unit}" for row in detectors[detectors.concept == concept].itertuples()}
+    assert set(chosen_units(found, [concept], best=1000)) == mine
+    assert len(chosen_units(found, [])) == 12 and len(chosen_units(found, ["blocks_4"])) == 12
+    assert chosen_units(found, ["blocks_4:7", "blocks_4:7"]) == ["blocks_4:7"]
+
+
+def test_a_word_that_is_nothing(looked_at, capsys):
+    code, out, err = said(capsys, "visualise", looked_at, "blocks_15:3000", "--quiet")
+    assert code == 1 and out == ""
+    assert_says(err.strip(), "is no unit, layer or concept", "Did you mean")
+
+
+def test_the_pictures_are_gone(looked_at, capsys, tmp_path):
+    "What the photographs are read with is gone: that is said, and the rest works; without top images, too."
+    from inner_detectors.dissect import Dissection
+    found = Dissection.load(looked_at)
+    command = json.loads(found.table.attrs["command"]) | {"data": [f"folder:{tmp_path / 'gone'}"]}
+    for name in ("with", "without"):
+        folder = tmp_path / name
+        Dissection(found.table.assign_attrs(command=json.dumps(command))).save(folder)
+        if name == "with": shutil.copy(looked_at / "top.nc", folder)
+        code, out, err = said(capsys, "visualise", folder, "blocks_15:3", "--number", "4", "--quiet")
+        assert code == 0, err
+        assert "no photographs" in err and "gone" in err
+        assert (folder / "report" / "index.html").exists()
+        assert (folder / "pictures").exists() == (name == "with")
+    code, _, err = said(capsys, "visualise", tmp_path / "with", "--data", f"folder:{tmp_path / 'gone'}", "--quiet")
+    assert code == 1 and "gone" in err
+
+
+def test_formulas_stay_text(tmp_path, capsys):
+    "A concept that a spreadsheet would run, and one with a script, through every command that writes tables."
+    from PIL import Image
+    import numpy as np
+    for name in ("images", "masks"): (tmp_path / "data" / name).mkdir(parents=True)
+    for number in range(6):
+        mask = np.zeros((64, 64), np.uint8); mask[8:40, 8 + 3 * number:40] = 1; mask[48:] = 2
+        Image.fromarray(np.where(mask[..., None] == 1, np.uint8([200, 30, 30]), np.uint8(70) * mask[..., None])).save(tmp_path / f"data/images/{number}.png")
+        Image.fromarray(mask).save(tmp_path / f"data/masks/{number}.png")
+    (tmp_path / "data" / "names.csv").write_text("index,name,category\n1,\"=HYPERLINK(\"\"http://x\"\")\",object\n2,<script>alert(1)</script>,object\n")
+    out = tmp_path / "out"
+    assert run(["match", "efficientnet-lite0", "--data", f"folder:{tmp_path / 'data'}", "--layers", "blocks_4", "--out", str(out), "--quiet"]) == 0
+    for words in (["evidence"], ["correlate"], ["verify", "concepts"], ["visualise"]):
+        code, _, err = said(capsys, *words, out, "--quiet")
+        assert code == 0, err
+    for path in out.glob("*.csv"):
+        with open(path, newline="", encoding="utf-8") as file:
+            assert not [cell for row in csv.reader(file) for cell in row if cell[:1] in ("=", "@", "+")], path.name
+    assert "<script>alert(1)" not in (out / "report" / "index.html").read_text(encoding="utf-8")
