@@ -269,11 +269,10 @@ def survey_text(found, out: str | None, most: int = 20) -> str:
     if out is not None: parts.append(f"In {out}: map.csv, problems.csv, map.png, map.pdf")
     return "\n\n".join(parts)
 
-# %% ../nbs/20_cli.ipynb #ae35bf84
+# %% ../nbs/20_cli.ipynb #a4588a16
 def told(folder: str, room: str, table, figures: dict, json: bool, head: str, most: int = 20) -> None:
     "Write a room's figures, and print its table: whole as JSON, the first rows for a person."
     from inner_detectors.visualise import write_figure
-    from inner_detectors.concepts import replacing
     from inner_detectors.dissect import load_room, write_frame
     from inner_detectors.verify import verdict
     for name, axis in figures.items(): write_figure(axis.figure, Path(folder)/name)
@@ -291,7 +290,7 @@ def drawn(figure: Callable, *words, width: float = 3.3, height: float = 2.4, **n
     from inner_detectors.visualise import new_axis
     return figure(*words, axis=new_axis(width, height, shown=False), **named)
 
-# %% ../nbs/20_cli.ipynb #298be8c2
+# %% ../nbs/20_cli.ipynb #d46a200a
 def evidence(folder: str,                     # of a match
              data: list[str] | None = None,   # where the pictures have been moved since the match: KIND:FOLDER
              weights: str | None = None,      # likewise the parameter file
@@ -333,10 +332,11 @@ examples:
 The folder gets sensitivity.nc and figures; units.csv the best quantile and the IoU there."""
     from inner_detectors.sensitivity import curve_figure, sensitivity_figure
     from inner_detectors.sensitivity import sensitivity as run_sensitivity
+    from inner_detectors.visualise import file_name
     these = reopened(folder, data, weights, batch, quiet, device)
     found = run_sensitivity(these, folder, quantiles, concepts, units, progress=not quiet)
     figures = {"sensitivity": drawn(sensitivity_figure, found, height=3.8)[0]}
-    figures |= {f"sensitivity-{unit.replace(':', '-').replace('/', '-')}": drawn(curve_figure, found, unit) for unit in units or []}
+    figures |= {file_name(unit).replace("unit", "sensitivity", 1): drawn(curve_figure, found, unit) for unit in units or []}
     told(folder, "sensitivity", found.units() if units else found.summary(), figures, json, repr(found), 400 if units else 30)
 
 def verify(what: str,                           # concepts: hide them in pictures; units: take them out; simulation: put their labels in their place
@@ -393,15 +393,16 @@ verdict.csv says side by side what all rooms have found of each label."""
                    fill=fill or "zero", by=by or "logprob", k=k or 20, controls=controls or 10, seed=seed, splits=splits or 1, out=folder, progress=not quiet)
     told(folder, "ablate", found.units(), {"removed": drawn(curve_figure, found)}, json, f"{found!r}\n\n{found.classes().to_string(index=False)}")
 
-# %% ../nbs/20_cli.ipynb #3aa711a3
+# %% ../nbs/20_cli.ipynb #67c33dcc
 def verify_concepts(these, folder: str, fills, concepts, units, seed: int, least: int, json: bool, quiet: bool) -> None:
     "Hide concepts, and draw the five whose units fall most surely."
     from inner_detectors.verify import change_figure
     from inner_detectors.verify import verify as run_verify
+    from inner_detectors.visualise import file_name
     found = run_verify(these, folder, fills=fills, concepts=concepts, units=units, seed=seed, least=least, progress=not quiet)
     rows = found.concepts()
     named = rows[(rows.r < 0) & (rows.fill == fills[0])].sort_values("q", kind="stable").concept.head(5)
-    figures = {f"hidden-{concept.replace('/', '-')}": drawn(change_figure, found, concept) for concept in named}
+    figures = {file_name(f"{concept}:{place}").replace("unit", "hidden", 1): drawn(change_figure, found, concept) for place, concept in enumerate(named, 1)}
     told(folder, "verify", rows, figures, json, repr(found), 100)
 
 def verify_simulation(these, folder: str, layer: str, known, concepts, probe, seed: int, json: bool, quiet: bool) -> None:
@@ -487,7 +488,7 @@ The folder gets correlate.nc, figures and clusters.csv (the detectors' clusters)
     rows = found.pairs()
     told(folder, "correlate", rows if len(rows) else found.pairs(across=False), figures, json, repr(found))
 
-# %% ../nbs/20_cli.ipynb #ca37a363
+# %% ../nbs/20_cli.ipynb #602a2e1b
 def visualise(folder: str,                           # of a match
               what: tuple[str, ...] = (),            # UNIT, CONCEPT or LAYER, several of them: whose pictures to write; the best detectors where none is given
               number: int = 12,                      # top pictures a unit
@@ -517,8 +518,8 @@ Run evidence, sensitivity, verify and correlate before it: the report shows what
     except Refused as reason:
         if data or weights: raise
         remark(f"no photographs, since what they are read with is not there: {reason}")
+    shown = Top.load(folder) if these is None and (Path(folder)/"top.nc").exists() else None
     if these is not None: shown = top(these, folder, number, progress=not quiet)
-    else: shown = Top.load(folder) if (Path(folder)/"top.nc").exists() else None
     pictures = [] if shown is None else write_unit_pictures(found, shown, None if these is None else these.data, Path(folder)/"pictures", units)
     page = report(folder, these, single=single or None, progress=not quiet)
     if json: return print(dumps({"report": str(page), "pictures": [str(path) for path in pictures]}))
