@@ -878,7 +878,7 @@ def moments(layer: str, units: int, images: int, pool: Callable) -> Fold:
         return inner.step(state, batch._replace(activations={layer: found}))
     return Fold(inner.init, step, inner.merge, result=lambda state: inner.result(state).reshape(-1, 4, units))
 
-# %% ../nbs/14_ablate.ipynb #58f6907a
+# %% ../nbs/14_ablate.ipynb #c5fc6887
 def straight(found: Float32[np.ndarray, "image 4 unit"],
              told: Bool[np.ndarray, "image unit"],      # the images that tell whether the unit's concept is there
             ) -> tuple[np.ndarray, np.ndarray]:
@@ -952,7 +952,7 @@ def simulated_table(these: Study, plan: Plan, r: np.ndarray, logprob: np.ndarray
     recovered = np.where(np.abs(lost) > error, (replaced - removed) / np.where(lost == 0, 1, lost), np.nan)
     each = dict(zip([f"{plan.layer}:{i}" for i in range(plan.of)], r))
     return xr.Dataset({"simulated_r": ("unit", np.array([each.get(unit, np.nan) for unit in these.units])),
-                       **{name: ("concept", values) for name, values in dict(intact=intact, removed=removed, replaced=replaced, error=error, recovered=recovered,
-                                                                             images=number).items()},
+                       **{name: ("concept", values) for name, values in
+                          dict(intact=intact, removed=removed, replaced=replaced, error=error, recovered=recovered, images=number).items()},
                        "units": ("concept", [len(some) for some in plan.concepts.values()])},
                       {"unit": np.array(these.units, object), "concept": named(plan.concepts)})

@@ -290,7 +290,7 @@ def drawn(figure: Callable, *words, width: float = 3.3, height: float = 2.4, **n
     from inner_detectors.visualise import new_axis
     return figure(*words, axis=new_axis(width, height, shown=False), **named)
 
-# %% ../nbs/20_cli.ipynb #d46a200a
+# %% ../nbs/20_cli.ipynb #c512dc36
 def evidence(folder: str,                     # of a match
              data: list[str] | None = None,   # where the pictures have been moved since the match: KIND:FOLDER
              weights: str | None = None,      # likewise the parameter file
@@ -346,7 +346,7 @@ def verify(what: str,                           # concepts: hide them in picture
            units: list[str] | None = None,      # these alone, such as conv5_3:12
            least: int | None = None,            # concepts: images that a concept needs (1 where none is given)
            layer: str | None = None,            # units, simulation: whose units are taken out; the deepest of the match where none is given
-           labels: str | None = None,           # likewise: the pictures' classes: CSV with columns image and class, folders (of their names), or shown (concepts)
+           labels: str | None = None,           # likewise: the pictures' classes: a CSV file (image, class), folders (of their names), or shown (concepts)
            classes: list[str] | None = None,    # likewise: the concepts that are classes, with --labels shown; all where none is given
            groups: list[str] | None = None,     # units: classes asked about together, as dogs=151-268 birds=7-24,80-100
            probe: str | None = None,            # likewise: a layer to put a linear classifier on, for networks without one
@@ -393,7 +393,7 @@ verdict.csv says side by side what all rooms have found of each label."""
                    fill=fill or "zero", by=by or "logprob", k=k or 20, controls=controls or 10, seed=seed, splits=splits or 1, out=folder, progress=not quiet)
     told(folder, "ablate", found.units(), {"removed": drawn(curve_figure, found)}, json, f"{found!r}\n\n{found.classes().to_string(index=False)}")
 
-# %% ../nbs/20_cli.ipynb #67c33dcc
+# %% ../nbs/20_cli.ipynb #65d9e9eb
 def verify_concepts(these, folder: str, fills, concepts, units, seed: int, least: int, json: bool, quiet: bool) -> None:
     "Hide concepts, and draw the five whose units fall most surely."
     from inner_detectors.verify import change_figure
@@ -437,7 +437,8 @@ def unit_sets(words: list[str] | None) -> dict[str, list[str]]:
     sets: dict[str, list[str]] = {}
     for word in words or []:
         name, equals, rest = word.partition("=")
-        if not (name and equals and rest): raise Refused(f"set {word!r}: cannot be read. Give NAME=UNIT,UNIT such as wheels=conv5_3:12,conv5_3:40, or NAME=FILE.")
+        if not (name and equals and rest):
+            raise Refused(f"set {word!r}: cannot be read. Give NAME=UNIT,UNIT such as wheels=conv5_3:12,conv5_3:40, or NAME=FILE.")
         path = Path(rest)
         sets[name] = path.read_text(encoding="utf-8").split() if path.is_file() else rest.split(",")
     return sets
@@ -488,7 +489,7 @@ The folder gets correlate.nc, figures and clusters.csv (the detectors' clusters)
     rows = found.pairs()
     told(folder, "correlate", rows if len(rows) else found.pairs(across=False), figures, json, repr(found))
 
-# %% ../nbs/20_cli.ipynb #602a2e1b
+# %% ../nbs/20_cli.ipynb #abdb4279
 def visualise(folder: str,                           # of a match
               what: tuple[str, ...] = (),            # UNIT, CONCEPT or LAYER, several of them: whose pictures to write; the best detectors where none is given
               number: int = 12,                      # top pictures a unit
@@ -537,9 +538,12 @@ def chosen_units(found, words: Sequence[str], best: int = 12) -> list[str]:
         elif (labels.layer == word).any(): chosen += labels.name[labels.layer == word].head(best).tolist()
         elif word in table.concept.values.tolist():
             mine = labels.name[(labels.concept == word).to_numpy() & detects].tolist()
-            if not mine: raise Refused(f"no unit detects {word!r} in this dissection. The nearest: {found.concepts().set_index('concept').best_unit[word] or 'none'}.")
+            nearest = found.concepts().set_index("concept").best_unit[word]
+            if not mine: raise Refused(f"no unit detects {word!r} in this dissection. Name a unit: the nearest is {nearest or 'none'}.")
             chosen += mine[:best]
-        else: raise Refused(f"{word!r}: is no unit, layer or concept of this dissection. {near(word, [*table.unit.values, *labels.layer.unique(), *table.concept.values])}")
+        else:
+            known = [*table.unit.values, *labels.layer.unique(), *table.concept.values]
+            raise Refused(f"{word!r}: is no unit, layer or concept of this dissection. {near(word, known)}")
     return list(dict.fromkeys(chosen))
 
 # %% ../nbs/20_cli.ipynb #14fc0dab

@@ -9,7 +9,7 @@ __all__ = ['STATISTICS', 'image_level', 'Levels', 'levels', 'centring', 'pearson
            'spread', 'units_with_units', 'units_with_columns', 'correlate', 'warn_of_groups', 'matrix_figure',
            'dendrogram_figure', 'concept_figure', 'tree_names']
 
-# %% ../nbs/15_correlate.ipynb #71dd77e2
+# %% ../nbs/15_correlate.ipynb #26a99dd1
 import html
 import warnings
 from collections.abc import Sequence
@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 import pandas as pd
 import xarray as xr

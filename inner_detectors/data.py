@@ -316,7 +316,7 @@ def outlines(data: Data, progress: bool = True) -> Iterator[Outline]:
     seen = read_ahead(lambda item: look(data.sources[item[0]], item[1]), data.items, cores(), 64)
     yield from tqdm(seen, "looking", len(data), unit="image", delay=2, disable=not progress)
 
-# %% ../nbs/01_data.ipynb #fb63cde8
+# %% ../nbs/01_data.ipynb #1e4ef0b0
 @dataclass(frozen=True, repr=False)
 class Survey:
     "What is in a data set."
@@ -367,7 +367,8 @@ class Survey:
 
 def write_csv(path: Path, rows: Iterable[Iterable]) -> None:
     "Write rows as CSV, whole or not at all."
-    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file: csv.writer(file).writerows([inert(cell) for cell in row] for row in rows)
+    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([inert(cell) for cell in row] for row in rows)
 
 def survey(data: Data, progress: bool = True) -> Survey:
     "Look at every image, and go on whatever is wrong with one."

@@ -302,14 +302,15 @@ def changes_of(values: np.ndarray) -> Changes:  # [row reading unit], of one con
     size, where = kept[:, 1].sum(0), fit[:, 1].sum(0)
     return Changes(share(after - kept[:, 0].sum(0), size), share(control - fit[:, 0].sum(0), where), share(fit[:, 2:2 + fills].sum(0) - control, where))
 
-# %% ../nbs/14_verify.ipynb #9416f200
+# %% ../nbs/14_verify.ipynb #e3ce676a
 def correlations(score: Float64[np.ndarray, " unit"], changes: Float64[np.ndarray, "sample unit"]) -> Float64[np.ndarray, " sample"]:
     "Pearson's r of the scores and each row of changes, over the units that have one; not a number for fewer than three, or where all are equal."
     known = np.isfinite(changes)
     number = np.maximum(known.sum(1, keepdims=True), 1)
     x, y = np.where(known, score, 0), np.where(known, changes, 0)
     x, y = (np.where(known, values - values.sum(1, keepdims=True) / number, 0) for values in (x, y))
-    vary = (np.abs(values).max(1, initial=0) > 1e-12 * np.abs(whole).max(1, initial=0) for values, whole in ((x, np.where(known, score, 0)), (y, np.where(known, changes, 0))))
+    wholes = np.where(known, score, 0), np.where(known, changes, 0)
+    vary = (np.abs(values).max(1, initial=0) > 1e-12 * np.abs(whole).max(1, initial=0) for values, whole in zip((x, y), wholes))
     below = np.sqrt((x * x).sum(1) * (y * y).sum(1))
     return np.where((known.sum(1) > 2) & np.logical_and(*vary), (x * y).sum(1) / np.maximum(below, 1e-300), np.nan)
 
