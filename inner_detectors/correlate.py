@@ -444,7 +444,7 @@ def warn_of_groups(images: int, members: int) -> None:
     warnings.warn(f"{images} images are of {members} groups, and images of one group are not independent: p and q count {members}. "
                   f"With {images} they would be too small.", stacklevel=3)
 
-# %% ../nbs/15_correlate.ipynb #1bcf8b66
+# %% ../nbs/15_correlate.ipynb #8875705f
 def matrix_figure(found: Correlations, units: Sequence[str] | None = None, axis=None):
     "r of some units (all detectors where None) as colours from -1 to 1, in the order of their tree."
     from scipy.cluster.hierarchy import leaves_list
@@ -480,14 +480,14 @@ def dendrogram_figure(found: Correlations, units: Sequence[str] | None = None, d
 def concept_figure(found: Correlations, layer: str | None = None, axis=None):
     """Each concept with several detectors in a layer (in each where None): mean r among them against mean r with the layer's other detectors.
     On the line, the label tells nothing; a larger mark is more units."""
-    from inner_detectors.visualise import COLOURS, new_axis
+    from inner_detectors.visualise import COLOURS, label, new_axis
     rows = found.same_concept().dropna()
     rows = rows if layer is None else rows[rows.layer == layer]
     axis = axis or new_axis()
     for place, (name, some) in enumerate(rows.groupby("layer", sort=False)):
-        axis.scatter(some.different, some.same, s=2 * some.units.clip(1, 20), color=COLOURS[place % len(COLOURS)], marker="os^Dv*PX"[place % 8], label=name)
+        axis.scatter(some.different, some.same, s=2 * some.units.clip(1, 20), color=COLOURS[place % len(COLOURS)], marker="os^Dv*PX"[place % 8], label=label(name))
     best = rows.sort_values("same", ascending=False).drop_duplicates("concept").head(8)
-    for row in best.itertuples(): axis.annotate(row.concept, (row.different, row.same), fontsize=6, xytext=(3, 2), textcoords="offset points")
+    for row in best.itertuples(): axis.annotate(label(row.concept), (row.different, row.same), fontsize=6, xytext=(3, 2), textcoords="offset points")
     axis.axline((0, 0), slope=1, color="black", linewidth=0.7)
     axis.set_xlabel("mean r with units of other labels", fontsize=8); axis.set_ylabel("mean r with units of the same", fontsize=8)
     if rows.layer.nunique() > 1: axis.legend(fontsize=5, frameon=False, loc="lower right", markerscale=0.5)
@@ -495,5 +495,6 @@ def concept_figure(found: Correlations, layer: str | None = None, axis=None):
 
 def tree_names(found: Correlations, units: Sequence[str]) -> list[str]:
     "`conv5_3:12 dog` for each unit."
+    from inner_detectors.visualise import label
     labels = dict(zip(found.table.unit.values.tolist(), found.table.label.values.tolist()))
-    return [f"{unit} {labels[unit]}".strip() for unit in units]
+    return [label(f"{unit} {labels[unit]}".strip(), 40) for unit in units]

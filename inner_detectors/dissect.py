@@ -7,9 +7,9 @@ __all__ = ['FORMAT', 'unit_areas', 'scores', 'plain', 'best_labels', 'best_of_al
            'Dissection', 'unit_table', 'concept_table', 'top_table', 'checksum', 'save', 'load', 'weights_of', 'run_by',
            'about_run', 'identity_of', 'differences', 'table_of', 'attributes', 'choose_layers', 'with_geometry',
            'make_folder', 'unsteady', 'check_maps', 'nothing_left', 'borrowed', 'tidied', 'finished', 'dissect', 'plan',
-           'load_room', 'room_columns', 'one_line', 'several', 'units_text', 'chance_text', 'concepts_text',
-           'write_frame', 'write_tables', 'Study', 'study', 'in_depth', 'unit_places', 'about_room', 'run_room',
-           'refuse_memory', 'write_room', 'finished_room', 'tidied_room']
+           'load_room', 'has_columns', 'room_columns', 'one_line', 'several', 'units_text', 'chance_text',
+           'concepts_text', 'write_frame', 'write_tables', 'Study', 'study', 'in_depth', 'unit_places', 'about_room',
+           'run_room', 'refuse_memory', 'write_room', 'finished_room', 'tidied_room']
 
 # %% ../nbs/11_dissect.ipynb #fd9da119
 import hashlib
@@ -454,7 +454,7 @@ def plan(model: Model, data: Data, layers: Sequence[str] | None = None, protocol
     return {"images": len(data), "units": units, "concepts": len(data.concepts), "seconds": round(whole, 1),
             "memory_mb": round((parameters + 3 * 4 * batch * values + kept + counts) / 1e6 + 500), "disk_mb": round((kept + counts) / 1e6, 1)}
 
-# %% ../nbs/11_dissect.ipynb #f7853537
+# %% ../nbs/11_dissect.ipynb #4c18fad7
 def load_room(folder: str | Path, room: str, found: Dissection | None = None) -> xr.Dataset | None:
     "What a room wrote, or None where it has not been run. Refused where it is damaged, or belongs to another dissection than `found`."
     path = Path(folder)/f"{room}.nc"
@@ -464,9 +464,15 @@ def load_room(folder: str | Path, room: str, found: Dissection | None = None) ->
         raise Refused(f"{path}: belongs to another dissection than the one in {folder}. Delete it and run {room} again.")
     return table
 
+def has_columns(path: Path) -> bool:
+    "Whether a room adds columns at all: one that keeps maps may be large, and is not read for nothing."
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as table: return table.attrs.get("columns") != "[]"
+    except Exception: return True      # `load` says what is wrong with it
+
 def room_columns(found: Dissection, folder: str | Path) -> dict[str, np.ndarray]:
     "The columns that the rooms which have been run add to units.csv; empty for units that a room was not asked about."
-    rooms = [load_room(folder, path.stem, found) for path in sorted(Path(folder).glob("*.nc")) if path.stem != "dissection"]
+    rooms = [load_room(folder, path.stem, found) for path in sorted(Path(folder).glob("*.nc")) if path.stem != "dissection" and has_columns(path)]
     return {name: room[name].reindex(unit=found.table.unit.values).values if "unit" in room.coords else room[name].values
             for room in rooms if room is not None for name in json.loads(room.attrs["columns"])}
 

@@ -225,16 +225,16 @@ def warn_if_apart(these: Study, piled: Piled) -> None:
     if apart: warnings.warn(f"{apart} of {int(areas.sum())} pixels are lit otherwise than in the dissection: here activations differ in the last bits.",
                             stacklevel=3)
 
-# %% ../nbs/13_evidence.ipynb #f4a4fd0f
+# %% ../nbs/13_evidence.ipynb #500a6444
 def chance_figure(found: Evidence, axis=None):
     "Each labelled unit's score against its chance (positional, or uniform where that is all there is), by layer; on the line, chance explains it."
-    from inner_detectors.visualise import COLOURS, new_axis
+    from inner_detectors.visualise import COLOURS, label, new_axis
     rows, measure = found.units(), found.table.attrs["measure"]
     kind = "positional" if rows.positional.notna().any() else "uniform"
     rows = rows[rows[kind] > 0]
     axis = axis or new_axis()
     for place, (layer, some) in enumerate(rows.groupby("layer", sort=False)):
-        axis.scatter(some[kind], some[measure], s=8, color=COLOURS[place % len(COLOURS)], marker="os^Dv*PX"[place % 8], label=layer)
+        axis.scatter(some[kind], some[measure], s=8, color=COLOURS[place % len(COLOURS)], marker="os^Dv*PX"[place % 8], label=label(layer))
     ends = [min(rows[kind].min(), rows[measure].min()), max(rows[kind].max(), rows[measure].max())] if len(rows) else [0.01, 1]
     axis.plot(ends, ends, color="black", linewidth=0.7)
     axis.set_xscale("log"); axis.set_yscale("log")

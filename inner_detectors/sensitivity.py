@@ -473,21 +473,21 @@ def sensitivity(these: Study, out: str | Path | None = None,
     columns = ["best_quantile", f"best_quantile_{these.found.protocol.measure}"] if chosen.words["units"] == chosen.words["concepts"] == "all" else []
     return Sensitivity(write_room("sensitivity", table, these, chosen.words, out, columns, second[0]))
 
-# %% ../nbs/12_sensitivity.ipynb #3a449892
+# %% ../nbs/12_sensitivity.ipynb #e1f192c9
 DASHES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]    # lines that a copier keeps apart
 
 def curve_figure(sensitivity: Sensitivity, unit: str, axis=None, number: int = 3):
     "A unit's IoU with its best concepts against the quantile of its threshold; the protocol's is marked."
-    from inner_detectors.visualise import COLOURS, new_axis
+    from inner_detectors.visualise import COLOURS, label, new_axis
     curves, measure = sensitivity.curves(unit, number), sensitivity.protocol.measure.replace("iou", "IoU")
     axis = axis or new_axis()
     for place, (concept, curve) in enumerate(curves.items()):
-        axis.plot(curve.index, curve, linestyle=DASHES[place % len(DASHES)], color=COLOURS[[0, 5, 2, 3, 4][place % 5]], lw=1.4, label=concept)
+        axis.plot(curve.index, curve, linestyle=DASHES[place % len(DASHES)], color=COLOURS[[0, 5, 2, 3, 4][place % 5]], lw=1.4, label=label(concept))
         axis.plot(curve.idxmax(), curve.max(), "o", ms=4, color=axis.lines[-1].get_color())
     mark_quantile(axis, sensitivity)
     axis.set_ylabel(measure, fontsize=8); axis.set_ylim(bottom=0)
     if len(curves.columns): axis.legend(fontsize=7, frameon=False)
-    axis.set_title(unit, fontsize=8)
+    axis.set_title(label(unit), fontsize=8)
     return axis
 
 def mark_quantile(axis, sensitivity: Sensitivity) -> None:
@@ -497,17 +497,17 @@ def mark_quantile(axis, sensitivity: Sensitivity) -> None:
     axis.annotate(f" {sensitivity.protocol.name}", (sensitivity.protocol.quantile, 1), xycoords=("data", "axes fraction"), fontsize=6, color="0.35", va="top")
     axis.set_xlabel("share of positions above the threshold", fontsize=8)
 
-# %% ../nbs/12_sensitivity.ipynb #9ed5e757
+# %% ../nbs/12_sensitivity.ipynb #b5472199
 def sensitivity_figure(sensitivity: Sensitivity, axis=None):
     "Mean IoU of the best concept, and below it the number of detectors, against the quantile, a line a layer. Two axes, in the place of `axis`."
     from matplotlib import colormaps
-    from inner_detectors.visualise import bare, new_axis
+    from inner_detectors.visualise import bare, label, new_axis
     rows = sensitivity.summary()
     upper, lower = pair_of_axes(axis or new_axis(3.3, 3.8))
     names = list(dict.fromkeys(rows.layer))
     for place, layer in enumerate(names):
         mine = rows[rows.layer == layer]
-        look = dict(color=colormaps["cividis"](0.85 * place / max(len(names) - 1, 1)), linestyle=DASHES[place % len(DASHES)], lw=1.4, label=layer)
+        look = dict(color=colormaps["cividis"](0.85 * place / max(len(names) - 1, 1)), linestyle=DASHES[place % len(DASHES)], lw=1.4, label=label(layer))
         upper.plot(mine["quantile"], mine.iloc[:, 3], **look)
         lower.plot(mine["quantile"], mine.detectors, **look)
     for part in (upper, lower): mark_quantile(bare(part), sensitivity); part.set_ylim(bottom=0)

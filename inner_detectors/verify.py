@@ -585,10 +585,10 @@ def verify(these: Study, out: str | Path | None = None, *,
     table = table.assign(mean_colour=("channel", colour)).assign_attrs(measure=these.found.protocol.measure)
     return Verified(write_room("verify", table, these, choices, out, list(SHOWN), swept.problems))
 
-# %% ../nbs/14_verify.ipynb #23bb9ce5
+# %% ../nbs/14_verify.ipynb #4d24c9c3
 def change_figure(verified: Verified, concept: str, fill: str | None = None, axis=None):
     "Each unit's change against its score for a concept, and beside it the control's. Returns the axis. Refused where the concept was not hidden."
-    from inner_detectors.visualise import COLOURS, new_axis
+    from inner_detectors.visualise import COLOURS, label, new_axis
     table, asked = verified.table, verified.asked().concept.values.tolist()
     fill = table.fill.values[0] if fill is None else fill
     if concept not in asked: raise Refused(f"concept {concept!r} was not hidden. {near(concept, asked)}")
@@ -602,7 +602,7 @@ def change_figure(verified: Verified, concept: str, fill: str | None = None, axi
     axis.set_xlabel("IoU" if table.attrs["measure"] == "iou" else "score", fontsize=8)
     axis.set_ylabel("change of activation", fontsize=8)
     axis.legend(fontsize=6, frameon=False)
-    axis.set_title(f"{concept} ({fill}): r = {float(some.r):.2f}, q = {float(some.q):.2g}, {int(some.images)} images", fontsize=8)
+    axis.set_title(f"{label(concept)} ({fill}): r = {float(some.r):.2f}, q = {float(some.q):.2g}, {int(some.images)} images", fontsize=8)
     return axis
 
 # %% ../nbs/14_verify.ipynb #1b32b208

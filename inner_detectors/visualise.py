@@ -6,11 +6,12 @@
 __all__ = ['HIDDEN', 'COLOURS', 'HATCHES', 'UNIT', 'MASK', 'BOTH', 'WAYS', 'label', 'file_name', 'layers_figure', 'legend_above',
            'title_of', 'wide', 'new_axis', 'new_figure', 'bare', 'concept_sizes', 'apart', 'sizes_figure',
            'survey_figure', 'write_figures', 'write_figure', 'score_groups', 'distribution_figure', 'measure_word',
-           'matrix_table', 'unit_concept_figure', 'layers_apart', 'called', 'detecting', 'compared', 'compare_figure',
-           'side_by_side', 'laid_over', 'greyed', 'tint', 'eight_bits', 'reveal', 'heat', 'agreement', 'box_of', 'crop',
-           'contours', 'draw_outline', 'Sight', 'example_of', 'mask_of', 'sight', 'region', 'show', 'draw_picture',
-           'draw_reveal', 'draw_heat', 'draw_crop', 'draw_outline_of', 'draw_agreement', 'unit_figure', 'short',
-           'say_missing', 'unit_title', 'notes', 'explain', 'samples', 'outcome_figure', 'write_unit_pictures']
+           'matrix_table', 'unit_concept_figure', 'layers_apart', 'called', 'detecting', 'compared',
+           'apart_from_scenes', 'compare_figure', 'side_by_side', 'laid_over', 'greyed', 'tint', 'eight_bits', 'reveal',
+           'heat', 'agreement', 'box_of', 'crop', 'contours', 'draw_outline', 'Sight', 'example_of', 'mask_of', 'sight',
+           'region', 'show', 'draw_picture', 'draw_reveal', 'draw_heat', 'draw_crop', 'draw_outline_of',
+           'draw_agreement', 'unit_figure', 'short', 'say_missing', 'unit_title', 'notes', 'explain', 'samples',
+           'outcome_figure', 'write_unit_pictures']
 
 # %% ../nbs/17_visualise.ipynb #8fd9e264
 import hashlib
@@ -226,7 +227,7 @@ def unit_concept_figure(dissection: "Dissection", layer: str | None = None, axis
     bar.set_label(measure_word(dissection), fontsize=6); bar.ax.tick_params(labelsize=5); bar.outline.set_visible(False)
     return axis
 
-# %% ../nbs/17_visualise.ipynb #3095e44b
+# %% ../nbs/17_visualise.ipynb #8f543a01
 def layers_apart(dissection: "Dissection") -> dict[str, "Dissection"]:
     "A dissection for each layer, to be compared with one another."
     from inner_detectors.dissect import Dissection
@@ -248,11 +249,18 @@ def detecting(run: "Dissection | pd.DataFrame") -> pd.DataFrame:
 
 def compared(runs: Mapping[str, "Dissection | pd.DataFrame"]) -> pd.DataFrame:
     "A row a concept that any run detects: concept, category, and a column a run with its number of detectors; the commonest first."
-    found = {name: detecting(run) for name, run in runs.items()}
+    found = apart_from_scenes({name: detecting(run) for name, run in runs.items()})
     every = pd.concat(found.values(), ignore_index=True).drop_duplicates("concept").set_index("concept")
     counts = {name: rows.concept.value_counts().reindex(every.index, fill_value=0) for name, rows in found.items()}
     order = sum(counts.values(), start=pd.Series(0, every.index)).sort_values(ascending=False, kind="stable").index
     return every.assign(**counts).loc[order].reset_index()
+
+def apart_from_scenes(found: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    "A name that is a scene here and a thing there (`skyscraper`) is two concepts: the scene says so."
+    every = pd.concat(found.values(), ignore_index=True)
+    both = set(every.concept[every.category == "scene"]) & set(every.concept[every.category != "scene"])
+    def name(concept, category): return f"{concept} (scene)" if category == "scene" and concept in both else concept
+    return {run: rows.assign(concept=[name(*pair) for pair in zip(rows.concept, rows.category)]) for run, rows in found.items()}
 
 def compare_figure(runs: Mapping[str, "Dissection | pd.DataFrame"], most: int = 20, shown: bool = True) -> list:
     "Detectors of several runs side by side: by category, and by concept, the commonest `most`. Returns both axes. Refused with fewer than two runs."
@@ -276,7 +284,7 @@ def side_by_side(axis, counts: pd.DataFrame) -> None:
         axis.barh(lines - 0.4 + thick * (place + 0.5), counts[name], thick, label=label(name, 20), color=COLOURS[place % len(COLOURS)],
                   hatch=HATCHES[place % len(HATCHES)], edgecolor="white", linewidth=0.3)
     axis.set_yticks(lines, [label(name, 24) for name in counts.index])
-    axis.set_ylim(len(counts) - 0.5, -0.5)
+    axis.set_ylim(max(len(counts), 1) - 0.5, -0.5)
     axis.xaxis.get_major_locator().set_params(integer=True)
 
 # %% ../nbs/17_visualise.ipynb #f2d6ece9
