@@ -2,8 +2,9 @@
 import jax
 import numpy as np
 import pytest
+from test_gradients import drawn
 from test_models import activations, lite0, real, small  # noqa: F401  fixtures
-from torch_golden import GOLDEN, lite0_file, lite0_pass, picture, sampled, small_weights, torch_pass
+from torch_golden import DEEPER, GOLDEN, GRADIENTS, lite0_file, lite0_pass, picture, sampled, small_weights, torch_gradient, torch_pass
 
 from inner_detectors.models import load_model
 from inner_detectors.weights import read_weights
@@ -51,3 +52,16 @@ def test_golden_files_are_what_torch_gives(vgg16_weights, published):
         golden = np.load(GOLDEN / file)
         assert list(golden) == list(found)
         for name, value in found.items(): assert np.allclose(sampled(name, value), golden[name], rtol=1e-5, atol=1e-7), (file, name)
+
+
+@pytest.mark.parametrize("network, layer, unit, cells, method, seed",
+                         [(*asked, seed) for asked in GRADIENTS for seed in (0, 7)] + [(*asked, 0) for asked in DEEPER])
+def test_gradients(request, vgg16_weights, published, network, layer, unit, cells, method, seed):
+    "Every pixel and colour, by autograd and by VGG16 upside down, to 1e-4 of the largest; and the golden values."
+    model = request.getfixturevalue({"vgg16": "real", "lite0": "lite0"}[network])
+    weights = read_weights(vgg16_weights) if network == "vgg16" else published
+    theirs = torch_gradient(network, weights, picture(seed), layer, unit, cells, method)
+    off, largest = np.abs(drawn(model, picture(seed), layer, unit, cells, method) - theirs).max(), np.abs(theirs).max()
+    assert largest > 0 and off < 1e-4 * largest
+    name, golden = f"{network} {layer} {unit} {cells} {method}", np.load(GOLDEN / "gradients.npz")
+    if seed == 0 and name in golden: assert np.allclose(sampled(name, theirs), golden[name], rtol=1e-4, atol=1e-9)
