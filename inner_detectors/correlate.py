@@ -444,7 +444,7 @@ def warn_of_groups(images: int, members: int) -> None:
     warnings.warn(f"{images} images are of {members} groups, and images of one group are not independent: p and q count {members}. "
                   f"With {images} they would be too small.", stacklevel=3)
 
-# %% ../nbs/15_correlate.ipynb #8875705f
+# %% ../nbs/15_correlate.ipynb #ce490564
 def matrix_figure(found: Correlations, units: Sequence[str] | None = None, axis=None):
     "r of some units (all detectors where None) as colours from -1 to 1, in the order of their tree."
     from scipy.cluster.hierarchy import leaves_list
@@ -485,7 +485,8 @@ def concept_figure(found: Correlations, layer: str | None = None, axis=None):
     rows = rows if layer is None else rows[rows.layer == layer]
     axis = axis or new_axis()
     for place, (name, some) in enumerate(rows.groupby("layer", sort=False)):
-        axis.scatter(some.different, some.same, s=2 * some.units.clip(1, 20), color=COLOURS[place % len(COLOURS)], marker="os^Dv*PX"[place % 8], label=label(name))
+        look = dict(color=COLOURS[place % len(COLOURS)], marker="os^Dv*PX"[place % 8], label=label(name))
+        axis.scatter(some.different, some.same, s=2 * some.units.clip(1, 20), **look)
     best = rows.sort_values("same", ascending=False).drop_duplicates("concept").head(8)
     for row in best.itertuples(): axis.annotate(label(row.concept), (row.different, row.same), fontsize=6, xytext=(3, 2), textcoords="offset points")
     axis.axline((0, 0), slope=1, color="black", linewidth=0.7)

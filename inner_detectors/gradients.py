@@ -366,7 +366,7 @@ def optimised(model: Model, layer: str, unit: int,
     reached = float((unit_map(model, image, raised, unit) * weights).sum())
     return Optimised(image, f"{layer}:{unit}", reached, np.asarray(course, np.float32), choices, seed)
 
-# %% ../nbs/16_gradients.ipynb #c238efba
+# %% ../nbs/16_gradients.ipynb #0be4b8eb
 METHODS: dict[str, Callable] = {"gradient": gradient, "deconvolution": deconvolution, "guided backpropagation": guided_backpropagation,
                                 "integrated gradients": integrated_gradients}
 
@@ -385,7 +385,7 @@ def gradients_figure(model: Model, image: UInt8[np.ndarray, "height width 3"], l
         said = f"{name}\n(off by {found.gap:.1%})" if isinstance(found, Integrated) else name
         shown[said] = gradient_image(found.values if isinstance(found, Integrated) else found)
     if best is not None: shown["optimised"] = best.image
-    if axes is None: axes = pyplot.figure(figsize=(1.45 * len(shown), 1.75), layout="constrained").subplots(1, len(shown), squeeze=False)[0]
+    if axes is None: axes = pyplot.figure(figsize=(1.45 * len(shown), 2.0), layout="constrained").subplots(1, len(shown), squeeze=False)[0]
     for axis, (said, one) in zip(axes, shown.items()):
         axis.imshow(one)
         axis.set_title(said, fontsize=7, parse_math=False)

@@ -14,6 +14,20 @@ function h(name, traits = {}, ...inner) {
 const word = text => h("bdi", {textContent: text});
 const said = value => !Number.isFinite(value) ? "–" : value === 0 ? "0" : Math.abs(value) >= 1000 || Math.abs(value) < 0.001 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
 
+// JupyterLab takes plain keys as commands (d d deletes a cell) unless the very element that has the focus says not to.
+window.addEventListener("keydown", event => {
+  const at = event.target;
+  if (at instanceof Element && at.closest(".ide-root, .ide")) at.toggleAttribute("data-lm-suppress-shortcuts", !(event.ctrlKey || event.metaKey || event.altKey));
+}, true);
+
+// Controls of ipywidgets that have no name for a screen reader get the words beside them.
+function named(inside) {
+  for (const one of inside.closest(".ide-root")?.querySelectorAll(".noUi-handle, input[type=color], select") || []) {
+    const label = one.closest(".jupyter-widgets")?.querySelector(".widget-label"), text = one.title || label?.textContent || "";
+    if (text && (!one.labels?.length || !label?.textContent)) one.setAttribute("aria-label", text);
+  }
+}
+
 // ---- regions: the same float32 steps as `probe.mix`, so that a pixel is lit here where it is lit there
 
 const frameOf = frame => ({side: frame.side, height: frame.height, width: frame.width,
@@ -95,8 +109,8 @@ function draw(canvas, {bitmap, values, limit, mask, side}, look, cross) {
   pen.fillStyle = GROUND; pen.fillRect(0, 0, size, size);
   if (bitmap) pen.drawImage(bitmap, 0, 0, size, size);
   const on = values && above(values, limit);
-  if (on && look.style === "reveal") pen.drawImage(veil(on, side, i => [6, 9, 12, on[i] ? 0 : 190]), 0, 0, size, size);
-  if (values && look.style === "heat") {
+  if (on && look.manner === "reveal") pen.drawImage(veil(on, side, i => [6, 9, 12, on[i] ? 0 : look.dim]), 0, 0, size, size);
+  if (values && look.manner === "heat") {
     const peak = values.reduce((a, b) => Math.max(a, b), -Infinity), low = Math.min(0, values.reduce((a, b) => Math.min(a, b), Infinity));
     pen.drawImage(veil(values, side, i => { const t = Math.max(0, (values[i] - low) / (peak - low || 1)); return [255, 120 + 120 * t, 40 * (1 - t), 225 * t]; }), 0, 0, size, size);
   }
@@ -118,13 +132,17 @@ async function opened(bytes) {
 
 // Sends at most one message until it is answered, and then the latest.
 function courier(model, trait, answer) {
-  let busy = false, next, timer;
+  let busy = false, next, timer, last;
+  const same = value => last !== undefined && JSON.stringify(Array.from(value)) === last;
   const free = () => { clearTimeout(timer); busy = false; if (next !== undefined) { const value = next; next = undefined; send(value); } };
   const send = value => {
     if (busy) { next = value; return; }
+    if (same(value)) return;                       // Python would see no change, and not answer
+    last = JSON.stringify(Array.from(value));
     busy = true; timer = setTimeout(free, 2000);
-    model.set(trait, value); model.save_changes();
+    model.set(trait, value instanceof Uint8Array ? new DataView(value.buffer) : value); model.save_changes();
   };
+  model.on(`change:${trait}`, () => { if (!busy) last = undefined; });     // set from Python
   model.on(`change:${answer}`, free);
   return send;
 }
@@ -139,12 +157,12 @@ const place = (event, canvas, side) => {
 // ---- the gallery
 
 function gallery(model, root) {
-  let tiles = [], frame = null, cross = null, turn = 0;
+  let tiles = [], shown = null, frame = null, cross = null, turn = 0;
   const list = h("ul", {className: "ide-pictures"}), empty = h("p", {className: "ide-soft"});
   const reading = h("div", {className: "ide-reading", role: "status", "aria-live": "polite"});
   root.append(empty, list, reading);
   const send = courier(model, "pointer", "reading");
-  const looked = () => ({style: model.get("style"), mask: model.get("outlined")});
+  const looked = () => ({manner: model.get("manner"), mask: model.get("outlined"), dim: 165});
   const held = tile => model.get("held")[0] === tile.image;
 
   function point(tile, at) {
@@ -172,6 +190,8 @@ function gallery(model, root) {
   function all() {
     for (const tile of tiles) paint(tile);
     root.dataset.drawn = String(Number(root.dataset.drawn || 0) + 1);
+    named(root);
+    root.dataset.shows = model.get("title");
     root.dataset.lit = tiles.map(tile => tile.on ? tile.on.reduce((a, b) => a + b, 0) : 0).join(" ");
   }
   function made(one, turn) {
@@ -198,13 +218,13 @@ function gallery(model, root) {
   }
   async function fill() {
     const mine = ++turn, some = model.get("pictures");
-    if (!some.length) { tiles = []; list.replaceChildren(); empty.hidden = false; empty.textContent = model.get("note"); reading.hidden = true; all(); return; }
+    if (!some.length) { tiles = []; shown = some; list.replaceChildren(); empty.hidden = false; empty.textContent = model.get("note"); reading.hidden = true; all(); return; }
     frame = frameOf(model.get("frame"));
     const next = some.map(made), bitmaps = await Promise.all(next.map(tile => opened(tile.picture).catch(() => null)));
     if (mine !== turn) return;
     next.forEach((tile, i) => { tile.bitmap = bitmaps[i]; });
     empty.hidden = true; reading.hidden = false;
-    cross = null; tiles = next;
+    cross = null; tiles = next; shown = some;
     list.replaceChildren(...tiles.map(tile => tile.item));
     all();
   }
@@ -221,7 +241,7 @@ function gallery(model, root) {
         found.concepts.length ? null : h("span", {className: "ide-soft", textContent: "nothing annotated"})));
   }
   model.on("change:pictures", fill);
-  for (const name of ["limits", "style", "outlined", "held"]) model.on(`change:${name}`, () => { if (tiles.length) all(); });
+  for (const name of ["limits", "manner", "outlined", "held"]) model.on(`change:${name}`, () => { if (tiles.length && shown === model.get("pictures")) all(); });
   model.on("change:reading", read); model.on("change:hint", read);
   fill(); read();
 }
@@ -242,7 +262,7 @@ function bench(model, root) {
     h("figure", {}, h("figcaption", {textContent: "As it is: paint here"}), paper),
     h("figure", {}, h("figcaption", {textContent: "Altered"}), other)), tools, table);
   const send = courier(model, "painted", "answer");
-  const looked = () => ({style: model.get("style"), mask: false});
+  const looked = () => ({manner: model.get("manner"), mask: false, dim: 90});
 
   function show() {
     if (!frame) return;
@@ -268,7 +288,7 @@ function bench(model, root) {
     const steps = Math.ceil(Math.max(Math.abs(to[0] - from[0]), Math.abs(to[1] - from[1]), 1));
     for (let i = 0; i <= steps; i++) dab([from[0] + (to[0] - from[0]) * i / steps, from[1] + (to[1] - from[1]) * i / steps]);
   }
-  const tell = () => send(new DataView(packed(on).buffer));
+  const tell = () => send(packed(on));
   const wipe = () => { on = new Uint8Array(frame.side ** 2); show(); tell(); };
   let last = null;
   paper.addEventListener("pointerdown", event => { if (!frame) return; paper.setPointerCapture(event.pointerId); last = brush = place(event, left, frame.side); dab(last); show(); tell(); });
@@ -316,17 +336,17 @@ function bench(model, root) {
       h("td", {className: "ide-bars", "aria-hidden": "true"}, one.bars && h("span", {}, bar(one.bars[0], "ide-was"), bar(one.bars[1], "ide-is"))));
     table.replaceChildren(h("table", {}, h("thead", {}, h("tr", {}, h("td"), ...["as it is", "altered"].map(name => h("th", {scope: "col", textContent: name})), h("td"))),
       h("tbody", {}, ...found.rows.map(row))), ...found.notes.map(note => h("p", {className: "ide-soft", textContent: note})));
-    show();
+    show(); named(root);
     root.dataset.answered = String(Number(root.dataset.answered || 0) + 1);
   }
   model.on("change:subject", () => fill().then(answer)); model.on("change:answer", answer);
-  for (const name of ["style", "limits"]) model.on(`change:${name}`, show);
+  for (const name of ["manner", "limits"]) model.on(`change:${name}`, show);
   fill().then(answer);
 }
 
 function render({model, el}) {
-  const root = h("div", {className: `ide ide-${model.get("kind")}`, "data-lm-suppress-shortcuts": "true"});
-  root.setAttribute("role", "group"); root.setAttribute("aria-label", model.get("title"));
+  const root = h("div", {className: `ide ide-${model.get("kind")}`, role: "group"});
+  root.setAttribute("aria-label", model.get("title"));
   model.on("change:title", () => root.setAttribute("aria-label", model.get("title")));
   el.append(root);
   (model.get("kind") === "bench" ? bench : gallery)(model, root);

@@ -1,0 +1,352 @@
+"""The explorer in a real browser: JupyterLab on loopback, driven by Playwright, on pictures whose truth is planted."""
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+CHROMIUM = os.environ.get("INNER_DETECTORS_CHROMIUM") or shutil.which("chromium") or ""
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync"]
+
+NOTEBOOK = '''
+import numpy as np
+from dataclasses import replace
+from inner_detectors.ablate import with_probe
+from inner_detectors.concepts import Concept, Vocabulary
+from inner_detectors.data import Data, Region, Sample, netdissect
+from inner_detectors.dissect import dissect
+from inner_detectors.explore import Explorer
+from inner_detectors.verify import Rings, planted_model
+
+class Named(Rings):
+    NAMES = {"red ball": "<img src=x onerror='window.harmed = 1'>red ball", "blue ball": "blue ball"}
+    def __init__(self):
+        super().__init__(24)
+        self.concepts = Vocabulary([Concept(name, "object") for name in self.NAMES.values()])
+    def sample(self, key):
+        found = super().sample(key)
+        return Sample(f"<script>window.harmed = 1</script>{key}", found.image, tuple(Region(self.NAMES[name], mask) for name, mask in found.regions))
+
+kernel = np.zeros((8, 2), np.float32); kernel[:3, 0], kernel[6, 1] = 40, 120
+net = with_probe(planted_model(), "planted", kernel, np.zeros(2, np.float32), ["<b>red</b>", "blue"], several=False)
+data = Data([Named()])
+found = dissect(net, data, ["planted"], replace(netdissect, quantile=0.02), progress=False)
+look = Explorer(found, data, net, unit="planted:0")
+look
+'''
+SPARE = "import json; print('STATE', json.dumps(dict(unit=look.unit, threshold=look.threshold, score=look.score, pins=look.pins, picture=look.picture)))"
+
+
+def notebook(*cells: str) -> str:
+    "A notebook of code cells, as JSON."
+    made = [{"cell_type": "code", "id": f"cell{i}", "metadata": {}, "source": cell.strip(), "outputs": [],
+             "execution_count": None} for i, cell in enumerate(cells)]
+    return json.dumps({"cells": made, "metadata": {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}},
+                       "nbformat": 4, "nbformat_minor": 5})
+
+
+@contextmanager
+def jupyterlab(folder: Path, theme: str = "JupyterLab Light"):
+    "JupyterLab on a free port of loopback, with all its folders below `folder`; gives the address of FOLDER/work/w.ipynb."
+    places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime", "JUPYTERLAB_SETTINGS_DIR": "settings",
+              "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "IPYTHONDIR": "ipython"}
+    settings = {"notification": {"fetchNews": "false"}, "themes": {"theme": theme}}
+    for name, value in settings.items():
+        path = folder/"settings"/"@jupyterlab"/"apputils-extension"/f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value))
+    (folder/"work").mkdir(exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, **{name: str(folder/place) for name, place in places.items()}, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
+               "--IdentityProvider.token=T", "--LabApp.extension_manager=readonly", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    with open(folder/"server.log", "wb") as log:
+        server = subprocess.Popen(command, cwd=folder/"work", env=environment, stdout=log, stderr=log, start_new_session=True)
+        try:
+            for _ in range(300):
+                if server.poll() is not None: raise RuntimeError((folder/"server.log").read_text()[-2000:])
+                try:
+                    urlopen(f"http://127.0.0.1:{port}/api?token=T", timeout=1).close()
+                    break
+                except OSError: time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}/lab/workspaces/auto-t/tree/w.ipynb?reset&token=T"
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            try: server.wait(15)
+            except subprocess.TimeoutExpired: os.killpg(server.pid, signal.SIGKILL)
+
+
+def open_notebook(page, address: str) -> None:
+    "Open the notebook and run all its cells, once the kernel is idle."
+    page.goto(address)
+    page.wait_for_function("document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')", timeout=60_000)
+    page.get_by_text("Run", exact=True).first.click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    page.wait_for_selector(".ide-gallery .ide-tile", timeout=60_000)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory) -> Path:
+    "The folder that the notebook runs in, inside the server's."
+    folder = tmp_path_factory.mktemp("lab")
+    (folder/"work").mkdir()
+    (folder/"work"/"w.ipynb").write_text(notebook(NOTEBOOK, SPARE))
+    return folder/"work"
+
+
+@pytest.fixture(scope="module")
+def page(work):
+    "The notebook, run, in a page of chromium; what it asks of others than the server fails the test at the end."
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install playwright")
+    if not CHROMIUM: pytest.skip("no chromium here; apt-get install chromium, or name one in INNER_DETECTORS_CHROMIUM")
+    with jupyterlab(work.parent) as address, playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1500, "height": 1500})
+        page.set_default_timeout(20_000)
+        page.asked, page.errors = [], []
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.on("pageerror", lambda error: page.errors.append(str(error)))
+        open_notebook(page, address)
+        yield page
+        browser.close()
+
+
+def gallery(page): return page.locator(".ide-gallery").first
+
+
+def lit(page) -> list[int]:
+    "How many points are lit in each picture of the first gallery."
+    return [int(word) for word in (gallery(page).get_attribute("data-lit") or "").split()]
+
+
+def wait_until(page, true, said: str, seconds: float = 15.0):
+    "Wait until something holds; gives it."
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := true(): return found
+        page.wait_for_timeout(50)
+    raise AssertionError(said)
+
+
+def names(page) -> list[str]: return gallery(page).locator(".ide-name").all_inner_texts()
+
+
+def choose(page, unit: str) -> None:
+    "Choose a unit in the list, and wait until its pictures are there."
+    value = page.locator(".ide-side select[size], .ide-side .widget-select select").first
+    option = value.locator("option", has_text=unit)
+    value.select_option(label=option.first.inner_text())
+    page.wait_for_selector(f".ide-gallery[data-shows='Pictures of unit {unit}']")
+
+
+def state(page) -> dict:
+    "What Python has, from the notebook's second cell."
+    page.locator(".jp-CodeCell").nth(1).locator(".cm-content").click()
+    before = page.locator(".jp-CodeCell").nth(1).locator(".jp-InputPrompt").inner_text()
+    page.keyboard.press("Control+Enter")
+    cell = page.locator(".jp-CodeCell").nth(1)
+    wait_until(page, lambda: cell.locator(".jp-InputPrompt").inner_text() not in (before, "[*]:"), "the second cell did not run")
+    return json.loads(cell.locator(".jp-OutputArea-output").last.inner_text().split("STATE")[1])
+
+
+def test_notebook_runs(page):
+    wait_until(page, lambda: len(lit(page)) == 12 and any(lit(page)), "no regions")
+    assert gallery(page).locator(".ide-tile").count() == 12
+    assert "IoU" in page.locator(".ide-readout").first.inner_text()
+
+
+def test_another_unit_changes_the_pictures(page):
+    choose(page, "planted:0")
+    before, shown = lit(page), names(page)
+    choose(page, "planted:6")
+    assert lit(page) != before and names(page) != shown
+    assert state(page)["unit"] == "planted:6"
+
+
+def test_search_narrows_the_list(page):
+    search = page.locator(".ide-side input[type=text]").first
+    options = page.locator(".ide-side .widget-select select option")
+    search.fill("blue")
+    wait_until(page, lambda: options.count() == 1, "the list did not shrink")
+    search.fill("")
+    wait_until(page, lambda: options.count() == 8, "the list did not come back")
+
+
+def test_dragging_the_threshold_changes_the_regions(page):
+    choose(page, "planted:0")
+    before, readout = lit(page), page.locator(".ide-readout").first.inner_text()
+    box = page.locator(".ide-column .noUi-handle").first.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y); page.mouse.down()
+    for step in range(1, 9): page.mouse.move(x + 8 * step, y)
+    page.mouse.up()
+    wait_until(page, lambda: sum(lit(page)) < sum(before), "the regions did not shrink")
+    wait_until(page, lambda: page.locator(".ide-readout").first.inner_text() != readout, "the score did not change")
+    page.wait_for_timeout(500)                    # the last of the values that a drag passes through
+    page.get_by_text("protocol's own").first.click()
+    wait_until(page, lambda: lit(page) == before, "the regions did not come back")
+
+
+def test_regions_are_those_of_the_score(page):
+    "The page's float32 steps light the very points that the exact counts counted."
+    import numpy as np
+
+    from inner_detectors.data import Data, netdissect, replace
+    from inner_detectors.dissect import dissect
+    from inner_detectors.explore import laid_over, material, shelf_of_network
+    from inner_detectors.verify import Rings, planted_model
+    net, rings = planted_model(), Data([Rings()])
+    found = dissect(net, rings, ["planted"], replace(netdissect, quantile=0.02), progress=False)
+    shelf = shelf_of_network(material(found, rings, net), "planted", 1e8)
+    choose(page, "planted:0")
+    values = laid_over(shelf.look(0, shelf.strongest(0, 12)), shelf.around)
+    assert lit(page) == (values > np.float32(found.table.threshold.values[0])).sum((1, 2)).tolist()
+
+
+def test_a_step_takes_less_than_a_fifth_of_a_second(page):
+    "From a key on the slider's handle to twelve new regions on the page, the round to Python within: the median of ten."
+    choose(page, "planted:0")
+    page.locator(".ide-column .noUi-handle").first.focus()
+    times = page.evaluate("""async () => {
+      const root = document.querySelector('.ide-gallery'), handle = document.querySelector('.ide-column .noUi-handle'), times = [];
+      for (let i = 0; i < 10; i++) {
+        const seen = new Promise(done => { const watch = new MutationObserver(() => { watch.disconnect(); done(performance.now()); });
+                                           watch.observe(root, {attributes: true, attributeFilter: ['data-drawn']}); });
+        const start = performance.now();
+        handle.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight', keyCode: 39, bubbles: true, cancelable: true}));
+        times.push(await seen - start);
+        await new Promise(done => setTimeout(done, 60));
+      }
+      return times.sort((a, b) => a - b);
+    }""")
+    print("ms:", [round(one) for one in times])
+    assert times[len(times) // 2] < 200, times
+    page.get_by_text("protocol's own").first.click()
+
+
+def test_hovering_shows_the_units_there(page):
+    choose(page, "planted:0")
+    tile = gallery(page).locator(".ide-tile").first
+    box, reading = tile.bounding_box(), gallery(page).locator(".ide-reading")
+    found = set()
+    for down in (0.25, 0.5, 0.75):
+        for right in (0.25, 0.5, 0.75):
+            page.mouse.move(box["x"] + right * box["width"], box["y"] + down * box["height"])
+            page.wait_for_timeout(120)
+            found.add(reading.inner_text())
+    assert any("planted:0" in text and "<img src=x" in text for text in found), found
+    assert len(found) > 1
+
+
+def test_keys_read_choose_and_leave_the_notebook_alone(page):
+    choose(page, "planted:0")
+    cells = page.locator(".jp-CodeCell").count()
+    tile = gallery(page).locator(".ide-tile").nth(1)
+    tile.focus()
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight"): page.keyboard.press(key)
+    wait_until(page, lambda: "fires here" in gallery(page).locator(".ide-reading").inner_text().lower(), "keys read nothing")
+    page.keyboard.press("Enter")
+    wait_until(page, lambda: tile.get_attribute("aria-pressed") == "true", "Enter chose nothing")
+    page.wait_for_selector(".ide-paper")
+    for key in ("d", "d", "a", "x"): page.keyboard.press(key)          # commands of the notebook
+    assert page.locator(".jp-CodeCell").count() == cells
+    page.locator(".ide-side select").last.focus()
+    for key in ("d", "d"): page.keyboard.press(key)
+    assert page.locator(".jp-CodeCell").count() == cells
+    tile.focus()
+    page.keyboard.press("Escape")
+    wait_until(page, lambda: tile.get_attribute("aria-pressed") == "false", "Escape let nothing go")
+    assert "Picture 2" in (tile.get_attribute("aria-label") or "")
+
+
+def rows(page) -> dict[str, list[str]]:
+    "The table of the bench."
+    return {row.locator("th").inner_text(): row.locator("td.ide-number").all_inner_texts() for row in page.locator(".ide-answer tbody tr").all()}
+
+
+def answered(page, work) -> dict[str, list[str]]:
+    "Do something to the bench, wait for its next answer, and give its table."
+    root = page.locator(".ide-bench")
+    before = root.get_attribute("data-answered")
+    work()
+    wait_until(page, lambda: root.get_attribute("data-answered") != before, "the bench did not answer")
+    while before != (before := root.get_attribute("data-answered")): page.wait_for_timeout(600)       # until no more answers come
+    return rows(page)
+
+
+def test_painting_changes_the_activation_and_the_prediction(page):
+    choose(page, "planted:0")
+    first = answered(page, lambda: gallery(page).locator(".ide-tile").first.click())
+    assert first["peak of the unit"][0] == first["peak of the unit"][1] != "0" and first["says <b>red</b>"][0] == first["says <b>red</b>"][1]
+
+    def stroke():
+        paper = page.locator(".ide-paper")
+        paper.scroll_into_view_if_needed()
+        box = paper.bounding_box()
+        page.mouse.move(box["x"] + 4, box["y"] + 4); page.mouse.down()
+        for line in range(12):
+            for right in (0.02, 0.98) if line % 2 == 0 else (0.98, 0.02):
+                page.mouse.move(box["x"] + right * box["width"], box["y"] + (line + 0.5) / 12 * box["height"], steps=3)
+        page.mouse.up()
+    page.locator(".ide-tools input").fill("12")
+    painted = answered(page, stroke)
+    assert painted["peak of the unit"][1] == "0" and painted["lit"][1] == "0.0%" and painted["says <b>red</b>"][1] != first["says <b>red</b>"][1]
+    cleared = answered(page, lambda: page.get_by_text("Clear the paint").click())
+    assert cleared == first
+    page.locator(".ide-paper").focus()
+    keyed = answered(page, lambda: [page.keyboard.press(key) for key in ("ArrowUp", "Space")])
+    assert keyed.keys() == first.keys()
+    answered(page, lambda: page.keyboard.press("Delete"))
+    removed = answered(page, lambda: page.locator(".ide-bench-box select").nth(1).select_option("this unit"))
+    assert removed["peak of the unit"][1] == "0" and removed["says <b>red</b>"][1] != first["says <b>red</b>"][1]
+    answered(page, lambda: page.locator(".ide-bench-box select").nth(1).select_option("nothing"))
+
+
+def test_comparing_shows_a_second_gallery(page):
+    choose(page, "planted:0")
+    compare = page.locator(".ide-side .widget-dropdown select").last
+    compare.select_option(label=compare.locator("option", has_text="planted:3").first.inner_text())
+    page.wait_for_selector(".ide-gallery[data-shows='Pictures of unit planted:3']")
+    assert page.locator(".ide-gallery:visible").count() == 2
+    compare.select_option("no other unit")
+    wait_until(page, lambda: page.locator(".ide-gallery:visible").count() == 1, "the second gallery stayed")
+
+
+def test_pinning_writes_the_list(page, work):
+    for unit in ("planted:3", "planted:1"):
+        choose(page, unit)
+        page.get_by_text("Pin this unit").click()
+        page.get_by_text("Unpin this unit").wait_for()
+    page.get_by_text("Write the list").click()
+    page.locator(".ide-root [role=status]", has_text="2 units in").wait_for()
+    assert (work/"pinned_units.txt").read_text() == "planted:3\nplanted:1\n"
+    assert state(page)["pins"] == ["planted:3", "planted:1"]
+
+
+def test_names_do_no_harm_and_nothing_is_asked_of_others(page):
+    assert page.evaluate("window.harmed") is None
+    assert "<script>window.harmed" in names(page)[0]
+    strangers = [url for url in page.asked if not url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:"))]
+    assert not strangers, strangers
+    assert not [error for error in page.errors if "ide" in error or "grid" in error], page.errors
+
+
+def test_axe_finds_nothing_serious(page):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    choose(page, "planted:0")
+    gallery(page).locator(".ide-tile").first.click()
+    page.wait_for_timeout(500)
+    found = axe.Axe().run(page, context=".ide-root").response["violations"]
+    serious = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
+    assert not serious, serious
