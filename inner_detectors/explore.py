@@ -185,7 +185,7 @@ def material(dissection: Dissection | str | Path, dataset: Data | None = None, m
     if model is not None and dataset is not None: model = study(dissection, model, dataset, batch).model
     return Material(dissection, dataset, model, None if kept is None else Top(kept), View(view.size, view.side, view.keep, batch, view.maskless))
 
-# %% ../nbs/19_explore.ipynb #347c0a79
+# %% ../nbs/19_explore.ipynb #3c31d1cd
 def told_by(data: Data, sources: Int[np.ndarray, " image"]) -> Bool[np.ndarray, "image concept"]:
     "Which concepts each picture is annotated for."
     return data.annotated[:, data.category_of][sources]
@@ -208,7 +208,7 @@ def shelf_of_network(these: Material, layer: str, memory: float | int, images: i
     count = int(state.images)
     every = np.arange(len(these.data)) if some.chosen is None else positions(these.data, some)
     return Shelf(layer, these.units(layer), tuple(these.data.concepts.names), state.maps[:, :count],
-                 np.broadcast_to(np.arange(count), (shape[2], count)), state.peaks[:, :count], tuple(state.names), every[state.places[:count]],
+                 np.broadcast_to(np.arange(count), (shape[2], count)), state.peaks[:, :count], tuple(state.names[:count]), every[state.places[:count]],
                  told_by(these.data, state.sources[:count]), state.masks, these.around(layer, shape[:2]), side, int(these.found.table.attrs["images"]))
 
 def positions(data: Data, some: Data) -> Int64[np.ndarray, " image"]:
@@ -356,22 +356,22 @@ def asking(model: Model, layer: str) -> tuple[Callable, str]:
         return Heard(maps[0], np.asarray(go_on(maps)["prob"])[0, 0, 0] if go_on else None)
     return ask, why
 
-# %% ../nbs/19_explore.ipynb #2bb781d2
+# %% ../nbs/19_explore.ipynb #ffb02dc7
 def changed(before: Heard, after: Heard, unit: int, limits: tuple[float, float], around: tuple[Between, Between],
             classes: Sequence[str] = (), number: int = 4) -> list[dict[str, Any]]:
     "Rows to read: name, before, after, bars (two shares from 0 to 1, or nothing)."
     maps = [heard.maps[..., unit] for heard in (before, after)]
     lit = [float((laid_over(one[None], around) > limit).mean()) for one, limit in zip(maps, limits)]
     peaks, most = [float(one.max()) for one in maps], max(float(one.max()) for one in maps)
-    rows = [{"name": "peak of the unit", "before": f"{peaks[0]:.3g}", "after": f"{peaks[1]:.3g}",
-             "bars": [max(peak, 0) / most for peak in peaks] if most > 0 else None},
-            {"name": "lit", "before": f"{lit[0]:.1%}", "after": f"{lit[1]:.1%}", "bars": lit}]
+    def row(name, said, bars): return {"name": name, "before": said(0), "after": said(1), "bars": bars}
+    rows = [row("peak of the unit", lambda turn: f"{peaks[turn]:.3g}", [max(peak, 0) / most for peak in peaks] if most > 0 else None),
+            row("lit", lambda turn: f"{lit[turn]:.1%}", lit)]
     if before.prob is None or after.prob is None: return rows
     order = np.argsort(-np.maximum(before.prob, after.prob), kind="stable")[:number]
-    order = sorted(order.tolist(), key=lambda place: -before.prob[place])
-    return rows + [{"name": f"says {shown(classes[place]) if classes else f'class {place}'}",
-                    "before": f"{before.prob[place]:.1%}", "after": f"{after.prob[place]:.1%}",
-                    "bars": [float(before.prob[place]), float(after.prob[place])]} for place in order]
+    for place in sorted(order.tolist(), key=lambda place: -before.prob[place]):
+        shares = [float(before.prob[place]), float(after.prob[place])]
+        rows.append(row(f"says {shown(classes[place]) if classes else f'class {place}'}", lambda turn, shares=shares: f"{shares[turn]:.1%}", shares))
+    return rows
 
 # %% ../nbs/19_explore.ipynb #83752b12
 def as_jpeg(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
@@ -449,7 +449,7 @@ class Bench(Page):
     painted = traitlets.Bytes(b"").tag(sync=True, from_json=lambda value, _: bytes(value or b""))    # side x side bits
     answer = traitlets.Dict().tag(sync=True)                     # picture, map, rows, notes, words
 
-# %% ../nbs/19_explore.ipynb #eb57f8bd
+# %% ../nbs/19_explore.ipynb #c3066f45
 class UnitView(widgets.VBox):
     "A unit's pictures, its threshold and its score, which follows the threshold."
     unit = traitlets.Unicode("")          # what is shown: set by `show`
@@ -494,9 +494,8 @@ class UnitView(widgets.VBox):
     def range(self, levels: Levels) -> None:
         "The slider's ends, and its place at the protocol's threshold."
         step = (levels.high - levels.low) / 400
-        below = (levels.own - levels.low) / step
-        over_image = self.these.found.protocol.threshold_over == "image"
-        low = levels.low if over_image else levels.own - step * np.ceil(below - 1e-9)     # so that it lies on a whole step
+        whole = np.ceil((levels.own - levels.low) / step - 1e-9)                 # so that the protocol's own lies on a whole step
+        low = levels.low if self.these.found.protocol.threshold_over == "image" else levels.own - step * whole
         self.busy = True
         with self.slider.hold_sync():
             if low > self.slider.max: self.slider.max = levels.high
@@ -565,7 +564,7 @@ def reading_of(found: Dissection, shelf: Shelf, point: Point, unit: str, number:
     scope = "" if point.known == len(shelf.units) else f"of the {several(point.known, 'unit')} that keep this picture"
     return {"units": rows, "more": max(len(point.units) - number, 0), "scope": scope, "concepts": [shown(name, 40) for name in point.concepts]}
 
-# %% ../nbs/19_explore.ipynb #1ddc4104
+# %% ../nbs/19_explore.ipynb #c0be39fb
 class BenchView(widgets.VBox):
     "A picture painted over, or a unit taken out, and what the network says then."
     fill = traitlets.Unicode("colour")
@@ -592,9 +591,7 @@ class BenchView(widgets.VBox):
         "Nothing on the bench."
         self.image, self.page.subject, self.controls.layout.display = None, {}, "none"
         if self.these.live: said = "Click a picture to take it here: paint over it, or take the unit out, and see what changes."
-        else:
-            said = ("Painting over a picture or taking a unit out runs the network again: "
-                    "give the data and the network, as in Explorer(dissection, data, model).")
+        else: said = "Painting over a picture or taking a unit out runs the network again: give data and network, as in Explorer(dissection, data, model)."
         self.head.value = f"<p class=ide-soft>{said}</p>"
 
     def take(self, shelf: Shelf, unit: str, image: int, level: float) -> None:
@@ -638,14 +635,13 @@ class BenchView(widgets.VBox):
         with self.page.hold_sync():
             self.page.limits = limits
             self.page.answer = {"turn": self.page.answer.get("turn", 0) + 1, "picture": as_jpeg(altered), "map": maps[1].tobytes(),
-                                "rows": rows, "notes": notes,
-                                "words": "; ".join(f"{row['name']} {row['before']}, then {row['after']}" for row in rows)}
+                                "rows": rows, "notes": notes, "words": "; ".join(f"{row['name']} {row['before']}, then {row['after']}" for row in rows)}
 
     def tell(self, problem: Exception) -> None:
         "Say in place what went wrong."
         self.page.answer = {**self.page.answer, "turn": self.page.answer.get("turn", 0) + 1, "notes": [shown(str(problem), 300)]}
 
-# %% ../nbs/19_explore.ipynb #4015deed
+# %% ../nbs/19_explore.ipynb #b8d21688
 def shelf_bytes(shelf: Shelf) -> int: return shelf.maps.nbytes + shelf.peaks.nbytes + sum(bits.nbytes for bits in shelf.masks.values())
 
 class Explorer(widgets.VBox):
@@ -681,35 +677,40 @@ class Explorer(widgets.VBox):
 
     def build(self, number: int) -> None:
         "The controls and their places."
-        found, auto = self.these.found, widgets.Layout(width="auto")
-        self.bar = widgets.IntProgress(description="maps", layout=widgets.Layout(display="none", width="100%"))
-        self.said = widgets.HTML()
+        self.build_choices()
+        self.build_pins()
+        self.main, self.second, self.bench = UnitView(self.these, self.photograph, number), UnitView(self.these, self.photograph, number), BenchView(self.these)
+        self.second.layout.display = "none"
+        self.bar, self.said = widgets.IntProgress(description="maps", layout=widgets.Layout(display="none", width="100%")), widgets.HTML()
+        side = widgets.VBox([widgets.HTML(title_of(self.these.found)), self.layers, self.about, self.search, self.list, self.pin, self.keeping,
+                             self.beside, self.shared], layout=widgets.Layout(flex="0 0 17rem", width="17rem"))
+        wrap = {"flex_flow": "row wrap"}
+        column = widgets.VBox([widgets.HBox([self.manner, self.outlined], layout=widgets.Layout(**wrap)),
+                               widgets.HBox([self.main, self.second], layout=widgets.Layout(**wrap, grid_gap="1rem")), self.bench],
+                              layout=widgets.Layout(flex="1 1 22rem", min_width="0"))
+        side.add_class("ide-side"); column.add_class("ide-column")
+        self.body = widgets.HBox([side, column], layout=widgets.Layout(**wrap, align_items="flex-start"))
+
+    def build_choices(self) -> None:
+        "What one chooses by, and how pictures are drawn."
+        auto, concepts = widgets.Layout(width="auto"), self.these.found.table.concept.values.tolist()
         self.layers = widgets.Dropdown(description="layer", options=[(shown(name), name) for name in self.these.layers], layout=auto)
+        self.about = widgets.Dropdown(description="concept", options=[("each unit's own", ""), *((shown(name, 40), name) for name in concepts)], layout=auto)
         self.search = widgets.Text(description="search", placeholder="a unit or a concept", continuous_update=True, layout=auto)
-        concepts = [(shown(name, 40), name) for name in found.table.concept.values.tolist()]
-        self.about = widgets.Dropdown(description="concept", options=[("each unit's own", ""), *concepts], layout=auto)
-        self.list = widgets.Select(rows=13, layout=widgets.Layout(width="auto", height="19rem"))
-        self.list.tooltip = "Units: score and label, best first"
+        self.list = widgets.Select(rows=13, layout=widgets.Layout(width="auto", height="19rem"), tooltip="Units: score and label, best first")
         self.beside = widgets.Dropdown(description="compare", layout=auto)
         self.shared = widgets.Checkbox(description="on the same pictures", indent=False, layout=auto)
         self.manner = widgets.ToggleButtons(options=[("lit", "reveal"), ("outline", "outline"), ("heat", "heat")], style={"button_width": "auto"}, tooltips=[
             "The region above the threshold lit, the rest dimmed", "The region's outline alone", "The activation, stronger where it is brighter"])
         self.outlined = widgets.Checkbox(value=True, description="outline the concept", indent=False, layout=auto)
-        self.pin = widgets.Button(description="Pin this unit", layout=auto)
-        self.pinned = widgets.SelectMultiple(rows=3, layout=widgets.Layout(width="auto", display="none"), tooltip="Pinned units")
-        self.drop = widgets.Button(description="Unpin", layout=auto)
+
+    def build_pins(self) -> None:
+        "What keeps units; all but the first button is hidden as long as there are none."
+        auto = widgets.Layout(width="auto")
+        self.pin, self.drop, self.write = (widgets.Button(description=words, layout=auto) for words in ("Pin this unit", "Unpin", "Write the list"))
+        self.pinned = widgets.SelectMultiple(rows=3, layout=auto, tooltip="Pinned units")
         self.file = widgets.Text(value=self.path, description="file", layout=auto)
-        self.write = widgets.Button(description="Write the list", layout=auto)
         self.keeping = widgets.VBox([self.pinned, self.drop, self.file, self.write], layout=widgets.Layout(display="none"))
-        self.main, self.second, self.bench = UnitView(self.these, self.photograph, number), UnitView(self.these, self.photograph, number), BenchView(self.these)
-        self.second.layout.display = "none"
-        side = widgets.VBox([widgets.HTML(title_of(found)), self.layers, self.about, self.search, self.list, self.pin, self.keeping, self.beside, self.shared],
-                            layout=widgets.Layout(flex="0 0 17rem", width="17rem"))
-        for name, box in dict(side=side, column=(column := widgets.VBox([
-                widgets.HBox([self.manner, self.outlined], layout=widgets.Layout(flex_flow="row wrap")),
-                widgets.HBox([self.main, self.second], layout=widgets.Layout(flex_flow="row wrap", grid_gap="1rem")), self.bench],
-                layout=widgets.Layout(flex="1 1 22rem", min_width="0")))).items(): box.add_class(f"ide-{name}")
-        self.body = widgets.HBox([side, column], layout=widgets.Layout(flex_flow="row wrap", align_items="flex-start"))
 
     def wire(self) -> None:
         "Which value follows which."
@@ -785,7 +786,7 @@ class Explorer(widgets.VBox):
     @traitlets.observe("pins")
     def _pins(self, _) -> None:
         self.pinned.options, self.bench.pins = [(shown(unit), unit) for unit in self.pins], tuple(self.pins)
-        self.pinned.layout.display = self.keeping.layout.display = "" if self.pins else "none"
+        self.keeping.layout.display = "" if self.pins else "none"
         self.name_pin()
         if self.bench.remove == "the pinned units": self.bench.answer()
 
@@ -873,6 +874,11 @@ class Explorer(widgets.VBox):
 
     def name_pin(self) -> None:
         self.pin.description, self.pin.icon = ("Unpin this unit", "times") if self.unit in self.pins else ("Pin this unit", "thumb-tack")
+
+    def __repr__(self) -> str:
+        about = self.these.found.table.attrs
+        return (f"Explorer({shown(about['model'])} on {shown(about['data'])}: {shown(self.unit)} at {self.threshold:.3g}, "
+                f"{several(len(self.pins), 'unit')} pinned)")
 
     def write_pins(self) -> Path | None:
         "Write the pinned units, one a line, to the file named."
