@@ -234,7 +234,7 @@ def guided_backpropagation(model: Model, image: UInt8[np.ndarray, "height width 
     pixels = fitted_picture(model, image)
     return sent_back(model, pixels, layer, unit, cells(unit_map(model, pixels, layer, unit), at), "guided").astype(np.float32)
 
-# %% ../nbs/16_gradients.ipynb #569d58dc
+# %% ../nbs/16_gradients.ipynb #b5e2558c
 @dataclass(frozen=True, eq=False)
 class Integrated:
     "Which pixels a unit's activation is owed to, and how complete the account is."
@@ -266,16 +266,19 @@ def integrated_gradients(model: Model, image: UInt8[np.ndarray, "height width 3"
                          baseline: UInt8[np.ndarray, "height width 3"] | None = None,   # the picture without content; black where None
                          steps: int = 32,
                         ) -> Integrated:
-    "The gradients on the straight way from a baseline to the picture, at the middle of each step, times the way (Sundararajan et al. 2017)."
+    """The gradients on the straight way from a baseline to the picture, times the way (Sundararajan et al. 2017). Steps grow as the odd numbers do, since
+    most happens near the baseline; each gradient is taken within its step, at the square of the middle."""
     asked(model, layer, unit)
     if steps < 1: raise Refused(f"integrated gradients in {steps} steps: one is the least. Try 32.")
     pixels = fitted_picture(model, image)
     start = np.zeros_like(pixels) if baseline is None else fitted_picture(model, baseline)
     own, way = unit_map(model, pixels, layer, unit), pixels.astype(float) - start
     weights, total = cells(own, at), np.zeros(pixels.shape)
-    for step in range(steps): total += sent_back(model, start + way * (step + 0.5) / steps, layer, unit, weights)
+    for step in range(steps):
+        reached, length = ((step + 0.5) / steps) ** 2, (2 * step + 1) / steps**2
+        total += length * sent_back(model, start + way * reached, layer, unit, weights)
     before = float((unit_map(model, start, layer, unit) * weights).sum())
-    return Integrated((total / steps * way).astype(np.float32), before, float((own * weights).sum()), steps)
+    return Integrated((total * way).astype(np.float32), before, float((own * weights).sum()), steps)
 
 # %% ../nbs/16_gradients.ipynb #d3780720
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ def test_several_threads_get_the_same(planted):
 
 def test_more_steps_are_more_complete(small):  # noqa: F811
     found = [integrated_gradients(small, picture(), "conv2_2", 7, "map", steps=steps) for steps in (1, 4, 16)]
-    assert found[2].gap < 0.02 and found[2].gap < found[0].gap
+    assert found[2].gap < 0.03 and found[2].gap < found[0].gap
     itself = integrated_gradients(small, picture(), "conv2_2", 7, "map", baseline=picture(), steps=2)
     assert not itself.values.any() and itself.gap == 0
 

@@ -135,13 +135,14 @@ def lite0_maps(path, x, relu6=None, rounded=False):
     return out
 
 
-# What tests/test_gradients.py asks for: network, layer, unit, cells, method. Integrated gradients are taken in INTEGRATED steps from black.
+# What tests/test_gradients.py asks for: network, layer, unit, cells, method. Integrated gradients are taken in INTEGRATED growing steps from black.
 GRADIENTS = [("vgg16", "conv5_3", 103, "strongest", "gradient"), ("vgg16", "conv5_3", 103, "strongest", "guided_backpropagation"),
-             ("vgg16", "conv5_3", 103, "strongest", "deconvolution"), ("vgg16", "conv3_3", 54, "map", "deconvolution"),
+             ("vgg16", "conv5_3", 103, "strongest", "deconvolution"),
              ("vgg16", "conv3_3", 54, "map", "integrated_gradients"),
              ("lite0", "blocks_6", 5, "map", "gradient"), ("lite0", "blocks_6", 5, "map", "guided_backpropagation"),
              ("lite0", "blocks_6", 5, "map", "integrated_gradients")]
-DEEPER = [("lite0", "head.pre", 100, "map", "guided_backpropagation"), ("lite0", "fc", 285, "strongest", "gradient"),
+DEEPER = [("vgg16", "conv3_3", 54, "map", "deconvolution"), ("lite0", "head.pre", 100, "map", "guided_backpropagation"),
+          ("lite0", "fc", 285, "strongest", "gradient"),
           ("lite0", "blocks_15", 9, "strongest", "integrated_gradients"), ("vgg16", "pool4", 58, "strongest", "guided_backpropagation")]   # live only
 INTEGRATED = 3
 
@@ -182,12 +183,12 @@ def torch_gradient(network, weights, image, layer, unit, cells, method):
     if method == "deconvolution": return torch_deconvolution(weights, image, layer, unit, cells)
     with torch.no_grad(): own = torch_maps(network, weights, torch.from_numpy(image.astype(np.float64)))[layer][0, unit]
     chosen = torch.ones_like(own) if cells == "map" else (torch.arange(own.numel()) == own.argmax()).reshape(own.shape).double()
-    shares = (np.arange(INTEGRATED) + 0.5) / INTEGRATED if method == "integrated_gradients" else [1.0]
-    total = np.zeros(image.shape)
-    for share in shares:
+    total, parts, steps = np.zeros(image.shape), [(1.0, 1.0)], np.arange(INTEGRATED)
+    if method == "integrated_gradients": parts = list(zip(((steps + 0.5) / INTEGRATED) ** 2, np.diff((np.arange(INTEGRATED + 1) / INTEGRATED) ** 2)))
+    for share, length in parts:
         pixels = torch.from_numpy(image * share).requires_grad_()
         (torch_maps(network, weights, pixels, method)[layer][0, unit] * chosen).sum().backward()
-        total += pixels.grad.numpy() / len(shares)
+        total += pixels.grad.numpy() * length
     return total * image if method == "integrated_gradients" else total
 
 
