@@ -14,7 +14,7 @@ __all__ = ['Labels', 'index_of', 'as_labels', 'read_classes', 'folder_classes', 
            'curve_figure', 'insert', 'gathering', 'pooler', 'moments', 'straight', 'pearson', 'simulate',
            'concept_of_units', 'simulated_table']
 
-# %% ../nbs/14_ablate.ipynb #3b48be63
+# %% ../nbs/14_ablate.ipynb #23d80431
 import csv
 import hashlib
 import html
@@ -34,7 +34,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int, Int32
 
 from .concepts import Refused, near
 from .data import Data, cores, read_ahead
-from .dissect import Study, finished_room, run_room, unit_places, write_room
+from .dissect import Study, detecting, finished_room, run_room, unit_places, write_room
 from .models import Model, check_layers, geometry_of, layers
 from .probe import grid, probe, resuming
 from .sweep import Batch, Fold, Seen, independent
@@ -528,7 +528,7 @@ def trial_table(split: int, trials: Sequence[Trial], of: np.ndarray, found: Outc
     numbers = {(name, field): getattr(found, field)[of] for name, found in each.items() for field in Measure._fields}
     return rows.assign(**{f"{field}|{name}": values for (name, field), values in numbers.items()})
 
-# %% ../nbs/14_ablate.ipynb #6287fbf7
+# %% ../nbs/14_ablate.ipynb #f256b978
 def by_class(found: Outcome, truth: np.ndarray, classes: int) -> Float64[np.ndarray, "set class"]:
     "The mean log-probability of each class with each set removed; not a number where no image is of the class."
     logprob = found.logprob.astype(np.float64)
@@ -553,7 +553,7 @@ def alone_table(setting: Setting, found: Sequence[Outcome], images: Sequence[See
     whole = [measure(one, true) for one, true, _ in pairs]
     each = [[measure(one, true, classes) for classes in targets.values()] for one, true, _ in pairs]
     def error(one, seen): return standard_error((one.logprob[:, 1:] - one.logprob[:, :1]).astype(np.float64).mean(2), seen)
-    def targeted(field): return np.mean([np.reshape([changes(getattr(m, field)) for m in some], (len(targets), len(setting.plan.units))) for some in each], 0).T
+    def targeted(field): return np.stack([by_target(some, field, len(setting.plan.units)) for some in each])
     shown = np.array([(true == i).any() if true.ndim == 1 else true[:, i].any() for i in range(len(labels.classes)) for _, true, _ in pairs[:1]], bool)
     classes = changes(by_class(pairs[0][0], pairs[0][1], len(labels.classes)))[:, shown]
     layer = setting.plan.layer
@@ -561,15 +561,15 @@ def alone_table(setting: Setting, found: Sequence[Outcome], images: Sequence[See
         {"logprob": ("removed", np.mean([changes(one.logprob) for one in whole], 0)),
          "accuracy": ("removed", np.mean([changes(one.accuracy) for one in whole], 0)),
          "error": ("removed", np.mean([error(one, seen) for one, _, seen in pairs], 0)), "class_logprob": (("removed", "class"), classes),
-         "target_logprob": (("removed", "target"), targeted("logprob")), "target_accuracy": (("removed", "target"), targeted("accuracy")),
+         "target_tested": (("split", "removed", "target"), targeted("logprob")),
+         "target_logprob": (("removed", "target"), targeted("logprob").mean(0)), "target_accuracy": (("removed", "target"), targeted("accuracy").mean(0)),
          "intact_accuracy": ("split", [one.accuracy[0] for one in whole]), "intact_logprob": ("split", [one.logprob[0] for one in whole])},
         {"removed": np.array([f"{layer}:{unit}" for unit in setting.plan.units], object), "class": np.array(labels.classes, object)[shown],
          "target": named(targets), "split": np.arange(len(uses))})
 
-def by_target(found: Outcome, truth: np.ndarray, used: Bool[np.ndarray, " image"], targets: Mapping[str, Sequence[int]]) -> Float64[np.ndarray, "unit target"]:
-    "What each unit's removal does to each target's log-probability on some images."
-    some = some_images(found, used)
-    return np.reshape([changes(measure(some, truth[used], classes).logprob) for classes in targets.values()], (len(targets), found.logprob.shape[1] - 1)).T
+def by_target(measured: Sequence[Measure], field: str, units: int) -> Float64[np.ndarray, "unit target"]:
+    "What each unit's removal does to each target, from what was measured of each."
+    return np.reshape([changes(getattr(one, field)) for one in measured], (len(measured), units)).T
 
 def linked(ranked: Float64[np.ndarray, "split unit target"], tested: Float64[np.ndarray, "split unit target"], number: int = 1,
           ) -> tuple[Int[np.ndarray, "unit number"], Int[np.ndarray, "unit number"], Float64[np.ndarray, "unit number"]]:
@@ -643,7 +643,7 @@ def ablate(these: Study,
     table, columns = run_ablation(setting)
     return Ablated(write_room("ablate", table, these, choices, out, columns, setting.problems))
 
-# %% ../nbs/14_ablate.ipynb #d63daecf
+# %% ../nbs/14_ablate.ipynb #3a484225
 def class_list(model: Model, layer: str, scores: str | None) -> tuple[str, ...]:
     "The names of a network's classes; numbers where it has none."
     has = layers(model)[score_layer(model, layer, scores)][2]
@@ -664,9 +664,10 @@ def run_ablation(setting: Setting) -> tuple[xr.Dataset, list[str]]:
     targets = find_targets(labels, choices["groups"], truth, uses, choices["least"])
     rows = [together(setting, split, found[split], images, use, targets, fills[split]) for split, use in enumerate(uses)]
     table = alone_table(setting, found, images, uses, targets)
-    ranked, tested = (np.stack([by_target(one, truth, use == part, targets) for one, use in zip(found, uses)]) for part in ("rank", "test"))
-    table = table.assign(target_ranked=(("split", "removed", "target"), ranked), target_tested=(("split", "removed", "target"), tested))
-    columns = columns_of(these, setting, table, *most_hurt(ranked, tested, list(targets)))
+    ranked = np.stack([by_target([measure(some_images(one, use == "rank"), truth[use == "rank"], classes) for classes in targets.values()], "logprob",
+                                 len(setting.plan.units)) for one, use in zip(found, uses)])
+    table = table.assign(target_ranked=(("split", "removed", "target"), ranked))
+    columns = columns_of(these, setting, table, *most_hurt(ranked, table.target_tested.values, list(targets)))
     shown = (np.eye(len(labels.classes), dtype=bool)[truth] if truth.ndim == 1 else truth)[uses[0] == "test"]
     counts: dict[str, Any] = {f"images_{part}": ("split", [int((use == part).sum()) for use in uses]) for part in ("fit", "rank", "test")}
     counts |= {"target_images": ("target", [int(shown[:, list(classes)].any(1).sum()) for classes in targets.values()]),
@@ -683,10 +684,9 @@ def check_parts(use: np.ndarray, data: Data) -> None:
 
 def label_columns(these: Study, removed: Sequence[str]) -> xr.Dataset:
     "The labels that the units detect, and their scores."
-    best = these.found.units().set_index(np.array(these.units, object)).loc[list(removed)]
-    score = best[these.found.protocol.measure].to_numpy(float)
-    detects = these.found.protocol.detected(score) & (best.concept != "").to_numpy(bool)
-    return xr.Dataset({"concept": ("removed", np.where(detects, best.concept.to_numpy(object), "")), "score": ("removed", score)})
+    places, units = unit_places(these.found, removed), these.found.units()
+    concept = np.where(detecting(these.found), units.concept.to_numpy(object), "")
+    return xr.Dataset({"concept": ("removed", concept[places]), "score": ("removed", units[these.found.protocol.measure].to_numpy(float)[places])})
 
 # %% ../nbs/14_ablate.ipynb #eff38d2c
 @dataclass(frozen=True, repr=False)

@@ -269,19 +269,19 @@ def survey_text(found, out: str | None, most: int = 20) -> str:
     if out is not None: parts.append(f"In {out}: map.csv, problems.csv, map.png, map.pdf")
     return "\n\n".join(parts)
 
-# %% ../nbs/20_cli.ipynb #a4588a16
-def told(folder: str, room: str, table, figures: dict, json: bool, head: str, most: int = 20) -> None:
-    "Write a room's figures, and print its table: whole as JSON, the first rows for a person."
+# %% ../nbs/20_cli.ipynb #664d6eab
+def told(folder: str, made, table, figures: dict, json: bool, head: str, most: int = 20) -> None:
+    "Write the figures of what a room `made`, and print its table: whole as JSON, the first rows for a person."
     from inner_detectors.visualise import write_figure
-    from inner_detectors.dissect import load_room, write_frame
+    from inner_detectors.dissect import write_frame
     from inner_detectors.verify import verdict
     for name, axis in figures.items(): write_figure(axis.figure, Path(folder)/name)
     write_frame(verdict(folder), Path(folder)/"verdict.csv")
     if json: return print(table.to_json(orient="records", double_precision=15))
     more = [f"and {len(table) - most} more"] if len(table) > most else []
+    room = made.attrs["room"]
     written = ", ".join([f"{room}.nc", *(f"{name}.png, {name}.pdf" for name in figures), "units.csv", "verdict.csv"])
-    made = load_room(folder, room)
-    problems = [] if made is None else loads(made.attrs["problems"])
+    problems = loads(made.attrs["problems"])
     if problems: more.append(left_out(problems, f"the attribute problems of {room}.nc"))
     print("\n\n".join([head, table.head(most).to_string(index=False, float_format="{:.3g}".format), *more, f"In {folder}: {written}"]))
 
@@ -290,7 +290,7 @@ def drawn(figure: Callable, *words, width: float = 3.3, height: float = 2.4, **n
     from inner_detectors.visualise import new_axis
     return figure(*words, axis=new_axis(width, height, shown=False), **named)
 
-# %% ../nbs/20_cli.ipynb #c512dc36
+# %% ../nbs/20_cli.ipynb #003832f0
 def evidence(folder: str,                     # of a match
              data: list[str] | None = None,   # where the pictures have been moved since the match: KIND:FOLDER
              weights: str | None = None,      # likewise the parameter file
@@ -310,7 +310,7 @@ The folder gets evidence.nc and a figure; units.csv the columns chance_uniform a
     these = reopened(folder, data, weights, batch, quiet, device)
     found = run_evidence(these, folder, progress=not quiet)
     rows = found.units().sort_values(these.found.protocol.measure, ascending=False, kind="stable")
-    told(folder, "evidence", rows, {"chance": drawn(chance_figure, found)}, json, repr(found))
+    told(folder, found.table, rows, {"chance": drawn(chance_figure, found)}, json, repr(found))
 
 def sensitivity(folder: str,                           # of a match
                 quantiles: list[float] | None = None,  # shares of positions above the threshold; a hundred from 0.0005 on where none is given
@@ -337,7 +337,7 @@ The folder gets sensitivity.nc and figures; units.csv the best quantile and the 
     found = run_sensitivity(these, folder, quantiles, concepts, units, progress=not quiet)
     figures = {"sensitivity": drawn(sensitivity_figure, found, height=3.8)[0]}
     figures |= {file_name(unit).replace("unit", "sensitivity", 1): drawn(curve_figure, found, unit) for unit in units or []}
-    told(folder, "sensitivity", found.units() if units else found.summary(), figures, json, repr(found), 400 if units else 30)
+    told(folder, found.table, found.units() if units else found.summary(), figures, json, repr(found), 400 if units else 30)
 
 def verify(what: str,                           # concepts: hide them in pictures; units: take them out; simulation: put their labels in their place
            folder: str,                         # of a match
@@ -375,14 +375,15 @@ examples:
 
 The folder gets verify.nc, ablate.nc or simulate.nc, and figures; units.csv the columns hidden_... or removed_...
 verdict.csv says side by side what all rooms have found of each label."""
-    kinds: dict[str, dict] = {"concepts": dict(fills=fills, least=least), "simulation": {},
-             "units": dict(units=units, groups=groups, pictures=pictures, fill=fill, splits=splits, sets=sets, k=k, by=by, controls=controls)}
+    kinds = ("concepts", "units", "simulation")
     if what not in kinds: raise Refused(f"verify: {what!r} cannot be verified. {near(what, kinds)}")
-    allowed = {"concepts": {"fills", "least", "units"}, "units": {*kinds["units"], "layer", "labels", "classes", "probe"},
-               "simulation": {"layer", "labels", "classes", "probe"}}
-    for name, value in (kinds["concepts"] | kinds["units"] | dict(layer=layer, labels=labels, classes=classes, probe=probe)).items():
-        owners = [kind for kind in kinds if name in allowed[kind]]
-        if value is not None and what not in owners: raise Refused(f"verify {what}: has no choice --{name}. It belongs to verify {' and '.join(owners)}.")
+    belonging: list[tuple[tuple[str, ...], dict]] = [
+        (("concepts",), dict(fills=fills, least=least)), (("concepts", "units"), dict(units=units)),
+        (("units", "simulation"), dict(layer=layer, labels=labels, classes=classes, probe=probe)),
+        (("units",), dict(groups=groups, pictures=pictures, fill=fill, splits=splits, sets=sets, k=k, by=by, controls=controls))]
+    for owners, choices in belonging:
+        for name, value in choices.items():
+            if value is not None and what not in owners: raise Refused(f"verify {what}: has no choice --{name}. It belongs to verify {' and '.join(owners)}.")
     these = reopened(folder, data, weights, batch, quiet, device)
     if what == "concepts": return verify_concepts(these, folder, fills or ["black"], concepts, units, seed, least or 1, json, quiet)
     images, known = class_labels(these, labels, classes, pictures, probe, quiet)
@@ -391,9 +392,9 @@ verdict.csv says side by side what all rooms have found of each label."""
     from inner_detectors.ablate import ablate, curve_figure
     found = ablate(these, layer, known, units=units, concepts=concepts, sets=unit_sets(sets), groups=class_groups(groups), probe=probe, data=images,
                    fill=fill or "zero", by=by or "logprob", k=k or 20, controls=controls or 10, seed=seed, splits=splits or 1, out=folder, progress=not quiet)
-    told(folder, "ablate", found.units(), {"removed": drawn(curve_figure, found)}, json, f"{found!r}\n\n{found.classes().to_string(index=False)}")
+    told(folder, found.table, found.units(), {"removed": drawn(curve_figure, found)}, json, f"{found!r}\n\n{found.classes().to_string(index=False)}")
 
-# %% ../nbs/20_cli.ipynb #65d9e9eb
+# %% ../nbs/20_cli.ipynb #68e044e9
 def verify_concepts(these, folder: str, fills, concepts, units, seed: int, least: int, json: bool, quiet: bool) -> None:
     "Hide concepts, and draw the five whose units fall most surely."
     from inner_detectors.verify import change_figure
@@ -403,7 +404,7 @@ def verify_concepts(these, folder: str, fills, concepts, units, seed: int, least
     rows = found.concepts()
     named = rows[(rows.r < 0) & (rows.fill == fills[0])].sort_values("q", kind="stable").concept.head(5)
     figures = {file_name(f"{concept}:{place}").replace("unit", "hidden", 1): drawn(change_figure, found, concept) for place, concept in enumerate(named, 1)}
-    told(folder, "verify", rows, figures, json, repr(found), 100)
+    told(folder, found.table, rows, figures, json, repr(found), 100)
 
 def verify_simulation(these, folder: str, layer: str, known, concepts, probe, seed: int, json: bool, quiet: bool) -> None:
     "Put each label's prediction in the place of its units."
@@ -412,7 +413,7 @@ def verify_simulation(these, folder: str, layer: str, known, concepts, probe, se
     found = simulate(these, layer, known, concepts=concepts, seed=seed, out=folder, progress=not quiet)
     names = ["units", "images", "intact", "removed", "replaced", "error", "recovered"]
     rows = found[names].to_dataframe().reset_index()[["concept", *names]]
-    told(folder, "simulate", rows, {}, json, f"Simulated({layer}: {int(found.simulated_r.notnull().sum())} units by their labels alone, "
+    told(folder, found, rows, {}, json, f"Simulated({layer}: {int(found.simulated_r.notnull().sum())} units by their labels alone, "
          f"median r {float(found.simulated_r.median()):.2f})")
 
 def class_labels(these, labels: str | None, chosen, pictures, probe, quiet: bool) -> tuple:
@@ -434,13 +435,14 @@ def deepest(these) -> str:
 
 def unit_sets(words: list[str] | None) -> dict[str, list[str]]:
     "NAME=UNIT,UNIT,... or NAME=FILE of a unit a line, as units by name."
+    from inner_detectors.dissect import read_units
     sets: dict[str, list[str]] = {}
     for word in words or []:
         name, equals, rest = word.partition("=")
         if not (name and equals and rest):
             raise Refused(f"set {word!r}: cannot be read. Give NAME=UNIT,UNIT such as wheels=conv5_3:12,conv5_3:40, or NAME=FILE.")
         path = Path(rest)
-        sets[name] = path.read_text(encoding="utf-8").split() if path.is_file() else rest.split(",")
+        sets[name] = read_units(path) if path.is_file() else rest.split(",")
     return sets
 
 def class_groups(words: list[str] | None) -> dict[str, list[int]]:
@@ -455,7 +457,7 @@ def class_groups(words: list[str] | None) -> dict[str, list[int]]:
         groups[name] = [number for some in ends for number in range(some[0], some[-1] + 1)]
     return groups
 
-# %% ../nbs/20_cli.ipynb #967c3a61
+# %% ../nbs/20_cli.ipynb #200e1b8a
 def correlate(folder: str,                           # of a match
               statistic: str = "max",                # of each map: max or mean
               layers: list[str] | None = None,       # these alone
@@ -487,7 +489,7 @@ The folder gets correlate.nc, figures and clusters.csv (the detectors' clusters)
         write_frame(clusters, Path(folder)/"clusters.csv")
     except Refused as reason: remark(f"no figures of the units: {reason}")
     rows = found.pairs()
-    told(folder, "correlate", rows if len(rows) else found.pairs(across=False), figures, json, repr(found))
+    told(folder, found.table, rows if len(rows) else found.pairs(across=False), figures, json, repr(found))
 
 # %% ../nbs/20_cli.ipynb #abdb4279
 def visualise(folder: str,                           # of a match

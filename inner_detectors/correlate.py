@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['STATISTICS', 'image_level', 'Levels', 'levels', 'centring', 'pearson', 'ranked', 'p_of', 'q_of', 'originals',
            'strongest', 'partners', 'pair_table', 'dealt', 'label_row', 'label_table', 'concept_rows', 'with_columns',
-           'with_presence', 'named', 'joined', 'cut', 'Correlations', 'Asked', 'asked_for', 'detecting', 'names_of',
-           'spread', 'units_with_units', 'units_with_columns', 'correlate', 'warn_of_groups', 'matrix_figure',
+           'with_presence', 'named', 'joined', 'cut', 'Correlations', 'Asked', 'asked_for', 'names_of', 'spread',
+           'units_with_units', 'units_with_columns', 'correlate', 'warn_of_groups', 'matrix_figure',
            'dendrogram_figure', 'concept_figure', 'tree_names']
 
-# %% ../nbs/15_correlate.ipynb #26a99dd1
+# %% ../nbs/15_correlate.ipynb #58ea6772
 import html
 import warnings
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ import xarray as xr
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 from .concepts import Refused, near
-from .dissect import Dissection, Study, finished_room, load_room, run_room, unit_places, write_room
+from .dissect import Study, detecting, finished_room, load_room, run_room, unit_places, write_room
 from .models import Model, layers
 from .sweep import Batch, Fold, Seen, independent
 from .threshold import refuse_nan
@@ -336,7 +336,7 @@ class Correlations:
         rows = self.pairs() if self.table.pair_across.any() else self.pairs(across=False)
         return f"<p><code>{html.escape(repr(self))}</code></p>{rows.head(8).to_html(index=False, escape=True, float_format='{:.3g}'.format)}"
 
-# %% ../nbs/15_correlate.ipynb #7ee646c2
+# %% ../nbs/15_correlate.ipynb #13951082
 class Asked(NamedTuple):
     "What a run of this room is about."
     names: list[str]                       # layers
@@ -360,11 +360,6 @@ def asked_for(these: Study, statistic: str, names: Sequence[str] | None, keep: s
     for name in classes:
         if name not in model.classes: raise Refused(f"{model.name}: no class {name!r}. {near(name, model.classes)}")
     return Asked(chosen, rows, kept, [model.classes.index(name) for name in classes])
-
-def detecting(found: Dissection) -> Bool[np.ndarray, " unit"]:
-    "The units whose best label counts as detected."
-    units = found.units()
-    return (found.protocol.detected(units[found.protocol.measure]) & (units.concept != "")).to_numpy(bool)
 
 # %% ../nbs/15_correlate.ipynb #0aeb2670
 def names_of(these: Study) -> xr.Dataset:

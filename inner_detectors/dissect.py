@@ -8,10 +8,10 @@ __all__ = ['FORMAT', 'unit_areas', 'scores', 'plain', 'best_labels', 'best_of_al
            'about_run', 'identity_of', 'differences', 'table_of', 'attributes', 'choose_layers', 'with_geometry',
            'make_folder', 'unsteady', 'check_maps', 'nothing_left', 'borrowed', 'tidied', 'finished', 'dissect', 'plan',
            'load_room', 'has_columns', 'room_columns', 'one_line', 'several', 'units_text', 'chance_text',
-           'concepts_text', 'write_frame', 'write_tables', 'Study', 'study', 'in_depth', 'unit_places', 'about_room',
-           'run_room', 'refuse_memory', 'write_room', 'finished_room', 'tidied_room']
+           'concepts_text', 'write_frame', 'write_tables', 'Study', 'study', 'in_depth', 'detecting', 'read_units',
+           'unit_places', 'about_room', 'run_room', 'refuse_memory', 'write_room', 'finished_room', 'tidied_room']
 
-# %% ../nbs/11_dissect.ipynb #fd9da119
+# %% ../nbs/11_dissect.ipynb #2cba5289
 import hashlib
 import html
 import json
@@ -32,7 +32,7 @@ import jax
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 
 from .concepts import Refused, inert, near, replacing
 from .data import Data, Protocol, netdissect
@@ -525,7 +525,7 @@ def write_tables(dissection: Dissection, folder: str | Path) -> None:
     for name, text in dict(units=units_text(dissection, load_room(folder, "evidence", dissection)), concepts=concepts_text(dissection)).items():
         with replacing(Path(folder)/f"{name}.txt") as part: Path(part).write_text(text, encoding="utf-8")
 
-# %% ../nbs/11_dissect.ipynb #30f0e7c7
+# %% ../nbs/11_dissect.ipynb #9681f9df
 class Study(NamedTuple):
     "A dissection with the network and the pictures that it was made of."
     found: Dissection
@@ -569,6 +569,16 @@ def in_depth(one: Any, other: Any, at: str = "") -> list[str]:
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other) and all(isinstance(part, dict) for part in one + other):
         return [place for mine, theirs in zip(one, other) for place in in_depth(mine, theirs, f"{at}.{mine.get('name', '')}".rstrip("."))]
     return [] if one == other else [at]
+
+def detecting(found: Dissection) -> Bool[np.ndarray, " unit"]:
+    "The units whose best label counts as detected."
+    units = found.units()
+    return (found.protocol.detected(units[found.protocol.measure]) & (units.concept != "")).to_numpy(bool)
+
+def read_units(path: str | Path) -> list[str]:
+    "Read names of units, one a line."
+    try: return [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as problem: raise Refused(f"{path}: cannot be read ({problem}). Give a file of a unit a line.") from None
 
 def unit_places(found: Dissection, words: Sequence[str]) -> list[int]:
     "The rows of units such as conv5_3:12 in the table. Refused at the first that is not there."

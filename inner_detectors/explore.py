@@ -6,17 +6,16 @@
 __all__ = ['PAINTS', 'shown', 'unit_options', 'Shelf', 'Filling', 'filling', 'bytes_a_picture', 'fitting', 'Material', 'material',
            'told_by', 'shelf_of_network', 'positions', 'shelf_of_top', 'shelf_of_nothing', 'laid_over', 'Agreement',
            'agreement', 'score', 'limits_at', 'Levels', 'levels_of', 'Point', 'at_point', 'painted_over', 'Heard',
-           'asking', 'changed', 'as_jpeg', 'picture_at', 'frame_of', 'tiles', 'write_units', 'read_units', 'shipped',
-           'Page', 'Gallery', 'Bench', 'UnitView', 'missing', 'hint_of', 'head_of', 'readout_of', 'reading_of',
-           'BenchView', 'shelf_bytes', 'Explorer', 'Quiet', 'title_of']
+           'asking', 'changed', 'as_jpeg', 'picture_at', 'frame_of', 'tiles', 'write_units', 'Page', 'Gallery', 'Bench',
+           'UnitView', 'missing', 'hint_of', 'head_of', 'readout_of', 'reading_of', 'BenchView', 'shelf_bytes',
+           'Explorer', 'Quiet', 'title_of']
 
-# %% ../nbs/19_explore.ipynb #559df4c1
+# %% ../nbs/19_explore.ipynb #1a6c0546
 import html
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,21 +26,21 @@ import traitlets
 from jaxtyping import Bool, Float, Float32, Int, Int64, UInt8
 from PIL import Image
 
-from .concepts import Refused, near, replacing
-from .data import Data
-from .dissect import Dissection, load_room, one_line, several, study
+from .concepts import Refused, near
+from .data import Data, fit_mask
+from .dissect import Dissection, load_room, several, study
 from .models import Geometry, Model, half_pixel, layers
 from .probe import Between, enlarge_slowly, grid, probe, resuming
+from .report import shipped, text_of, write_text
 from .score import FINE
 from .sweep import Batch, Fold, View, sweep
 from .top import Top, place_of, placed, sixteen
 from .verify import FILLS, flat, known_fill
 
-# %% ../nbs/19_explore.ipynb #2c7b5609
+# %% ../nbs/19_explore.ipynb #5ba7afec
 def shown(name: str, most: int = 60) -> str:
     "A name as it is put on a page."
-    plain = one_line(name)
-    return plain if len(plain) <= most else f"{plain[:most - 1]}…"
+    return text_of(name, most)
 
 def unit_options(found: Dissection, layer: str,
                  words: str = "",      # each of which must be in the unit's name or its label
@@ -320,7 +319,7 @@ def at_point(found: Dissection, shelf: Shelf, image: int, row: int, column: int)
     concepts = [name for place, name in enumerate(shelf.concepts) if (image, place) in shelf.masks and shelf.mask(image, place)[row, column]]
     return Point([(shelf.units[units[place]], float(values[place])) for place in order], len(units), concepts)
 
-# %% ../nbs/19_explore.ipynb #db8fcd5b
+# %% ../nbs/19_explore.ipynb #6e1cf25e
 PAINTS = ("colour", *(name for name in FILLS if name != "mean"))
 
 def painted_over(image: UInt8[np.ndarray, "size size 3"], paint: Bool[np.ndarray, "side side"],
@@ -330,8 +329,7 @@ def painted_over(image: UInt8[np.ndarray, "size size 3"], paint: Bool[np.ndarray
     "A picture with something painted over."
     if fill not in PAINTS: raise Refused(f"no paint {fill!r}. {near(fill, PAINTS)}")
     if not paint.any(): return image
-    points = ((np.arange(len(image)) + 0.5) * len(paint) / len(image)).astype(int)
-    mask = paint[points[:, None], points]
+    mask = fit_mask(paint, len(image))
     if fill != "colour": return FILLS[known_fill(fill)](image, mask)
     return flat(image, mask, np.frombuffer(bytes.fromhex(colour.lstrip("#")), np.uint8))
 
@@ -405,23 +403,14 @@ def tiles(shelf: Shelf, unit: int, concept: int | None, images: Sequence[int],
                      "map": b"" if np.isnan(own).any() else own.tobytes(), "mask": shelf.masks[image, concept].tobytes() if masked else b""})
     return rows
 
-# %% ../nbs/19_explore.ipynb #9e144da3
+# %% ../nbs/19_explore.ipynb #0a472da7
 def write_units(units: Sequence[str], path: str | Path) -> Path:
     "Write names of units, such as conv5_3:12, one a line."
     if not units: raise Refused(f"{path}: no unit is pinned, so there is nothing to write. Pin one first.")
-    with replacing(path) as part: Path(part).write_text("".join(f"{unit}\n" for unit in units), encoding="utf-8")
+    write_text(Path(path), "".join(f"{unit}\n" for unit in units))
     return Path(path)
 
-def read_units(path: str | Path) -> list[str]:
-    "Read names of units, one a line."
-    try: return [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as problem: raise Refused(f"{path}: cannot be read ({problem}). Give a file of a unit a line.") from None
-
-# %% ../nbs/19_explore.ipynb #9fec3b78
-def shipped(name: str) -> str:
-    "A file of the page, from the package."
-    return (files("inner_detectors")/"pages"/name).read_text(encoding="utf-8")
-
+# %% ../nbs/19_explore.ipynb #da10ee11
 class Page(anywidget.AnyWidget):
     "What both drawings have."
     _esm = shipped("grid.js")

@@ -12,7 +12,7 @@ __all__ = ['SECTIONS', 'READ', 'WITHOUT', 'FACTS', 'VERDICTS', 'GONE', 'ONE_FILE
            'concepts_of_all', 'pictures_of', 'title_of', 'lead_of', 'shipped', 'filled', 'folder_page', 'inline',
            'one_page', 'write_text', 'report', 'write_report']
 
-# %% ../nbs/18_report.ipynb #8de13066
+# %% ../nbs/18_report.ipynb #3a7e15be
 import base64
 import hashlib
 import html
@@ -32,7 +32,7 @@ from PIL import Image
 
 from .concepts import Concept, Refused, Vocabulary, replacing
 from .data import Data, Protocol, cores, fit_image, read_ahead
-from .dissect import Dissection, Study, load_room, make_folder, one_line, plain, several, unit_areas
+from .dissect import Dissection, Study, detecting, load_room, make_folder, one_line, plain, several, unit_areas
 from .sensitivity import curves_of, in_parts
 from .sweep import Progress
 from .verify import verdict
@@ -323,11 +323,11 @@ def layer_of(found: Dissection, layer: str, shown: Shown | None, chance: xr.Data
     return {"concepts": best, "scores": of(scores), **levels, "facts": facts_of(found, units, scores.argmax(1), shown), **pictures,
             "sections": [[[part.units[unit] for unit in units.tolist()] for part in some] for some in parts]}
 
-# %% ../nbs/18_report.ipynb #f0e4d9fd
+# %% ../nbs/18_report.ipynb #c32111e6
 def judged(folder: Path, found: Dissection) -> tuple[list[str], list[str], str]:
     "Each unit's verdict and the tests it fails; and a sentence where they cannot be had."
-    units, score = found.table.unit.values.tolist(), found.scores.values.max(1)
-    words = np.where(found.protocol.detected(score) & (score > 0), "untested", "no detector").tolist()
+    units = found.table.unit.values.tolist()
+    words = np.where(detecting(found), "untested", "no detector").tolist()
     try: table = verdict(folder)
     except Refused as reason: return words, [""] * len(units), without_folder(f"No verdicts: {reason}", folder)
     said = {f"{layer}:{unit}": (word, failed) for layer, unit, word, failed in zip(table.layer, table.unit, table.verdict, table.failed)}
@@ -352,9 +352,8 @@ def unit_columns(found: Dissection, verdicts: Sequence[str], failed: Sequence[st
     table, scores = found.table, found.scores.values
     layers, best = list(dict.fromkeys(table.layer.values.tolist())), scores.argmax(1)
     score = scores.max(1)
-    detects = found.protocol.detected(score) & (score > 0)
     return {"layer": [layers.index(name) for name in table.layer.values.tolist()], "index": table["index"].values.tolist(),
-            "concept": np.where(score > 0, best, -1).tolist(), "score": numbers(score), "detects": detects.astype(int).tolist(),
+            "concept": np.where(score > 0, best, -1).tolist(), "score": numbers(score), "detects": detecting(found).astype(int).tolist(),
             "dead": table.dead.values.astype(int).tolist(), "sparse": table.sparse.values.astype(int).tolist(),
             "verdict": [VERDICTS.index(word) for word in verdicts], "failed": list(failed)}
 

@@ -13,7 +13,7 @@ __all__ = ['HIDDEN', 'COLOURS', 'HATCHES', 'UNIT', 'MASK', 'BOTH', 'WAYS', 'labe
            'draw_agreement', 'unit_figure', 'short', 'say_missing', 'unit_title', 'notes', 'explain', 'samples',
            'outcome_figure', 'write_unit_pictures']
 
-# %% ../nbs/17_visualise.ipynb #8fd9e264
+# %% ../nbs/17_visualise.ipynb #49be2bc2
 import hashlib
 import json
 import re
@@ -27,7 +27,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Shaped, UInt8
 
 from .concepts import Refused, near, replacing, spelled
-from .data import Data, Example, Survey
+from .data import Data, Example, Survey, fit_mask
 
 if TYPE_CHECKING:     # they load JAX: seconds, and not needed to draw
     from inner_detectors.dissect import Dissection
@@ -369,7 +369,7 @@ def draw_outline(axis, field: np.ndarray, level: float, colour: str, dashed: boo
     axis.add_collection(LineCollection(lines, colors=colour, linewidths=width, linestyles="--" if dashed else "-", path_effects=[around, patheffects.Normal()]),
                         autolim=False)
 
-# %% ../nbs/17_visualise.ipynb #60b39c20
+# %% ../nbs/17_visualise.ipynb #33dbecae
 class Sight(NamedTuple):
     "A picture and what a unit does there."
     name: str
@@ -408,9 +408,7 @@ def sight(found: "Top", data: Data | None, unit: str, image: int, concept: str |
         cells = found.maps(unit)[rank].size
         values = laid_over(found.maps(unit)[rank], found.lit(unit)[rank], limit, geometry, size)
     mask = mask_of(found, data, image, concept or "", example)
-    if mask is not None:
-        at = ((np.arange(size) + 0.5) * len(mask) / size).astype(int)
-        mask = mask[at[:, None], at]
+    if mask is not None: mask = fit_mask(mask, size)
     picture = np.full((size, size, 3), 225, np.uint8) if example is None else example.image
     peaks = table.peak.values[:, row]
     return Sight(str(table.image.values[image]), picture, why, values, limit, float(peaks[image]), mask, float(peaks.max()), cells)
