@@ -147,7 +147,7 @@ With --out, an interrupted run goes on where it stopped when the same command is
     if out is not None: write_all(found, out)
     print(as_json(found) if json else as_text(found, out))
 
-# %% ../nbs/20_cli.ipynb #90502176
+# %% ../nbs/20_cli.ipynb #92d9773d
 def at(path: str | None) -> str | None:
     "A file's path from the root; a word that names no file stays as it is."
     return str(Path(path).absolute()) if path is not None and Path(path).exists() else path
@@ -155,7 +155,7 @@ def at(path: str | None) -> str | None:
 def placed(word: str) -> str:
     "KIND:PLACE[,PLACE] with its places from the root."
     kind, colon, rest = word.partition(":")
-    if kind == "scenes" or not colon: return word
+    if kind in ("scenes", "staged") or not colon: return word
     return f"{kind}:{','.join(part if part.startswith(('/', '~')) else str(Path.cwd()/part) for part in rest.split(','))}"
 
 def reopened(folder: str, data: list[str] | None = None, weights: str | None = None, batch: int = 8, quiet: bool = False, device: str | None = None):

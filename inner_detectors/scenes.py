@@ -5,21 +5,22 @@
 # %% auto #0
 __all__ = ['COLOUR_RADIUS', 'COLOURS', 'BITS', 'NEAR', 'PATTERNS', 'MATERIALS', 'DRAWN', 'SCALES', 'ANGLES', 'BLACK', 'WHITE',
            'METAL', 'GLASS', 'SKINS', 'HAIRS', 'FURS', 'THINGS', 'PARTS', 'OUTDOORS', 'INDOORS', 'BELONGS', 'ABOVE',
-           'PLACES', 'GROUNDED', 'NOMINAL', 'LAYOUTS', 'colour_bits', 'colour_mask', 'striped', 'dotted', 'chequered',
-           'grid', 'zigzagged', 'woven', 'honeycombed', 'scaly', 'pattern', 'Shape', 'oval', 'bar', 'corners', 'block',
-           'without', 'Noise', 'field', 'noises', 'Patch', 'Paint', 'bits_of', 'mixed', 'plain', 'furry', 'patterned',
-           'sky', 'grass', 'foliage', 'sand', 'water', 'gravel', 'brick', 'wood', 'Stroke', 'flat', 'Frame', 'Canvas',
-           'window', 'own_coordinates', 'patch_of', 'paint', 'shaded', 'flood', 'shadow', 'one_of', 'tint', 'decorated',
-           'coat', 'Thing', 'eye', 'mouth', 'face', 'wheel', 'car', 'pane', 'house', 'dog_head', 'dog', 'tree', 'ball',
-           'spoke', 'flower', 'clock', 'vocabulary', 'backdrop', 'place', 'cloth', 'crowded', 'stand', 'furnish',
-           'tame', 'developed', 'grouped', 'stroke_mask', 'colour_regions', 'compose', 'Scenes', 'sheet', 'writing',
-           'all_samples', 'write_picture', 'folders', 'coco_annotation', 'coco_categories', 'write_coco', 'objects_of',
-           'object_names', 'write_voc', 'whole_of', 'in_words', 'part_code', 'structs', 'nested', 'write_pascal_part',
-           'layered', 'write_folder']
+           'PLACES', 'GROUNDED', 'NOMINAL', 'STAGES', 'LAYOUTS', 'colour_bits', 'colour_mask', 'striped', 'dotted',
+           'chequered', 'grid', 'zigzagged', 'woven', 'honeycombed', 'scaly', 'pattern', 'Shape', 'oval', 'bar',
+           'corners', 'block', 'without', 'Noise', 'field', 'noises', 'Patch', 'Paint', 'bits_of', 'mixed', 'plain',
+           'furry', 'patterned', 'sky', 'grass', 'foliage', 'sand', 'water', 'gravel', 'brick', 'wood', 'Stroke',
+           'flat', 'Frame', 'Canvas', 'window', 'own_coordinates', 'patch_of', 'paint', 'shaded', 'flood', 'shadow',
+           'one_of', 'tint', 'decorated', 'coat', 'Thing', 'eye', 'mouth', 'face', 'wheel', 'car', 'pane', 'house',
+           'dog_head', 'dog', 'tree', 'ball', 'spoke', 'flower', 'clock', 'vocabulary', 'backdrop', 'place', 'cloth',
+           'crowded', 'stand', 'furnish', 'tame', 'developed', 'grouped', 'stroke_mask', 'colour_regions', 'compose',
+           'Scenes', 'sheet', 'stage', 'Staged', 'writing', 'all_samples', 'write_picture', 'folders',
+           'coco_annotation', 'coco_categories', 'write_coco', 'objects_of', 'object_names', 'write_voc', 'whole_of',
+           'in_words', 'part_code', 'structs', 'nested', 'write_pascal_part', 'layered', 'write_folder']
 
-# %% ../nbs/03_scenes.ipynb #7e67e035
+# %% ../nbs/03_scenes.ipynb #1f814aa6
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -758,6 +759,68 @@ def sheet(pictures: Iterable[UInt8[np.ndarray, "height width 3"]],  # of one siz
     framed = [np.pad(picture, ((0, gap), (0, gap), (0, 0)), constant_values=255) for picture in pictures]
     framed += [np.full_like(framed[0], 255)] * (-len(framed) % columns)
     return np.vstack([np.hstack(framed[start:start + columns]) for start in range(0, len(framed), columns)])
+
+# %% ../nbs/03_scenes.ipynb #2fc08fa7
+STAGES = {"dog": "grass", "car": "gravel", "house": "sand", "face": "brick", "flower": "water", "clock": "wood"}
+
+def stage(rng: np.random.Generator, behind: np.random.Generator, size: int, name: str, material: str,
+         ) -> tuple[UInt8[np.ndarray, "size size 3"], tuple[Region, ...]]:
+    "A picture of one thing before a material, with all its masks. `rng` draws thing and place, `behind` the material."
+    canvas = Canvas(behind, size)
+    flood(canvas, 0, 1, MATERIALS[material](behind))
+    if rng.random() < .5: cloth(canvas, rng)
+    thing = THINGS[name](rng)
+    scale = rng.uniform(.22, .45) * size / max(2 * thing.high, 2 * thing.wide)
+    tilt = 0.0 if name in GROUNDED else rng.uniform(-18, 18)
+    frame = Frame(rng.uniform(.25, .75) * size, rng.uniform(.25, .75) * size, scale, tilt, one_of(rng, [-1, 1]))
+    canvas.things += 1
+    for stroke in thing.strokes: paint(canvas, frame, stroke)
+    image = developed(canvas)
+    drawn = [Region(concept, stroke_mask(canvas, numbers)) for (_, concept), numbers in grouped(canvas).items()]
+    return image, (*drawn, *colour_regions(image))
+
+class Staged:
+    "A generated set of pictures of one thing each, its class, on the stage of its class or (`swapped`) of another. Keys are CLASS/NUMBER."
+    name = "staged"
+    version = "1"   # of the drawing
+    own = 0.95      # share of pictures, not swapped, on their own class's stage
+
+    def __init__(self, count: int, seed: int = 0, swapped: bool = False, size: int = 224):
+        if count < 1 or size < 16 or seed < 0:
+            raise Refused(f"staged:{count} (seed {seed}, {size} pixels): needs a picture, a seed from 0, and 16 pixels. Try staged:240.")
+        self.count, self.seed, self.swapped, self.size = count, seed, swapped, size
+        self.concepts = vocabulary()
+        self.keys = tuple(f"{name}/{i:06d}" for i, name in zip(range(count), itertools.cycle(STAGES)))
+
+    @classmethod
+    def parse(cls, text: str, seed: int = 0, **_) -> "Staged":
+        "The set that `staged:TEXT` means: a number of pictures, or NUMBER,swapped."
+        number, comma, word = text.partition(",")
+        if not (number.isascii() and number.isdigit() and word == ("swapped" if comma else "")):
+            raise Refused(f"staged:{text}: is no number of pictures, nor NUMBER,swapped. Try staged:240 or staged:240,swapped.")
+        return cls(int(number), seed, bool(comma))
+
+    def __len__(self) -> int: return self.count
+    def __repr__(self) -> str: return f"Staged({self.count}, seed={self.seed}, swapped={self.swapped}, size={self.size})"
+
+    def material(self, name: str, behind: np.random.Generator) -> str:
+        "What is behind a thing."
+        others = [material for thing, material in STAGES.items() if thing != name]
+        return one_of(behind, others) if behind.random() >= self.own or self.swapped else STAGES[name]
+
+    def sample(self, key: str) -> Sample:
+        "The picture of a key with its masks. Safe to call from several threads."
+        name, _, number = key.partition("/")
+        if not (number.isascii() and number.isdigit() and int(number) < self.count and key == self.keys[int(number)]):
+            raise Refused(f"{self!r}: no picture {key!r}. Keys run from {self.keys[0]!r} to {self.keys[-1]!r}.")
+        rng, behind = (np.random.default_rng([self.seed, int(number), which]) for which in (1, 2))
+        image, regions = stage(rng, behind, self.size, name, self.material(name, behind))
+        return Sample(key, image, regions)
+
+    def identity(self) -> dict[str, str]:
+        "What decides every pixel, hashed."
+        text = f"staged {self.version}: {self.count} pictures of {self.size} pixels, seed {self.seed}, swapped {self.swapped}"
+        return {"staged": hashlib.sha256(text.encode()).hexdigest()}
 
 # %% ../nbs/03_scenes.ipynb #cb943c27
 @contextlib.contextmanager

@@ -686,10 +686,11 @@ def wholes_first(concepts: Sequence[Concept]) -> list[Concept]:
     for concept in concepts: put(concept)
     return list(order)
 
-# %% ../nbs/02_sources.ipynb #baf1d8b9
+# %% ../nbs/02_sources.ipynb #ab3d6872
 kinds = {name: f"inner_detectors.{where}" for name, where in {
     "coco": "sources:Coco", "coco-stuff": "sources:CocoStuff", "coco-panoptic": "sources:CocoPanoptic", "pascal-part": "sources:PascalPart",
-    "voc": "sources:Voc", "folder": "sources:Folder", "scenes": "scenes:Scenes"}.items()}
+    "voc": "sources:Voc", "folder": "sources:Folder", "scenes": "scenes:Scenes",
+    "staged": "scenes:Staged"}.items()}
 
 def load_data(*places: str,                # `coco:FOLDER`, `coco:FOLDER:val2017`, `pascal-part:FOLDER`, `voc:FOLDER`, `folder:FOLDER`, `scenes:N`
               limit: int | None = None,    # so many images, drawn at random by `seed`
