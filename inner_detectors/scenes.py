@@ -760,7 +760,7 @@ def sheet(pictures: Iterable[UInt8[np.ndarray, "height width 3"]],  # of one siz
     framed += [np.full_like(framed[0], 255)] * (-len(framed) % columns)
     return np.vstack([np.hstack(framed[start:start + columns]) for start in range(0, len(framed), columns)])
 
-# %% ../nbs/03_scenes.ipynb #2fc08fa7
+# %% ../nbs/03_scenes.ipynb #26fe596b
 STAGES = {"dog": "grass", "car": "gravel", "house": "sand", "face": "brick", "flower": "water", "clock": "wood"}
 
 def stage(rng: np.random.Generator, behind: np.random.Generator, size: int, name: str, material: str,
@@ -783,12 +783,13 @@ class Staged:
     "A generated set of pictures of one thing each, its class, on the stage of its class or (`swapped`) of another. Keys are CLASS/NUMBER."
     name = "staged"
     version = "1"   # of the drawing
-    own = 0.95      # share of pictures, not swapped, on their own class's stage
 
-    def __init__(self, count: int, seed: int = 0, swapped: bool = False, size: int = 224):
-        if count < 1 or size < 16 or seed < 0:
-            raise Refused(f"staged:{count} (seed {seed}, {size} pixels): needs a picture, a seed from 0, and 16 pixels. Try staged:240.")
-        self.count, self.seed, self.swapped, self.size = count, seed, swapped, size
+    def __init__(self, count: int, seed: int = 0, swapped: bool = False, size: int = 224,
+                 own: float = 0.95):   # share of pictures on their class's stage, where not swapped
+        if count < 1 or size < 16 or seed < 0 or not 0 <= own <= 1:
+            raise Refused(f"staged:{count} (seed {seed}, {size} pixels, {own} on their own stage): needs a picture, a seed from 0, 16 pixels, and a share "
+                          "from 0 to 1. Try staged:240.")
+        self.count, self.seed, self.swapped, self.size, self.own = count, seed, swapped, size, own
         self.concepts = vocabulary()
         self.keys = tuple(f"{name}/{i:06d}" for i, name in zip(range(count), itertools.cycle(STAGES)))
 
@@ -801,7 +802,7 @@ class Staged:
         return cls(int(number), seed, bool(comma))
 
     def __len__(self) -> int: return self.count
-    def __repr__(self) -> str: return f"Staged({self.count}, seed={self.seed}, swapped={self.swapped}, size={self.size})"
+    def __repr__(self) -> str: return f"Staged({self.count}, seed={self.seed}, swapped={self.swapped}, size={self.size}, own={self.own})"
 
     def material(self, name: str, behind: np.random.Generator) -> str:
         "What is behind a thing."
@@ -819,7 +820,7 @@ class Staged:
 
     def identity(self) -> dict[str, str]:
         "What decides every pixel, hashed."
-        text = f"staged {self.version}: {self.count} pictures of {self.size} pixels, seed {self.seed}, swapped {self.swapped}"
+        text = f"staged {self.version}: {self.count} pictures of {self.size} pixels, seed {self.seed}, swapped {self.swapped}, own {self.own}"
         return {"staged": hashlib.sha256(text.encode()).hexdigest()}
 
 # %% ../nbs/03_scenes.ipynb #cb943c27

@@ -6,10 +6,10 @@
 __all__ = ['FORMAT', 'STATISTICS', 'STEPS', 'layer_name', 'Bank', 'Level', 'levels_of', 'above', 'Evidence', 'as_given',
            'model_of', 'digest', 'identity', 'candidates', 'in_turns', 'detector_bank', 'one_of_each', 'at_layers',
            'check_concept', 'forbidden', 'passing', 'Gathered', 'gather', 'thinned', 'Head', 'losses_of', 'loss',
-           'balance', 'spread', 'strongest_penalty', 'sparse_path', 'Labelled', 'Fit', 'fit_head', 'Chosen', 'one_path',
-           'Network', 'Transferred', 'rows_named', 'Transfer', 'quality', 'labelled', 'transfer', 'fitted',
-           'check_parts', 'Reasons', 'reasons', 'what_if', 'Rules', 'small_tree', 'rules', 'save', 'read',
-           'same_network', 'load']
+           'balance', 'spread', 'strongest_penalty', 'sparse_path', 'Labelled', 'Fit', 'Trace', 'Standard', 'traces',
+           'trace', 'chosen_step', 'settled', 'fit_head', 'Network', 'Transferred', 'rows_named', 'Transfer', 'quality',
+           'labelled', 'transfer', 'fitted', 'check_parts', 'Reasons', 'reasons', 'what_if', 'Rules', 'small_tree',
+           'rules', 'save', 'read', 'same_network', 'load']
 
 # %% ../nbs/16_transfer.ipynb #990d0554
 import hashlib
@@ -384,7 +384,7 @@ def sparse_path(x: Float64[np.ndarray, "image detector"], truth: np.ndarray, cla
         kernels[step], biases[step] = rows.T, base
     return kernels, biases
 
-# %% ../nbs/16_transfer.ipynb #d1ba135e
+# %% ../nbs/16_transfer.ipynb #ca63cb4e
 class Labelled(NamedTuple):
     "Evidence with the classes of its images: an index, or with several a boolean a class."
     gathered: Gathered
@@ -399,28 +399,30 @@ class Fit(NamedTuple):
     head: Head
     path: pd.DataFrame    # class ("all" where an image has one), penalty, detectors, weights, train, validation, error (losses), chosen
 
-def fit_head(train: Labelled, valid: Labelled, classes: Sequence[str], steps: int = STEPS, seed: int = 0) -> Fit:
-    "A sparse head: the strongest penalty whose validation loss is within one standard error of the best."
-    mean, scale = spread(train.gathered.values)
-    x, other = ((part.gathered.values - mean) / scale for part in (train, valid))
-    several = train.truth.ndim == 2
-    questions = [(name, [i]) for i, name in enumerate(classes)] if several else [("all", list(range(len(classes))))]
-    kernel, bias, rows = np.zeros((x.shape[1], len(classes))), np.zeros(len(classes)), []
-    for name, columns in questions:
-        chosen = one_path(x, train, other, valid, columns, steps, seed)
-        kernel[:, columns], bias[columns] = chosen.kernel, chosen.bias
-        rows.append(chosen.path.assign(**{"class": name}))
-    head = Head(tuple(classes), mean.astype(np.float32), scale.astype(np.float32), kernel.astype(np.float32), bias.astype(np.float32), several)
-    return Fit(head, pd.concat(rows, ignore_index=True))
-
-class Chosen(NamedTuple):
-    kernel: Float64[np.ndarray, "detector class"]
-    bias: Float64[np.ndarray, " class"]
+class Trace(NamedTuple):
+    "The path of one question: all classes at once, or one of several."
+    name: str                                               # "all", or the class
+    columns: list[int]
+    kernels: Float64[np.ndarray, "step detector class"]
+    biases: Float64[np.ndarray, "step class"]
     path: pd.DataFrame
 
-def one_path(x, train: Labelled, other, valid: Labelled, columns: Sequence[int], steps: int, seed: int) -> Chosen:
-    "The path of one question, and the step chosen."
+class Standard(NamedTuple):
+    "What evidence is standardised by."
+    mean: Float64[np.ndarray, " detector"]
+    scale: Float64[np.ndarray, " detector"]
+
+def traces(train: Labelled, valid: Labelled, classes: Sequence[str], steps: int = STEPS, seed: int = 0) -> tuple[Standard, list[Trace]]:
+    "The paths of all questions."
+    standard = Standard(*spread(train.gathered.values))
     several = train.truth.ndim == 2
+    questions = [(name, [i]) for i, name in enumerate(classes)] if several else [("all", list(range(len(classes))))]
+    return standard, [trace(name, columns, train, valid, standard, steps, seed) for name, columns in questions]
+
+def trace(name: str, columns: list[int], train: Labelled, valid: Labelled, standard: Standard, steps: int, seed: int) -> Trace:
+    "The path of one question, with the losses on both parts."
+    several = train.truth.ndim == 2
+    x, other = ((part.gathered.values - standard.mean) / standard.scale for part in (train, valid))
     truths = [part.truth[:, columns] if several else part.truth for part in (train, valid)]
     weights = [balance(truth, truths[0]) for truth in truths]
     wanted = truths[0].astype(float) if several else np.eye(len(columns))[truths[0]]
@@ -431,13 +433,32 @@ def one_path(x, train: Labelled, other, valid: Labelled, columns: Sequence[int],
     if several: kernels, biases = kernels[..., 1:] * 2, biases[:, 1:] * 2      # of two halves, the log-odds
     losses = [[loss(z @ kernel + bias, truth, weight).mean(1, keepdims=True) for kernel, bias in zip(kernels, biases)]
               for z, truth, weight in zip((x, other), truths, weights)]
-    means = [np.array([one.mean() for one in some]) for some in losses]
-    best = int(means[1].argmin())
-    error = np.array([standard_error(one, valid.gathered.images)[0] for one in losses[1]])
-    step = int(np.flatnonzero(means[1] <= means[1][best] + error[best])[0])
-    path = pd.DataFrame({"penalty": penalties, "detectors": (kernels != 0).any(2).sum(1), "weights": (kernels != 0).sum((1, 2)), "train": means[0],
-                         "validation": means[1], "error": error, "chosen": np.arange(len(penalties)) == step})
-    return Chosen(kernels[step], biases[step], path)
+    error = [standard_error(one, valid.gathered.images)[0] for one in losses[1]]
+    path = pd.DataFrame({"class": name, "penalty": penalties, "detectors": (kernels != 0).any(2).sum(1), "weights": (kernels != 0).sum((1, 2)),
+                         **{part: [float(one.mean()) for one in some] for part, some in zip(("train", "validation"), losses)}, "error": error})
+    return Trace(name, columns, kernels, biases, path)
+
+def chosen_step(path: pd.DataFrame, most: int | None = None) -> int:
+    "The strongest penalty whose validation loss is within one standard error of the best; with `most`, the best of those with so many detectors at most."
+    means, errors = path.validation.to_numpy(), path.error.to_numpy()
+    if most is not None: return int(np.where(path.detectors <= most, means, np.inf).argmin())
+    best = int(means.argmin())
+    return int(np.flatnonzero(means <= means[best] + errors[best])[0])
+
+def settled(standard: Standard, paths: Sequence[Trace], classes: Sequence[str], several: bool, most: int | None = None) -> Fit:
+    "The head of the steps chosen."
+    kernel, bias, rows = np.zeros((len(standard.mean), len(classes))), np.zeros(len(classes)), []
+    for one in paths:
+        step = chosen_step(one.path, most)
+        kernel[:, one.columns], bias[one.columns] = one.kernels[step], one.biases[step]
+        rows.append(one.path.assign(chosen=np.arange(len(one.path)) == step))
+    arrays = [array.astype(np.float32) for array in (standard.mean, standard.scale, kernel, bias)]
+    return Fit(Head(tuple(classes), arrays[0], arrays[1], arrays[2], arrays[3], several), pd.concat(rows, ignore_index=True))
+
+def fit_head(train: Labelled, valid: Labelled, classes: Sequence[str], steps: int = STEPS, seed: int = 0, most: int | None = None) -> Fit:
+    "A sparse head: the shortest that is not clearly worse on validation pictures; with `most`, the best of at most so many detectors (of several, a class)."
+    standard, paths = traces(train, valid, classes, steps, seed)
+    return settled(standard, paths, classes, train.truth.ndim == 2, most)
 
 # %% ../nbs/16_transfer.ipynb #d2ed9b60
 class Network(nnx.Module):
