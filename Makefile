@@ -54,12 +54,9 @@ match: setup  ## the same on anything: MODEL=vgg16 DATA=coco:FOLDER LAYERS="conv
 	@case "$(MODEL)" in vgg16) $(BIN)/inner-detectors fetch vgg16-conv;; efficientnet-lite0) $(BIN)/inner-detectors fetch efficientnet-lite0;; esac
 	@$(BIN)/inner-detectors match $(MODEL) --data $(DATA) --layers $(LAYERS) --out $(OUT) $(FLAGS)
 
-unbuilt = @echo 'make $@: not built yet. $(1)' >&2; exit 1
-
 data: setup  ## what is in a data set, and what is wrong with it: DATA=coco:FOLDER OUT=results/map
 	@$(BIN)/inner-detectors map $(DATA) --out $(if $(filter results/match,$(OUT)),results/map,$(OUT)) $(FLAGS)
 
-# A message must hold neither comma nor apostrophe.
 # What was matched into OUT, tested further. Where OUT is not said: what `make match` wrote, or else what `make demo` did.
 MATCHED = $(if $(filter file,$(origin OUT)),$(patsubst %/dissection.nc,%,$(firstword $(wildcard results/match/dissection.nc) results/demo/dissection.nc)),$(OUT))
 activthres: setup  ## how IoU hangs on the threshold: every quantile in one pass: OUT=results/match
@@ -71,8 +68,8 @@ correlat: setup  ## units that go together: OUT=results/match
 	@$(BIN)/inner-detectors correlate $(MATCHED) $(FLAGS)
 visualise: setup  ## pictures of units, and a report to open in a browser: FLAGS="conv5_3:12 dog"
 	@$(BIN)/inner-detectors visualise $(MATCHED) $(MOVED) $(FLAGS)
-transfer:  ## not built yet: a network made of chosen detectors
-	$(call unbuilt,The detectors to choose from: make match lists them in OUT)
+transfer: setup  ## a network made of detectors, whose every answer is a short sum of named concepts: FLAGS="--compare --forbid material"
+	@$(BIN)/inner-detectors transfer $(MATCHED) $(FLAGS)
 
 # ---- for those who change it
 

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'STATISTICS', 'STEPS', 'layer_name', 'Bank', 'Level', 'levels_of', 'above', 'Evidence', 'as_given',
-           'model_of', 'digest', 'identity', 'candidates', 'in_turns', 'detector_bank', 'one_of_each', 'at_layers',
-           'check_concept', 'forbidden', 'passing', 'Gathered', 'gather', 'thinned', 'Head', 'losses_of', 'loss',
-           'balance', 'spread', 'strongest_penalty', 'sparse_path', 'Labelled', 'Fit', 'Trace', 'Standard', 'traces',
-           'trace', 'chosen_step', 'settled', 'fit_head', 'Network', 'Transferred', 'rows_named', 'Transfer', 'quality',
-           'labelled', 'transfer', 'fitted', 'check_parts', 'Reasons', 'reasons', 'what_if', 'Rules', 'small_tree',
-           'rules', 'save', 'read', 'same_network', 'load']
+           'model_of', 'digest', 'identity', 'candidates', 'in_turns', 'detector_bank', 'of_network', 'one_of_each',
+           'at_layers', 'check_concept', 'forbidden', 'passing', 'Gathered', 'gather', 'kept', 'thinned', 'Head',
+           'losses_of', 'loss', 'balance', 'spread', 'strongest_penalty', 'sparse_path', 'Labelled', 'Fit', 'Trace',
+           'Standard', 'traces', 'trace', 'chosen_step', 'settled', 'fit_head', 'Network', 'Transferred', 'rows_named',
+           'Transfer', 'quality', 'labelled', 'transfer', 'fitted', 'check_parts', 'weights_figure', 'unit_weights',
+           'Reasons', 'reasons', 'what_if', 'Rules', 'small_tree', 'rules', 'save', 'read', 'same_network', 'load']
 
-# %% ../nbs/16_transfer.ipynb #990d0554
+# %% ../nbs/16_transfer.ipynb #f1721d95
 import hashlib
 import html
 import json
@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+import xarray as xr
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Float64
 
@@ -34,10 +35,10 @@ from .ablate import as_labels, check_labels, share_of, standard_error
 from .concepts import Refused, near
 from .correlate import levels, pearson
 from .data import Data
-from .dissect import Study, room_columns, weights_of
+from .dissect import Dissection, Study, identity_of, make_folder, room_columns, run_by, weights_of
 from .models import Geometry, Model, geometry_of, in_eights, load_model, layers
 from .probe import enlarge, grid, probe
-from .sweep import Seen, View, sweep
+from .sweep import Checkpoint, Seen, View, sweep
 from .weights import read_metadata, read_weights, write_safetensors
 
 # %% ../nbs/16_transfer.ipynb #5434f413
@@ -184,7 +185,7 @@ def identity(bank: Bank, module: nnx.Module) -> str:
     for array in own: made.update(np.ascontiguousarray(array[...]).tobytes())
     return made.hexdigest()
 
-# %% ../nbs/16_transfer.ipynb #92bd01d3
+# %% ../nbs/16_transfer.ipynb #1bf8b88e
 def candidates(these: Study, folder: str | Path | None = None) -> pd.DataFrame:
     "units.csv of a dissection as a table, with the columns of all rooms that have been run in its folder; `detects` says who passes the protocol's bar."
     found = these.found
@@ -230,6 +231,18 @@ def detector_bank(studies: Study | Sequence[Study], folders: Sequence[str | Path
     made = {"dissections": [{"run": these.found.table.attrs["run"], "data": these.found.table.attrs["data"], "network": these.model.name} for these in studies],
             "where": where, "concepts": None if concepts is None else list(concepts), "without": list(without), "number": number}
     return Bank(table, {name: model for name, model in networks.items() if name in set(table.network)}, statistic, max(sides), dict(opened or {}), made)
+
+def of_network(found: Dissection, model: Model, batch: int = 8, devices: Sequence[jax.Device] | None = None) -> Study:
+    "A dissection with its network alone: a bank needs no picture of those it was found on. Refused where the network is another, or has changed."
+    theirs = json.loads(found.table.attrs["about"])
+    if model.name != theirs["model"]: raise Refused(f"{found!r}: is of {theirs['model']}, not of {model.name}. Give the network that it was made with.")
+    hashes = theirs["weights"].get("weights_sha256") or theirs["weights"].get("computation_sha256", "")
+    if digest(model) != hashes or model.record.get("preprocessing", "") != theirs["weights"].get("preprocessing", ""):
+        raise Refused(f"{found!r}: the parameters of {model.name}, or how pictures are made ready for it, have changed since (SHA-256 {digest(model)[:12]}, "
+                      f"was {hashes[:12]}). Give the network that it was made with.")
+    geometry = {name: Geometry(**{key: tuple(value) for key, value in one.items()}) for name, one in theirs["geometry"].items()}
+    model = replace(model, geometry={**model.geometry, **geometry})
+    return Study(found, model, Data([]), replace(View(**theirs["view"]), batch=batch), tuple(devices or jax.local_devices()[:1]))
 
 def one_of_each(studies: Sequence[Study]) -> dict[str, Model]:
     "Networks by name. Refused where two of one name differ."
@@ -278,7 +291,7 @@ def passing(table: pd.DataFrame, where: str) -> pd.DataFrame:
         named = getattr(error, "name", None) or str(error).partition("'")[2].partition("'")[0]
         raise Refused(f"bank: the condition {where!r} cannot be asked ({error}). {near(str(named), [str(name) for name in table.columns])}") from None
 
-# %% ../nbs/16_transfer.ipynb #84b5952a
+# %% ../nbs/16_transfer.ipynb #bfc2e1c0
 class Gathered(NamedTuple):
     "The evidence in a data set."
     values: Float32[np.ndarray, "image detector"]
@@ -293,14 +306,19 @@ class Gathered(NamedTuple):
     @property
     def names(self) -> list[str]: return [seen.name for seen in self.images]
 
-def gather(bank: Bank, data: Data, batch: int = 8, devices: Sequence[jax.Device] | None = None, progress: bool = True, label: str = "evidence") -> Gathered:
-    "The evidence in every picture of a data set. Warns of pictures that cannot be read."
-    fold = levels(len(data), bank.model, ["evidence"], len(data.concepts))
-    swept = sweep(fold, data, bank.model, ["evidence"], View(bank.size, bank.side, batch=batch), devices=devices, label=label, progress=progress)
+def gather(bank: Bank, data: Data, batch: int = 8, devices: Sequence[jax.Device] | None = None, progress: bool = True, label: str = "evidence",
+           out: str | Path | None = None) -> Gathered:
+    "The evidence in every picture of a data set. Warns of pictures that cannot be read. With `out`, a folder, a stopped run goes on where it was."
+    fold, view = levels(len(data), bank.model, ["evidence"], len(data.concepts)), View(bank.size, bank.side, batch=batch)
+    about = {"bank": bank.model.record, "data": data.identity(), **run_by(view, list(devices or jax.local_devices()[:1]))}
+    swept = sweep(fold, data, bank.model, ["evidence"], view, devices=devices, label=label, progress=progress, checkpoint=kept(out, label, about))
     if not swept.images: raise Refused(f"{data}: not one image could be read. The first: {swept.problems[0]}")
     if swept.problems: warnings.warn(f"{len(swept.problems)} pictures could not be used. The first: {swept.problems[0]}", stacklevel=2)
     number = len(swept.images)
     return Gathered(swept.state.values[:number], swept.state.shown[:number], swept.images)
+def kept(out: str | Path | None, label: str, about: Mapping[str, Any]) -> Checkpoint | None:
+    "Where a sweep writes how far it is; `about` is everything that moves its numbers."
+    return None if out is None else Checkpoint(make_folder(out)/f"{label.replace(' ', '-')}.checkpoint.npz", identity_of(dict(about)))
 
 # %% ../nbs/16_transfer.ipynb #1cca4675
 def thinned(bank: Bank, values: Float32[np.ndarray, "image detector"], apart: float = 0.95) -> list[int]:
@@ -540,7 +558,7 @@ def rows_named(bank: Bank, names: Sequence[str]) -> Bool[np.ndarray, " detector"
         if name not in known: raise Refused(f"transfer: no concept, category or detector {name!r} in this bank. {near(name, known)}")
     return np.logical_or.reduce([some.isin(list(names)).to_numpy() for some in labels])
 
-# %% ../nbs/16_transfer.ipynb #ffcac529
+# %% ../nbs/16_transfer.ipynb #1df5668d
 @dataclass(frozen=True, repr=False)
 class Transfer:
     "A transferred network with what it was fitted on."
@@ -594,10 +612,9 @@ def transfer(bank: Bank, data: Data, labels: Any, *, valid: tuple[Data, Any] | N
         aside = np.array([share_of(seen, seed, "validation") < share for seen in train.gathered.images])
         train, held = (Labelled(train.gathered.at(rows), train.truth[rows]) for rows in (~aside, aside))
     else: held = labelled(bank, valid[0], valid[1], labels.classes, **{**running, "label": "validation"})
-    kept = thinned(bank, train.gathered.values, apart)
-    parts = [part.only(kept) for part in (train, held)]
-    made = {"labels": labels.digest(), "data": "+".join(data.kinds), "images": len(data), "thinned": len(bank) - len(kept), "seed": seed}
-    return fitted(bank.at(kept), parts[0], parts[1], labels.classes, made, steps=steps, seed=seed)
+    stay = thinned(bank, train.gathered.values, apart)
+    made = {"labels": labels.digest(), "data": "+".join(data.kinds), "images": len(data), "thinned": len(bank) - len(stay), "seed": seed}
+    return fitted(bank.at(stay), train.only(stay), held.only(stay), labels.classes, made, steps=steps, seed=seed)
 
 def fitted(bank: Bank, train: Labelled, valid: Labelled, classes: Sequence[str], made: Mapping[str, Any], steps: int, seed: int) -> Transfer:
     "A head on evidence at hand."
@@ -615,6 +632,38 @@ def check_parts(train: Labelled, valid: Labelled, classes: Sequence[str]) -> Non
         if not there[:, i].any() or (train.truth.ndim == 2 and there[:, i].all()):
             word = "shows" if not there[:, i].any() else "is without"
             raise Refused(f"transfer: no picture to fit on {word} class {name!r}. Give more pictures, leave the class out, or another seed.")
+
+# %% ../nbs/16_transfer.ipynb #20e9e25b
+def weights_figure(network: Transferred, number: int = 24, axis=None, width: float = 3.3):
+    "The summed weights of the heaviest concepts [concept, class]: squares by size, orange for, blue against. Returns the axis."
+    from matplotlib import pyplot
+    rows = network.concepts().head(number)
+    axis = axis or pyplot.figure(figsize=(width, 0.8 + 0.16 * len(rows)), layout="constrained").add_subplot()
+    most = max(float(np.abs(rows.to_numpy()).max(initial=0)), 1e-9)
+    y, x = np.nonzero(rows.to_numpy())
+    values = rows.to_numpy()[y, x]
+    axis.scatter(x, y, 70 * np.abs(values) / most, np.where(values > 0, "#E69F00", "#0072B2"), marker="s", edgecolors="black", linewidths=0.4)
+    axis.set_xticks(range(rows.shape[1]), list(rows.columns), rotation=90 if rows.shape[1] > 6 else 30, fontsize=6)
+    axis.set_yticks(range(len(rows)), [str(name)[:28] for name in rows.index], fontsize=6)
+    axis.set_xlim(-0.6, rows.shape[1] - 0.4)
+    axis.set_ylim(len(rows) - 0.4, -0.6)
+    axis.set_title(f"weights (orange for, blue against; largest {most:.2f})", fontsize=7)
+    axis.grid(linewidth=0.3)
+    axis.set_axisbelow(True)
+    return axis
+
+# %% ../nbs/16_transfer.ipynb #ac24e253
+def unit_weights(network: Transferred, name: str) -> xr.Dataset:
+    "transfer_weight[unit, class] of the detectors of one network, with the heaviest one's class and weight (columns transfer_class and transfer_top)."
+    table = network.bank.table
+    mine = np.flatnonzero((table.network == name).to_numpy())
+    kernel = network.head.kernel[mine]
+    best = np.abs(kernel).argmax(1) if len(mine) else np.zeros(0, int)
+    top = kernel[np.arange(len(mine)), best]
+    classes = np.array(network.head.classes, object)
+    return xr.Dataset({"transfer_weight": (("unit", "class"), kernel), "transfer_class": ("unit", np.where(top != 0, classes[best], "").astype(object)),
+                       "transfer_top": ("unit", top)},
+                      {"unit": np.array([f"{table.layer[i]}:{table.unit[i]}" for i in mine], object), "class": classes})
 
 # %% ../nbs/16_transfer.ipynb #fe9089f2
 @dataclass(frozen=True, repr=False)

@@ -136,15 +136,6 @@ def test_the_command_is_installed():
     assert "match" in passes(BIN / "inner-detectors", "--help").stdout
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-@pytest.mark.parametrize("experiment", ["transfer"])
-def test_what_is_not_built_says_so(experiment):
-    done = call("make", "--no-print-directory", experiment)
-    assert done.returncode
-    assert f"make {experiment}: not built yet" in done.stderr
-    assert "make match" in done.stderr
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="the Makefile is for POSIX")
 def test_an_unfit_python_is_refused(tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.version_info = (3, 10, 0, 'final', 0)")
