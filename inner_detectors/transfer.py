@@ -331,7 +331,7 @@ def thinned(bank: Bank, values: Float32[np.ndarray, "image detector"], apart: fl
     if not kept: raise Refused("bank: not one detector answers in these pictures. Give pictures that show its concepts.")
     return kept
 
-# %% ../nbs/16_transfer.ipynb #2580b933
+# %% ../nbs/16_transfer.ipynb #7e0eb014
 @dataclass(frozen=True)
 class Head:
     "A linear layer on standardised evidence."
@@ -359,12 +359,12 @@ def losses_of(scores: Float64[np.ndarray, "image class"], several: bool) -> Floa
     high = scores.max(1, keepdims=True)
     return high + np.log(np.exp(scores - high).sum(1, keepdims=True)) - scores
 
-def loss(scores: Float64[np.ndarray, "image class"], truth: np.ndarray, weight: Float64[np.ndarray, "image class"]) -> Float64[np.ndarray, "image answer"]:
+def loss(scores: Float64[np.ndarray, "image class"], truth: np.ndarray, weight: Float64[np.ndarray, "image _"]) -> Float64[np.ndarray, "image answer"]:
     "What the answers lack: one number an image, or with several classes one each, weighed."
     if truth.ndim == 1: return np.take_along_axis(losses_of(scores, False), truth[:, None], 1)
     return weight * np.logaddexp(0, np.where(truth, -scores, scores))
 
-def balance(truth: np.ndarray, like: np.ndarray) -> Float64[np.ndarray, "image class"]:
+def balance(truth: np.ndarray, like: np.ndarray) -> Float64[np.ndarray, "image _"]:
     "Weights under which yes and no are as heavy in each class of `like`; all one where an image has one class."
     if truth.ndim == 1: return np.ones((len(truth), 1))
     yes = like.mean(0)
