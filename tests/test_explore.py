@@ -25,6 +25,7 @@ from inner_detectors.concepts import Concept, Vocabulary
 from inner_detectors.data import Data, Region, Sample, netdissect
 from inner_detectors.dissect import dissect
 from inner_detectors.explore import Explorer
+from inner_detectors.models import half_pixel
 from inner_detectors.verify import Rings, planted_model
 
 class Named(Rings):
@@ -38,12 +39,67 @@ class Named(Rings):
 
 kernel = np.zeros((8, 2), np.float32); kernel[:3, 0], kernel[6, 1] = 40, 120
 net = with_probe(planted_model(), "planted", kernel, np.zeros(2, np.float32), ["<b>red</b>", "blue"], several=False)
+def pooled(parameters, images):
+    seen = net.forward(parameters, images)
+    return seen | {"pooled": seen["planted"].reshape(len(images), 8, 4, 8, 4, 8).max((2, 4))}
+net_of_two = replace(net, forward=pooled, geometry={**net.geometry, "pooled": half_pixel(64, (8, 8))})
 data = Data([Named()])
-found = dissect(net, data, ["planted"], replace(netdissect, quantile=0.02), progress=False)
-look = Explorer(found, data, net, unit="planted:0")
+found = dissect(net_of_two, data, ["planted", "pooled"], replace(netdissect, quantile=0.02), progress=False)
+look = Explorer(found, data, net_of_two, unit="planted:0")
 look
 '''
-SPARE = "import json; print('STATE', json.dumps(dict(unit=look.unit, threshold=look.threshold, score=look.score, pins=look.pins, picture=look.picture)))"
+# Names that mean harm, pictures deleted after the dissection, data that is not there, a layer without maps: an explorer each, in this order.
+WORSE = r'''
+from dataclasses import replace
+from pathlib import Path
+from IPython.display import display
+from inner_detectors.concepts import Concept, Vocabulary
+from inner_detectors.data import Data, Region, Sample, netdissect
+from inner_detectors.dissect import dissect, study
+from inner_detectors.explore import Explorer
+from inner_detectors.models import half_pixel
+from inner_detectors.scenes import write_folder
+from inner_detectors.sources import load_data
+from inner_detectors.top import top
+from inner_detectors.verify import Rings, planted_model
+
+class Hostile(Rings):
+    NAMES = {"red ball": "</bdi><script>window.harmed = 1</script>" + "x" * 10_000, "blue ball": "=cmd|' /C calc'!A0\u202egpj.exe\x07\x1b[31m"}
+    def __init__(self):
+        super().__init__(24)
+        self.concepts = Vocabulary([Concept(name, "object") for name in self.NAMES.values()])
+    def sample(self, key):
+        found = super().sample(key)
+        return Sample(f"<img src=x onerror='window.harmed = 1'>\u202e{key}\x00" + "y" * 10_000, found.image,
+                      tuple(Region(self.NAMES[name], mask) for name, mask in found.regions))
+
+LAYER = "<b onclick='window.harmed = 1'>pooled</b>"
+def both(parameters, images):
+    seen = planted_model().forward(parameters, images)
+    return seen | {LAYER: seen["planted"].reshape(len(images), 8, 4, 8, 4, 8).max((2, 4))}
+net = replace(planted_model(), forward=both, name="<script>window.harmed = 1</script>", geometry={**planted_model().geometry, LAYER: half_pixel(64, (8, 8))})
+bad = Data([Hostile()])
+rule = replace(netdissect, quantile=0.02)
+hostile = Explorer(dissect(net, bad, ["planted", LAYER], rule, progress=False), bad, net, unit=f"{LAYER}:0", number=6)
+hostile.other = "planted:6"
+
+write_folder(Rings(), "rings")
+there = load_data("folder:rings")
+found = dissect(planted_model(), there, ["planted"], rule, progress=False)
+found.save("kept")
+top(study(found, planted_model(), there), "kept", number=6, progress=False)
+gone = Explorer("kept", there, planted_model(), unit="planted:0", number=6)
+for picture in gone.main.gallery.pictures[:2]: (Path("rings/images")/f"{Path(picture['name']).stem}.png").unlink()
+gone.seen.clear()
+gone.renew()
+left = Explorer("kept", there, unit="planted:0", number=6)
+alone = Explorer("kept", unit="planted:0", number=6)
+bare = Explorer(found, unit="planted:0", number=6)
+later = Explorer("kept", there, planted_model(), unit="planted:0", number=6)
+little = Explorer(found, there, planted_model(), unit="planted:0", number=6, memory=0.001)
+for one in (hostile, gone, later, left, alone, bare, little): display(one)
+'''
+SPARE = "import json; print('STATE', json.dumps({name: getattr(look, name) for name in \"unit threshold score pins picture other\".split()}))"
 
 
 def notebook(*cells: str) -> str:
@@ -102,24 +158,41 @@ def work(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("lab")
     (folder/"work").mkdir()
     (folder/"work"/"w.ipynb").write_text(notebook(NOTEBOOK, SPARE))
+    (folder/"work"/"worse.ipynb").write_text(notebook(WORSE))
     return folder/"work"
 
 
 @pytest.fixture(scope="module")
-def page(work):
-    "The notebook, run, in a page of chromium; what it asks of others than the server fails the test at the end."
+def lab(work):
+    "JupyterLab and a browser: a function that runs a notebook and gives its page, which keeps what it asked for and what went wrong."
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install playwright")
     if not CHROMIUM: pytest.skip("no chromium here; apt-get install chromium, or name one in INNER_DETECTORS_CHROMIUM")
     with jupyterlab(work.parent) as address, playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1500, "height": 1500})
-        page.set_default_timeout(20_000)
-        page.asked, page.errors = [], []
-        page.on("request", lambda request: page.asked.append(request.url))
-        page.on("pageerror", lambda error: page.errors.append(str(error)))
-        open_notebook(page, address)
-        yield page
+
+        def run(name: str):
+            page = browser.new_page(viewport={"width": 1500, "height": 1500})
+            page.set_default_timeout(20_000)
+            page.asked, page.errors = [], []
+            page.on("request", lambda request: page.asked.append(request.url))
+            page.on("pageerror", lambda error: page.errors.append(str(error)))
+            open_notebook(page, address.replace("w.ipynb", name).replace("auto-t", f"auto-{name.partition('.')[0]}"))
+            return page
+        yield run
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def page(lab): return lab("w.ipynb")
+
+
+@pytest.fixture(scope="module")
+def worse(lab):
+    "The explorers of the notebook where everything is wrong, by name."
+    page = lab("worse.ipynb")
+    found = dict(zip(("hostile", "gone", "later", "left", "alone", "bare", "little"), page.locator(".ide-root").all()))
+    assert len(found) == 7
+    return found
 
 
 def gallery(page): return page.locator(".ide-gallery").first
@@ -142,9 +215,14 @@ def wait_until(page, true, said: str, seconds: float = 15.0):
 def names(page) -> list[str]: return gallery(page).locator(".ide-name").all_inner_texts()
 
 
+def chooser(page, turn: int = 0):
+    "Where one chooses the unit, or the one beside it."
+    return page.locator(".ide-chooser").nth(turn)
+
+
 def choose(page, unit: str) -> None:
     "Choose a unit in the list, and wait until its pictures are there."
-    value = page.locator(".ide-side select[size], .ide-side .widget-select select").first
+    value = chooser(page).locator(".widget-select select")
     option = value.locator("option", has_text=unit)
     value.select_option(label=option.first.inner_text())
     page.wait_for_selector(f".ide-gallery[data-shows='Pictures of unit {unit}']")
@@ -175,8 +253,7 @@ def test_another_unit_changes_the_pictures(page):
 
 
 def test_search_narrows_the_list(page):
-    search = page.locator(".ide-side input[type=text]").first
-    options = page.locator(".ide-side .widget-select select option")
+    search, options = chooser(page).locator("input[type=text]"), chooser(page).locator(".widget-select select option")
     search.fill("blue")
     wait_until(page, lambda: options.count() == 1, "the list did not shrink")
     search.fill("")
@@ -186,7 +263,9 @@ def test_search_narrows_the_list(page):
 def test_dragging_the_threshold_changes_the_regions(page):
     choose(page, "planted:0")
     before, readout = lit(page), page.locator(".ide-readout").first.inner_text()
-    box = page.locator(".ide-column .noUi-handle").first.bounding_box()
+    handle = page.locator(".ide-column .noUi-handle").first
+    handle.scroll_into_view_if_needed()
+    box = handle.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, y); page.mouse.down()
     for step in range(1, 9): page.mouse.move(x + 8 * step, y)
@@ -261,7 +340,7 @@ def test_keys_read_choose_and_leave_the_notebook_alone(page):
     page.wait_for_selector(".ide-paper")
     for key in ("d", "d", "a", "x"): page.keyboard.press(key)          # commands of the notebook
     assert page.locator(".jp-CodeCell").count() == cells
-    page.locator(".ide-side select").last.focus()
+    chooser(page).locator(".widget-select select").focus()
     for key in ("d", "d"): page.keyboard.press(key)
     assert page.locator(".jp-CodeCell").count() == cells
     tile.focus()
@@ -313,14 +392,31 @@ def test_painting_changes_the_activation_and_the_prediction(page):
     answered(page, lambda: page.locator(".ide-bench-box select").nth(1).select_option("nothing"))
 
 
-def test_comparing_shows_a_second_gallery(page):
+def test_comparing_with_a_unit_of_another_layer(page):
+    "A second unit, found by layer and search: its own pictures, its own threshold, and the same pictures where one wants them."
     choose(page, "planted:0")
-    compare = page.locator(".ide-side .widget-dropdown select").last
-    compare.select_option(label=compare.locator("option", has_text="planted:3").first.inner_text())
-    page.wait_for_selector(".ide-gallery[data-shows='Pictures of unit planted:3']")
+    page.get_by_text("Compare with another unit").click()
+    beside = chooser(page, 1)
+    beside.locator(".widget-dropdown select").select_option("pooled")
+    beside.locator("input[type=text]").fill("blue")
+    units = beside.locator(".widget-select select")
+    wait_until(page, lambda: units.locator("option").count() == 1, "the second list did not shrink")
+    units.select_option(label=units.locator("option").first.inner_text())
+    page.wait_for_selector(".ide-gallery[data-shows='Pictures of unit pooled:6']")
     assert page.locator(".ide-gallery:visible").count() == 2
-    compare.select_option("no other unit")
+    first, second = gallery(page), page.locator(".ide-gallery").nth(1)
+    own, lit_before = second.locator(".ide-name").all_inner_texts(), second.get_attribute("data-lit")
+    assert own != names(page)
+    before = lit(page)
+    page.locator(".ide-column .noUi-handle").nth(1).focus()
+    for _ in range(60): page.keyboard.press("ArrowLeft")
+    wait_until(page, lambda: second.get_attribute("data-lit") != lit_before, "the second unit's regions did not follow its threshold")
+    assert lit(page) == before and first.get_attribute("data-shows") == "Pictures of unit planted:0"
+    page.get_by_text("on the same pictures").click()
+    wait_until(page, lambda: second.locator(".ide-name").all_inner_texts() == names(page), "the second unit has other pictures")
+    page.get_by_text("Compare with another unit").click()
     wait_until(page, lambda: page.locator(".ide-gallery:visible").count() == 1, "the second gallery stayed")
+    assert state(page)["other"] == ""
 
 
 def test_pinning_writes_the_list(page, work):
@@ -350,3 +446,62 @@ def test_axe_finds_nothing_serious(page):
     found = axe.Axe().run(page, context=".ide-root").response["violations"]
     serious = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
     assert not serious, serious
+
+
+def region(root) -> str:
+    "What of an explorer is lit, when its pictures are drawn."
+    wait_until(root.page, lambda: root.locator(".ide-gallery").first.get_attribute("data-drawn"), "nothing is drawn")
+    return root.locator(".ide-gallery").first.get_attribute("data-lit") or ""
+
+
+def drag(root, keys: int = 40) -> None:
+    "Lower the first threshold of an explorer by some steps, and wait until the score says so."
+    root.locator(".ide-column .noUi-handle").first.focus()
+    for _ in range(keys): root.page.keyboard.press("ArrowLeft")
+    wait_until(root.page, lambda: ", at " in root.locator(".ide-readout").first.inner_text(), "the score does not follow")
+
+
+def test_hostile_names_are_text(worse):
+    "HTML, scripts, control characters, marks that turn the writing round, formulas and 10,000 letters, as names of all that has one."
+    root, page = worse["hostile"], worse["hostile"].page
+    said = root.inner_text() + "".join(option.inner_text() for option in root.locator("option").all())
+    for name in ("<script>window.harmed = 1", "<b onclick=", "=cmd|'", "<img src=x"): assert name in said, name
+    assert not any(mark in said for mark in ("\u202e", "\x07", "\x1b", "\x00")) and "x" * 200 not in said
+    root.locator(".ide-tile").first.click()
+    wait_until(page, lambda: root.locator(".ide-answer tbody tr").count() >= 2, "the bench does not answer")
+    wait_until(page, lambda: "fires here" in root.locator(".ide-reading").first.inner_text(), "nothing is read")
+    drag(root)
+    for concept in root.locator(".ide-chooser").first.locator("select").nth(1).locator("option").all():
+        root.locator(".ide-chooser").first.locator("select").nth(1).select_option(concept.get_attribute("value"))
+    assert root.evaluate("e => e.scrollWidth <= e.clientWidth + 1")
+    assert page.evaluate("window.harmed") is None and not root.locator("script, b[onclick], img[onerror]").count()
+
+
+def test_pictures_gone_are_said_in_place(worse):
+    "Deleted while the notebook runs; before the explorer is opened; without the network. The other pictures, and the rest, work."
+    for name, gone in (("gone", 2), ("left", 2), ("alone", 6)):
+        root = worse[name]
+        before = region(root)
+        assert root.locator(".ide-gone:visible").count() == gone and root.locator(".ide-gallery .ide-tile").count() == 6
+        assert ("The data is not at hand." if name == "alone" else "no such file") in root.locator(".ide-gone").first.inner_text()
+        drag(root)
+        wait_until(root.page, lambda root=root, before=before: region(root) != before, "the regions do not follow")
+    root = worse["gone"]
+    root.locator(".ide-tile").first.click()
+    wait_until(root.page, lambda: "no such file" in root.locator(".ide-bench-box .ide-head").inner_text(), "the bench does not say why")
+    root.locator(".ide-tile").nth(2).click()
+    wait_until(root.page, lambda: root.locator(".ide-answer tbody tr").count() >= 2, "the bench does not answer")
+    said = worse["later"].locator(".ide-which").first.inner_text()
+    assert "2 pictures could not be read" in said and "no such file" in said
+    assert "over 22 of 24 pictures" in worse["later"].locator(".ide-readout").first.inner_text()
+
+
+def test_what_is_not_there_is_said(worse):
+    "A saved dissection without its data, without maps at all, and a layer whose maps do not fit the memory: numbers, and the remedy."
+    for name, remedy in (("bare", "inner-detectors visualise FOLDER"), ("little", "MB or more"), ("alone", "runs the network again")):
+        root = worse[name]
+        assert remedy in root.inner_text() and "IoU" in root.locator(".ide-readout").first.inner_text()
+        options = root.locator(".ide-chooser").first.locator(".widget-select select")
+        options.select_option(label=options.locator("option").nth(1).inner_text())
+        wait_until(root.page, lambda root=root: "planted:1" in root.locator(".ide-column .ide-head").first.inner_text(), "another unit cannot be chosen")
+    assert not [error for error in worse["bare"].page.errors if "ide" in error or "grid" in error], worse["bare"].page.errors

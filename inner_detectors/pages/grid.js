@@ -160,7 +160,8 @@ function gallery(model, root) {
   let tiles = [], shown = null, frame = null, cross = null, turn = 0;
   const list = h("ul", {className: "ide-pictures"}), empty = h("p", {className: "ide-soft"});
   const reading = h("div", {className: "ide-reading", role: "status", "aria-live": "polite"});
-  root.append(empty, list, reading);
+  const caption = h("p", {className: "ide-soft ide-which"}), captioned = () => { caption.textContent = model.get("caption"); caption.hidden = !caption.textContent; };
+  root.append(caption, empty, list, reading);
   const send = courier(model, "pointer", "reading");
   const looked = () => ({manner: model.get("manner"), mask: model.get("outlined"), dim: 165});
   const held = tile => model.get("held")[0] === tile.image;
@@ -242,8 +243,8 @@ function gallery(model, root) {
   }
   model.on("change:pictures", fill);
   for (const name of ["limits", "manner", "outlined", "held"]) model.on(`change:${name}`, () => { if (tiles.length && shown === model.get("pictures")) all(); });
-  model.on("change:reading", read); model.on("change:hint", read);
-  fill(); read();
+  model.on("change:reading", read); model.on("change:hint", read); model.on("change:caption", captioned);
+  fill(); read(); captioned();
 }
 
 // ---- the bench
