@@ -41,7 +41,7 @@ kernel = np.zeros((8, 2), np.float32); kernel[:3, 0], kernel[6, 1] = 40, 120
 net = with_probe(planted_model(), "planted", kernel, np.zeros(2, np.float32), ["<b>red</b>", "blue"], several=False)
 def pooled(parameters, images):
     seen = net.forward(parameters, images)
-    return seen | {"pooled": seen["planted"].reshape(len(images), 8, 4, 8, 4, 8).max((2, 4))}
+    return seen | {"pooled": 1000 * seen["planted"].reshape(len(images), 8, 4, 8, 4, 8).max((2, 4))}
 net_of_two = replace(net, forward=pooled, geometry={**net.geometry, "pooled": half_pixel(64, (8, 8))})
 data = Data([Named()])
 found = dissect(net_of_two, data, ["planted", "pooled"], replace(netdissect, quantile=0.02), progress=False)
@@ -143,13 +143,13 @@ def jupyterlab(folder: Path, theme: str = "JupyterLab Light"):
             except subprocess.TimeoutExpired: os.killpg(server.pid, signal.SIGKILL)
 
 
-def open_notebook(page, address: str) -> None:
+def open_notebook(page, address: str, seconds: int = 60) -> None:
     "Open the notebook and run all its cells, once the kernel is idle."
     page.goto(address)
     page.wait_for_function("document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')", timeout=60_000)
     page.get_by_text("Run", exact=True).first.click()
     page.get_by_text("Run All Cells", exact=True).click()
-    page.wait_for_selector(".ide-gallery .ide-tile", timeout=60_000)
+    page.wait_for_selector(".ide-gallery .ide-tile", timeout=1000 * seconds)
 
 
 @pytest.fixture(scope="module")
@@ -273,6 +273,13 @@ def test_dragging_the_threshold_changes_the_regions(page):
     wait_until(page, lambda: sum(lit(page)) < sum(before), "the regions did not shrink")
     wait_until(page, lambda: page.locator(".ide-readout").first.inner_text() != readout, "the score did not change")
     page.wait_for_timeout(500)                    # the last of the values that a drag passes through
+    page.get_by_text("protocol's own").first.click()
+    wait_until(page, lambda: lit(page) == before, "the regions did not come back")
+    number = page.locator(".ide-column input[type=text]").first
+    number.fill("0.3")
+    number.press("Enter")
+    wait_until(page, lambda: sum(lit(page)) > sum(before), "a number that is typed does nothing")
+    assert state(page)["threshold"] == 0.3
     page.get_by_text("protocol's own").first.click()
     wait_until(page, lambda: lit(page) == before, "the regions did not come back")
 
@@ -407,6 +414,9 @@ def test_comparing_with_a_unit_of_another_layer(page):
     first, second = gallery(page), page.locator(".ide-gallery").nth(1)
     own, lit_before = second.locator(".ide-name").all_inner_texts(), second.get_attribute("data-lit")
     assert own != names(page)
+    assert ", at " not in page.locator(".ide-readout").nth(1).inner_text()            # though its values are a thousand times as large
+    number = page.locator(".ide-column input[type=text]").nth(1)
+    assert float(number.input_value()) > 100 and page.locator(".ide-column .noUi-handle").nth(1).get_attribute("aria-valuetext") == number.input_value()
     before = lit(page)
     page.locator(".ide-column .noUi-handle").nth(1).focus()
     for _ in range(60): page.keyboard.press("ArrowLeft")

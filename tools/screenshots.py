@@ -1,37 +1,96 @@
-"""The README's pictures of the report, from what `make demo visualise` wrote, on the generated set.
+"""The README's pictures of the report and of the explorer, from what `make demo visualise` wrote, on the generated set.
 
-    python tools/screenshots.py            writes nbs/images/report.webp; needs Debian's chromium
+    python tools/screenshots.py                     writes nbs/images/report.webp and explorer.webp; needs Debian's chromium
+    python tools/screenshots.py explorer            only that one
 """
 import io
+import sys
+import tempfile
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "results" / "demo" / "report" / "index.html"
+DEMO = ROOT / "results" / "demo"
+PAGE = DEMO / "report" / "index.html"
+sys.path.insert(0, str(ROOT / "tests"))     # how JupyterLab is driven is written once, there
+from test_explore import CHROMIUM, FLAGS, answered, jupyterlab, notebook, open_notebook
+
+LOOK = f"""
+from inner_detectors.explore import Explorer
+from inner_detectors.models import load_model
+from inner_detectors.sources import load_data
+Explorer({str(DEMO)!r}, load_data("scenes:64"), load_model("vgg16"), unit="conv5_3:181")
+"""
+
+
+def saved(picture: Image.Image, name: str) -> None:
+    "Write a picture of the README."
+    path = ROOT / "nbs" / "images" / f"{name}.webp"
+    picture.save(path, quality=85, method=6)
+    print(f"{path}: {path.stat().st_size} bytes")
+
+
+def taken(what, **how) -> Image.Image:
+    "A screenshot of a page, or of a part of it."
+    return Image.open(io.BytesIO(what.screenshot(**how))).convert("RGB")
 
 
 def shot(page, address: str, height: int) -> Image.Image:
     "What the report shows at an address."
     page.goto(f"{PAGE.as_uri()}{address}")
     page.wait_for_timeout(2500)
-    return Image.open(io.BytesIO(page.screenshot(clip={"x": 0, "y": 0, "width": 1000, "height": height}))).convert("RGB")
+    return taken(page, clip={"x": 0, "y": 0, "width": 1000, "height": height})
 
 
-def main() -> None:
-    if not PAGE.exists(): raise SystemExit(f"screenshots: no {PAGE}. Run `make demo` and `make visualise` first.")
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_context(viewport={"width": 1000, "height": 1000}, offline=True).new_page()
-        pictures = [shot(page, "", 720), shot(page, "#conv4_2:448", 720)]
-        browser.close()
+def report(browser) -> None:
+    "The report's first page and the page of a unit, side by side."
+    page = browser.new_context(viewport={"width": 1000, "height": 1000}, offline=True).new_page()
+    pictures = [shot(page, "", 720), shot(page, "#conv4_2:448", 720)]
     both = Image.new("RGB", (2012, 720), (200, 200, 200))
     for place, picture in enumerate(pictures): both.paste(picture, (1012 * place, 0))
-    path = ROOT / "nbs" / "images" / "report.webp"
-    both.resize((1408, 504), Image.Resampling.LANCZOS).save(path, quality=85, method=6)
-    print(f"{path}: {path.stat().st_size} bytes")
+    saved(both.resize((1408, 504), Image.Resampling.LANCZOS), "report")
+
+
+def paint(page) -> None:
+    "A stroke with the brush over what the unit lights."
+    paper = page.locator(".ide-paper")
+    paper.scroll_into_view_if_needed()
+    box = paper.bounding_box()
+    points = [(box["x"] + right * box["width"], box["y"] + down * box["height"]) for right, down in ((0.13, 0.49), (0.3, 0.55), (0.16, 0.6), (0.3, 0.63))]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for point in points[1:]: page.mouse.move(*point, steps=6)
+    page.mouse.up()
+
+
+def explorer(browser) -> None:
+    "The explorer in JupyterLab: a unit's pictures, what fires at a point, and a picture painted over."
+    page = browser.new_page(viewport={"width": 1480, "height": 1700})
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "work").mkdir()
+        (Path(folder) / "work" / "w.ipynb").write_text(notebook(LOOK))
+        with jupyterlab(Path(folder)) as address:
+            open_notebook(page, address, 300)
+            tile = page.locator(".ide-tile").first
+            box = tile.bounding_box()
+            answered(page, lambda: tile.click(position={"x": 0.25 * box["width"], "y": 0.55 * box["height"]}))
+            answered(page, lambda: paint(page))
+            page.mouse.move(1, 1)
+            page.wait_for_timeout(500)
+            page.locator(".ide-root").scroll_into_view_if_needed()
+            picture = taken(page.locator(".ide-root"))
+            saved(picture.crop((0, 0, picture.width, min(picture.height, picture.width * 9 // 10))), "explorer")
+
+
+def main(*names: str) -> None:
+    if not PAGE.exists(): raise SystemExit(f"screenshots: no {PAGE}. Run `make demo` and `make visualise` first.")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        for name in names or ("report", "explorer"): {"report": report, "explorer": explorer}[name](browser)
+        browser.close()
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

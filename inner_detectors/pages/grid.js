@@ -22,9 +22,11 @@ window.addEventListener("keydown", event => {
 
 // Controls of ipywidgets that have no name for a screen reader get the words beside them.
 function named(inside) {
-  for (const one of inside.closest(".ide-root")?.querySelectorAll(".noUi-handle, input[type=color], select") || []) {
+  for (const one of inside.closest(".ide-root")?.querySelectorAll(".noUi-handle, input:is([type=color], [type=text]), select") || []) {
     const label = one.closest(".jupyter-widgets")?.querySelector(".widget-label"), text = one.title || label?.textContent || "";
     if (text && (!one.labels?.length || !label?.textContent)) one.setAttribute("aria-label", text);
+    const number = one.matches(".noUi-handle") && one.closest(".widget-hbox:has(input)")?.querySelector("input");      // what the slider's place stands for
+    if (number) one.setAttribute("aria-valuetext", number.value);
   }
 }
 
