@@ -67,7 +67,7 @@ def paint(page) -> None:
 
 def explorer(browser) -> None:
     "The explorer in JupyterLab: a unit's pictures, what fires at a point, and a picture painted over."
-    page = browser.new_page(viewport={"width": 1480, "height": 1700})
+    page = browser.new_page(viewport={"width": 1640, "height": 1900})
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "work").mkdir()
         (Path(folder) / "work" / "w.ipynb").write_text(notebook(LOOK))
@@ -81,7 +81,7 @@ def explorer(browser) -> None:
             page.wait_for_timeout(500)
             page.locator(".ide-root").scroll_into_view_if_needed()
             picture = taken(page.locator(".ide-root"))
-            saved(picture.crop((0, 0, picture.width, min(picture.height, picture.width * 9 // 10))), "explorer")
+            saved(picture.resize((1060, round(picture.height * 1060 / picture.width)), Image.Resampling.LANCZOS), "explorer")
 
 
 def main(*names: str) -> None:
