@@ -6,11 +6,11 @@
 __all__ = ['VOC_CLASSES', 'CAT', 'COW', 'BUS', 'PART_CODES', 'PART_WORDS', 'MERGING', 'kinds', 'unpack_runs', 'check_runs',
            'decode_rle', 'check_polygons', 'decode_polygons', 'decode_mask', 'packed_mask', 'split_place', 'find_coco',
            'two_places', 'place_of_coco', 'read_json', 'field', 'read_categories', 'words', 'Entry', 'inside',
-           'read_image_entry', 'read_entries', 'missing', 'existing', 'record', 'listed', 'Coco', 'CocoStuff',
-           'read_labels', 'label_regions', 'find_voc', 'split_names', 'picture_of', 'pairs', 'Voc', 'read_labelmap',
-           'wide_high', 'one_by_one', 'CocoPanoptic', 'segments', 'whole_segments', 'part_name', 'numbered',
-           'read_objects', 'PascalPart', 'read_part_codes', 'part_vocabulary', 'read_table', 'Folder', 'read_groups',
-           'read_names', 'wholes_first', 'load_data']
+           'read_image_entry', 'read_entries', 'missing', 'existing', 'record', 'bytes_of', 'listed', 'Coco',
+           'CocoStuff', 'read_labels', 'label_regions', 'find_voc', 'split_names', 'picture_of', 'pairs', 'Voc',
+           'read_labelmap', 'wide_high', 'one_by_one', 'CocoPanoptic', 'segments', 'whole_segments', 'part_name',
+           'numbered', 'read_objects', 'PascalPart', 'read_part_codes', 'part_vocabulary', 'read_table', 'Folder',
+           'read_groups', 'read_names', 'wholes_first', 'load_data']
 
 # %% ../nbs/02_sources.ipynb #89a81d41
 import csv
@@ -232,15 +232,21 @@ def existing(entries: dict, annotations: Path, images: Path, problems: Problems)
     if not left: raise Refused(f"{annotations}: not one of its images is in {images}. Give the folder that holds them.")
     return left
 
-# %% ../nbs/02_sources.ipynb #75c2310a
+# %% ../nbs/02_sources.ipynb #e709fd06
 def record(annotations: Sequence[Path], images: Sequence[Path],
            folder: Path | None = None,  # that images are named from; by their own names alone where None
           ) -> dict[str, str]:
     "Hashes of the annotation files (of one: its own) and of the sorted list of image names and sizes."
     def named(path): return path.relative_to(folder).as_posix() if folder else path.name
-    sizes = sorted(f"{named(path)} {path.stat().st_size}" for path in images)
+    sizes = sorted(f"{named(path)} {bytes_of(path)}" for path in images)
     whole = sha256(annotations[0]) if len(annotations) == 1 else listed(sorted(f"{path.name} {sha256(path)}" for path in annotations))
     return {"annotations": whole, "images": listed(sizes)}
+
+def bytes_of(path: Path) -> int:
+    "The size of a file. Refused where it has gone since the data were opened."
+    try: return path.stat().st_size
+    except OSError as error:
+        raise Refused(f"{path}: was there when the data were opened, and is not now ({error.strerror}). Put it back, or open the data again.") from None
 
 def listed(lines: Sequence[str]) -> str:
     "The SHA-256 of some lines."
