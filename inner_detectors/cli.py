@@ -499,7 +499,7 @@ The folder gets correlate.nc, figures and clusters.csv (the detectors' clusters)
     rows = found.pairs()
     told(folder, found.table, rows if len(rows) else found.pairs(across=False), figures, json, repr(found))
 
-# %% ../nbs/20_cli.ipynb #d7c3b00c
+# %% ../nbs/20_cli.ipynb #198847c8
 def transfer(folders: list[str],                  # of matches, of one network or several
              data: list[str] | None = None,       # pictures with classes: KIND:FOLDER, or staged:N; staged:240 where none is given
              labels: str = "folders",             # their classes: folders (of their names), shown (concepts: several an image), or a CSV file (image, class)
@@ -508,6 +508,7 @@ def transfer(folders: list[str],                  # of matches, of one network o
              concepts: list[str] | None = None,   # the bank: detectors of these alone
              without: list[str] | None = None,    # the bank: none of these concepts or categories
              layers: list[str] | None = None,     # the bank: of these layers alone
+             units: list[str] | None = None,      # the bank: these alone, such as conv5_3:12, or a file of a unit a line (as the explorer writes its pins)
              where: str | None = None,            # the bank: a condition on the columns of units.csv, as "iou > 0.1 and hidden_q < 0.05"
              number: int = 64,                    # the bank: at most so many detectors, each concept's best first
              statistic: str = "max",              # of a detector's map: max, mean, or area (the share of the picture above its threshold)
@@ -533,7 +534,7 @@ examples:
 OUT gets network.safetensors (which `match` takes as a model), bank.csv, weights.csv, path.csv, scores.csv, rules.txt, and weights.png and .pdf;
 with --compare baselines.csv, baselines.png and .pdf, faithfulness.csv. Each of FOLDERS gets transfer.nc, and units.csv its columns transfer_...
 A stopped run goes on where it was when the same command is given again."""
-    from inner_detectors.dissect import make_folder, write_frame, write_room
+    from inner_detectors.dissect import make_folder, read_units, write_frame, write_room
     from inner_detectors.transfer import detector_bank, labelled, rules, unit_weights
     from inner_detectors.transfer import transfer as run_transfer
     from inner_detectors.visualise import write_figure
@@ -541,8 +542,9 @@ A stopped run goes on where it was when the same command is given again."""
     if batch < 1: raise Refused(f"--batch {batch}. Give a positive number.")
     studies = [network_of(folder, batch, device) for folder in folders]
     opened = {these.model.name: model_called(these) for these in studies}
-    bank = detector_bank(studies, folders, concepts=concepts, without=without or (), layers=layers, where=where, number=number, statistic=statistic,
-                         opened=opened)
+    if units and Path(units[0]).is_file(): units = [unit for path in units for unit in read_units(path)]
+    bank = detector_bank(studies, folders, concepts=concepts, without=without or (), layers=layers, units=units, where=where, number=number,
+                         statistic=statistic, opened=opened)
     pictures, known, tests = labelled_pictures(data, labels, classes, test, seed, studies[0].view, quiet)
     place = make_folder(out or Path(folders[0])/"transfer")
     running: dict[str, Any] = dict(batch=batch, devices=list(studies[0].devices), progress=not quiet, out=place)

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['FORMAT', 'STATISTICS', 'STEPS', 'layer_name', 'Bank', 'Level', 'levels_of', 'above', 'Evidence', 'as_given',
            'model_of', 'digest', 'identity', 'candidates', 'in_turns', 'detector_bank', 'of_network', 'one_of_each',
-           'at_layers', 'check_concept', 'forbidden', 'passing', 'Gathered', 'gather', 'kept', 'thinned', 'Head',
-           'losses_of', 'loss', 'balance', 'spread', 'strongest_penalty', 'sparse_path', 'Labelled', 'Fit', 'Trace',
-           'Standard', 'traces', 'trace', 'chosen_step', 'settled', 'fit_head', 'Network', 'Transferred', 'rows_named',
-           'Transfer', 'quality', 'labelled', 'transfer', 'fitted', 'check_parts', 'weights_figure', 'unit_weights',
-           'Reasons', 'reasons', 'what_if', 'Rules', 'small_tree', 'rules', 'save', 'read', 'same_network', 'load']
+           'at_layers', 'of_units', 'check_concept', 'forbidden', 'passing', 'Gathered', 'gather', 'kept', 'thinned',
+           'Head', 'losses_of', 'loss', 'balance', 'spread', 'strongest_penalty', 'sparse_path', 'Labelled', 'Fit',
+           'Trace', 'Standard', 'traces', 'trace', 'chosen_step', 'settled', 'fit_head', 'Network', 'Transferred',
+           'rows_named', 'Transfer', 'quality', 'labelled', 'transfer', 'fitted', 'check_parts', 'weights_figure',
+           'unit_weights', 'Reasons', 'reasons', 'what_if', 'Rules', 'small_tree', 'rules', 'save', 'read',
+           'same_network', 'load']
 
 # %% ../nbs/16_transfer.ipynb #f1721d95
 import hashlib
@@ -185,7 +186,7 @@ def identity(bank: Bank, module: nnx.Module) -> str:
     for array in own: made.update(np.ascontiguousarray(array[...]).tobytes())
     return made.hexdigest()
 
-# %% ../nbs/16_transfer.ipynb #1bf8b88e
+# %% ../nbs/16_transfer.ipynb #d3acc5e9
 def candidates(these: Study, folder: str | Path | None = None) -> pd.DataFrame:
     "units.csv of a dissection as a table, with the columns of all rooms that have been run in its folder; `detects` says who passes the protocol's bar."
     found = these.found
@@ -207,6 +208,7 @@ def detector_bank(studies: Study | Sequence[Study], folders: Sequence[str | Path
                   concepts: Sequence[str] | None = None,     # these alone
                   without: Sequence[str] = (),               # none of these concepts or categories
                   layers: Sequence[str] | None = None,       # these alone
+                  units: Sequence[str] | None = None,        # these alone, such as conv5_3:12, whether or not they pass the bar
                   where: str | None = None,                  # a condition on the columns of units.csv, as pandas' query takes it: "iou > 0.1 and falls"
                   number: int = 64,                          # at most
                   statistic: str = "max",
@@ -220,6 +222,7 @@ def detector_bank(studies: Study | Sequence[Study], folders: Sequence[str | Path
     every = pd.concat([candidates(these, folder) for these, folder in zip(studies, folders)], ignore_index=True)
     if layers is not None: every = at_layers(every, layers)
     chosen, said = every[every.detects], f"{int(every.detects.sum())} of {len(every)} units detect a concept"
+    if units is not None: chosen = of_units(every, units)
     for name in concepts or (): check_concept(name, every, studies)
     if concepts is not None: chosen = chosen[chosen.concept.isin(list(concepts))]
     if without: chosen = chosen[~forbidden(chosen, without)]
@@ -262,6 +265,14 @@ def at_layers(table: pd.DataFrame, layers: Sequence[str]) -> pd.DataFrame:
     for name in layers:
         if name not in known: raise Refused(f"bank: no layer {name!r} in these dissections. {near(name, known)}")
     return table[table.layer.isin(list(layers))]
+
+def of_units(table: pd.DataFrame, units: Sequence[str]) -> pd.DataFrame:
+    "Units by name. Refused where one is not there, or has no label."
+    names = table.layer + ":" + table.unit.astype(str)
+    for name in units:
+        if name not in set(names): raise Refused(f"bank: no unit {name!r} in these dissections. {near(name, names)}")
+        if not (table.concept[names == name] != "").any(): raise Refused(f"bank: unit {name!r} shares nothing with any concept. Leave it out.")
+    return table[names.isin(list(units)) & (table.concept != "")]
 
 def check_concept(name: str, every: pd.DataFrame, studies: Sequence[Study]) -> None:
     "Refuse a concept without a detector, naming what is near: other concepts, or the best units below the bar."

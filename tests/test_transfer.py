@@ -128,6 +128,7 @@ def test_each_concepts_best_comes_first(these):
     assert firsts.index.tolist() == list(range(len(firsts)))
     for _, some in bank.table.groupby("concept"): assert some.score.is_monotonic_decreasing
     assert detector_bank(these, number=2).table.equals(bank.table.head(2))
+    assert detector_bank(these, units=["planted:6", "planted:0"]).table.unit.tolist() == [6, 0]
     assert set(detector_bank(these, where="iou > 0.3").table.unit) == set(bank.table.unit[bank.table.score > 0.3])
 
 
@@ -453,6 +454,7 @@ def test_killed_and_started_again(matched, capsys, tmp_path):
 
 @pytest.mark.parametrize("words, sentence", [
     (["--concepts", "unicorn"], "no concept 'unicorn'"), (["--where", "iou > 3"], "no detector is left"),
+    (["--units", "blocks_4:99"], "no unit 'blocks_4:99'"),
     (["--labels", "none.csv"], "none.csv: cannot be read"), (["--data", "scenes:8"], "lies in no folder"),
     (["--test", "train=staged:8"], "train and validation are taken"), (["--batch", "0"], "Give a positive number"),
     (["--classes", "car"], "belongs to --labels shown"), (["--data", "staged:12", "--forbid", "unicorn"], "no concept, category or detector 'unicorn'"),
