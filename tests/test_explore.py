@@ -143,13 +143,13 @@ def jupyterlab(folder: Path, theme: str = "JupyterLab Light"):
             except subprocess.TimeoutExpired: os.killpg(server.pid, signal.SIGKILL)
 
 
-def open_notebook(page, address: str, seconds: int = 60) -> None:
-    "Open the notebook and run all its cells, once the kernel is idle."
+def open_notebook(page, address: str, seconds: int = 60, drawn: str = ".ide-gallery .ide-tile") -> None:
+    "Open the notebook and run all its cells, once the kernel is idle; wait until something is drawn."
     page.goto(address)
     page.wait_for_function("document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')", timeout=60_000)
     page.get_by_text("Run", exact=True).first.click()
     page.get_by_text("Run All Cells", exact=True).click()
-    page.wait_for_selector(".ide-gallery .ide-tile", timeout=1000 * seconds)
+    page.wait_for_selector(drawn, timeout=1000 * seconds)
 
 
 @pytest.fixture(scope="module")
