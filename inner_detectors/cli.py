@@ -7,8 +7,9 @@ __all__ = ['MODEL_NAMES', 'commands', 'flag', 'parser', 'choose_protocol', 'chec
            'at', 'placed', 'reopened', 'remark', 'write_all', 'as_text', 'careful', 'left_out', 'first', 'as_json',
            'say_plan', 'map', 'survey_text', 'told', 'drawn', 'evidence', 'sensitivity', 'verify', 'verify_concepts',
            'verify_simulation', 'class_labels', 'deepest', 'unit_sets', 'class_groups', 'correlate', 'transfer',
-           'network_of', 'model_called', 'labelled_pictures', 'classes_of', 'edited_scores', 'weights_of_network',
-           'compared', 'visualise', 'chosen_units', 'layers', 'models', 'fetch', 'scenes', 'overview', 'run', 'main']
+           'network_of', 'model_called', 'labelled_pictures', 'classes_of', 'edited_scores', 'explain_some',
+           'weights_of_network', 'compared', 'visualise', 'chosen_units', 'layers', 'models', 'fetch', 'scenes',
+           'overview', 'run', 'main']
 
 # %% ../nbs/20_cli.ipynb #f864c2b9
 import argparse
@@ -499,7 +500,7 @@ The folder gets correlate.nc, figures and clusters.csv (the detectors' clusters)
     rows = found.pairs()
     told(folder, found.table, rows if len(rows) else found.pairs(across=False), figures, json, repr(found))
 
-# %% ../nbs/20_cli.ipynb #198847c8
+# %% ../nbs/20_cli.ipynb #3c1c84b7
 def transfer(folders: list[str],                  # of matches, of one network or several
              data: list[str] | None = None,       # pictures with classes: KIND:FOLDER, or staged:N; staged:240 where none is given
              labels: str = "folders",             # their classes: folders (of their names), shown (concepts: several an image), or a CSV file (image, class)
@@ -531,8 +532,9 @@ examples:
   inner-detectors transfer results/vgg16 results/lite0 --forbid material --compare --out results/both
   inner-detectors transfer results/coco --data voc:~/voc --labels shown --number 32
 
-OUT gets network.safetensors (which `match` takes as a model), bank.csv, weights.csv, path.csv, scores.csv, rules.txt, and weights.png and .pdf;
-with --compare baselines.csv, baselines.png and .pdf, faithfulness.csv. Each of FOLDERS gets transfer.nc, and units.csv its columns transfer_...
+OUT gets network.safetensors (which `match` takes as a model), explanations.html (open it in a browser: reasons picture by picture, to be struck out
+and changed), bank.csv, weights.csv, path.csv, scores.csv, rules.txt, weights.png and .pdf; with --compare baselines.csv, baselines.png and .pdf,
+faithfulness.csv. Each of FOLDERS gets transfer.nc, and units.csv its columns transfer_...
 A stopped run goes on where it was when the same command is given again."""
     from inner_detectors.dissect import make_folder, read_units, write_frame, write_room
     from inner_detectors.transfer import detector_bank, labelled, rules, unit_weights
@@ -550,7 +552,7 @@ A stopped run goes on where it was when the same command is given again."""
     running: dict[str, Any] = dict(batch=batch, devices=list(studies[0].devices), progress=not quiet, out=place)
     found = run_transfer(bank, pictures, known, apart=apart, seed=seed, **running)
     others = {name: labelled(found.network.bank, images, theirs, found.network.head.classes, label=name, **running) for name, (images, theirs) in tests.items()}
-    scores = found.scores(**others).assign(network="as fitted")
+    whole, scores = found, found.scores(**others).assign(network="as fitted")
     if forbid:
         struck = found.refit(*forbid) if refit else found
         network = struck.network if refit else found.network.forbid(*forbid)
@@ -567,7 +569,10 @@ A stopped run goes on where it was when the same command is given again."""
         if these.model.name in network.bank.networks:
             write_room("transfer", unit_weights(network, these.model.name), these, {"network": network.model.record["weights_sha256"]}, folder,
                        ["transfer_class", "transfer_top"])
-    files = ["network.safetensors", "bank.csv", "weights.csv", "path.csv", "scores.csv", "rules.txt", "weights.png", "weights.pdf"]
+    files = ["network.safetensors", "bank.csv", "weights.csv", "path.csv", "scores.csv", "rules.txt", "weights.png", "weights.pdf", "explanations.html"]
+    last = list(tests)[-1:]
+    images, theirs = tests[last[0]] if last else (pictures, known)
+    explain_some(network, whole, images, theirs, others[last[0]] if last else None, place/"explanations.html", batch, quiet)
     if compare: files += compared(bank, network, pictures, known, tests, forbid or (), seeds, apart, place, running)
     for left in place.glob("*.checkpoint.npz"): left.unlink()
     if json: return print(dumps({"scores": scores.to_dict("records"), "weights": network.weights().to_dict("records"), "folder": str(place), "files": files}))
@@ -625,6 +630,12 @@ def edited_scores(network, found, others):
     parts = {"train": found.train, "validation": found.valid, **others}
     return pd.DataFrame([{"part": name, "images": len(part.truth), **quality(network.head.scores(part.gathered.values[:, keep]), part.truth)}
                          for name, part in parts.items()])
+
+def explain_some(network, found, data, labels, evidence, path: Path, batch: int, quiet: bool) -> None:
+    "Write the page of reasons, for pictures whose evidence is at hand (of the bank before what was forbidden left it)."
+    from inner_detectors.explain import explanation_page
+    keep = [found.network.bank.names.index(name) for name in network.bank.names]
+    explanation_page(network, data, path, labels, evidence=None if evidence is None else evidence.only(keep).gathered, batch=batch, progress=not quiet)
 
 def weights_of_network(network):
     "The figure of a network's weights."

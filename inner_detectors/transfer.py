@@ -644,21 +644,22 @@ def check_parts(train: Labelled, valid: Labelled, classes: Sequence[str]) -> Non
             word = "shows" if not there[:, i].any() else "is without"
             raise Refused(f"transfer: no picture to fit on {word} class {name!r}. Give more pictures, leave the class out, or another seed.")
 
-# %% ../nbs/16_transfer.ipynb #20e9e25b
+# %% ../nbs/16_transfer.ipynb #79e6547f
 def weights_figure(network: Transferred, number: int = 24, axis=None, width: float = 3.3):
-    "The summed weights of the heaviest concepts [concept, class]: squares by size, orange for, blue against. Returns the axis."
+    "The summed weights of the heaviest concepts [concept, class]: squares by size, filled blue for, open orange against. Returns the axis."
     from matplotlib import pyplot
     rows = network.concepts().head(number)
     axis = axis or pyplot.figure(figsize=(width, 0.8 + 0.16 * len(rows)), layout="constrained").add_subplot()
     most = max(float(np.abs(rows.to_numpy()).max(initial=0)), 1e-9)
     y, x = np.nonzero(rows.to_numpy())
     values = rows.to_numpy()[y, x]
-    axis.scatter(x, y, 70 * np.abs(values) / most, np.where(values > 0, "#E69F00", "#0072B2"), marker="s", edgecolors="black", linewidths=0.4)
+    edges = np.where(values > 0, "#0072B2", "#D55E00")
+    axis.scatter(x, y, 70 * np.abs(values) / most, np.where(values > 0, edges, "white"), marker="s", edgecolors=edges, linewidths=0.9)
     axis.set_xticks(range(rows.shape[1]), list(rows.columns), rotation=90 if rows.shape[1] > 6 else 30, fontsize=6)
     axis.set_yticks(range(len(rows)), [str(name)[:28] for name in rows.index], fontsize=6)
     axis.set_xlim(-0.6, rows.shape[1] - 0.4)
     axis.set_ylim(len(rows) - 0.4, -0.6)
-    axis.set_title(f"weights (orange for, blue against; largest {most:.2f})", fontsize=7)
+    axis.set_title(f"weights (filled for, open against; largest {most:.2f})", fontsize=7)
     axis.grid(linewidth=0.3)
     axis.set_axisbelow(True)
     return axis

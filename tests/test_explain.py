@@ -425,7 +425,7 @@ def test_the_widget(browser, tmp_path):
         asked, errors = [], []
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
-        open_notebook(page, address, ".idx[data-drawn]")
+        open_notebook(page, address, drawn=".idx[data-drawn]")
         def state() -> dict: return json.loads(run_cell(page, 1).split("STATE")[1])
 
         def agrees() -> dict:
