@@ -9,12 +9,12 @@ __all__ = ['Labels', 'index_of', 'as_labels', 'read_classes', 'folder_classes', 
            'curve_numbers', 'Trial', 'curve_trials', 'target_trials', 'distinct', 'find_targets', 'fit_linear',
            'with_probe', 'about_probe', 'probe_layer', 'Plan', 'plan_ablation', 'check_choices', 'Setting',
            'test_images', 'alone', 'together', 'few', 'trial_table', 'by_class', 'named', 'changes', 'alone_table',
-           'by_target', 'linked', 'most_hurt', 'trials_of', 'columns_of', 'ablate', 'class_list', 'check_classes',
-           'run_ablation', 'check_parts', 'label_columns', 'Ablated', 'beside', 'class_table', 'concept_table',
-           'curve_figure', 'insert', 'gathering', 'pooler', 'moments', 'straight', 'pearson', 'simulate',
-           'concept_of_units', 'simulated_table']
+           'by_target', 'linked', 'most_hurt', 'trials_of', 'columns_of', 'ablate', 'check_classes', 'run_ablation',
+           'check_parts', 'label_columns', 'Ablated', 'beside', 'class_table', 'concept_table', 'curve_figure',
+           'insert', 'gathering', 'pooler', 'moments', 'straight', 'pearson', 'simulate', 'concept_of_units',
+           'simulated_table']
 
-# %% ../nbs/14_ablate.ipynb #23d80431
+# %% ../nbs/14_ablate.ipynb #fe5258b0
 import csv
 import hashlib
 import html
@@ -35,7 +35,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int, Int32
 from .concepts import Refused, near
 from .data import Data, cores, read_ahead
 from .dissect import Study, detecting, finished_room, run_room, unit_places, write_room
-from .models import Model, check_layers, geometry_of, layers
+from .models import Model, check_layers, classes_of, geometry_of, layers
 from .probe import grid, probe, resuming
 from .sweep import Batch, Fold, Seen, independent
 
@@ -599,7 +599,7 @@ def trials_of(rows: pd.DataFrame, targets: Sequence[str]) -> xr.Dataset:
             for field in Measure._fields}
     return xr.Dataset(plain | numbers | each)
 
-# %% ../nbs/14_ablate.ipynb #f0784510
+# %% ../nbs/14_ablate.ipynb #51f13b9c
 def columns_of(these: Study, setting: Setting, table: xr.Dataset, classes: np.ndarray, change: np.ndarray) -> xr.Dataset:
     "What units.csv gets: a value for every unit of the dissection, not a number for those that were not removed."
     rows = {name: row for row, name in enumerate(table.removed.values.tolist())}
@@ -629,7 +629,7 @@ def ablate(these: Study,
     check_choices(fill, by, splits, controls)
     plan, data = plan_ablation(these, layer, units, concepts, sets), these.data if data is None else data
     running = {**running, "out": out, "progress": progress}
-    labels = as_labels(labels, data, () if probe else class_list(these.model, layer, scores))
+    labels = as_labels(labels, data, () if probe else classes_of(these.model, score_layer(these.model, layer, scores)))
     check_labels(labels, data)
     groups = {name: list(some) for name, some in (groups or {}).items()}
     about = about_probe(probe, labels, seed, 1e-2) if probe else these.model.record.get("probe", "")
@@ -643,12 +643,7 @@ def ablate(these: Study,
     table, columns = run_ablation(setting)
     return Ablated(write_room("ablate", table, these, choices, out, columns, setting.problems))
 
-# %% ../nbs/14_ablate.ipynb #3a484225
-def class_list(model: Model, layer: str, scores: str | None) -> tuple[str, ...]:
-    "The names of a network's classes; numbers where it has none."
-    has = layers(model)[score_layer(model, layer, scores)][2]
-    return model.classes or tuple(f"class {i}" for i in range(has))
-
+# %% ../nbs/14_ablate.ipynb #836c2279
 def check_classes(labels: Labels, model: Model, wanted: str) -> None:
     "Refuse labels that the network has no scores for."
     has = layers(model)[wanted][2]
@@ -878,7 +873,7 @@ def moments(layer: str, units: int, images: int, pool: Callable) -> Fold:
         return inner.step(state, batch._replace(activations={layer: found}))
     return Fold(inner.init, step, inner.merge, result=lambda state: inner.result(state).reshape(-1, 4, units))
 
-# %% ../nbs/14_ablate.ipynb #c5fc6887
+# %% ../nbs/14_ablate.ipynb #56faa3b4
 def straight(found: Float32[np.ndarray, "image 4 unit"],
              told: Bool[np.ndarray, "image unit"],      # the images that tell whether the unit's concept is there
             ) -> tuple[np.ndarray, np.ndarray]:
@@ -902,10 +897,10 @@ def simulate(these: Study, layer: str, labels: Any, *, concepts: Sequence[str] |
              out: str | Path | None = None, progress: bool = True, **running: Any) -> xr.Dataset:
     """How well the labels alone predict the units (`simulated_r`, Pearson on the test images), and how much of what a concept's detectors do for the
     answer their predictions still do (`recovered`[concept]: 0 as removed, 1 as intact; not a number where removing changes less than its standard error)."""
-    labels = as_labels(labels, these.data, class_list(these.model, layer, scores))
+    wanted = score_layer(these.model, layer, scores)
+    labels = as_labels(labels, these.data, classes_of(these.model, wanted))
     check_labels(labels, these.data)
     plan = plan_ablation(these, layer, None, concepts, None)
-    wanted = score_layer(these.model, layer, scores)
     check_classes(labels, these.model, wanted)
     fitted = these.model.record.get("probe")
     choices = {"layer": layer, "concepts": plan.concepts, "labels": labels.digest(), "probe": fitted or "", "scores": wanted, "seed": seed}

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['PREPROCESSING', 'VGG16_UNITS', 'TORCH_PLACES', 'KERAS_DENSE', 'KERAS_NUMBERED', 'LITE0_BLOCKS', 'CHANNELS_IN_FRONT',
            'MODELS', 'Geometry', 'compose', 'half_pixel', 'unit_range', 'bgr_means', 'mean_std', 'signed_range',
-           'grey_range', 'preprocessing', 'Model', 'layers', 'maps_of', 'shown_once', 'check_layers', 'geometry_of',
-           'layer_table', 'vgg16_geometry', 'in_eights', 'mean_map', 'run_steps', 'VGG16', 'filled', 'vgg16_place',
-           'vgg16_form', 'laid_out', 'write_vgg16_conv', 'parameter_file', 'vgg16', 'loaded', 'same_pads',
-           'lite0_geometry', 'depthwise_slowly', 'shifted_sum', 'depthwise', 'LiteBlock', 'EfficientNetLite0', 'folded',
-           'lite0_form', 'efficientnet_lite0', 'write_efficientnet_lite0', 'class_names', 'as_maps', 'made_ready',
-           'unfit', 'from_nnx', 'from_torch', 'with_outputs', 'from_onnx', 'in_front', 'tensor_names', 'Known',
-           'load_model']
+           'grey_range', 'preprocessing', 'Model', 'layers', 'maps_of', 'shown_once', 'classes_of', 'check_layers',
+           'geometry_of', 'layer_table', 'vgg16_geometry', 'in_eights', 'mean_map', 'run_steps', 'VGG16', 'filled',
+           'vgg16_place', 'vgg16_form', 'laid_out', 'write_vgg16_conv', 'parameter_file', 'vgg16', 'loaded',
+           'same_pads', 'lite0_geometry', 'depthwise_slowly', 'shifted_sum', 'depthwise', 'LiteBlock',
+           'EfficientNetLite0', 'folded', 'lite0_form', 'efficientnet_lite0', 'write_efficientnet_lite0', 'class_names',
+           'as_maps', 'made_ready', 'unfit', 'from_nnx', 'from_torch', 'with_outputs', 'from_onnx', 'in_front',
+           'tensor_names', 'Known', 'load_model']
 
 # %% ../nbs/06_models.ipynb #3ec014ba
 import csv
@@ -135,6 +135,11 @@ def shown_once(model: Model) -> dict[str, tuple[int, int, int]]:
     "The layers of a network that JAX cannot look into: it is shown one black image."
     image = np.asarray(model.preprocess(jnp.zeros((1, model.size, model.size, 3), jnp.uint8)))
     return {name: maps_of(model, name, out.shape) for name, out in model.forward(model.parameters, image, None).items()}
+
+# %% ../nbs/06_models.ipynb #a97fea43
+def classes_of(model: Model, layer: str = "prob") -> tuple[str, ...]:
+    "What the units of a layer of scores are called; by number where nobody has named them."
+    return model.classes or tuple(f"class {place}" for place in range(layers(model)[layer][2]))
 
 # %% ../nbs/06_models.ipynb #067194c4
 def check_layers(model: Model, names: Iterable[str]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up import HOSTILE, written
+from made_up import HOSTILE, dissection, written
 
 from inner_detectors.dissect import Dissection, save
 from inner_detectors.report import ONE_FILE, Part, Section, report, shipped
@@ -153,7 +153,7 @@ def test_an_address(noise, visit):
     tab.goto(f"{noise[2].as_uri()}#conv5_3:%E0%A4%A")          # not even an address
     assert "No such unit" in tab.locator("h1:visible").inner_text()
     tab.get_by_role("link", name="← All units").click()
-    assert tab.locator("#gallery").is_visible()
+    tab.locator("#gallery").wait_for()                          # the page follows its address a moment later
 
 
 def test_regions_are_those_of_the_table(noise, visit):
@@ -288,7 +288,7 @@ def test_hostile_names(visit, tmp_path):
     these = written(tmp_path, layers, words, images)
     page = report(tmp_path, these, progress=False)
     files = sorted(path.name for path in page.parent.rglob("*") if path.is_file())
-    assert all(re.fullmatch(r"(\d+\.jpg|layer-\d\.js|run\.js|report\.(js|css|html)|index\.html)", name) for name in files)
+    assert all(re.fullmatch(r"(\d+\.jpg|layer-\d\.js|run\.js|report\.(js|css|html)|index\.html|files\.json)", name) for name in files)
     for where in (page, page.parent / "report.html"):
         tab = visit(where, width=360)
         tab.locator(".unit img").first.wait_for()
@@ -303,6 +303,91 @@ def test_hostile_names(visit, tmp_path):
             assert tab.evaluate("document.documentElement.scrollWidth") <= 360 and tab.evaluate("window.stolen") is None
     markup = page.with_name("report.html").read_text().split("<body>")[1].split("<script")[0]
     assert "<script>" not in (page.parent / "data" / "run.js").read_text() and "<img" not in markup
+
+
+def test_written_again(noise, tmp_path):
+    "What the earlier report has and the new one has not is removed; what somebody else put there stays."
+    folder, these, _ = noise
+    out, few = tmp_path / "out", tmp_path / "few"
+    page = report(folder, these, out, progress=False)
+    images = {path.name for path in (out / "images").iterdir()}
+    for name in ("images/9999.jpg", "data/notes.txt", "data/layer-9.js", "mine.html"): (out / name).write_text("mine")
+    (tmp_path / "mine.jpg").write_text("mine")
+    written(few, {"conv5_3": (14, 2)}, WORDS, IMAGES, gone=("0003.jpg",))
+
+    def there(): return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    mine = {"images/9999.jpg", "data/notes.txt", "data/layer-9.js", "mine.html"}
+    assert report(few, None, out, single=False, progress=False) == page
+    assert there() == mine | {"index.html", "report.css", "report.js", "data/run.js", "data/layer-0.js", "data/files.json"} and len(images) == 19
+    report(folder, these, out, progress=False)
+    assert {f"images/{name}" for name in images} < there()
+    report(folder, these, out, single=True, progress=False)
+    assert there() == mine | {"index.html"}
+    for name in mine: (out / name).unlink()
+    report(few, these, out, progress=False)
+    (out / "data" / "files.json").write_text(json.dumps(["../mine.jpg", "images/../../mine.jpg", f"{tmp_path}/mine.jpg", "index.html", None, "images/77.jpg"]))
+    report(few, these, out, single=True, progress=False)
+    assert (tmp_path / "mine.jpg").exists() and (out / "index.html").exists() and (out / "data" / "run.js").exists()     # not listed, so not ours
+    (out / "data" / "files.json").write_bytes(b"\xff[")
+    report(few, these, out, progress=False)
+    assert set(json.loads((out / "data" / "files.json").read_text())) == there() - {"index.html", "data/files.json"}
+
+
+def test_an_interrupted_report_is_removed_too(noise, tmp_path, monkeypatch):
+    "Each file is listed before it is written."
+    from inner_detectors import report as room
+    folder, these, _ = noise
+    monkeypatch.setattr(room, "folder_page", lambda found: 1 / 0)
+    with pytest.raises(ZeroDivisionError): report(folder, these, tmp_path, progress=False)
+    assert (tmp_path / "images").is_dir()
+    monkeypatch.undo()
+    report(folder, these, tmp_path, single=True, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+
+
+def test_what_a_region_is(planted, visit):
+    "The page shows a layer's cells, and says that the score is of something finer."
+    tab = visit(planted[2], "#planted:0")
+    tab.get_by_text("32 × 32 cells above its threshold; the IoU is measured on the map interpolated to 32 × 32 points").wait_for()
+
+
+def test_pictures_at_random(planted, visit):
+    "The same for every unit, with the concept's mask where it is shown."
+    run, shown = run_of(planted[2]), []
+    for unit in (0, 3, 6):
+        tab = visit(planted[2], f"#planted:{unit}")
+        case = tab.locator(".outcomes > div").last
+        case.locator("img").first.wait_for()
+        assert case.locator("h3").inner_text() == "Any, at random\n24 pictures"
+        shown.append(case.locator(".picture").evaluate_all("all => all.map(one => one.title)"))
+        masks = [one.locator(".mask").count() for one in case.locator(".picture").all()]
+        told = Dissection.load(planted[0]).units().concept[unit]
+        assert masks == [int(named(planted, title, told)) for title in shown[-1]] and sum(masks)
+    assert shown[0] == shown[1] == shown[2] == [run["images"]["name"][place] for place in run["images"]["random"]] and len(set(shown[0])) == 6
+
+
+def named(planted, image: str, concept: str) -> bool:
+    "Whether a picture shows a concept."
+    from inner_detectors.top import Top
+    table = Top.load(planted[0]).table
+    return bool(table.shown.values[table.image.values.tolist().index(image), table.concept.values.tolist().index(concept)])
+
+
+def test_the_class_is_chosen_on_other_pictures():
+    "Of a unit that costs class b most where units are ranked, and class c most by chance where it is tested: b, and what is measured there."
+    import xarray as xr
+
+    from inner_detectors.report import unit_removal
+    found, none = dissection({"conv5_3": (14, 2)}, WORDS, IMAGES), np.zeros(1)
+    ranked, tested = np.array([[[-0.1, -0.5, 0.2]]]), np.array([[[-0.2, -0.3, -0.9]]])
+    table = xr.Dataset({"logprob": ("removed", none), "error": ("removed", none), "accuracy": ("removed", none),
+                        "target_logprob": (("removed", "target"), tested[0]), "target_ranked": (("split", "removed", "target"), ranked),
+                        "target_tested": (("split", "removed", "target"), tested)},
+                       {"removed": np.array(["conv5_3:1"], object), "target": np.array(list("abc"), object)})
+    part = unit_removal(table, found)[1]
+    assert part.units == [None, [["b", -0.3], ["a", -0.2]]]
+    empty = unit_removal(table.isel(target=[]).assign_coords(target=np.zeros(0)), found)[1]
+    assert empty.units == [None, None]
 
 
 def test_a_layer_without_maps(noise, visit):

@@ -292,6 +292,25 @@ def test_outlines_are_lines_in_print(plain, tmp_path):
     assert set(re.findall(rb"/Width (\d+)", pdf)) == {b"32"}                                # no picture was drawn anew
 
 
+def test_photographs_in_print(tmp_path):
+    "No finer than print shows, and a byte a pixel; the figure is as it was, and what is drawn over it lies where it lay."
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 256, (600, 600, 3), np.uint8)
+    figure = room.new_figure(3, 1, shown=False)
+    left, middle, right = figure.subplots(1, 3)
+    room.show(left, noise); room.show(middle, noise)
+    room.draw_outline(left, np.pad(np.ones((200, 200)), 200), 0.5, room.UNIT)
+    middle.set(xlim=(100, 300), ylim=(300, 100))                                            # a part of it
+    right.imshow(random.random((4, 4)), extent=(0, 10, 0, 10))                              # numbers, not a photograph: left alone
+    before = [axis.axis() for axis in figure.axes]
+    paper = drawn(figure, tmp_path)[1]
+    wide = left.get_position().width * 3 * room.PRINT
+    assert abs(int(re.findall(rb"/Width (\d+)", paper.read_bytes())[0]) - wide) <= 1
+    assert paper.stat().st_size < 2 * wide ** 2 < noise.size / 4
+    for axis in (left, middle): np.testing.assert_array_equal(axis.images[0].get_array(), noise)
+    assert [axis.axis() for axis in figure.axes] == before
+
+
 # ---- figures of runs
 
 def test_the_legend_lies_over_no_bar():
@@ -374,13 +393,18 @@ def test_outcomes_with_a_classifier(plain):
     axes = outcome_figure(found, best, data, "maps:0", "right", says=["red"])
     rows = best.outcomes("maps:0", "right", says=["red"])
     said = [axis.get_ylabel() for axis in axes[::5]]
-    assert said == [kind.replace(", ", "\n") + f"\n({(rows.kind == kind).sum()})" for kind in dict.fromkeys(sorted(set(rows.kind), key=room_order))]
+    kinds = [f"{shown}, {on}, {word}" for shown in ("present", "absent") for on in ("fires", "silent") for word in ("said", "not said")]      # the eight
+    assert said == [kind.replace(", ", "\n") + f"\n({(rows.kind == kind).sum()})" for kind in kinds if kind in set(rows.kind)] + ["any\nat random\n(12)"]
     assert "says red" in axes[0].figure.get_suptitle()
 
 
-def room_order(kind):
-    from inner_detectors.top import every_kind
-    return every_kind(True).index(kind)
+def test_pictures_at_random_are_the_same_for_every_unit(plain):
+    "Whatever their outcome; to compare units by."
+    found, best, data = plain
+    figures = [outcome_figure(found, best, data, unit, concept) for unit, concept in (("maps:0", None), ("maps:2", "left"))]
+    last = [[axis.images[0].get_array() for axis in axes[-5:]] for axes in figures]
+    for one, other in zip(*last, strict=True): np.testing.assert_array_equal(one, other)
+    assert len({one.tobytes() for one in last[0]}) == 5
 
 
 def test_real_units(vgg16_weights, tmp_path):

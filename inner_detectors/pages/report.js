@@ -380,8 +380,9 @@ const report = (() => {
     state.draw();
     const toggle = kind => event => list.classList.toggle(`no-${kind}`, !event.target.checked);
     const tick = (kind, text) => h("label", {}, h("input", {type: "checkbox", checked: true, onchange: toggle(kind)}), swatch(kind), text);
-    const maps = where.rows * where.columns > 1, cells = `at the layer's own ${where.rows} × ${where.columns} cells`;
-    const said = maps ? `The ${several(some.length, "picture")} with its largest activations, where it is above its threshold lit, ${cells}.`
+    const maps = where.rows * where.columns > 1, points = `${run.side} × ${run.side} points`;
+    const said = maps ? `The ${several(some.length, "picture")} with its largest activations. Lit are the layer's own ${where.rows} × ${where.columns} cells ` +
+      `above its threshold; the ${run.measure} is measured on the map interpolated to ${points}, where regions have finer borders.`
       : "This layer has no maps: the unit answers to a picture as a whole, so no place in it can be shown.";
     return h("section", {"aria-labelledby": "pictures-title"}, h("h2", {id: "pictures-title"}, "Where it fires most"), h("p", {class: "soft small"}, said),
       !some.some(([image]) => run.images.file[image]) && h("p", {class: "note"}, run.gone),
@@ -511,8 +512,10 @@ const report = (() => {
     const cases = outcomes.map(([present, fires, says, number, images]) => h("div", {},
       h("h3", {}, `${has[present]}, unit ${fires ? "fires" : "is silent"}${said[says] || ""}`, h("span", {}, several(number, "picture"))),
       h("div", {class: "few"}, images.map(one))));
-    return panel("By outcome", h("p", {}, "Is ", word(mine[0]), " in the picture, and does the unit fire anywhere in it? A few pictures of each case."),
-      h("div", {class: "outcomes"}, cases));
+    const any = h("div", {}, h("h3", {}, "Any, at random", h("span", {}, several(run.pictures, "picture"))), h("div", {class: "few"}, run.images.random.map(one)));
+    return panel("By outcome", h("p", {}, "Is ", word(mine[0]), " in the picture, and does the unit fire anywhere in it? A few pictures of each case: the ",
+      "strongest where it fires, the weakest where it is silent. To compare them with: a few drawn at random, the same for every unit."),
+      h("div", {class: "outcomes"}, cases, any));
   }
 
   const rankOf = (data, unit, image) => { const rank = data.top ? data.top[unit].indexOf(image) : -1; return rank < 0 ? null : rank; };
