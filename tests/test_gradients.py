@@ -201,6 +201,21 @@ def refused(words, function, *given, **more):
     assert words in str(error.value) and "\n" not in str(error.value) and str(error.value)[-1] in ".?"
 
 
+@pytest.mark.parametrize("choice, value", [
+    ("steps", 0), ("steps", -3), ("steps", 12.5), ("steps", "64"), ("steps", None), ("steps", True), ("rate", 0), ("rate", -1.0), ("rate", float("nan")),
+    ("rate", float("inf")), ("jitter", -1), ("jitter", 1.5), ("fade", -0.1), ("fade", 1.1), ("variation", -1), ("variation", float("inf")), ("blur", -0.5),
+    ("blur", float("nan")), ("blur", 1e9), ("every", 0), ("start", -1), ("start", float("nan")), ("start", 1000)])
+def test_choices_that_make_no_sense_are_refused(choice, value):
+    "By name, with a remedy, before anything is computed; also where they are changed later."
+    refused(f"{choice}={value!r}. Give a", Ascent, **{choice: value})
+    refused(f"such as {getattr(Ascent(), choice)}.", replace, Ascent(), **{choice: value})
+
+
+def test_choices_that_make_sense_are_taken():
+    for choice, value in (("steps", np.int64(1)), ("rate", 1), ("jitter", 0), ("fade", 0), ("variation", 0), ("blur", 0), ("every", 1), ("start", 0)):
+        assert getattr(Ascent(**{choice: value}), choice) == value
+
+
 def test_an_onnx_network_is_refused(tmp_path):
     onnx = pytest.importorskip("onnx", reason="onnx is not installed")
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
