@@ -316,7 +316,7 @@ def outlines(data: Data, progress: bool = True) -> Iterator[Outline]:
     seen = read_ahead(lambda item: look(data.sources[item[0]], item[1]), data.items, cores(), 64)
     yield from tqdm(seen, "looking", len(data), unit="image", delay=2, disable=not progress)
 
-# %% ../nbs/01_data.ipynb #1e4ef0b0
+# %% ../nbs/01_data.ipynb #760f5cf5
 @dataclass(frozen=True, repr=False)
 class Survey:
     "What is in a data set."
@@ -338,7 +338,7 @@ class Survey:
     def lines(self) -> list[str]:
         "The tree of concepts, category by category, with numbers."
         rows, place = {row["concept"]: row for row in self.rows()}, self.data.concepts
-        wide = max((len(line) for line in tree(place)), default=0) + 2
+        wide = min(max((len(line) for line in tree(place)), default=0), 60) + 2
         said = [f"{'':{wide}} {'images':>7} {'annotations':>12} {'mean area':>10}"]
         for category in self.data.categories:
             own = [name for name, row in rows.items() if row["category"] == category]
@@ -349,7 +349,7 @@ class Survey:
                 top = line if line[0] != " " else top
                 row = rows[line.strip()]
                 if rows[top]["category"] == category:
-                    said.append(f"{line:{wide}} {row['images']:7} {row['annotations']:12} {100 * row['mean_area']:9.3g}%")
+                    said.append(f"{line if len(line) < wide else line[:wide - 3] + '…':{wide}} {row['images']:7} {row['annotations']:12} {100 * row['mean_area']:9.3g}%")
         return said
 
     def write(self, folder: str | Path) -> None:
