@@ -313,7 +313,7 @@ def drawn(figure: Callable, *words, width: float = 3.3, height: float = 2.4, **n
     from inner_detectors.visualise import new_axis
     return figure(*words, axis=new_axis(width, height, shown=False), **named)
 
-# %% ../nbs/20_cli.ipynb #9d717562
+# %% ../nbs/20_cli.ipynb #8cea4e03
 def evidence(folder: str,                     # of a match
              data: list[str] | None = None,   # where the pictures have been moved since the match: KIND:FOLDER
              weights: str | None = None,      # likewise the parameter file
@@ -415,7 +415,8 @@ verdict.csv says side by side what all rooms have found of each label."""
     from inner_detectors.ablate import ablate, curve_figure
     found = ablate(these, layer, known, units=units, concepts=concepts, sets=unit_sets(sets), groups=class_groups(groups), probe=probe, data=images,
                    fill=fill or "zero", by=by or "logprob", k=k or 20, controls=controls or 10, seed=seed, splits=splits or 1, out=folder, progress=not quiet)
-    told(folder, found.table, found.units(), {"removed": drawn(curve_figure, found)}, json, f"{found!r}\n\n{found.classes().to_string(index=False, max_colwidth=WIDE)}")
+    told(folder, found.table, found.units(), {"removed": drawn(curve_figure, found)}, json,
+             f"{found!r}\n\n{found.classes().to_string(index=False, max_colwidth=WIDE)}")
 
 # %% ../nbs/20_cli.ipynb #68e044e9
 def verify_concepts(these, folder: str, fills, concepts, units, seed: int, least: int, json: bool, quiet: bool) -> None:

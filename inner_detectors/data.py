@@ -316,7 +316,7 @@ def outlines(data: Data, progress: bool = True) -> Iterator[Outline]:
     seen = read_ahead(lambda item: look(data.sources[item[0]], item[1]), data.items, cores(), 64)
     yield from tqdm(seen, "looking", len(data), unit="image", delay=2, disable=not progress)
 
-# %% ../nbs/01_data.ipynb #760f5cf5
+# %% ../nbs/01_data.ipynb #8571f050
 @dataclass(frozen=True, repr=False)
 class Survey:
     "What is in a data set."
@@ -349,7 +349,8 @@ class Survey:
                 top = line if line[0] != " " else top
                 row = rows[line.strip()]
                 if rows[top]["category"] == category:
-                    said.append(f"{line if len(line) < wide else line[:wide - 3] + '…':{wide}} {row['images']:7} {row['annotations']:12} {100 * row['mean_area']:9.3g}%")
+                    name = line if len(line) < wide else line[:wide - 3] + "…"
+                    said.append(f"{name:{wide}} {row['images']:7} {row['annotations']:12} {100 * row['mean_area']:9.3g}%")
         return said
 
     def write(self, folder: str | Path) -> None:

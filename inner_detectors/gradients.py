@@ -281,7 +281,7 @@ def integrated_gradients(model: Model, image: UInt8[np.ndarray, "height width 3"
     before = float((unit_map(model, start, layer, unit) * weights).sum())
     return Integrated((total * way).astype(np.float32), before, float((own * weights).sum()), steps)
 
-# %% ../nbs/16_gradients.ipynb #c936a1d5
+# %% ../nbs/16_gradients.ipynb #7bee62b4
 @dataclass(frozen=True)
 class Ascent:
     "Every choice behind an optimised picture."
@@ -299,7 +299,8 @@ class Ascent:
             value, (least, most) = getattr(self, choice.name), SENSIBLE[choice.name]
             whole = isinstance(choice.default, int)
             if isinstance(value, bool) or not isinstance(value, Integral if whole else Real) or not least <= value <= most:
-                raise Refused(f"optimised picture: {choice.name}={value!r}. Give a {'whole ' * whole}number from {least:g} to {most:g}, such as {choice.default}.")
+                sensible = f"{'whole ' * whole}number from {least:g} to {most:g}, such as {choice.default}"
+                raise Refused(f"optimised picture: {choice.name}={value!r}. Give a {sensible}.")
 
 SENSIBLE = {"steps": (1, 100_000), "rate": (0.001, 255), "jitter": (0, 1000), "fade": (0, 1), "variation": (0, 1000), "blur": (0, 50),
             "every": (1, 100_000), "start": (0, 255)}     # from, to

@@ -108,7 +108,7 @@ def test_deconvolution_of_a_planted_colour_shows_its_colour(planted, unit, colou
 
 
 def test_an_optimised_picture_shows_what_was_planted(planted):
-    upright, level, red, blue = (optimised(planted, "conv2_2", unit, choices=Ascent(steps=48)).image.astype(float) for unit in range(4))
+    upright, level, red, blue = (optimised(planted, "conv2_2", unit, choices=QUICK).image.astype(float) for unit in range(4))
     steps = [[np.abs(np.diff(one, axis=axis)).mean() for axis in (0, 1)] for one in (upright, level)]
     assert steps[0][1] > 3 * steps[0][0] and steps[1][0] > 3 * steps[1][1]
     assert [one.mean((0, 1)).argmax() for one in (red, blue)] == [0, 2]
