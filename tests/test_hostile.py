@@ -85,7 +85,7 @@ def check_files(folder: Path) -> set[str]:
         for cell in itertools.chain(*rows):
             assert cell[:1] not in ("=", "@", "\t", "\r", "\n") and (cell[:1] not in ("+", "-") or re.fullmatch(r"[+-][\d.e+-]+|-inf", cell)), (path, cell)
     for path in folder.rglob("*.txt"):
-        for line in path.read_text(encoding="utf-8").removesuffix("\n").split("\n"): assert line.count("\t") == 1 and steering(line) == {"\t"}, (path, line)
+        for line in path.read_text(encoding="utf-8").split("\n"): assert not steering(line.replace("\t", "", 1)), (path, line[:200])
     for path in folder.rglob("*.png"):
         with Image.open(path) as picture: assert max(picture.size) < 3000 and np.ptp(np.asarray(picture)) > 100, path
         assert path.with_suffix(".pdf").read_bytes()[-6:].strip() == b"%%EOF"
