@@ -582,6 +582,7 @@ const report = (() => {
       controls.q.focus();
     };
     $("whole").append(h("p", {class: "lead"}, ...run.lead.map((text, i) => i % 2 ? h("b", {}, word(text)) : text)), figures(),
+      ...([...document.scripts].some(one => one.src) ? run.pages : []).map(([text, file]) => h("p", {class: "lead"}, h("a", {href: file}, text))),
       ...run.notes.map(text => h("p", {class: "note"}, word(text))),
       h("section", {class: "pair", "aria-label": "Summary"}, layerTable(), conceptTable()),
       h("section", {id: "units", tabindex: "-1", "aria-labelledby": "units-title"}, h("h2", {id: "units-title"}, "Units"), tools(),
