@@ -135,13 +135,15 @@ def test_a_unit(noise, visit):
     card = tab.locator(".unit").nth(2)
     concept, address = card.locator(".name").inner_text(), card.get_attribute("href")
     card.click()
+    tab.locator("#unit-title").wait_for()                       # the page follows its address a moment later
     assert tab.url.endswith(address) and tab.locator("h1:visible").inner_text() == concept and concept in tab.title()
     tab.locator(".pictures img").first.wait_for()
     assert tab.locator(".pictures figure").count() == 12
     tab.get_by_role("link", name="Next →").click()
-    assert not tab.url.endswith(address)
+    tab.wait_for_url(lambda url: not url.endswith(address))
     tab.go_back(); tab.go_back()
-    assert tab.locator("#gallery").is_visible() and "140 of 186" in tab.locator("#count").inner_text()
+    tab.locator("#gallery").wait_for()
+    assert "140 of 186" in tab.locator("#count").inner_text()
 
 
 def test_an_address(noise, visit):
@@ -153,7 +155,7 @@ def test_an_address(noise, visit):
     tab.goto(f"{noise[2].as_uri()}#conv5_3:%E0%A4%A")          # not even an address
     assert "No such unit" in tab.locator("h1:visible").inner_text()
     tab.get_by_role("link", name="← All units").click()
-    tab.locator("#gallery").wait_for()                          # the page follows its address a moment later
+    tab.locator("#gallery").wait_for()
 
 
 def test_regions_are_those_of_the_table(noise, visit):
@@ -212,11 +214,12 @@ def test_by_keyboard(noise, visit):
     assert tab.evaluate("document.activeElement.id") == "unit-title"
     first = tab.url
     tab.keyboard.press("ArrowRight")
-    assert tab.url != first
+    tab.wait_for_url(lambda url: url != first)
     tab.keyboard.press("ArrowLeft")
-    assert tab.url == first
+    tab.wait_for_url(first)
     tab.keyboard.press("Escape")
-    assert tab.locator("#gallery").is_visible() and tab.get_by_label("Concept or unit").input_value() == "conv5_3:13"
+    tab.locator("#gallery").wait_for()
+    assert tab.get_by_label("Concept or unit").input_value() == "conv5_3:13"
 
 
 @pytest.mark.parametrize("width", [360, 768, 1200])
