@@ -91,7 +91,7 @@ def part_of(bank: Bank, data: Data, labels: Any, classes: Sequence[str] = (), na
     found = all_units(bank, data, names, **running)
     return Part(found, labels.truth([seen.name for seen in found.images]))
 
-# %% ../nbs/18_baselines.ipynb #cd16208d
+# %% ../nbs/18_baselines.ipynb #fd24ac64
 NUMBERS = (1, 2, 4, 8, 16, 32, 64)
 
 def split(part: Part, seed: int, test: bool, share: float = 0.3) -> dict[str, Part]:
@@ -136,7 +136,7 @@ def contestant(name: str, columns: Mapping[str, np.ndarray], parts: Mapping[str,
 def contest(bank: Bank, parts: Mapping[str, Part], classes: Sequence[str], *,       # train, validation, and those to be tested on
             forbid: Sequence[str] = (), draws: int = 5, numbers: Sequence[int] = NUMBERS, seed: int = 0, apart: float = 0.95,
             steps: int = STEPS) -> pd.DataFrame:
-    "A row a method, draw, number of columns and part: balanced accuracy (and of several classes mean average precision)."
+    "A row a method, draw, number of columns allowed, and part: balanced accuracy (and of several classes mean average precision)."
     if bank.statistic not in parts["train"].units.values:
         raise Refused(f"baselines: units were not pooled by {bank.statistic}. Choose the statistic max or mean.")
     statistic = bank.statistic
@@ -145,9 +145,10 @@ def contest(bank: Bank, parts: Mapping[str, Part], classes: Sequence[str], *,   
     def some(places): return {name: part.units.values[statistic][:, places] for name, part in parts.items()}
     bank = bank.at(thinned(bank, some(parts["train"].units.places(bank))["train"], apart))
     own = parts["train"].units.places(bank)
-    sizes = sorted({number for number in numbers if number < len(bank)} | {len(bank)})
+    most = min((number for number in numbers if number >= len(bank)), default=len(bank))     # what was asked for: thinning may leave fewer
+    sizes = sorted({number for number in numbers if number < len(bank)} | {most})
     rows = contestant("bank", some(own), parts, classes, sizes, seed, steps=steps)
-    rows += chosen(bank, some(own), parts, classes, forbid, seed, steps)
+    rows += chosen(bank, some(own), parts, classes, forbid, most, seed, steps)
     living = np.flatnonzero(np.ptp(parts["train"].units.values[statistic], axis=0) > 0)
     for draw in range(draws):
         places = np.random.default_rng([seed, draw]).permutation(living)[:len(bank)]
@@ -160,19 +161,20 @@ def contest(bank: Bank, parts: Mapping[str, Part], classes: Sequence[str], *,   
                   **quality(found[place], part.truth)} for place, part in parts.items()]
     return pd.DataFrame(rows).assign(seed=seed)
 
-def chosen(bank: Bank, columns: Mapping[str, np.ndarray], parts: Mapping[str, Part], classes: Sequence[str], forbid: Sequence[str], seed: int,
-           steps: int) -> list[dict]:
+def chosen(bank: Bank, columns: Mapping[str, np.ndarray], parts: Mapping[str, Part], classes: Sequence[str], forbid: Sequence[str], most: int,
+           seed: int, steps: int) -> list[dict]:
     "The bank's head as `transfer` chooses it; and, where something is forbidden, without that, as learned and fitted again."
     train, valid = (parts[place].evidence(columns[place]) for place in ("train", "validation"))
     several = train.truth.ndim == 2
     def head_of(rows): return settled(*traces(train.only(rows), valid.only(rows), classes, steps, seed), classes, several).head
     every = np.arange(len(bank))
     network = Transferred(bank, head_of(every))
-    rows = scored("bank, as chosen", {len(bank): network.head}, columns, parts)
+    rows = scored("bank, as chosen", {most: network.head}, columns, parts)
     if forbid:
-        rows += scored("bank, forbidden", {len(bank): network.forbid(*forbid).head}, columns, parts)
+        rows += scored("bank, forbidden", {most: network.forbid(*forbid).head}, columns, parts)
         left = np.flatnonzero(~rows_named(bank, forbid))
-        rows += scored("bank, fitted without", {len(left): head_of(left)}, {name: values[:, left] for name, values in columns.items()}, parts)
+        if not len(left): raise Refused(f"baselines: nothing is left without {', '.join(forbid)}. Forbid less.")
+        rows += scored("bank, fitted without", {most: head_of(left)}, {name: values[:, left] for name, values in columns.items()}, parts)
     return rows
 
 def rivals(bank: Bank, data: Data, labels: Any, tests: Mapping[str, tuple[Data, Any]] | None = None, *,    # name -> pictures and their labels

@@ -1,6 +1,6 @@
-"""The README's pictures of the report and of the explorer, from what `make demo visualise` wrote, on the generated set.
+"""The README's pictures of the report, the explorer and the reasons, from what `make demo transfer visualise` wrote, on the generated set.
 
-    python tools/screenshots.py                     writes nbs/images/report.webp and explorer.webp; needs Debian's chromium
+    python tools/screenshots.py                     writes nbs/images/report.webp, explorer.webp and reasons.webp; needs Debian's chromium
     python tools/screenshots.py explorer            only that one
 """
 import io
@@ -84,11 +84,23 @@ def explorer(browser) -> None:
             saved(picture.resize((1060, round(picture.height * 1060 / picture.width)), Image.Resampling.LANCZOS), "explorer")
 
 
+def reasons(browser) -> None:
+    "Why a transferred network answers as it does, for one picture."
+    page = browser.new_context(viewport={"width": 1000, "height": 1000}, offline=True).new_page()
+    page.goto((DEMO / "transfer" / "explanations.html").as_uri())
+    page.wait_for_timeout(1500)
+    picture = taken(page.locator("section").first)
+    saved(picture.resize((840, round(picture.height * 840 / picture.width)), Image.Resampling.LANCZOS), "reasons")
+
+
+KINDS = {"report": report, "explorer": explorer, "reasons": reasons}
+
+
 def main(*names: str) -> None:
-    if not PAGE.exists(): raise SystemExit(f"screenshots: no {PAGE}. Run `make demo` and `make visualise` first.")
+    if not PAGE.exists(): raise SystemExit(f"screenshots: no {PAGE}. Run `make demo`, `make transfer` and `make visualise` first.")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        for name in names or ("report", "explorer"): {"report": report, "explorer": explorer}[name](browser)
+        for name in names or KINDS: KINDS[name](browser)
         browser.close()
 
 
