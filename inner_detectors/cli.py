@@ -515,7 +515,7 @@ The folder gets correlate.nc, figures and clusters.csv (the detectors' clusters)
     rows = found.pairs()
     told(folder, found.table, rows if len(rows) else found.pairs(across=False), figures, json, repr(found))
 
-# %% ../nbs/20_cli.ipynb #31948f1e
+# %% ../nbs/20_cli.ipynb #b56fe9fd
 def transfer(folders: list[str],                  # of matches, of one network or several
              data: list[str] | None = None,       # pictures with classes: KIND:FOLDER, or staged:N; staged:240 where none is given
              labels: str = "folders",             # their classes: folders (of their names), shown (concepts: several an image), or a CSV file (image, class)
@@ -547,9 +547,9 @@ examples:
   inner-detectors transfer results/vgg16 results/lite0 --forbid material --compare --out results/both
   inner-detectors transfer results/coco --data voc:~/voc --labels shown --number 32
 
-OUT gets network.safetensors (which `match` takes as a model), explanations.html (open it in a browser: reasons picture by picture, to be struck out
-and changed), bank.csv, weights.csv, path.csv, scores.csv, rules.txt, weights.png and .pdf; with --compare baselines.csv, baselines.png and .pdf,
-faithfulness.csv. Each of FOLDERS gets transfer.nc, and units.csv its columns transfer_...
+OUT gets network.safetensors (which `match` takes as a model), explanations.html (open it in a browser: reasons picture by picture,
+to be struck out and changed), bank.csv, weights.csv, path.csv, scores.csv, rules.txt, weights.png and .pdf; with --compare
+baselines.csv, baselines.png and .pdf, faithfulness.csv. Each of FOLDERS gets transfer.nc, and units.csv its columns transfer_...
 A stopped run goes on where it was when the same command is given again."""
     from inner_detectors.dissect import make_folder, read_units, write_frame, write_room
     from inner_detectors.transfer import detector_bank, labelled, rules, unit_weights

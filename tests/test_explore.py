@@ -143,7 +143,7 @@ def jupyterlab(folder: Path, theme: str = "JupyterLab Light"):
             except subprocess.TimeoutExpired: os.killpg(server.pid, signal.SIGKILL)
 
 
-def open_notebook(page, address: str, seconds: int = 60, drawn: str = ".ide-gallery .ide-tile") -> None:
+def open_notebook(page, address: str, seconds: int = 240, drawn: str = ".ide-gallery .ide-tile") -> None:
     "Open the notebook and run all its cells, once the kernel is idle; wait until something is drawn."
     page.goto(address)
     page.wait_for_function("document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')", timeout=60_000)

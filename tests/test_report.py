@@ -450,12 +450,12 @@ def test_a_room_to_come(planted, visit, tmp_path):
     "A section of one's own; and a room that nobody wrote a section for is shown with its columns."
     folder = Path(shutil.copytree(planted[0], tmp_path / "planted", ignore=shutil.ignore_patterns("report")))
     found = Dissection.load(folder)
-    for name in ("transfer", "weather"):
+    for name in ("kinship", "weather"):
         save(found.table[["dead"]].assign(rain_fall=("unit", np.arange(8.0))).assign_attrs(
             format=found.table.attrs["format"], run=found.table.attrs["run"], columns='["rain_fall"]', choices="{}"), folder / f"{name}.nc")
 
     def parts(table, found): return [Part("note", [], [f"<i>{value}</i>" if value else None for value in table.rain_fall.values])]
-    tab = visit(report(folder, planted[1], sections=[Section("transfer", "Transfer", "Where it is used.", "transfer", parts)], progress=False), "#planted:3")
+    tab = visit(report(folder, planted[1], sections=[Section("kinship", "Kinship", "Where it is used.", "kinship", parts)], progress=False), "#planted:3")
     text = tab.locator("#one", has_text="By outcome").inner_text()
     assert "<i>3.0</i>" in text and "Weather" in text and "rain fall" in text
 

@@ -470,7 +470,7 @@ def test_two_networks(matched, lite0_weights, capsys, tmp_path):
     other = tmp_path / "other"
     words = ["match", "efficientnet-lite0", "--weights", str(lite0_weights), "--data", "scenes:24", "--layers", "head", "--out", str(other), "--quiet"]
     assert run(words) == 0
-    code, text, err = said(capsys, "transfer", matched, other, "--data", "staged:24", "--number", "12", "--out", tmp_path / "both", "--quiet")
+    code, text, err = said(capsys, "transfer", matched, other, "--data", "staged:24", "--number", "40", "--out", tmp_path / "both", "--quiet")
     assert code == 0, err
     assert {"head"} < set(pd.read_csv(tmp_path / "both" / "bank.csv").layer)
     assert "transfer_top" in pd.read_csv(other / "units.csv").columns
