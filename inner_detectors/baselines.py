@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['NUMBERS', 'LINES', 'LEVELS', 'MARKS', 'Units', 'all_units', 'Part', 'part_of', 'split', 'whole_probe', 'components',
-           'scored', 'contestant', 'contest', 'chosen', 'rivals', 'summary', 'contest_figure', 'related', 'Deleted',
-           'lead', 'deleting', 'pick', 'union', 'faithful', 'faithfulness']
+           'scored', 'Entered', 'entered', 'head_of', 'at_numbers', 'contest', 'edited', 'rivals', 'summary',
+           'contest_figure', 'related', 'Deleted', 'lead', 'deleting', 'pick', 'union', 'faithful', 'faithfulness']
 
-# %% ../nbs/18_baselines.ipynb #270f07e4
+# %% ../nbs/18_baselines.ipynb #c7fde599
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,8 +24,8 @@ from .data import Data, fit_mask
 from .dissect import run_by
 from .models import check_layers, layers
 from .sweep import Batch, Fold, Seen, View, sweep, together
-from .transfer import (STEPS, Bank, Gathered, Head, Labelled, Transferred, balance, check_parts, digest, kept, loss, quality, reasons,
-                                      rows_named, settled, spread, thinned, traces)
+from .transfer import (STEPS, Bank, Gathered, Head, Labelled, Standard, Trace, Transferred, balance, check_parts, digest, kept, loss,
+                                      quality, reasons, rows_named, settled, spread, thinned, traces)
 from .verify import draw_for, elsewhere, fall_test, filling, known_fill
 
 # %% ../nbs/18_baselines.ipynb #86033cbc
@@ -91,7 +91,7 @@ def part_of(bank: Bank, data: Data, labels: Any, classes: Sequence[str] = (), na
     found = all_units(bank, data, names, **running)
     return Part(found, labels.truth([seen.name for seen in found.images]))
 
-# %% ../nbs/18_baselines.ipynb #fd24ac64
+# %% ../nbs/18_baselines.ipynb #cddfe22b
 NUMBERS = (1, 2, 4, 8, 16, 32, 64)
 
 def split(part: Part, seed: int, test: bool, share: float = 0.3) -> dict[str, Part]:
@@ -125,13 +125,24 @@ def scored(name: str, heads: Mapping[int, Head], columns: Mapping[str, np.ndarra
     return [{"method": name, "draw": draw, "number": number, "used": int((head.kernel != 0).any(1).sum()), "part": place, "images": len(part.truth),
              **quality(head.scores(columns[place]), part.truth)} for number, head in heads.items() for place, part in parts.items()]
 
-def contestant(name: str, columns: Mapping[str, np.ndarray], parts: Mapping[str, Part], classes: Sequence[str], numbers: Iterable[int], seed: int,
-               draw: int = 0, steps: int = STEPS) -> list[dict]:
-    "A sparse head on some columns, at every number of them."
+class Entered(NamedTuple):
+    "Some columns with the paths of sparse heads on them."
+    columns: Mapping[str, np.ndarray]     # by part
+    standard: Standard
+    paths: list[Trace]
+
+def entered(columns: Mapping[str, np.ndarray], parts: Mapping[str, Part], classes: Sequence[str], seed: int, steps: int) -> Entered:
+    "The paths on some columns, fitted once."
     train, valid = (parts[place].evidence(columns[place]) for place in ("train", "validation"))
-    standard, paths = traces(train, valid, classes, steps, seed)
-    heads = {number: settled(standard, paths, classes, train.truth.ndim == 2, number).head for number in numbers}
-    return scored(name, heads, columns, parts, draw)
+    return Entered(columns, *traces(train, valid, classes, steps, seed))
+
+def head_of(one: Entered, parts: Mapping[str, Part], classes: Sequence[str], most: int | None = None) -> Head:
+    "As `transfer` chooses it; with `most`, the best of so many columns."
+    return settled(one.standard, one.paths, classes, parts["train"].truth.ndim == 2, most).head
+
+def at_numbers(name: str, one: Entered, parts: Mapping[str, Part], classes: Sequence[str], numbers: Iterable[int], draw: int = 0) -> list[dict]:
+    "The scores of sparse heads on some columns, at every number of them."
+    return scored(name, {number: head_of(one, parts, classes, number) for number in numbers}, one.columns, parts, draw)
 
 def contest(bank: Bank, parts: Mapping[str, Part], classes: Sequence[str], *,       # train, validation, and those to be tested on
             forbid: Sequence[str] = (), draws: int = 5, numbers: Sequence[int] = NUMBERS, seed: int = 0, apart: float = 0.95,
@@ -147,13 +158,13 @@ def contest(bank: Bank, parts: Mapping[str, Part], classes: Sequence[str], *,   
     own = parts["train"].units.places(bank)
     most = min((number for number in numbers if number >= len(bank)), default=len(bank))     # what was asked for: thinning may leave fewer
     sizes = sorted({number for number in numbers if number < len(bank)} | {most})
-    rows = contestant("bank", some(own), parts, classes, sizes, seed, steps=steps)
-    rows += chosen(bank, some(own), parts, classes, forbid, most, seed, steps)
+    mine = entered(some(own), parts, classes, seed, steps)
+    rows = at_numbers("bank", mine, parts, classes, sizes) + edited(bank, mine, parts, classes, forbid, most, seed, steps)
     living = np.flatnonzero(np.ptp(parts["train"].units.values[statistic], axis=0) > 0)
     for draw in range(draws):
         places = np.random.default_rng([seed, draw]).permutation(living)[:len(bank)]
-        rows += contestant("random units", some(places), parts, classes, sizes, seed, draw, steps)
-    rows += contestant("principal components", components(parts, statistic, len(bank)), parts, classes, sizes, seed, steps=steps)
+        rows += at_numbers("random units", entered(some(places), parts, classes, seed, steps), parts, classes, sizes, draw)
+    rows += at_numbers("principal components", entered(components(parts, statistic, len(bank)), parts, classes, seed, steps), parts, classes, sizes)
     for name in parts["train"].units.values:
         found = whole_probe(parts, name, len(classes))
         number = len(parts["train"].units.table)
@@ -161,21 +172,17 @@ def contest(bank: Bank, parts: Mapping[str, Part], classes: Sequence[str], *,   
                   **quality(found[place], part.truth)} for place, part in parts.items()]
     return pd.DataFrame(rows).assign(seed=seed)
 
-def chosen(bank: Bank, columns: Mapping[str, np.ndarray], parts: Mapping[str, Part], classes: Sequence[str], forbid: Sequence[str], most: int,
-           seed: int, steps: int) -> list[dict]:
+def edited(bank: Bank, mine: Entered, parts: Mapping[str, Part], classes: Sequence[str], forbid: Sequence[str], most: int, seed: int,
+           steps: int) -> list[dict]:
     "The bank's head as `transfer` chooses it; and, where something is forbidden, without that, as learned and fitted again."
-    train, valid = (parts[place].evidence(columns[place]) for place in ("train", "validation"))
-    several = train.truth.ndim == 2
-    def head_of(rows): return settled(*traces(train.only(rows), valid.only(rows), classes, steps, seed), classes, several).head
-    every = np.arange(len(bank))
-    network = Transferred(bank, head_of(every))
-    rows = scored("bank, as chosen", {most: network.head}, columns, parts)
-    if forbid:
-        rows += scored("bank, forbidden", {most: network.forbid(*forbid).head}, columns, parts)
-        left = np.flatnonzero(~rows_named(bank, forbid))
-        if not len(left): raise Refused(f"baselines: nothing is left without {', '.join(forbid)}. Forbid less.")
-        rows += scored("bank, fitted without", {most: head_of(left)}, {name: values[:, left] for name, values in columns.items()}, parts)
-    return rows
+    network = Transferred(bank, head_of(mine, parts, classes))
+    rows = scored("bank, as chosen", {most: network.head}, mine.columns, parts)
+    if not forbid: return rows
+    rows += scored("bank, forbidden", {most: network.forbid(*forbid).head}, mine.columns, parts)
+    left = np.flatnonzero(~rows_named(bank, forbid))
+    if not len(left): raise Refused(f"baselines: nothing is left without {', '.join(forbid)}. Forbid less.")
+    rest = entered({name: values[:, left] for name, values in mine.columns.items()}, parts, classes, seed, steps)
+    return rows + scored("bank, fitted without", {most: head_of(rest, parts, classes)}, rest.columns, parts)
 
 def rivals(bank: Bank, data: Data, labels: Any, tests: Mapping[str, tuple[Data, Any]] | None = None, *,    # name -> pictures and their labels
            forbid: Sequence[str] = (), seeds: int = 5, draws: int = 5, apart: float = 0.95, **running: Any) -> pd.DataFrame:

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['MODEL_NAMES', 'WIDE', 'commands', 'flag', 'parser', 'choose_protocol', 'check_model', 'choose_devices', 'open_model',
-           'match', 'at', 'placed', 'reopened', 'steady', 'say', 'remark', 'write_all', 'as_text', 'careful',
-           'left_out', 'first', 'as_json', 'say_plan', 'map', 'survey_text', 'told', 'drawn', 'evidence', 'sensitivity',
-           'verify', 'verify_concepts', 'verify_simulation', 'class_labels', 'deepest', 'unit_sets', 'class_groups',
-           'correlate', 'transfer', 'network_of', 'model_called', 'labelled_pictures', 'classes_of', 'edited_scores',
-           'explain_some', 'weights_of_network', 'compared', 'visualise', 'chosen_units', 'layers', 'models', 'fetch',
-           'scenes', 'overview', 'run', 'main']
+           'match', 'at', 'placed', 'on_record', 'reopened', 'steady', 'say', 'remark', 'write_all', 'as_text',
+           'careful', 'left_out', 'first', 'as_json', 'say_plan', 'map', 'survey_text', 'told', 'drawn', 'evidence',
+           'sensitivity', 'verify', 'verify_concepts', 'verify_simulation', 'class_labels', 'labels_of', 'deepest',
+           'unit_sets', 'class_groups', 'correlate', 'transfer', 'network_of', 'labelled_pictures',
+           'weights_of_network', 'compared', 'visualise', 'chosen_units', 'layers', 'models', 'fetch', 'scenes',
+           'overview', 'run', 'main']
 
 # %% ../nbs/20_cli.ipynb #f864c2b9
 import argparse
@@ -158,7 +158,7 @@ With --out, an interrupted run goes on where it stopped when the same command is
     if json: return print(as_json(found))
     say(as_text(found, out))
 
-# %% ../nbs/20_cli.ipynb #fdee0865
+# %% ../nbs/20_cli.ipynb #daeab304
 def at(path: str | None) -> str | None:
     "A file's path from the root; a word that names no file stays as it is."
     return str(Path(path).absolute()) if path is not None and Path(path).exists() else path
@@ -169,14 +169,18 @@ def placed(word: str) -> str:
     if kind in ("scenes", "staged") or not colon: return word
     return f"{kind}:{','.join(part if part.startswith(('/', '~')) else str(Path.cwd()/part) for part in rest.split(','))}"
 
+def on_record(found, folder: str) -> dict:
+    "The words of the command that made a dissection. Refused where it was made from Python."
+    if "command" not in found.table.attrs:
+        raise Refused(f"{folder}: was not made by the command, so what opens its network and its data is not on record. Call the room from Python.")
+    return loads(found.table.attrs["command"])
+
 def reopened(folder: str, data: list[str] | None = None, weights: str | None = None, batch: int = 8, quiet: bool = False, device: str | None = None):
     "What `match` wrote into a folder, with its network and its pictures: a `Study`. `data` and `weights` are said where they have been moved."
     if batch < 1: raise Refused(f"--batch {batch}. Give a positive number.")
     from inner_detectors.dissect import Dissection, study
     found = Dissection.load(folder)
-    if "command" not in found.table.attrs:
-        raise Refused(f"{folder}: was not made by the command, so what opens its network and its data is not on record. Call the room from Python.")
-    said = loads(found.table.attrs["command"])
+    said = on_record(found, folder)
     from inner_detectors.sources import load_data
     chosen = {name: said[name] for name in ("limit", "seed", "on_problem", "concepts", "balance", "parts")}
     images = load_data(*(data or said["data"]), progress=not quiet, **chosen)
@@ -418,7 +422,7 @@ verdict.csv says side by side what all rooms have found of each label."""
     told(folder, found.table, found.units(), {"removed": drawn(curve_figure, found)}, json,
              f"{found!r}\n\n{found.classes().to_string(index=False, max_colwidth=WIDE)}")
 
-# %% ../nbs/20_cli.ipynb #68e044e9
+# %% ../nbs/20_cli.ipynb #4467a2d0
 def verify_concepts(these, folder: str, fills, concepts, units, seed: int, least: int, json: bool, quiet: bool) -> None:
     "Hide concepts, and draw the five whose units fall most surely."
     from inner_detectors.verify import change_figure
@@ -442,14 +446,17 @@ def verify_simulation(these, folder: str, layer: str, known, concepts, probe, se
 
 def class_labels(these, labels: str | None, chosen, pictures, probe, quiet: bool) -> tuple:
     "The pictures that have classes, and these."
-    from inner_detectors.ablate import folder_classes, read_classes, shown_classes
     from inner_detectors.sources import load_data
     images = load_data(*pictures, progress=not quiet) if pictures else these.data
-    classes = () if probe else these.model.classes
     if labels is None: raise Refused("verify: no classes. Say --labels FILE.csv, --labels folders or --labels shown.")
-    if labels == "folders": return images, folder_classes(images, classes)
-    if labels == "shown": return images, shown_classes(images, chosen, these.view.side, these.view.keep, progress=not quiet)
-    return images, read_classes(labels, classes)
+    return images, labels_of(images, labels, chosen, these.view, quiet, () if probe else these.model.classes)
+
+def labels_of(images, labels: str, chosen, view, quiet: bool, classes: Sequence[str] = ()):
+    "Each picture's classes, from its folder, its masks or a CSV file; `classes` are the names that there are, where a network has some."
+    from inner_detectors.ablate import folder_classes, read_classes, shown_classes
+    if labels == "folders": return folder_classes(images, classes)
+    if labels == "shown": return shown_classes(images, chosen, view.side, view.keep, progress=not quiet)
+    return read_classes(labels, classes)
 
 def deepest(these) -> str:
     "The last of the dissection's layers that the network comes to."
@@ -515,7 +522,7 @@ The folder gets correlate.nc, figures and clusters.csv (the detectors' clusters)
     rows = found.pairs()
     told(folder, found.table, rows if len(rows) else found.pairs(across=False), figures, json, repr(found))
 
-# %% ../nbs/20_cli.ipynb #b56fe9fd
+# %% ../nbs/20_cli.ipynb #edaba895
 def transfer(folders: list[str],                  # of matches, of one network or several
              data: list[str] | None = None,       # pictures with classes: KIND:FOLDER, or staged:N; staged:240 where none is given
              labels: str = "folders",             # their classes: folders (of their names), shown (concepts: several an image), or a CSV file (image, class)
@@ -552,13 +559,14 @@ to be struck out and changed), bank.csv, weights.csv, path.csv, scores.csv, rule
 baselines.csv, baselines.png and .pdf, faithfulness.csv. Each of FOLDERS gets transfer.nc, and units.csv its columns transfer_...
 A stopped run goes on where it was when the same command is given again."""
     from inner_detectors.dissect import make_folder, read_units, write_frame, write_room
+    from inner_detectors.explain import explanation_page
     from inner_detectors.transfer import detector_bank, labelled, rules, unit_weights
     from inner_detectors.transfer import transfer as run_transfer
     from inner_detectors.visualise import write_figure
     from inner_detectors.concepts import replacing
     if batch < 1: raise Refused(f"--batch {batch}. Give a positive number.")
-    studies = [network_of(folder, batch, device) for folder in folders]
-    opened = {these.model.name: model_called(these) for these in studies}
+    networks = [network_of(folder, batch, device) for folder in folders]
+    studies, opened = [these for these, _ in networks], {these.model.name: called for these, called in networks}
     if units and Path(units[0]).is_file(): units = [unit for path in units for unit in read_units(path)]
     bank = detector_bank(studies, folders, concepts=concepts, without=without or (), layers=layers, units=units, where=where, number=number,
                          statistic=statistic, opened=opened)
@@ -567,13 +575,13 @@ A stopped run goes on where it was when the same command is given again."""
     running: dict[str, Any] = dict(batch=batch, devices=list(studies[0].devices), progress=not quiet, out=place)
     found = run_transfer(bank, pictures, known, apart=apart, seed=seed, **running)
     others = {name: labelled(found.network.bank, images, theirs, found.network.head.classes, label=name, **running) for name, (images, theirs) in tests.items()}
-    whole, scores = found, found.scores(**others).assign(network="as fitted")
+    scores = found.scores(**others).assign(network="as fitted")
     if forbid:
-        struck = found.refit(*forbid) if refit else found
-        network = struck.network if refit else found.network.forbid(*forbid)
         import pandas as pd
-        scores = pd.concat([scores, edited_scores(network, found, others).assign(network=f"without {', '.join(forbid)}")], ignore_index=True)
-        found = replace(struck, network=network)
+        struck = found.refit(*forbid) if refit else replace(found, network=found.network.forbid(*forbid))
+        stay = [found.network.bank.names.index(name) for name in struck.network.bank.names]
+        found, others = struck, {name: part.only(stay) for name, part in others.items()}
+        scores = pd.concat([scores, found.scores(**others).assign(network=f"without {', '.join(forbid)}")], ignore_index=True)
     network, tree = found.network, rules(found)
     network.save(place/"network.safetensors")
     bank_rows = network.bank.table.assign(detector=network.bank.names)
@@ -585,9 +593,10 @@ A stopped run goes on where it was when the same command is given again."""
             write_room("transfer", unit_weights(network, these.model.name), these, {"network": network.model.record["weights_sha256"]}, folder,
                        ["transfer_class", "transfer_top"])
     files = ["network.safetensors", "bank.csv", "weights.csv", "path.csv", "scores.csv", "rules.txt", "weights.png", "weights.pdf", "explanations.html"]
-    last = list(tests)[-1:]
-    images, theirs = tests[last[0]] if last else (pictures, known)
-    explain_some(network, whole, images, theirs, others[last[0]] if last else None, place/"explanations.html", batch, quiet)
+    last = next(reversed(tests), None)
+    images, theirs = (pictures, known) if last is None else tests[last]
+    explanation_page(network, images, place/"explanations.html", theirs, evidence=None if last is None else others[last].gathered, batch=batch,
+                     progress=not quiet)
     if compare: files += compared(bank, network, pictures, known, tests, forbid or (), seeds, apart, place, running)
     for left in place.glob("*.checkpoint.npz"): left.unlink()
     if json: return print(dumps({"scores": scores.to_dict("records"), "weights": network.weights().to_dict("records"), "folder": str(place), "files": files}))
@@ -596,31 +605,26 @@ A stopped run goes on where it was when the same command is given again."""
                      network.concepts().head(20).rename(index=lambda name: name[:WIDE]).to_string(float_format="{:.2f}".format),
                      f"In {place}: {', '.join(files)}"]))
 
-def network_of(folder: str, batch: int, device: str | None):
-    "What `match` wrote into a folder, with its network, without its pictures."
+def network_of(folder: str, batch: int, device: str | None) -> tuple:
+    "What `match` wrote into a folder, with its network, without its pictures; and by what name and parameter file the network is opened."
     from inner_detectors.dissect import Dissection
     from inner_detectors.transfer import of_network
     found = Dissection.load(folder)
-    if "command" not in found.table.attrs:
-        raise Refused(f"{folder}: was not made by the command, so what opens its network is not on record. Call the room from Python.")
-    said = loads(found.table.attrs["command"])
-    return of_network(found, open_model(said["model"], said["weights"], said["preprocessing"]), batch, choose_devices(device))
-
-def model_called(these) -> tuple[str, str | None]:
-    "By what name and parameter file a dissection's network is opened."
-    said = loads(these.found.table.attrs["command"])
-    return said["model"], said["weights"]
+    said = on_record(found, folder)
+    network = open_model(said["model"], said["weights"], said["preprocessing"])
+    return of_network(found, network, batch, choose_devices(device)), (said["model"], said["weights"])
 
 def labelled_pictures(data: list[str] | None, labels: str, classes, test: list[str] | None, seed: int, view, quiet: bool) -> tuple:
     "The pictures to learn from with their classes, and those to be tested on by name."
     from inner_detectors.sources import load_data
+    if classes and labels != "shown": raise Refused("transfer: --classes belongs to --labels shown. Leave it out, or say --labels shown.")
     words = data or ["staged:240"]
-    if data is None or (test is None and all(word.startswith("staged:") for word in words)):
+    if test is None and all(word.startswith("staged:") for word in words):
         number = words[0].partition(":")[2].partition(",")[0]
-        test = test or [f"test=staged:{number}", f"swapped=staged:{number},swapped"]
+        test = [f"test=staged:{number}", f"swapped=staged:{number},swapped"]
     def of(place, seed):
         images = load_data(*place, seed=seed, progress=not quiet)
-        return images, classes_of(images, labels, classes, view, quiet)
+        return images, labels_of(images, labels, classes, view, quiet)
     pictures, known = of(words, seed)
     tests = {}
     for word in test or []:
@@ -629,29 +633,6 @@ def labelled_pictures(data: list[str] | None, labels: str, classes, test: list[s
             raise Refused(f"test {word!r}: cannot be read. Give NAME=KIND:FOLDER such as held-out=folder:data/more; train and validation are taken.")
         tests[name] = of([where], seed + 1)
     return pictures, known, tests
-
-def classes_of(images, labels: str, classes, view, quiet: bool):
-    "Each picture's classes."
-    from inner_detectors.ablate import folder_classes, read_classes, shown_classes
-    if classes and labels != "shown": raise Refused("transfer: --classes belongs to --labels shown. Leave it out, or say --labels shown.")
-    if labels == "folders": return folder_classes(images)
-    if labels == "shown": return shown_classes(images, classes, view.side, view.keep, progress=not quiet)
-    return read_classes(labels)
-
-def edited_scores(network, found, others):
-    "The scores of a network on what another was fitted and tested on, by their common detectors."
-    import pandas as pd
-    from inner_detectors.transfer import quality
-    keep = [found.network.bank.names.index(name) for name in network.bank.names]
-    parts = {"train": found.train, "validation": found.valid, **others}
-    return pd.DataFrame([{"part": name, "images": len(part.truth), **quality(network.head.scores(part.gathered.values[:, keep]), part.truth)}
-                         for name, part in parts.items()])
-
-def explain_some(network, found, data, labels, evidence, path: Path, batch: int, quiet: bool) -> None:
-    "Write the page of reasons, for pictures whose evidence is at hand (of the bank before what was forbidden left it)."
-    from inner_detectors.explain import explanation_page
-    keep = [found.network.bank.names.index(name) for name in network.bank.names]
-    explanation_page(network, data, path, labels, evidence=None if evidence is None else evidence.only(keep).gathered, batch=batch, progress=not quiet)
 
 def weights_of_network(network):
     "The figure of a network's weights."

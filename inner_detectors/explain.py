@@ -8,12 +8,11 @@ __all__ = ['FOR', 'AGAINST', 'STATISTIC', 'cases_of', 'in_cases', 'Sights', 'sig
            'reasons_figure', 'draw_bars', 'picture_url', 'bit_map', 'named', 'page_picture', 'page_layers', 'page_of',
            'made_of', 'title_of', 'lead_of', 'filled', 'explanation_page', 'Explanation']
 
-# %% ../nbs/19_explain.ipynb #2998a4d0
+# %% ../nbs/19_explain.ipynb #ab6d6b87
 import base64
 import html
 import io
 import platform
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -33,10 +32,10 @@ from .concepts import Refused, near
 from .data import Data
 from .dissect import several
 from .models import geometry_of, layers
-from .report import as_json, inline, shipped, text_of, thumbnail_side, write_text
+from .report import as_json, inline, put_in, shipped, text_of, thumbnail_side, write_text
 from .sweep import Batch, Fold, View, sweep
 from .top import place_of, placed
-from .transfer import Bank, Gathered, Reasons, Transferred, digest, gather, levels_of, reasons, rows_named, what_if
+from .transfer import Bank, Gathered, Reasons, Transferred, digest, gather, levels_of, raised, reasons, rows_named, what_if
 from .visualise import bare, draw_outline, label, new_figure, show
 
 # %% ../nbs/19_explain.ipynb #0792ee7a
@@ -310,7 +309,7 @@ def made_of(these: Explained) -> list[list[str]]:
              "On": datetime.now(UTC).isoformat(timespec="seconds")}
     return [[name, text_of(text, 1200)] for name, text in lines.items() if text]
 
-# %% ../nbs/19_explain.ipynb #88a313e9
+# %% ../nbs/19_explain.ipynb #6b246588
 def title_of(these: Explained) -> str:
     "What the page is called."
     names = [text_of(name, 24) for name in these.network.head.classes]
@@ -334,7 +333,7 @@ def filled(these: Explained) -> str:
     parts = {"title": html.escape(title_of(these)), "lead": lead_of(these), "foot": html.escape(f"Made by inner-detectors {__version__}."),
              "styles": look, "style": shipped("explain.css"), "scripts": code, "script": script.replace("<script>", '<script type="module">', 1),
              "data": as_json(values)}
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], shipped("explain.html"))
+    return put_in("explain.html", parts)
 
 def explanation_page(network: Transferred, data: Data, path: str | Path, labels: Any = None, number: int = 24, **choices: Any) -> Path:
     "Write an explanation of a network as one HTML file, which needs nothing beside it. `choices` are those of `explained`."
@@ -342,7 +341,7 @@ def explanation_page(network: Transferred, data: Data, path: str | Path, labels:
     write_text(path, filled(explained(network, data, labels, number, **choices)))
     return path
 
-# %% ../nbs/19_explain.ipynb #48d5da25
+# %% ../nbs/19_explain.ipynb #b0c6c747
 class Explanation(anywidget.AnyWidget):
     "Why a network answers as it does, to choose, point at, raise and forbid."
     _esm = shipped("explain.js")
@@ -358,6 +357,11 @@ class Explanation(anywidget.AnyWidget):
         self.these = explained(network, data, labels, number, **choices)
         super().__init__(page=page_of(self.these), class_name=network.head.classes[0])
         self.follow()
+
+    @property
+    def network(self) -> Transferred:
+        "Without what is forbidden."
+        return self.these.network.forbid(*self.forbidden) if self.forbidden else self.these.network
 
     @property
     def names(self) -> list[str]:
@@ -383,16 +387,14 @@ class Explanation(anywidget.AnyWidget):
     @traitlets.observe("picture", "forbidden", "raised")
     def follow(self, _=None) -> None:
         "The answer as it is now."
-        network = self.these.network.forbid(*self.forbidden) if self.forbidden else self.these.network
+        network = self.network
         chances = what_if(network, self.these.pictures[self.picture].evidence, self.raised)
         self.answer = dict(zip(network.head.classes, chances.tolist()))
 
     def why(self, of: str | None = None, against: str | None = None) -> Reasons:
         "The reasons for the answer as it is now."
-        network = self.these.network.forbid(*self.forbidden) if self.forbidden else self.these.network
-        moved = self.these.pictures[self.picture].evidence.astype(np.float64)
-        for name, by in self.raised.items(): moved = moved + np.where(rows_named(network.bank, [name]), by * network.head.scale, 0)
-        return reasons(network, moved, of, against)
+        network = self.network
+        return reasons(network, raised(network, self.these.pictures[self.picture].evidence, self.raised), of, against)
 
     def __repr__(self) -> str:
         said = max(self.answer, key=lambda name: self.answer[name])

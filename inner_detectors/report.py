@@ -9,8 +9,9 @@ __all__ = ['SECTIONS', 'READ', 'WITHOUT', 'FACTS', 'VERDICTS', 'REASONS', 'GONE'
            'evidence_weights', 'by_columns', 'sections_of', 'without_folder', 'room_or_reason', 'spoken', 'Shown',
            'shown_of', 'layer_pictures', 'thumbnail_side', 'thumbnail', 'thumbnails', 'facts_of', 'layer_of', 'judged',
            'layer_rows', 'unit_columns', 'protocol_words', 'made_of', 'several_named', 'room_words', 'Read',
-           'read_folder', 'whole_of', 'concepts_of_all', 'pictures_of', 'title_of', 'lead_of', 'shipped', 'filled',
-           'folder_page', 'inline', 'one_page', 'write_text', 'listed', 'remove_files', 'report', 'write_report']
+           'read_folder', 'whole_of', 'concepts_of_all', 'pictures_of', 'title_of', 'lead_of', 'shipped', 'put_in',
+           'filled', 'folder_page', 'inline', 'one_page', 'write_text', 'listed', 'remove_files', 'report',
+           'write_report']
 
 # %% ../nbs/18_report.ipynb #6253d9d5
 import base64
@@ -455,18 +456,21 @@ def lead_of(found: Dissection, layers: int, detectors: int) -> list[str]:
     return ["", f"{detectors:,} of {table.sizes['unit']:,} units", f" in {several(layers, 'layer')} detect one of ",
             f"{table.sizes['concept']:,} concepts", f" ({protocol.rule}), measured over {int(table.attrs['images']):,} pictures."]
 
-# %% ../nbs/18_report.ipynb #0dad65a0
+# %% ../nbs/18_report.ipynb #f3328635
 ONE_FILE = 8_000_000     # bytes: up to here a report is also written as one file
 
 def shipped(name: str) -> str:
     "A file of the page, from the package."
     return (resources.files("inner_detectors")/"pages"/name).read_text(encoding="utf-8")
 
+def put_in(page: str, parts: Mapping[str, str]) -> str:
+    "A shipped page with its parts in their places; they are put in at once, so that none is searched for another's."
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], shipped(page))
+
 def filled(found: Dissection, **parts: str) -> str:
-    "The page with its parts in their places; they are put in at once, so that none is searched for another's."
+    "The report's page with its parts."
     ours = json.loads(found.table.attrs.get("versions", "{}")).get("inner-detectors", "")
-    words = {"title": html.escape(title_of(found)), "foot": html.escape(f"Made by inner-detectors {ours}."), **parts}
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: words[match[1]], shipped("report.html"))
+    return put_in("report.html", {"title": html.escape(title_of(found)), "foot": html.escape(f"Made by inner-detectors {ours}."), **parts})
 
 def folder_page(found: Dissection) -> str:
     "index.html of a folder."

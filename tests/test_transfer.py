@@ -298,9 +298,7 @@ def test_wrong_banks(these, bank):
                          (dict(without=["sky"]), ["no detector of 'sky'"]), (dict(statistic="median"), ["no statistic 'median'"])]:
         with pytest.raises(Refused) as refused: detector_bank(these, **wrong)
         assert_says(str(refused.value), *words)
-    strict = replace(these, found=dissect(planted_model(), these.data, ["planted"], replace(PROTOCOL, detects=0.4), progress=False)) \
-        if hasattr(these, "__dataclass_fields__") else these._replace(
-            found=dissect(planted_model(), these.data, ["planted"], replace(PROTOCOL, detects=0.9), progress=False))
+    strict = these._replace(found=dissect(planted_model(), these.data, ["planted"], replace(PROTOCOL, detects=0.9), progress=False))
     with pytest.raises(Refused) as refused: detector_bank(strict, concepts=["blue ball"])
     assert_says(str(refused.value), "no unit has 'blue ball'", "nearest: planted.planted:6")
     with pytest.raises(Refused) as refused: detector_bank([these, dissected(model=replace(planted_model(), parameters=planted_model().parameters * 2))])
