@@ -35,6 +35,7 @@ from .models import Geometry, Model, half_pixel, layers
 from .probe import Between, enlarge_slowly, grid, probe, resuming
 from .report import shipped, text_of, write_text
 from .score import FINE
+from .sources import Gone
 from .sweep import Batch, Fold, View, sweep
 from .top import Top, place_of, placed, sixteen
 from .verify import FILLS, flat, known_fill
@@ -202,7 +203,7 @@ class Recorded(Data):
 def studied(found: Dissection, model: Model, data: Data, batch: int) -> Model:
     "The network with the geometry that the dissection used. Refused where data or network are others; a picture gone from the disk is no other data."
     try: return study(found, model, data, batch).model
-    except FileNotFoundError:
+    except Gone:
         record = json.loads(found.table.attrs["about"])["data"]
         return study(found, model, Recorded(data.sources, data.chosen, data.only, record), batch).model
 

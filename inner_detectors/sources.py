@@ -6,7 +6,7 @@
 __all__ = ['VOC_CLASSES', 'CAT', 'COW', 'BUS', 'PART_CODES', 'PART_WORDS', 'MERGING', 'kinds', 'unpack_runs', 'check_runs',
            'decode_rle', 'check_polygons', 'decode_polygons', 'decode_mask', 'packed_mask', 'split_place', 'find_coco',
            'two_places', 'place_of_coco', 'read_json', 'field', 'read_categories', 'words', 'Entry', 'inside',
-           'read_image_entry', 'read_entries', 'missing', 'existing', 'record', 'bytes_of', 'listed', 'Coco',
+           'read_image_entry', 'read_entries', 'missing', 'existing', 'record', 'Gone', 'file_size', 'listed', 'Coco',
            'CocoStuff', 'read_labels', 'label_regions', 'find_voc', 'split_names', 'picture_of', 'pairs', 'Voc',
            'read_labelmap', 'wide_high', 'one_by_one', 'CocoPanoptic', 'segments', 'whole_segments', 'part_name',
            'numbered', 'read_objects', 'PascalPart', 'read_part_codes', 'part_vocabulary', 'read_table', 'Folder',
@@ -238,15 +238,18 @@ def record(annotations: Sequence[Path], images: Sequence[Path],
           ) -> dict[str, str]:
     "Hashes of the annotation files (of one: its own) and of the sorted list of image names and sizes."
     def named(path): return path.relative_to(folder).as_posix() if folder else path.name
-    sizes = sorted(f"{named(path)} {bytes_of(path)}" for path in images)
+    sizes = sorted(f"{named(path)} {file_size(path)}" for path in images)
     whole = sha256(annotations[0]) if len(annotations) == 1 else listed(sorted(f"{path.name} {sha256(path)}" for path in annotations))
     return {"annotations": whole, "images": listed(sizes)}
 
-def bytes_of(path: Path) -> int:
-    "The size of a file. Refused where it has gone since the data were opened."
+class Gone(Refused):
+    "Said of a file that was there when the data were opened, and is not now."
+
+def file_size(path: Path) -> int:
+    "The size of a file in bytes. Where it has gone since the data were opened, `Gone`."
     try: return path.stat().st_size
     except OSError as error:
-        raise Refused(f"{path}: was there when the data were opened, and is not now ({error.strerror}). Put it back, or open the data again.") from None
+        raise Gone(f"{path}: was there when the data were opened, and is not now ({error.strerror}). Put it back, or open the data again.") from None
 
 def listed(lines: Sequence[str]) -> str:
     "The SHA-256 of some lines."

@@ -421,7 +421,7 @@ def test_the_widget(browser, tmp_path):
     (tmp_path / "work" / "w.ipynb").write_text(notebook(NOTEBOOK.format(tests=str(Path(__file__).parent)), SPARE, SETS))
     with jupyterlab(tmp_path) as address:
         page = browser.new_page(viewport={"width": 1400, "height": 1400})
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         asked, errors = [], []
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))

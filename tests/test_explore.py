@@ -149,7 +149,9 @@ def open_notebook(page, address: str, seconds: int = 240, drawn: str = ".ide-gal
     page.wait_for_function("document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')", timeout=60_000)
     page.get_by_text("Run", exact=True).first.click()
     page.get_by_text("Run All Cells", exact=True).click()
-    page.wait_for_selector(drawn, timeout=1000 * seconds)
+    wrong = ".jp-OutputArea-output:has(.ansi-red-fg)"          # of a cell that raised
+    page.wait_for_selector(f"{drawn}, {wrong}", timeout=1000 * seconds)
+    for said in page.locator(wrong).all_inner_texts(): raise AssertionError(said[-2000:])
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +174,7 @@ def lab(work):
 
         def run(name: str):
             page = browser.new_page(viewport={"width": 1500, "height": 1500})
-            page.set_default_timeout(20_000)
+            page.set_default_timeout(60_000)
             page.asked, page.errors = [], []
             page.on("request", lambda request: page.asked.append(request.url))
             page.on("pageerror", lambda error: page.errors.append(str(error)))
@@ -203,7 +205,7 @@ def lit(page) -> list[int]:
     return [int(word) for word in (gallery(page).get_attribute("data-lit") or "").split()]
 
 
-def wait_until(page, true, said: str, seconds: float = 15.0):
+def wait_until(page, true, said: str, seconds: float = 60.0):
     "Wait until something holds; gives it."
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -412,13 +414,14 @@ def test_comparing_with_a_unit_of_another_layer(page):
     page.wait_for_selector(".ide-gallery[data-shows='Pictures of unit pooled:6']")
     assert page.locator(".ide-gallery:visible").count() == 2
     first, second = gallery(page), page.locator(".ide-gallery").nth(1)
-    own, lit_before = second.locator(".ide-name").all_inner_texts(), second.get_attribute("data-lit")
+    own = second.locator(".ide-name").all_inner_texts()
     assert own != names(page)
-    assert ", at " not in page.locator(".ide-readout").nth(1).inner_text()            # though its values are a thousand times as large
-    number = page.locator(".ide-column input[type=text]").nth(1)
-    assert float(number.input_value()) > 100 and page.locator(".ide-column .noUi-handle").nth(1).get_attribute("aria-valuetext") == number.input_value()
-    before = lit(page)
-    page.locator(".ide-column .noUi-handle").nth(1).focus()
+    handle, number = page.locator(".ide-column .noUi-handle").nth(1), page.locator(".ide-column input[type=text]").nth(1)
+    wait_until(page, lambda: float(number.input_value()) > 100 and handle.get_attribute("aria-valuetext") == number.input_value(),
+               "the second threshold is not that of its unit, whose values are a thousand times as large")
+    wait_until(page, lambda: ", at " not in page.locator(".ide-readout").nth(1).inner_text(), "the score is not at the protocol's threshold")
+    before, lit_before = lit(page), second.get_attribute("data-lit")
+    handle.focus()
     for _ in range(60): page.keyboard.press("ArrowLeft")
     wait_until(page, lambda: second.get_attribute("data-lit") != lit_before, "the second unit's regions did not follow its threshold")
     assert lit(page) == before and first.get_attribute("data-shows") == "Pictures of unit planted:0"
