@@ -59,7 +59,7 @@ def main(folder, *extra):
         run(sys.executable, "-m", "venv", folder)
     pip, uv = (python, "-m", "pip"), (python, "-m", "uv", "pip")
     run(*pip, "install", "--quiet", "--disable-pip-version-check", UV)
-    run(*uv, "install", "--quiet", "--python", python, "--require-hashes", "-r", "requirements.lock")
+    run(*uv, "install", "--quiet", "--compile-bytecode", "--python", python, "--require-hashes", "-r", "requirements.lock")
     if extra:
         run(*pip, "install", "--quiet", "--disable-pip-version-check", *extra)
     run(*uv, "install", "--quiet", "--python", python, "--no-deps", "--no-build-isolation", "-e", ".")
