@@ -223,3 +223,24 @@ def test_the_pictures_are_gone(looked_at, capsys, tmp_path):
         assert (folder / "pictures").exists() == (name == "with")
     code, _, err = said(capsys, "visualise", tmp_path / "with", "--data", f"folder:{tmp_path / 'gone'}", "--quiet")
     assert code == 1 and "gone" in err
+
+
+def test_formulas_stay_text(tmp_path, capsys):
+    "A concept that a spreadsheet would run, and one with a script, through every command that writes tables."
+    from PIL import Image
+    import numpy as np
+    for name in ("images", "masks"): (tmp_path / "data" / name).mkdir(parents=True)
+    for number in range(6):
+        mask = np.zeros((64, 64), np.uint8); mask[8:40, 8 + 3 * number:40] = 1; mask[48:] = 2
+        Image.fromarray(np.where(mask[..., None] == 1, np.uint8([200, 30, 30]), np.uint8(70) * mask[..., None])).save(tmp_path / f"data/images/{number}.png")
+        Image.fromarray(mask).save(tmp_path / f"data/masks/{number}.png")
+    (tmp_path / "data" / "names.csv").write_text("index,name,category\n1,\"=HYPERLINK(\"\"http://x\"\")\",object\n2,<script>alert(1)</script>,object\n")
+    out = tmp_path / "out"
+    assert run(["match", "efficientnet-lite0", "--data", f"folder:{tmp_path / 'data'}", "--layers", "blocks_4", "--out", str(out), "--quiet"]) == 0
+    for words, units in ((["evidence"], []), (["correlate"], []), (["verify", "concepts"], []), (["visualise"], ["blocks_4:0"])):
+        code, _, err = said(capsys, *words, out, *units, "--quiet")
+        assert code == 0, err
+    for path in out.glob("*.csv"):
+        with open(path, newline="", encoding="utf-8") as file:
+            assert not [cell for row in csv.reader(file) for cell in row if cell[:1] in ("=", "@", "+")], path.name
+    assert "<script>alert(1)" not in (out / "report" / "index.html").read_text(encoding="utf-8")
