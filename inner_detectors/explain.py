@@ -31,6 +31,7 @@ from .ablate import as_labels
 from .concepts import Refused, near
 from .data import Data
 from .dissect import several
+from .explore import in_order
 from .models import geometry_of, layers
 from .report import as_json, inline, put_in, shipped, text_of, thumbnail_side, write_text
 from .sweep import Batch, Fold, View, sweep
@@ -354,8 +355,9 @@ class Explanation(anywidget.AnyWidget):
     answer = traitlets.Dict().tag(sync=True)                          # class -> probability
 
     def __init__(self, network: Transferred, data: Data, labels: Any = None, number: int = 24, **choices: Any):
-        self.these = explained(network, data, labels, number, **choices)
+        self.these, self.heard = explained(network, data, labels, number, **choices), set[str]()
         super().__init__(page=page_of(self.these), class_name=network.head.classes[0])
+        in_order([self])
         self.follow()
 
     @property
@@ -381,8 +383,15 @@ class Explanation(anywidget.AnyWidget):
             raise Refused(f"explain: evidence is raised by numbers (standard deviations), not by {value}. Give those.")
         return value
 
+    def set_state(self, sync_data: dict) -> None:
+        "What the page says; while Python is busy it gathers what was done there and says it at once."
+        self.heard = set(sync_data)
+        try: super().set_state(sync_data)
+        finally: self.heard = set()
+
     @traitlets.observe("picture")
-    def _picture(self, _) -> None: self.raised = {}
+    def _picture(self, _) -> None:
+        if "raised" not in self.heard: self.raised = {}               # else that is of the new picture already
 
     @traitlets.observe("picture", "forbidden", "raised")
     def follow(self, _=None) -> None:

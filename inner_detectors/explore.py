@@ -9,14 +9,14 @@ __all__ = ['STEPS', 'PAINTS', 'KEY', 'shown', 'layer_of', 'unit_options', 'Shelf
            'agreement', 'score', 'limits_at', 'Levels', 'levels_of', 'level_at', 'place_of_level', 'Point', 'at_point',
            'painted_over', 'Heard', 'asking', 'changed', 'as_jpeg', 'example_at', 'picture_at', 'frame_of', 'tiles',
            'write_units', 'Page', 'Gallery', 'Bench', 'Sight', 'counted', 'sight', 'UnitView', 'missing', 'caption_of',
-           'hint_of', 'head_of', 'readout_of', 'reading_of', 'Subject', 'BenchView', 'Chooser', 'shelf_bytes',
-           'in_common', 'Explorer', 'title_of']
+           'hint_of', 'head_of', 'readout_of', 'reading_of', 'Subject', 'BenchView', 'Chooser', 'in_order',
+           'all_within', 'shelf_bytes', 'in_common', 'Explorer', 'title_of']
 
 # %% ../nbs/19_explore.ipynb #1331f3d6
 import html
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -511,6 +511,7 @@ class Gallery(Page):
     caption = traitlets.Unicode("").tag(sync=True)               # which pictures these are
     note = traitlets.Unicode("").tag(sync=True)                  # what stands there without pictures
     hint = traitlets.Unicode("").tag(sync=True)                  # what stands below before a point is read
+    level = traitlets.Unicode("").tag(sync=True)                 # the threshold as it is read, for a screen reader
     pointer = traitlets.List(traitlets.Int()).tag(sync=True)     # image, row, column
     reading = traitlets.Dict().tag(sync=True)                    # units, more, scope, concepts
     held = traitlets.List(traitlets.Int()).tag(sync=True)        # the picture chosen: image, row, column; empty: none
@@ -586,17 +587,16 @@ class UnitView(widgets.VBox):
         self.sight = look = sight(found, shelf, unit, concept, self.most, **how)
         wall, row = look.wall, shelf.units.index(unit)
         column = wall.concepts.index(concept) if concept else None
-        with self.gallery.hold_sync():
+        with self.gallery.hold_sync():                      # the pictures come last: once they are there, so is all else
             self.gallery.frame, self.gallery.hint = frame_of(wall.around, wall.maps.shape[2:]), hint_of(self.these, wall)
             self.gallery.note, self.gallery.caption = wall.note or missing(self.these), caption_of(look, how.get("places") is not None)
             self.gallery.title, self.gallery.reading, self.gallery.held = f"Pictures of unit {shown(unit)}", {}, []
-            self.gallery.limits = limits_at(found, look.levels.own, np.nan_to_num(look.maps)).tolist()
             self.gallery.pictures = tiles(wall, row, column, look.images, lambda image: self.photograph(wall, image))
-        self.unit = unit
-        self.head.value = head_of(found, unit, concept)
-        self.busy, self.threshold = True, look.levels.own
-        self.busy = False
-        self.follow()
+            self.unit = unit
+            self.head.value = head_of(found, unit, concept)
+            self.busy, self.threshold = True, look.levels.own
+            self.busy = False
+            self.follow()
 
     def among(self, places: Int[np.ndarray, " image"] | None) -> None:
         "Count the score on some pictures alone, by their places in the data."
@@ -628,7 +628,7 @@ class UnitView(widgets.VBox):
         if self.busy or self.sight is None: return
         found, level, both = self.these.found, self.threshold, self.sight.both
         self.slider.value, self.number.value = place_of_level(self.sight.levels, level), self.said()
-        self.gallery.limits = limits_at(found, level, np.nan_to_num(self.sight.maps)).tolist()
+        self.gallery.limits, self.gallery.level = limits_at(found, level, np.nan_to_num(self.sight.maps)).tolist(), self.said()
         counts = both is not None and len(both.images) > 0
         self.score = score(both, limits_at(found, level, self.sight.inside), found.protocol.score_over) if both is not None and counts else float("nan")
         self.readout.value = readout_of(found, self.sight, self.unit, self.concept, level, self.score)
@@ -827,6 +827,16 @@ class Chooser(widgets.VBox):
         "A click in the list."
         if unit and not self.busy: self.unit = unit
 
+# %% ../nbs/19_explore.ipynb #d5421738
+def in_order(some: Iterable[widgets.Widget]) -> None:
+    "Have the kernel's main thread hear what the page says of these widgets."
+    for one in some:
+        if hasattr(one.comm, "_reply_subshell_for"): one.comm._reply_subshell_for = lambda data, default: None     # the main shell
+
+def all_within(box: widgets.Widget) -> list[widgets.Widget]:
+    "A widget and all that it holds."
+    return [box, *(one for inner in getattr(box, "children", ()) for one in all_within(inner))]
+
 # %% ../nbs/19_explore.ipynb #74bcb7b6
 def shelf_bytes(shelf: Shelf) -> int: return shelf.maps.nbytes + shelf.peaks.nbytes + sum(bits.nbytes for bits in shelf.masks.values())
 
@@ -875,6 +885,7 @@ class Explorer(widgets.VBox):
         self.add_class("ide-root")
         self.wire(first)
         if unit: self.unit = unit
+        in_order(all_within(self))
 
     def build(self, number: int) -> None:
         "The controls and their places."
@@ -1039,8 +1050,9 @@ class Explorer(widgets.VBox):
         "Show the unit anew."
         if not self.unit: return
         self.message, self.picture = "", -1
+        self.name_pin()
         self.main.show(self.shelf_of(self.layer), self.unit, self.label(self.unit), wall=self.wall_of(self.layer))
-        self.name_pin(); self.renew_other()
+        self.renew_other()
 
     def renew_other(self) -> None:
         "Show the other unit, where there is one; both are scored on the same pictures."

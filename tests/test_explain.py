@@ -434,7 +434,9 @@ def test_the_widget(browser, tmp_path):
             wait_until(page, lambda: np.allclose(answer(page), there["answer"], atol=1e-6), "the page says something else")
             return there
 
-        page.get_by_role("button", name="Reset all").click()            # of what the last cell set
+        slider = row(page, "blue").locator("input[type=range]")
+        wait_until(page, lambda: slider.input_value() == "1.5", "what the last cell set is not drawn")
+        page.get_by_role("button", name="Reset all").click()
         choose(page, 5)
         raised(page, "blue", 2.0)
         row(page, "ring").locator(".idx-row input[type=checkbox]").check()

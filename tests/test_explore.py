@@ -281,7 +281,7 @@ def test_dragging_the_threshold_changes_the_regions(page):
     number.fill("0.3")
     number.press("Enter")
     wait_until(page, lambda: sum(lit(page)) > sum(before), "a number that is typed does nothing")
-    assert state(page)["threshold"] == 0.3
+    wait_until(page, lambda: state(page)["threshold"] == 0.3, "Python did not hear of it")
     page.get_by_text("protocol's own").first.click()
     wait_until(page, lambda: lit(page) == before, "the regions did not come back")
 
@@ -417,8 +417,8 @@ def test_comparing_with_a_unit_of_another_layer(page):
     own = second.locator(".ide-name").all_inner_texts()
     assert own != names(page)
     handle, number = page.locator(".ide-column .noUi-handle").nth(1), page.locator(".ide-column input[type=text]").nth(1)
-    wait_until(page, lambda: float(number.input_value()) > 100 and handle.get_attribute("aria-valuetext") == number.input_value(),
-               "the second threshold is not that of its unit, whose values are a thousand times as large")
+    wait_until(page, lambda: float(number.input_value() or 0) > 100, "the second threshold is not that of its unit, whose values are a thousand times as large")
+    wait_until(page, lambda: handle.get_attribute("aria-valuetext") == number.input_value(), "the slider reads out another threshold")
     wait_until(page, lambda: ", at " not in page.locator(".ide-readout").nth(1).inner_text(), "the score is not at the protocol's threshold")
     before, lit_before = lit(page), second.get_attribute("data-lit")
     handle.focus()

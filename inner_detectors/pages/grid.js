@@ -25,8 +25,6 @@ function named(inside) {
   for (const one of inside.closest(".ide-root")?.querySelectorAll(".noUi-handle, input:is([type=color], [type=text]), select") || []) {
     const label = one.closest(".jupyter-widgets")?.querySelector(".widget-label"), text = one.title || label?.textContent || "";
     if (text && (!one.labels?.length || !label?.textContent)) one.setAttribute("aria-label", text);
-    const number = one.matches(".noUi-handle") && one.closest(".widget-hbox:has(input)")?.querySelector("input");      // what the slider's place stands for
-    if (number) one.setAttribute("aria-valuetext", number.value);
   }
 }
 
@@ -168,6 +166,9 @@ function gallery(model, root) {
   const looked = () => ({manner: model.get("manner"), mask: model.get("outlined"), dim: 165});
   const held = tile => model.get("held")[0] === tile.image;
 
+  // The slider would read out its place; what that stands for comes with the gallery's own state, after it.
+  const told = () => { if (model.get("level")) root.closest(".widget-vbox")?.querySelector(".noUi-handle")?.setAttribute("aria-valuetext", model.get("level")); };
+
   function point(tile, at) {
     const before = cross && cross.tile;
     cross = {tile, at};
@@ -193,7 +194,7 @@ function gallery(model, root) {
   function all() {
     for (const tile of tiles) paint(tile);
     root.dataset.drawn = String(Number(root.dataset.drawn || 0) + 1);
-    named(root);
+    named(root); told();
     root.dataset.shows = model.get("title");
     root.dataset.lit = tiles.map(tile => tile.on ? tile.on.reduce((a, b) => a + b, 0) : 0).join(" ");
   }
@@ -245,7 +246,7 @@ function gallery(model, root) {
   }
   model.on("change:pictures", fill);
   for (const name of ["limits", "manner", "outlined", "held"]) model.on(`change:${name}`, () => { if (tiles.length && shown === model.get("pictures")) all(); });
-  model.on("change:reading", read); model.on("change:hint", read); model.on("change:caption", captioned);
+  model.on("change:reading", read); model.on("change:hint", read); model.on("change:caption", captioned); model.on("change:level", told);
   fill(); read(); captioned();
 }
 
