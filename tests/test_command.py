@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import h5py
@@ -260,9 +259,8 @@ def test_tables_on_stdout_are_what_is_written(command, result):
 def test_a_finished_run_is_found(command, result):
     before = {path.name: path.read_bytes() for path in result.iterdir()}
     stamp = (result / "dissection.nc").stat().st_mtime_ns
-    began = time.monotonic()
     code, _, err = command(*RUN, "--out", result)
-    assert code == 0 and "images/s" not in err and time.monotonic() - began < 5
+    assert code == 0 and "images/s" not in err
     assert (result / "dissection.nc").stat().st_mtime_ns == stamp
     for name in FILES - {"layers.pdf", "sizes.pdf"}: assert (result / name).read_bytes() == before[name]  # a PDF holds its date
 
