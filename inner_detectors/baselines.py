@@ -8,7 +8,9 @@ __all__ = ['NUMBERS', 'LINES', 'LEVELS', 'MARKS', 'Units', 'all_units', 'Part', 
            'contest_figure', 'related', 'Deleted', 'lead', 'deleting', 'pick', 'union', 'faithful', 'faithfulness']
 
 # %% ../nbs/18_baselines.ipynb #c7fde599
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +28,7 @@ from .models import check_layers, layers
 from .sweep import Batch, Fold, Seen, View, sweep, together
 from .transfer import (STEPS, Bank, Gathered, Head, Labelled, Standard, Trace, Transferred, balance, check_parts, digest, kept, loss,
                                       quality, reasons, rows_named, settled, spread, thinned, traces)
-from .verify import draw_for, elsewhere, fall_test, filling, known_fill
+from .verify import colouring, draw_for, elsewhere, fall_test, filling, known_fill
 
 # %% ../nbs/18_baselines.ipynb #86033cbc
 class Units(NamedTuple):
@@ -258,10 +260,9 @@ def lead(head: Head, evidence: Float[np.ndarray, "row detector"], of: int, again
     scores = head.scores(evidence)
     return scores[:, of] - (0 if against is None else scores[:, against])
 
-def deleting(network: Transferred, data: Data, fill: str = "blur", most: int = 3, seed: int = 0, colour: tuple[int, int, int] = (127, 127, 127)) -> Fold:
-    "A fold: for each picture the lead of its answer, as it is and with concepts deleted. At most `most` concepts that the reasons name."
-    known_fill(fill)
-    paint, size, names, look = filling(fill, np.array(colour, np.uint8)), network.bank.size, data.concepts.names, network.bank
+def deleting(network: Transferred, data: Data, paint: Callable, most: int = 3, seed: int = 0) -> Fold:      # (image, mask) -> image
+    "A fold: for each picture the lead of its answer, as it is and with concepts painted over. At most `most` concepts that the reasons name."
+    size, names, look = network.bank.size, data.concepts.names, network.bank
 
     def init():
         return Deleted(np.full((len(data), 4), np.nan, np.float32), np.zeros((len(data), 3), np.int64), np.zeros(len(data), np.int64), np.array(0))
@@ -314,8 +315,12 @@ def faithful(network: Transferred, data: Data, fill: str = "blur", most: int = 3
              devices: Sequence[jax.Device] | None = None, progress: bool = True) -> pd.DataFrame:
     """A row a picture: image, group, named (how many concepts), lead, and what deleting costs: fall_named, fall_others, fall_elsewhere (NaN where it could
     not be done), with the pixels deleted."""
-    swept = sweep(deleting(network, data, fill, most, seed), data, network.bank.model, ["evidence"], View(network.bank.size, network.bank.side, batch=batch),
-                  devices=devices, label="deleting", progress=progress)
+    model, view = network.bank.model, View(network.bank.size, network.bank.side, batch=batch)
+    passing, colour = partial(sweep, data=data, view=view, devices=devices, progress=progress), np.zeros(3, np.uint8)
+    if known_fill(fill) == "mean":
+        blank = replace(model, forward=lambda parameters, images: {}, parameters=(), traced=True)
+        colour = (mean := colouring()).result(passing(mean, model=blank, names=[], label="colour").state)
+    swept = passing(deleting(network, data, filling(fill, colour), most, seed), model=model, names=["evidence"], label="deleting")
     if not swept.images: raise Refused(f"{data}: not one image could be read. The first: {swept.problems[0]}")
     number, state = len(swept.images), swept.state
     falls = state.lead[:number, :1] - state.lead[:number, 1:]
