@@ -532,7 +532,7 @@ def transfer(folders: list[str],                  # of matches, of one network o
              without: list[str] | None = None,    # the bank: none of these concepts or categories
              layers: list[str] | None = None,     # the bank: of these layers alone
              units: list[str] | None = None,      # the bank: these alone, such as conv5_3:12, or a file of a unit a line (as the explorer writes its pins)
-             where: str | None = None,            # the bank: a condition on the columns of units.csv, as "iou > 0.1 and hidden_q < 0.05"
+             where: str | None = None,            # the bank: a condition on the columns of units.csv, as "images >= 10 and hidden_q < 0.05"
              number: int = 64,                    # the bank: at most so many detectors, each concept's best first
              statistic: str = "max",              # of a detector's map: max, mean, or area (the share of the picture above its threshold)
              apart: float = 0.95,                 # of one concept's detectors that correlate more than this, one stays

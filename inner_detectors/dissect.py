@@ -140,7 +140,7 @@ class Dissection:
 
     def units(self, layer: str | None = None) -> pd.DataFrame:
         """One row a unit: layer, unit, concept, category, iou (or score), intersection, unit_area, concept_area, threshold, as far as
-        the protocol has them. No concept where nothing is shared."""
+        the protocol has them; images (that show the concept). No concept where nothing is shared."""
         found = unit_table(self.table, self.scores)
         return found if layer is None else found[found.layer == self.known("layer", layer)].reset_index(drop=True)
 
@@ -198,7 +198,7 @@ def unit_table(table: xr.Dataset, scores: xr.DataArray) -> pd.DataFrame:
         "layer": table.layer.values, "unit": table["index"].values,
         "concept": np.where(named, table.concept.values[best], ""), "category": np.where(named, categories[best], ""),
         str(scores.name): found[every, best], **counts, "concept_area": table.concept_area.values[best],
-        **({"threshold": table.threshold.values} if "threshold" in table else {})})
+        **({"threshold": table.threshold.values} if "threshold" in table else {}), "images": table.concept_images.values[best]})
 
 def concept_table(table: xr.Dataset, scores: xr.DataArray, detectors: pd.DataFrame) -> pd.DataFrame:
     "One row a concept, with its detectors (units that keep it as a label) and its best unit."

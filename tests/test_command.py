@@ -25,7 +25,7 @@ from inner_detectors.models import Model
 COMMAND = Path(sys.executable).parent / "inner-detectors"
 FILES = {"dissection.nc", "units.csv", "concepts.csv", "summary.csv", "units.txt", "concepts.txt",
          "layers.png", "layers.pdf", "sizes.png", "sizes.pdf"}
-UNITS = ["layer", "unit", "concept", "category", "iou", "intersection", "unit_area", "concept_area", "threshold"]
+UNITS = ["layer", "unit", "concept", "category", "iou", "intersection", "unit_area", "concept_area", "threshold", "images"]
 CONCEPTS = ["concept", "category", "images", "area", "detectors", "best_unit", "best_iou"]
 
 
@@ -183,6 +183,7 @@ def test_units_csv(result):
         unit, place = f"{row.layer}:{row.unit}", dict(unit=f"{row.layer}:{row.unit}", concept=row.concept)
         assert row.intersection == int(table.intersection.sel(place))
         assert row.concept_area == int(table.concept_area.sel(concept=row.concept))
+        assert row.images == int(table.concept_images.sel(concept=row.concept))
         assert row.unit_area == int(table.unit_area.sel(unit=unit, category=row.category))
         assert row.iou == pytest.approx(row.intersection / (row.unit_area + row.concept_area - row.intersection), abs=1e-12)
         assert np.float32(row.threshold) == np.float32(table.threshold.sel(unit=unit))
