@@ -26,7 +26,7 @@ import ipywidgets as widgets
 import numpy as np
 import traitlets
 from jaxtyping import Bool, Float, Float32, Int, Int64, UInt8
-from PIL import Image
+from PIL import Image, ImageColor
 
 from .concepts import Refused, near
 from .data import Data, Example, fit_mask
@@ -398,14 +398,14 @@ PAINTS = ("colour", *(name for name in FILLS if name != "mean"))
 
 def painted_over(image: UInt8[np.ndarray, "size size 3"], paint: Bool[np.ndarray, "side side"],
                  fill: str = "colour",          # of PAINTS
-                 colour: str = "#767676",       # #rrggbb
+                 colour: str = "#767676",       # as CSS has it
                 ) -> UInt8[np.ndarray, "size size 3"]:
     "A picture with something painted over."
     if fill not in PAINTS: raise Refused(f"no paint {fill!r}. {near(fill, PAINTS)}")
     if not paint.any(): return image
     mask = fit_mask(paint, len(image))
     if fill != "colour": return FILLS[known_fill(fill)](image, mask)
-    return flat(image, mask, np.frombuffer(bytes.fromhex(colour.lstrip("#")), np.uint8))
+    return flat(image, mask, np.array(ImageColor.getrgb(colour)[:3], np.uint8))
 
 class Heard(NamedTuple):
     "What the network answers to one picture."
@@ -519,7 +519,8 @@ class Gallery(Page):
 
 class Bench(Page):
     "A picture to paint on, and the altered one beside it."
-    subject = traitlets.Dict().tag(sync=True)                    # frame, picture, map; empty: none
+    subject = traitlets.Dict().tag(sync=True)                    # turn, frame, picture, map; empty: none
+    of = traitlets.Int(0).tag(sync=True)                         # the turn of the subject that the paint is on
     painted = traitlets.Bytes(b"").tag(sync=True, from_json=lambda value, _: bytes(value or b""))    # side x side bits
     answer = traitlets.Dict().tag(sync=True)                     # picture, map, rows, notes, words
 
@@ -583,19 +584,19 @@ class UnitView(widgets.VBox):
 
     def show(self, shelf: Shelf, unit: str, concept: str, **how: Any) -> None:
         "Another unit, shelf or concept; `how` is for `sight`."
-        found, self.concept = self.these.found, concept
-        self.sight = look = sight(found, shelf, unit, concept, self.most, **how)
+        found, look = self.these.found, sight(self.these.found, shelf, unit, concept, self.most, **how)
         wall, row = look.wall, shelf.units.index(unit)
-        column = wall.concepts.index(concept) if concept else None
+        pictures = tiles(wall, row, wall.concepts.index(concept) if concept else None, look.images, lambda image: self.photograph(wall, image))
+        self.sight, self.concept = look, concept
         with self.gallery.hold_sync():                      # the pictures come last: once they are there, so is all else
             self.gallery.frame, self.gallery.hint = frame_of(wall.around, wall.maps.shape[2:]), hint_of(self.these, wall)
             self.gallery.note, self.gallery.caption = wall.note or missing(self.these), caption_of(look, how.get("places") is not None)
-            self.gallery.title, self.gallery.reading, self.gallery.held = f"Pictures of unit {shown(unit)}", {}, []
-            self.gallery.pictures = tiles(wall, row, column, look.images, lambda image: self.photograph(wall, image))
-            self.unit = unit
+            self.gallery.title, self.gallery.reading, self.gallery.held, self.gallery.pointer = f"Pictures of unit {shown(unit)}", {}, [], []
+            self.gallery.pictures, self.unit = pictures, unit
             self.head.value = head_of(found, unit, concept)
-            self.busy, self.threshold = True, look.levels.own
-            self.busy = False
+            self.busy = True
+            try: self.threshold = look.levels.own
+            finally: self.busy = False
             self.follow()
 
     def among(self, places: Int[np.ndarray, " image"] | None) -> None:
@@ -709,7 +710,9 @@ class BenchView(widgets.VBox):
     remove = traitlets.Unicode("nothing")      # or `this unit`, `the pinned units`
 
     def __init__(self, these: Material):
-        self.these, self.level, self.pins, self.after = these, 0.0, tuple[str, ...](), None
+        self.these, self.level, self.pins, self.turn = these, 0.0, tuple[str, ...](), 0
+        self.after: Heard | None = None
+        self.altered = b""
         self.subject: Subject | None = None
         self.asks: dict[str, tuple[Callable, str]] = {}
         self.head, self.page = widgets.HTML(), Bench(kind="bench", title="The bench: paint over a picture")
@@ -723,7 +726,7 @@ class BenchView(widgets.VBox):
         self.add_class("ide-bench-box")
         for trait, control in (("fill", self.fills), ("colour", self.picker), ("remove", self.removal)): traitlets.link((self, trait), (control, "value"))
         self.observe(lambda _: self.answer(), ("fill", "colour", "remove"))
-        self.page.observe(lambda _: self.answer(), "painted")
+        self.page.observe(lambda _: self.hear(), "painted")
         self.clear()
 
     def asking(self, layer: str) -> tuple[Callable, str]:
@@ -753,13 +756,20 @@ class BenchView(widgets.VBox):
         words = [html.escape(shown(one)) for one in (example.name, unit)]
         self.head.value = f"<p><b><bdi>{words[0]}</bdi></b> <span class=ide-soft>and unit</span> <bdi>{words[1]}</bdi></p>"
         with self.page.hold_sync():
-            if fresh: self.page.painted = b""
-            self.page.subject = {"frame": frame_of(around, shape[:2]), "picture": as_jpeg(example.image), "map": before.maps[..., row].tobytes()}
+            if fresh: self.turn, self.page.painted = self.turn + 1, b""
+            self.page.of = self.turn
+            self.page.subject = {"turn": self.turn, "frame": frame_of(around, shape[:2]), "picture": as_jpeg(example.image),
+                                 "map": before.maps[..., row].tobytes()}
         self.answer()
 
     def paint(self, mask: Bool[np.ndarray, "side side"]) -> None:
         "Paint from code: what a brush does."
-        self.page.painted = np.packbits(mask).tobytes()
+        with self.page.hold_sync(): self.page.of, self.page.painted = self.turn, np.packbits(mask).tobytes()
+
+    def hear(self) -> None:
+        "What was painted; a stroke that was meant for the picture before is wiped off."
+        if self.page.painted and self.page.of != self.turn: self.page.painted = b""
+        else: self.answer()
 
     def removed(self, on: Subject) -> list[int]:
         "The units of the layer that are taken out."
@@ -773,15 +783,21 @@ class BenchView(widgets.VBox):
         paint = np.unpackbits(bits, count=side ** 2).reshape(side, side).astype(bool) if len(bits) else np.zeros((side, side), bool)
         try: altered = painted_over(on.image, paint, self.fill, self.colour)
         except (Refused, ValueError) as problem: return self.tell(problem)
-        removed, (ask, why) = self.removed(on), self.asking(on.layer)
-        self.after = after = ask(altered, removed)
+        self.after, self.altered = self.asking(on.layer)[0](altered, self.removed(on)), as_jpeg(altered)
+        self.compare()
+
+    def compare(self) -> None:
+        "Before and after, at the threshold as it is."
+        on, after = self.subject, self.after
+        if on is None or after is None: return
+        removed, why = self.removed(on), self.asking(on.layer)[1]
         maps = np.stack([heard.maps[..., on.row] for heard in (on.before, after)])
         limits = limits_at(self.these.found, self.level, maps).tolist()
         rows = changed(on.before, after, on.row, (limits[0], limits[1]), on.around, at_hand(self.these)[1].classes)
         notes = [why] * bool(why) + ["No unit of this layer is pinned."] * (self.remove == "the pinned units" and not removed)
         with self.page.hold_sync():
             self.page.limits = limits
-            self.page.answer = {"turn": self.page.answer.get("turn", 0) + 1, "picture": as_jpeg(altered), "map": maps[1].tobytes(),
+            self.page.answer = {"turn": self.page.answer.get("turn", 0) + 1, "picture": self.altered, "map": maps[1].tobytes(),
                                 "rows": rows, "notes": notes, "words": "; ".join(f"{row['name']} {row['before']}, then {row['after']}" for row in rows)}
 
     def tell(self, problem: Exception) -> None:
@@ -921,7 +937,7 @@ class Explorer(widgets.VBox):
         auto = widgets.Layout(width="auto")
         self.pin, self.drop, self.write = (widgets.Button(description=words, layout=auto) for words in ("Pin this unit", "Unpin", "Write the list"))
         self.pinned = widgets.SelectMultiple(rows=3, layout=auto, tooltip="Pinned units")
-        self.path = widgets.Text(description="file", layout=auto)
+        self.path = widgets.Text(description="file", continuous_update=False, layout=auto)
         self.keeping = widgets.VBox([self.pinned, self.drop, self.path, self.write], layout=widgets.Layout(display="none"))
 
     def wire(self, first: str) -> None:
@@ -933,7 +949,7 @@ class Explorer(widgets.VBox):
         for view, threshold, score in ((self.main, "threshold", "score"), (self.second, "other_threshold", "other_score")):
             traitlets.link((self, threshold), (view, "threshold")); traitlets.dlink((view, "score"), (self, score))
             traitlets.dlink((self, "outlined"), (view.gallery, "outlined"))
-            view.gallery.observe(lambda change, view=view: self.take(view, change["new"]), "held")
+            view.gallery.observe(lambda _, view=view: self.take(view, view.gallery.held), "held")
             view.gallery.observe(lambda change: self.pick(change["new"]), "picked")
             view.observe(lambda _, view=view: self.renew_bench(view), "threshold")
         self.compare.observe(lambda change: self.opened(change["new"]), "value")
@@ -1068,7 +1084,10 @@ class Explorer(widgets.VBox):
 
     def take(self, view: UnitView, held: Sequence[int]) -> None:
         "A picture that was clicked, onto the bench."
-        if not held or not self.these.live or view.sight is None or not 0 <= held[0] < len(view.sight.wall.places): return
+        if not held or not self.these.live or view.sight is None: return
+        if held[0] not in view.sight.images:                            # of a page that is behind
+            view.gallery.held = []
+            return
         self.at, place = view, int(view.sight.wall.places[held[0]])
         if place == self.picture: self.to_bench()
         else: self.picture = place
@@ -1082,7 +1101,7 @@ class Explorer(widgets.VBox):
         "The bench follows the threshold."
         if self.bench.subject is not None and self.at is view and self.bench.subject.unit == view.unit and not view.busy:
             self.bench.level = view.threshold
-            self.bench.answer()
+            self.bench.compare()
 
     def pick(self, picked: Sequence[Any]) -> None:
         "A unit that was clicked among those that fire."

@@ -587,7 +587,8 @@ def verify(these: Study, out: str | Path | None = None, *,
 
 # %% ../nbs/14_verify.ipynb #4d24c9c3
 def change_figure(verified: Verified, concept: str, fill: str | None = None, axis=None):
-    "Each unit's change against its score for a concept, and beside it the control's. Returns the axis. Refused where the concept was not hidden."
+    """Each unit's change against its score for a concept, and beside it the control's. Rises far above the others, of units that are all but silent, are
+    drawn at the upper edge and counted. Returns the axis. Refused where the concept was not hidden."""
     from inner_detectors.visualise import COLOURS, label, new_axis
     table, asked = verified.table, verified.asked().concept.values.tolist()
     fill = table.fill.values[0] if fill is None else fill
@@ -597,11 +598,15 @@ def change_figure(verified: Verified, concept: str, fill: str | None = None, axi
     some = some.isel(unit=~some.dead.values.astype(bool))
     axis = axis or new_axis()
     axis.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+    both = np.concatenate([some.control.values, some.change.values])
+    both = both[np.isfinite(both)]
+    top = max(1.0, float(np.quantile(both, 0.95))) if len(both) else 1.0
     for place, (values, marker, said) in enumerate([(some.control, "o", "elsewhere (control)"), (some.change, "^", "hidden")]):
-        axis.scatter(some.score, values, s=9, marker=marker, color=COLOURS[1 - place], alpha=0.7, linewidth=0, label=said)
+        axis.scatter(some.score, np.minimum(values, top), s=9, marker=marker, color=COLOURS[1 - place], alpha=0.7, linewidth=0, label=said)
     axis.set_xlabel("IoU" if table.attrs["measure"] == "iou" else "score", fontsize=8)
     axis.set_ylabel("change of activation", fontsize=8)
-    axis.legend(fontsize=6, frameon=False)
+    beyond = f"{(both > top).sum()} of {len(both)} lie above" if (both > top).any() else None
+    axis.legend(fontsize=6, frameon=False, title=beyond, title_fontsize=6)
     axis.set_title(f"{label(concept)} ({fill}): r = {float(some.r):.2f}, q = {float(some.q):.2g}, {int(some.images)} images", fontsize=8)
     return axis
 

@@ -134,6 +134,7 @@ def sizes_figure(dissection: "Dissection", axis=None, best: int = 10):
     axis.set_xlabel("mean share of the picture", fontsize=8)
     axis.set_ylabel(f"mean {dissection.protocol.measure.replace('iou', 'IoU')} of its {best} best units", fontsize=8)
     if rows.category.nunique() > 1: axis.legend(fontsize=6, frameon=False)
+    axis.margins(y=0.1)                                            # room for the names
     axis.set_title(said, fontsize=8)
     return axis
 

@@ -157,7 +157,7 @@ const place = (event, canvas, side) => {
 // ---- the gallery
 
 function gallery(model, root) {
-  let tiles = [], shown = null, frame = null, cross = null, turn = 0;
+  let tiles = [], filled = false, frame = null, cross = null, turn = 0;
   const list = h("ul", {className: "ide-pictures"}), empty = h("p", {className: "ide-soft"});
   const reading = h("div", {className: "ide-reading", role: "status", "aria-live": "polite"});
   const caption = h("p", {className: "ide-soft ide-which"}), captioned = () => { caption.textContent = model.get("caption"); caption.hidden = !caption.textContent; };
@@ -222,13 +222,14 @@ function gallery(model, root) {
   }
   async function fill() {
     const mine = ++turn, some = model.get("pictures");
-    if (!some.length) { tiles = []; shown = some; list.replaceChildren(); empty.hidden = false; empty.textContent = model.get("note"); reading.hidden = true; all(); return; }
+    filled = false;
+    if (!some.length) { tiles = []; list.replaceChildren(); empty.hidden = false; empty.textContent = model.get("note"); reading.hidden = true; all(); return; }
     frame = frameOf(model.get("frame"));
     const next = some.map(made), bitmaps = await Promise.all(next.map(tile => opened(tile.picture).catch(() => null)));
     if (mine !== turn) return;
     next.forEach((tile, i) => { tile.bitmap = bitmaps[i]; });
     empty.hidden = true; reading.hidden = false;
-    cross = null; tiles = next; shown = some;
+    cross = null; tiles = next; filled = true;
     list.replaceChildren(...tiles.map(tile => tile.item));
     all();
   }
@@ -245,7 +246,8 @@ function gallery(model, root) {
         found.concepts.length ? null : h("span", {className: "ide-soft", textContent: "nothing annotated"})));
   }
   model.on("change:pictures", fill);
-  for (const name of ["limits", "manner", "outlined", "held"]) model.on(`change:${name}`, () => { if (tiles.length && shown === model.get("pictures")) all(); });
+  // Once the message has been taken in whole: it may bring other pictures, too.
+  for (const name of ["limits", "manner", "outlined", "held"]) model.on(`change:${name}`, () => queueMicrotask(() => { if (filled) all(); }));
   model.on("change:reading", read); model.on("change:hint", read); model.on("change:caption", captioned); model.on("change:level", told);
   fill(); read(); captioned();
 }
@@ -253,7 +255,7 @@ function gallery(model, root) {
 // ---- the bench
 
 function bench(model, root) {
-  let frame = null, on = new Uint8Array(0), before = {}, after = {}, brush = null, turn = 0;
+  let frame = null, on = new Uint8Array(0), before = {}, after = {}, brush = null, turn = 0, asked = 0;
   const canvas = () => h("canvas", {width: 480, height: 480, "aria-hidden": "true"});
   const left = canvas(), right = canvas();
   const paper = h("button", {type: "button", className: "ide-tile ide-paper",
@@ -292,7 +294,7 @@ function bench(model, root) {
     const steps = Math.ceil(Math.max(Math.abs(to[0] - from[0]), Math.abs(to[1] - from[1]), 1));
     for (let i = 0; i <= steps; i++) dab([from[0] + (to[0] - from[0]) * i / steps, from[1] + (to[1] - from[1]) * i / steps]);
   }
-  const tell = () => send(packed(on));
+  const tell = () => { model.set("of", model.get("subject").turn); send(packed(on)); };
   const wipe = () => { on = new Uint8Array(frame.side ** 2); show(); tell(); };
   let last = null;
   paper.addEventListener("pointerdown", event => { if (!frame) return; paper.setPointerCapture(event.pointerId); last = brush = place(event, left, frame.side); dab(last); show(); tell(); });
@@ -316,7 +318,7 @@ function bench(model, root) {
   paper.addEventListener("keyup", event => { if (event.key === " ") event.preventDefault(); });
   clear.addEventListener("click", () => { if (frame) wipe(); });
 
-  const opening = async (bytes, map) => ({bitmap: await opened(bytes).catch(() => null), values: raw(map).length ? enlarge(numbers(map, Float32Array), frame) : null});
+  const opening = async (bytes, map, at) => ({bitmap: await opened(bytes).catch(() => null), values: raw(map).length ? enlarge(numbers(map, Float32Array), at) : null});
   async function fill() {
     const mine = ++turn, found = model.get("subject");
     root.hidden = !found.frame;
@@ -324,16 +326,16 @@ function bench(model, root) {
     const next = frameOf(found.frame);
     frame = next;
     on = unpacked(raw(model.get("painted")), frame.side);
-    const made = await opening(found.picture, found.map);
+    const made = await opening(found.picture, found.map, next);
     if (mine !== turn) return;
     before = made; show();
   }
   async function answer() {
     const found = model.get("answer");
     if (!frame || !found.picture) return;
-    const made = await opening(found.picture, found.map);
+    const mine = ++asked, at = frame, made = await opening(found.picture, found.map, at);
+    if (mine !== asked || at !== frame) return;                 // of an answer, or a subject, that has gone
     after = made;
-    if (!raw(model.get("painted")).some(Boolean)) on = new Uint8Array(frame.side ** 2);
     other.setAttribute("aria-label", `The altered picture: ${found.words}`);
     const bar = (share, kind) => { const made = h("i", {className: kind}); made.style.width = `${Math.max(0, Math.min(100, 100 * share))}%`; return made; };
     const row = one => h("tr", {}, h("th", {scope: "row"}, word(one.name)), h("td", {className: "ide-number", textContent: one.before}), h("td", {className: "ide-number", textContent: one.after}),
@@ -344,6 +346,7 @@ function bench(model, root) {
     root.dataset.answered = String(Number(root.dataset.answered || 0) + 1);
   }
   model.on("change:subject", () => fill().then(answer)); model.on("change:answer", answer);
+  model.on("change:painted", () => { if (frame) { on = unpacked(raw(model.get("painted")), frame.side); show(); } });      // here, in another view, or from code
   for (const name of ["manner", "limits"]) model.on(`change:${name}`, show);
   fill().then(answer);
 }
