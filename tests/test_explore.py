@@ -101,6 +101,8 @@ for one in (hostile, gone, later, left, alone, bare, little): display(one)
 '''
 SPARE = "import json; print('STATE', json.dumps({name: getattr(look, name) for name in \"unit threshold score pins picture other\".split()}))"
 
+PAINTS = "if look.picture >= 0: look.bench.paint(np.ones((look.these.view.side,) * 2, bool))"
+
 
 def notebook(*cells: str) -> str:
     "A notebook of code cells, as JSON."
@@ -159,7 +161,7 @@ def work(tmp_path_factory) -> Path:
     "The folder that the notebook runs in, inside the server's."
     folder = tmp_path_factory.mktemp("lab")
     (folder/"work").mkdir()
-    (folder/"work"/"w.ipynb").write_text(notebook(NOTEBOOK, SPARE))
+    (folder/"work"/"w.ipynb").write_text(notebook(NOTEBOOK, SPARE, PAINTS))
     (folder/"work"/"worse.ipynb").write_text(notebook(WORSE))
     return folder/"work"
 
@@ -399,6 +401,15 @@ def test_painting_changes_the_activation_and_the_prediction(page):
     removed = answered(page, lambda: page.locator(".ide-bench-box select").nth(1).select_option("this unit"))
     assert removed["peak of the unit"][1] == "0" and removed["says <b>red</b>"][1] != first["says <b>red</b>"][1]
     answered(page, lambda: page.locator(".ide-bench-box select").nth(1).select_option("nothing"))
+
+    def corner(): return page.locator(".ide-paper canvas").evaluate("one => Array.from(one.getContext('2d').getImageData(5, 5, 1, 1).data)")
+    def from_code():
+        page.locator(".jp-CodeCell").nth(2).locator(".cm-content").click()
+        page.keyboard.press("Control+Enter")
+    bare = corner()
+    answered(page, from_code)
+    assert corner() != bare                                   # the page shows what code has painted
+    assert answered(page, lambda: page.get_by_text("Clear the paint").click()) == first and corner() == bare
 
 
 def test_comparing_with_a_unit_of_another_layer(page):
