@@ -9,7 +9,6 @@ __all__ = ['NUMBERS', 'LINES', 'LEVELS', 'MARKS', 'Units', 'all_units', 'Part', 
 
 # %% ../nbs/18_baselines.ipynb #c7fde599
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +27,7 @@ from .models import check_layers, layers
 from .sweep import Batch, Fold, Seen, View, sweep, together
 from .transfer import (STEPS, Bank, Gathered, Head, Labelled, Standard, Trace, Transferred, balance, check_parts, digest, kept, loss,
                                       quality, reasons, rows_named, settled, spread, thinned, traces)
-from .verify import colouring, draw_for, elsewhere, fall_test, filling, known_fill
+from .verify import blank, colouring, draw_for, elsewhere, fall_test, filling
 
 # %% ../nbs/18_baselines.ipynb #86033cbc
 class Units(NamedTuple):
@@ -317,9 +316,7 @@ def faithful(network: Transferred, data: Data, fill: str = "blur", most: int = 3
     not be done), with the pixels deleted."""
     model, view = network.bank.model, View(network.bank.size, network.bank.side, batch=batch)
     passing, colour = partial(sweep, data=data, view=view, devices=devices, progress=progress), np.zeros(3, np.uint8)
-    if known_fill(fill) == "mean":
-        blank = replace(model, forward=lambda parameters, images: {}, parameters=(), traced=True)
-        colour = (mean := colouring()).result(passing(mean, model=blank, names=[], label="colour").state)
+    if fill == "mean": colour = (mean := colouring()).result(passing(mean, model=blank(model), names=[], label="colour").state)
     swept = passing(deleting(network, data, filling(fill, colour), most, seed), model=model, names=["evidence"], label="deleting")
     if not swept.images: raise Refused(f"{data}: not one image could be read. The first: {swept.problems[0]}")
     number, state = len(swept.images), swept.state

@@ -781,6 +781,7 @@ class BenchView(widgets.VBox):
         on, side, bits = self.subject, self.these.view.side, np.frombuffer(self.page.painted, np.uint8)
         if on is None or len(bits) not in (0, -(-side ** 2 // 8)): return          # of a page that is behind
         paint = np.unpackbits(bits, count=side ** 2).reshape(side, side).astype(bool) if len(bits) else np.zeros((side, side), bool)
+        self.after = None                                             # of what was there before
         try: altered = painted_over(on.image, paint, self.fill, self.colour)
         except (Refused, ValueError) as problem: return self.tell(problem)
         self.after, self.altered = self.asking(on.layer)[0](altered, self.removed(on)), as_jpeg(altered)

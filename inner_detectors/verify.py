@@ -9,8 +9,8 @@ __all__ = ['FILLS', 'PLANTED', 'FEWEST', 'LEVEL', 'CONCEPT_NUMBERS', 'QS', 'COUN
            'planted_weights', 'planted_forward', 'planted_model', 'Changes', 'share', 'fitted', 'changes_of',
            'correlations', 'pearson', 'spearman', 'corrected', 'fall_test', 'resampled', 'interval', 'relation',
            'detectors_fall', 'about_concept', 'about_units', 'codes', 'Verified', 'sums_of', 'one_concept',
-           'numbers_of', 'with_readings', 'colouring', 'wanted_concepts', 'verify', 'change_figure', 'planted_removal',
-           'planted_summary', 'verdict', 'told', 'trials']
+           'numbers_of', 'with_readings', 'blank', 'colouring', 'wanted_concepts', 'verify', 'change_figure',
+           'planted_removal', 'planted_summary', 'verdict', 'told', 'trials']
 
 # %% ../nbs/14_verify.ipynb #8b51d9f5
 import hashlib
@@ -531,6 +531,10 @@ def with_readings(numbers: xr.Dataset, rows: Rows, these: Study, units: Sequence
         kept=found.table.unit.values[list(units)], image=np.array([seen.name for seen in images], object))
 
 # %% ../nbs/14_verify.ipynb #b187a4e1
+def blank(model: Model) -> Model:
+    "A network that computes nothing, in the place of one: for folds that look at pictures alone."
+    return replace(model, forward=lambda parameters, images: {}, parameters=(), traced=True)
+
 def colouring() -> Fold:
     "A fold whose result is the mean colour of all pixels, rounded to 8 bits."
     def step(state, batch):
@@ -572,8 +576,7 @@ def verify(these: Study, out: str | Path | None = None, *,
     sweep_so = partial(run_room, "verify", choices=choices, out=out, every=every, progress=progress)
     colour = np.zeros(3, np.uint8)
     if "mean" in fills:
-        blank = replace(these.model, forward=lambda parameters, images: {}, parameters=(), traced=True)
-        colour, swept = sweep_so(these._replace(model=blank), colouring(), label="colour", names=[])
+        colour, swept = sweep_so(these._replace(model=blank(these.model)), colouring(), label="colour", names=[])
     by_layer = {name: np.array([found["index"].values[row] for row in places if found.layer.values[row] == name]) for name in these.names}
     by_layer = {name: some for name, some in by_layer.items() if len(some)}
     view = replace(these.view, side=these.view.size, maskless="dropped")

@@ -532,13 +532,13 @@ def files(folder):
 
 
 def check(path):
-    "Either arrays or a sentence, before long. Whether arrays."
+    "Either arrays or a sentence, within a second. Whether arrays."
     start = time.perf_counter()
     try: assert all(isinstance(array, np.ndarray) for array in read_weights(path).values())
     except Refused as refused:
         assert str(path) in str(refused) and "\n" not in str(refused) and len(str(refused)) < 1000, refused
         return False
-    finally: assert time.perf_counter() - start < 30
+    finally: assert time.perf_counter() - start < 1
     return True
 
 
@@ -687,4 +687,4 @@ def test_bombs_take_neither_memory_nor_time(tmp_path):
     for path, sentence, seconds, grown in results:
         assert bool(sentence) == bool(said[path]), (path, sentence)
         if sentence: assert_says(sentence, path, said[path])
-        assert seconds < 60 and grown < 700, (path, seconds, grown)
+        assert seconds < 8 and grown < 700, (path, seconds, grown)

@@ -637,7 +637,7 @@ def test_a_mask_that_cannot_be_is_said_alike_by_outline_and_sample(segmentation,
     start = time.perf_counter()
     with pytest.raises(Refused) as refused: source.sample("a.png")
     outline = source.outline("a.png")
-    assert time.perf_counter() - start < 30
+    assert time.perf_counter() - start < 2
     assert_says(refused.value, tmp_path / "annotations" / "instances_val.json", "annotation 101 of a.png", words, "Repair or remove it")
     assert outline.problems == (str(refused.value),) and outline.areas == {"cat": 150} and outline.annotations == {"cat": 1}
 
@@ -649,7 +649,7 @@ def test_a_million_annotations_that_point_nowhere_take_seconds(tmp_path):
     assert len(data) == 1 and len(data.problems) == 1_000_000
     assert survey(data, progress=False).annotations.tolist() == [1]
     with pytest.raises(Refused) as refused: load_data(place)
-    assert time.perf_counter() - start < 120
+    assert time.perf_counter() - start < 15
     assert_says(refused.value, "annotation 5 is for image 7, which is not listed", "--on-problem skip")
 
 
