@@ -34,7 +34,7 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Bool, Float32, Int64
 
-from .concepts import Refused, inert, near, replacing
+from .concepts import Refused, inert, near, replacing, without_notes
 from .data import Data, Protocol, netdissect
 from .models import Model, check_layers, geometry_of
 from .models import layers as layers_of
@@ -312,7 +312,8 @@ def attributes(about: dict, images: Sequence[Seen], data: Data, problems: list[s
     "How a result was made, as netCDF attributes: strings and numbers, nested ones as JSON."
     return {"format": FORMAT, "run": identity_of(about), "about": json.dumps(about), "protocol": json.dumps(about["protocol"]),
             "model": about["model"], "data": "+".join(source["name"] for source in about["data"]["sources"]), "images": len(images),
-            "maskless": len(data) - len(images) - (len(problems) - len(data.problems)), "groups": len({seen.group for seen in images} - {None}),
+            "maskless": len(data) - len(images) - (len(without_notes(problems)) - len(without_notes(data.problems))),
+            "untold": len(data.untold), "groups": len({seen.group for seen in images} - {None}),
             "geometry": json.dumps(about["geometry"]),
             "weights_sha256": about["weights"].get("weights_sha256", ""), "data_sha256": json.dumps(about["data"]),
             "versions": json.dumps({"inner-detectors": about["version"], "python": platform.python_version(), **about["packages"]}),
@@ -607,7 +608,7 @@ def run_room(room: str, these: Study, fold: Fold, choices: Mapping, out: str | P
                   devices=these.devices, progress=progress)
     if not swept.images: raise Refused(nothing_left(data, swept.problems))
     known = set(json.loads(these.found.table.attrs["problems"])) if data.sources == these.data.sources else set()
-    fresh = [problem for problem in swept.problems if problem not in known]
+    fresh = [problem for problem in without_notes(swept.problems) if problem not in known]
     if fresh: warnings.warn(f"{several(len(fresh), 'picture')} could not be used. The first: {fresh[0]}", stacklevel=3)
     return fold.result(swept.state), swept
 
