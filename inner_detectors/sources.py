@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['NUMBER', 'NAMED', 'VOC_CLASSES', 'CAT', 'COW', 'BUS', 'PART_CODES', 'PART_WORDS', 'MERGING', 'kinds', 'unpack_runs',
            'whole', 'check_runs', 'unquoted', 'decode_rle', 'pieces', 'check_polygon', 'check_polygons', 'drawable',
-           'decode_polygons', 'decode_mask', 'packed_mask', 'outlined', 'split_place', 'other_jsons', 'find_coco',
+           'draw', 'decode_mask', 'pack', 'packed_mask', 'outlined', 'split_place', 'other_jsons', 'find_coco',
            'two_places', 'place_of_coco', 'beside', 'read_json', 'listed_entries', 'key_of', 'read_category',
            'read_categories', 'words', 'Entry', 'inside', 'read_image_entry', 'read_entries', 'points_at', 'that_tell',
-           'missing', 'parts_of', 'files_below', 'located', 'existing', 'record', 'Gone', 'file_size', 'listed', 'Coco',
-           'asked', 'CocoStuff', 'read_labels', 'label_regions', 'find_voc', 'split_names', 'picture_of', 'pairs',
-           'Voc', 'read_labelmap', 'wide_high', 'one_by_one', 'CocoPanoptic', 'segments', 'whole_segments', 'part_name',
-           'numbered', 'read_objects', 'PascalPart', 'read_part_codes', 'part_vocabulary', 'read_table', 'Folder',
-           'read_groups', 'read_names', 'wholes_first', 'there', 'split_options', 'load_data']
+           'missing', 'parts_of', 'files_below', 'located', 'taken_for', 'existing', 'record', 'Gone', 'file_size',
+           'listed', 'Coco', 'alone_in_group', 'asked', 'CocoStuff', 'read_labels', 'label_regions', 'find_voc',
+           'split_names', 'picture_of', 'pairs', 'Voc', 'read_labelmap', 'wide_high', 'one_by_one', 'CocoPanoptic',
+           'segments', 'whole_segments', 'part_name', 'numbered', 'read_objects', 'PascalPart', 'read_part_codes',
+           'part_vocabulary', 'read_table', 'Folder', 'read_groups', 'read_names', 'wholes_first', 'there',
+           'split_options', 'load_data']
 
 # %% ../nbs/02_sources.ipynb #89a81d41
 import ast
@@ -92,6 +93,7 @@ def decode_rle(rle: dict,     # {"size": [height, width], "counts": list or str}
 # %% ../nbs/02_sources.ipynb #f51a4fab
 def pieces(segmentation: list, deep: int = 4) -> list:
     "The polygons of a segmentation, each a flat list of numbers, however it nests them (`deep` lists at most)."
+    if all(isinstance(part, list) and len(part) > 2 and isinstance(part[0], (int, float)) for part in segmentation): return segmentation     # as COCO does
     def flat(part): return not any(isinstance(one, (list, dict)) for one in part)
     if all(isinstance(point, dict) and "x" in point and "y" in point for point in segmentation):
         return [[number for point in segmentation for number in (point["x"], point["y"])]] if segmentation else []
@@ -128,23 +130,25 @@ def drawable(segmentation: object, height: int, width: int) -> tuple[dict | list
     if not isinstance(segmentation, list): raise ValueError("its segmentation is neither polygons nor RLE")
     return check_polygons(pieces(segmentation), height, width)
 
-def decode_polygons(polygons: list, height: int, width: int) -> Bool[np.ndarray, "height width"]:
-    "The union of polygons, as pycocotools draws them."
-    good, _ = check_polygons(polygons, height, width)
-    if not good: return np.zeros((height, width), bool)
-    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(good, height, width))).astype(bool)
+def draw(drawn: dict | list, height: int, width: int) -> Bool[np.ndarray, "height width"]:
+    "The mask of what is `drawable`: run lengths, or the union of polygons as pycocotools draws them."
+    if isinstance(drawn, dict): return decode_rle(drawn, height, width)
+    if not drawn: return np.zeros((height, width), bool)
+    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(drawn, height, width))).astype(bool)
 
 def decode_mask(segmentation: object, height: int, width: int) -> Bool[np.ndarray, "height width"]:
     "The mask of one COCO annotation, in any of its forms. ValueError where it cannot be."
-    drawn, _ = drawable(segmentation, height, width)
-    return decode_rle(drawn, height, width) if isinstance(drawn, dict) else decode_polygons(drawn, height, width)
+    return draw(drawable(segmentation, height, width)[0], height, width)
 
 # %% ../nbs/02_sources.ipynb #4c953c11
-def packed_mask(segmentation: object, height: int, width: int) -> dict:
-    "The mask of one COCO annotation as pycocotools' compressed RLE. ValueError where it cannot be."
-    drawn, _ = drawable(segmentation, height, width)
+def pack(drawn: dict | list, height: int, width: int) -> dict:
+    "The mask of what is `drawable` as pycocotools' compressed RLE."
     if isinstance(drawn, dict): return coco_mask.frPyObjects({"size": [height, width], "counts": check_runs(drawn, height, width)}, height, width)
     return coco_mask.merge(coco_mask.frPyObjects(drawn, height, width) if drawn else [])
+
+def packed_mask(segmentation: object, height: int, width: int) -> dict:
+    "The mask of one COCO annotation as pycocotools' compressed RLE. ValueError where it cannot be."
+    return pack(drawable(segmentation, height, width)[0], height, width)
 
 def outlined(segmentation: object) -> bool:
     "Whether there is anything in a segmentation. An annotation that is a box alone has [], null or none."
@@ -203,12 +207,10 @@ def beside(annotations: Path, names: Iterable[str]) -> Path:
     names, here = list(names), annotations.parent
     roots, split = [here.parent, here] if here.name in ("annotations", "labels") else [here], annotations.stem.partition("_")[2] or annotations.stem
     folders = [folder for root in roots for part in (split, f"images/{split}", "images", "") if (folder := root/part).is_dir()]
-    most, best = -1, here
-    for folder in folders:
-        there = len(located(names, folder)[0])
-        if there > most: most, best = there, folder
-        if there == len(names): break
-    return best
+    def fits(folder):
+        found, _ = located(names, folder)
+        return len(found), sum(not taken_for(name, file) for name, file in found.items())      # of equals the one that has the very names
+    return max(folders, key=fits, default=here)
 
 # %% ../nbs/02_sources.ipynb #11a91042
 def read_json(path: Path, masks: str = "segmentation") -> dict:
@@ -319,7 +321,8 @@ def read_entries(path: Path, read: dict, categories: Mapping, problem: Callable[
     by_id: dict[int | float | str, Entry] = {}
     by_name: dict[str, Entry] = {}
     fields = list(dict.fromkeys(key for image in read["images"] for key in image))
-    if group is not None and group not in fields: raise Refused(f"{path}: its images have no field {group!r} to be grouped by. They have: {', '.join(fields)}.")
+    if group is not None and all(key_of(image.get(group)) is None for image in read["images"]):
+        raise Refused(f"{path}: its images have no {group!r} to be grouped by that is a number or text. They have: {', '.join(map(str, fields))}.")
     for image in read["images"]:
         number, entry = read_image_entry(path, image, group or "group")
         if number in by_id: raise Refused(f"{path}: image id {number} is listed twice. Remove one.")
@@ -402,6 +405,11 @@ def located(names: Iterable[str], images: Path) -> tuple[dict[str, str], set[str
         else: doubtful.update(some)
     return found, doubtful
 
+def taken_for(name: str, file: str, folder: str = "") -> bool:
+    "Whether a file was found under more than another spelling of its path, which may begin with the image folder's own name."
+    said = Path(os.path.normpath(name.replace("\\", "/"))).as_posix()
+    return said not in (file, f"{folder}/{file}")
+
 def existing(entries: Mapping[str, Entry], annotations: Path, images: Path, problems: Problems) -> dict[str, Entry]:
     "The entries (by image file name below the folder) whose image is there; each other one is a problem."
     if not images.is_dir(): raise Refused(f"{images}: no such folder. Give the one that holds the images.")
@@ -409,14 +417,15 @@ def existing(entries: Mapping[str, Entry], annotations: Path, images: Path, prob
     gone, left = [name for name in entries if name not in where], dict[str, Entry]()
     for name in gone:
         if not where and name not in doubtful and inside(name): break
-        why = " (several files or images are called so)" if name in doubtful else "" if inside(name) else " (it is outside, and no file of that name is in it)"
-        problems.met(f"{annotations}: image {name!r} is not in {images}{why}: {len(gone)} of {len(entries)} are not. Repair or remove it.")
+        why = " (several files or images are called so)" if name in doubtful else ""
+        if not inside(name): why = " (it is outside, and no file of that name is inside). Repair or remove it"
+        problems.met(f"{annotations}: image {name!r} is not in {images}{why}: {len(gone)} of {len(entries)} are not.")
     for name, file in where.items():
         if file in left: raise Refused(f"{annotations}: file name {file!r} is listed twice. Remove one.")
         left[file] = replace(entries[name], name=file)
     if not left: raise Refused(f"{annotations}: not one of its images is in {images}, the first {next(iter(entries), '')!r}. Give the folder that holds them, "
                                "as ANNOTATIONS.json,IMAGES.")
-    moved = [name for name, file in where.items() if os.path.normpath(name.replace("\\", "/")) != file]
+    moved = [name for name, file in where.items() if taken_for(name, file, images.name)]
     if moved:
         problems.noted(f"{annotations}: {len(moved)} of its {len(entries)} images have no file of their very name in {images}; each was taken for the one file "
                        f"that ends alike, the first ({moved[0]!r}) for {where[moved[0]]!r}.")
@@ -458,6 +467,7 @@ class Coco:
         self.concepts = Vocabulary(dict.fromkeys(categories.values()))
         entries = read_entries(self.annotations, read, categories, self.problems.met, group=group)
         self.images = beside(self.annotations, entries) if images is None else Path(images)
+        alone_in_group(entries.values(), self.annotations, group, self.problems)
         self.entries, self.untold = that_tell(existing(entries, self.annotations, self.images, self.problems), self.annotations, self.problems)
         self.keys = list(self.entries)
 
@@ -465,7 +475,7 @@ class Coco:
         "An image with one region an annotation."
         entry = self.entries[key]
         image, notes = read_turned(self.images/key, self.size(entry), self.orientation)
-        masks = [(concept, *self.tried(entry, number, segmentation, image.shape[:2], decode_mask)) for number, concept, segmentation in entry.annotations]
+        masks = [(concept, *self.tried(entry, number, segmentation, image.shape[:2], draw)) for number, concept, segmentation in entry.annotations]
         said = (*(notes if masks else ()), *(note for _, _, bad in masks for note in bad))
         return Sample(key, image, tuple(Region(concept, mask) for concept, mask, _ in masks), entry.group, said)
 
@@ -498,7 +508,7 @@ class Coco:
         size, notes = glance(self.images/key, self.size(entry), self.orientation)
         problems = list(notes if entry.annotations else ())
         for number, concept, segmentation in entry.annotations:
-            try: mask, bad = self.tried(entry, number, segmentation, size, packed_mask)
+            try: mask, bad = self.tried(entry, number, segmentation, size, pack)
             except Refused as refused: problems.append(str(refused)); continue
             problems += bad
             if not coco_mask.area(mask):
@@ -517,6 +527,11 @@ class Coco:
     def parse(cls, place: str, on_problem: str = "stop", orientation: str | None = None, group: str | None = None, **_) -> "Coco":
         "`FOLDER`, `FOLDER:SPLIT`, `ANNOTATIONS.json` or `ANNOTATIONS.json,IMAGES`."
         return cls(*place_of_coco(place, cls.kind), on_problem, orientation, group)
+
+def alone_in_group(entries: Iterable[Entry], path: Path, group: str | None, problems: Problems) -> None:
+    "A note where some images lack the field that they are grouped by."
+    alone = [entry.name for entry in entries if entry.group is None] if group else []
+    if alone: problems.noted(f"{path}: {len(alone)} of its images have no {group!r}, the first {alone[0]!r}; each is a group of its own.")
 
 def asked(**options: str | None) -> dict[str, str]:
     "The options of a source that were asked for: they move numbers, so they belong to what it is."
@@ -653,6 +668,7 @@ class CocoPanoptic:
         maps = {entry.name: of_image[number] for number, entry in (read_image_entry(self.annotations, image) for image in read["images"]) if number in of_image}
         self.images = beside(self.annotations, maps) if images is None else Path(images)
         self.entries = existing({name: entries[name] for name in maps}, self.annotations, self.images, self.problems)
+        alone_in_group(self.entries.values(), self.annotations, group, self.problems)
         where, _ = located(maps, self.images)
         self.maps = {where[name]: path for name, path in maps.items() if name in where}
         self.keys = list(self.entries)
@@ -929,19 +945,19 @@ kinds = {name: f"inner_detectors.{where}" for name, where in {
 
 def there(place: str) -> bool:
     "Whether a place as it stands is on the disk: `WHERE`, `FOLDER:SPLIT` or `ANNOTATIONS,IMAGES`."
-    return any(os.path.exists(path) for path in (os.path.expanduser(place), split_place(place)[0]))\
-        or all(os.path.exists(path) for path in two_places(place) or [""])
+    folder, split = split_place(place)
+    return os.path.exists(folder) and "?" not in (split or "") or all(os.path.exists(path) for path in two_places(place) or [""])
 
 def split_options(place: str) -> tuple[str, dict[str, str]]:
-    "`WHERE?NAME=VALUE&NAME=VALUE`, taken apart (%26 is an & in a value). What is on the disk by its whole name has no options."
+    "`WHERE?NAME=VALUE&NAME=VALUE`, taken apart (%26 is an & in a value). A `?` in the name of what is on the disk begins no options."
     marks = [at for at, letter in enumerate(place) if letter == "?" and at]
     if not marks or there(place): return place, {}
-    at = next((at for at in marks if there(place[:at])), marks[-1])
+    at = next((at for at in marks if "=" in place[at:] and there(place[:at])), marks[-1])
     options: dict[str, str] = {}
     for word in place[at + 1:].split("&"):
         name, _, value = word.partition("=")
         if not name or not value:
-            raise Refused(f"{place}: is not there, and {word!r} is no option. Say ?NAME=VALUE behind the place, for instance ?orientation=stored.")
+            raise Refused(f"{place}: {word!r} is no option. Say ?NAME=VALUE behind a place that is there, for instance ?orientation=stored.")
         if name in options: raise Refused(f"{place}: option {name!r} is given twice. Leave one.")
         options[name] = unquote(value)
     return place[:at], options
