@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['TURNS', 'EXIF', 'ENDS', 'netdissect', 'pnas', 'per_image', 'protocols', 'Region', 'Sample', 'Source', 'rgb',
-           'oriented', 'tag_of', 'turn', 'open_turn', 'read_turned', 'read_image', 'centre_square', 'fit_image',
-           'picked', 'fit_mask', 'Example', 'fit_regions', 'united', 'split_categories', 'Data', 'restricted', 'check',
-           'Outline', 'outline_of', 'look', 'glance', 'cores', 'read_ahead', 'outlines', 'Survey', 'write_csv',
-           'survey', 'balanced', 'Protocol']
+           'oriented', 'tag_of', 'decoded', 'turn', 'open_turn', 'read_turned', 'read_image', 'centre_square',
+           'fit_image', 'picked', 'fit_mask', 'Example', 'fit_regions', 'united', 'split_categories', 'Data',
+           'restricted', 'check', 'Outline', 'outline_of', 'look', 'glance', 'cores', 'read_ahead', 'outlines',
+           'Survey', 'write_csv', 'survey', 'balanced', 'Protocol']
 
 # %% ../nbs/01_data.ipynb #d48db510
 import csv
@@ -80,9 +80,15 @@ def tag_of(file: Image.Image) -> int:
     except Exception: return 1            # a damaged tag is none; Pillow's errors for them are of many kinds
     return tag if tag in TURNS else 1
 
-def turn(file: Image.Image, tag: int, size: tuple[int, int] | None, orientation: str | None = None) -> tuple[int, tuple[int, int], bool]:
-    "How to turn an image with an EXIF orientation (1: not at all), its height and width then, and whether the size of its masks left that open."
-    stored = file.height, file.width
+def decoded(file: Image.Image) -> tuple[Image.Image, int]:
+    "An opened image as its pixels are stored, and its EXIF orientation. Pillow turns TIFF files by itself, which is undone."
+    tag = tag_of(file)
+    file.load()
+    if tag == 1 or tag_of(file) == tag: return file, tag
+    return file.transpose(TURNS[{6: 8, 8: 6}.get(tag, tag)]), tag
+
+def turn(stored: tuple[int, int], tag: int, size: tuple[int, int] | None, orientation: str | None = None) -> tuple[int, tuple[int, int], bool]:
+    "How to turn an image of a stored height and width (1: not at all), its height and width then, and whether the size of its masks left that open."
     upright = stored[::-1] if tag > 4 else stored
     if tag == 1: return 1, stored, False
     if size is not None and stored != upright: return (1, stored, False) if tuple(size) == stored else (tag, upright, False)
@@ -100,15 +106,16 @@ def read_turned(path: str | Path,                     # of an image file
     "An image file as RGB, turned as its EXIF orientation says unless its masks have the unturned size, and a note where that is open."
     try:
         with Image.open(path) as file:
-            stored, tag = file.size, tag_of(file)
-            turned, _, open_ = turn(file, tag, size, orientation)
-            image = rgb(file.transpose(TURNS[turned]) if turned in TURNS else file)
+            picture, tag = decoded(file)
+            stored = picture.height, picture.width
+            turned, _, open_ = turn(stored, tag, size, orientation)
+            image = rgb(picture.transpose(TURNS[turned]) if turned in TURNS else picture)
     except FileNotFoundError: raise Refused(f"{path}: no such file. Put it there, or remove it from the annotations.") from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise Refused(f"{path}: cannot be read as an image ({error}). Replace or remove it.") from None
     if size is not None and image.shape[:2] != tuple(size):
-        swapped = " Height and width may have changed places." if stored == (size[0], size[1]) else ""
-        raise Refused(f"{path}: the image is {stored[0]} x {stored[1]}, its masks are {size[1]} x {size[0]} (width x height).{swapped} "
+        swapped = " Height and width may have changed places." if stored == (size[1], size[0]) and tag == 1 else ""
+        raise Refused(f"{path}: the image is {stored[1]} x {stored[0]}, its masks are {size[1]} x {size[0]} (width x height).{swapped} "
                       "Use the image that was annotated.")
     return image, open_turn(path, tag) if open_ else ()
 
@@ -332,7 +339,8 @@ def glance(path: str | Path,
             end = ENDS.get(file.format or "", b"\0")
             plain = file.format == "PNG" and not any(mark in Path(path).read_bytes() for mark in EXIF)    # Pillow would decode it to know
             tag = 1 if plain else tag_of(file)
-            _, seen, open_ = turn(file, tag, size, orientation)
+            if file.format == "TIFF" and tag != 1: raise ValueError("its header may say the turned size")
+            _, seen, open_ = turn((file.height, file.width), tag, size, orientation)
         with open(path, "rb") as raw:
             raw.seek(-len(end), 2)
             good = size in (None, seen) and raw.read() == end

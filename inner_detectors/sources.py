@@ -7,13 +7,13 @@ __all__ = ['NUMBER', 'NAMED', 'VOC_CLASSES', 'CAT', 'COW', 'BUS', 'PART_CODES', 
            'whole', 'check_runs', 'unquoted', 'decode_rle', 'pieces', 'check_polygon', 'check_polygons', 'drawable',
            'draw', 'decode_mask', 'pack', 'packed_mask', 'outlined', 'split_place', 'other_jsons', 'find_coco',
            'two_places', 'place_of_coco', 'beside', 'read_json', 'listed_entries', 'key_of', 'read_category',
-           'read_categories', 'words', 'Entry', 'inside', 'read_image_entry', 'read_entries', 'points_at', 'that_tell',
-           'missing', 'parts_of', 'files_below', 'located', 'taken_for', 'existing', 'record', 'Gone', 'file_size',
-           'listed', 'Coco', 'alone_in_group', 'asked', 'CocoStuff', 'read_labels', 'label_regions', 'find_voc',
-           'split_names', 'picture_of', 'pairs', 'Voc', 'read_labelmap', 'wide_high', 'one_by_one', 'CocoPanoptic',
-           'segments', 'whole_segments', 'part_name', 'numbered', 'read_objects', 'PascalPart', 'read_part_codes',
-           'part_vocabulary', 'read_table', 'Folder', 'read_groups', 'read_names', 'wholes_first', 'there',
-           'split_options', 'load_data']
+           'read_categories', 'words', 'Entry', 'inside', 'read_image_entry', 'read_entries', 'points_at',
+           'without_masks', 'missing', 'parts_of', 'files_below', 'located', 'taken_for', 'existing', 'record', 'Gone',
+           'file_size', 'listed', 'Coco', 'alone_in_group', 'asked', 'CocoStuff', 'read_labels', 'label_regions',
+           'find_voc', 'split_names', 'picture_of', 'pairs', 'Voc', 'read_labelmap', 'wide_high', 'one_by_one',
+           'CocoPanoptic', 'segments', 'whole_segments', 'part_name', 'numbered', 'read_objects', 'PascalPart',
+           'read_part_codes', 'part_vocabulary', 'read_table', 'Folder', 'read_groups', 'read_names', 'wholes_first',
+           'there', 'split_options', 'load_data']
 
 # %% ../nbs/02_sources.ipynb #89a81d41
 import ast
@@ -233,9 +233,6 @@ def read_json(path: Path, masks: str = "segmentation") -> dict:
     if not any(masks in entry for entry in read["annotations"]):
         raise Refused(f"{path}: none of its {number} annotations has a {masks}, so there are no masks. "
                       f"Give the {'instances' if masks == 'segmentation' else 'panoptic'} json, not captions, keypoints or boxes.")
-    if masks == "segmentation" and not any(outlined(entry.get(masks)) for entry in read["annotations"]):
-        raise Refused(f"{path}: the segmentation of each of its {number} annotations is empty: these are boxes, there are no masks, and no image tells where "
-                      "a thing is. Give a json with polygons or RLE; most labelling tools can make them of boxes.")
     return read
 
 def listed_entries(entries: object) -> list[dict] | None:
@@ -345,20 +342,16 @@ def points_at(what: str, value: object) -> str:
     return f"no {what} ({what}_id is {'missing' if value is None else value})" if key_of(value) is None and not isinstance(value, (list, dict, bool)) \
         else f"{what} {str(value)[:60]}, which is not listed"
 
-def that_tell(entries: Mapping[str, Entry], path: Path, problems: Problems) -> tuple[dict[str, Entry], list[str]]:
-    "The entries whose image tells where things are, and the names of the others: each a problem that ends nothing."
-    untold = [name for name, entry in entries.items() if entry.boxes and not entry.annotations]
+def without_masks(entries: Mapping[str, Entry], path: Path, problems: Problems) -> dict[str, str]:
+    "The images that do not tell where things are, with a sentence each: all their annotations are boxes. A box beside masks is a note."
+    untold = {}
     for name, entry in entries.items():
-        some = f"annotation {entry.boxes[0]}" if len(entry.boxes) == 1 else f"each of its {len(entry.boxes)} annotations" if entry.boxes else ""
-        if some and not entry.annotations:
-            problems.append(f"{path}: {name} was left out, it does not tell where things are: {some} has neither polygons nor RLE, a box at most. "
-                            "Repair or remove it.")
-        elif some:
-            some = some.replace("its", "the").replace("annotations", "annotations that are boxes")
-            problems.noted(f"{path}: {some} of {name} has neither polygons nor RLE, a box at most, and was left out; its other masks were used.")
-    if len(untold) == len(entries):
-        raise Refused(f"{path}: not one image that is there has a mask: {untold[0]} and the rest have boxes at most. Give a json with polygons or RLE.")
-    return {name: entry for name, entry in entries.items() if name not in set(untold)}, untold
+        if not entry.boxes: continue
+        said = f"annotation {entry.boxes[0]}{f' and {len(entry.boxes) - 1} more' if entry.boxes[1:] else ''}"
+        if entry.annotations: problems.noted(f"{path}: {said} of {name} has neither polygons nor RLE, a box at most, and was left out; its masks were used.")
+        else: untold[name] = (f"{path}: {name} was left out, since it does not tell where things are: {said} has neither polygons nor RLE, a box at most. "
+                              "Repair or remove it, or outline what it shows.")
+    return untold
 
 # %% ../nbs/02_sources.ipynb #563676d1
 def missing(names: Iterable[str], images: Path) -> list[str]:
@@ -468,12 +461,15 @@ class Coco:
         entries = read_entries(self.annotations, read, categories, self.problems.met, group=group)
         self.images = beside(self.annotations, entries) if images is None else Path(images)
         alone_in_group(entries.values(), self.annotations, group, self.problems)
-        self.entries, self.untold = that_tell(existing(entries, self.annotations, self.images, self.problems), self.annotations, self.problems)
-        self.keys = list(self.entries)
+        self.entries = existing(entries, self.annotations, self.images, self.problems)
+        self.untold = without_masks(self.entries, self.annotations, self.problems)
+        self.keys = [name for name in self.entries if name not in self.untold] or list(self.entries)      # where none tells, each says so when it is read
+        if len(self.keys) < len(self.entries): self.problems.extend(self.untold.values())
 
     def sample(self, key: str) -> Sample:
         "An image with one region an annotation."
         entry = self.entries[key]
+        if key in self.untold: raise Refused(self.untold[key])
         image, notes = read_turned(self.images/key, self.size(entry), self.orientation)
         masks = [(concept, *self.tried(entry, number, segmentation, image.shape[:2], draw)) for number, concept, segmentation in entry.annotations]
         said = (*(notes if masks else ()), *(note for _, _, bad in masks for note in bad))
@@ -504,6 +500,7 @@ class Coco:
     def outline(self, key: str) -> Outline:
         "The image in numbers, with every problem of its annotations."
         entry = self.entries[key]
+        if key in self.untold: raise Refused(self.untold[key])
         packed: dict[str, list[dict]] = {}
         size, notes = glance(self.images/key, self.size(entry), self.orientation)
         problems = list(notes if entry.annotations else ())

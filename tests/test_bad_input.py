@@ -379,6 +379,10 @@ def test_a_picture_of_boxes_alone_is_in_no_count(folder, tmp_path, command):
     assert_says(problems(found)[0], folder.json, "b.jpg was left out", "annotation 102 has neither polygons nor RLE")
     code, out, err = command("match", "toy", "--data", f"coco:{folder.path}", "--quiet")
     assert code == 0 and "1 image was left out:" in out and "note" not in out
+    for entry in folder.read["annotations"]: entry["segmentation"] = []
+    code, out, err = command("match", "toy", "--data", folder.write(), "--quiet")
+    assert (code, out) == (1, "")
+    assert_says(err.splitlines()[-1], "not one image tells where things are", "a.jpg was left out", "annotation 101")
 
 
 def test_a_picture_that_says_that_it_lies_on_its_side_is_noted_and_used(folder, tmp_path, command):

@@ -132,10 +132,7 @@ CAUSES = {
     "an image without id": (images(id=None), ["image pic1.jpg has no id"]),
     "no annotations": (lambda read: read.pop("annotations"), ["no list of 'annotations'", "jsons of test images"]),
     "empty annotations": (lambda read: read.update(annotations=[]), ["none of its 0 annotations has a segmentation"]),
-    "boxes, empty lists": (drawn([]), ["each of its 3 annotations is empty", "boxes", "no masks"]),
-    "boxes, lists in lists": (drawn([[]]), ["boxes", "no masks"]),
-    "boxes, null": (drawn(None), ["boxes", "no masks"]), "boxes, missing": (annotations(segmentation=LEFT_OUT), ["no masks", "boxes"]),
-    "boxes, NaN": (drawn(float("nan")), ["boxes", "no masks"]),
+    "boxes, missing": (annotations(segmentation=LEFT_OUT), ["no masks", "boxes"]),
     "not one image": (name("other-{}"), ["not one of its images is in", "other-pic1.jpg", "ANNOTATIONS.json,IMAGES"]),
     "outside": (put("images", slice(1), file_name="../outside.jpg"), ["'../outside.jpg'", "outside", "1 of 3"]),
 }
@@ -234,11 +231,14 @@ def test_a_picture_without_annotations_shows_nothing_and_counts(tmp_path):
     assert numbers == (3, 2, 1800) and found.problems == () and found.untold == 0
 
 
-def test_where_all_that_are_there_have_boxes_the_cause_is_said(tmp_path):
-    place = written(tmp_path, put("annotations", slice(2), segmentation=[]))
-    (tmp_path / "images/pic3.jpg").unlink()
-    with pytest.raises(Refused) as refused: load_data(place, on_problem="skip")
-    assert_says(refused.value, tmp_path / "a.json", "not one image that is there has a mask", "boxes")
+@pytest.mark.parametrize("change", [drawn([]), drawn([[]]), drawn(None), drawn(float("nan")), first(segmentation=[])], ids=range(5))
+def test_where_no_picture_tells_each_says_why(change, tmp_path):
+    "`map` lists them, and who asks for masks is refused."
+    data = load_data(written(tmp_path, both(change, put("annotations", slice(1, 3), segmentation=[]))), progress=False)
+    found = survey(data, progress=False)
+    assert (found.images, found.untold, len(found.problems)) == (0, 3, 3)
+    for problem, key in zip(found.problems, data.sources[0].keys): assert_says(problem, f"{key} was left out", "a box at most")
+    with pytest.raises(Refused, match="pic1.jpg was left out"): data.sample(0)
 
 
 # ---- where files lie

@@ -127,6 +127,23 @@ def test_every_reader_turns_a_picture_to_its_masks(write, tag, tmp_path):
                 for note in sample.notes: assert_says(note, "note: ", "a.png", f"EXIF orientation {tag}", "?orientation=stored", "?orientation=upright")
 
 
+@pytest.mark.parametrize("end", ["png", "tif", "bmp", "webp"])
+def test_every_form_of_file_is_turned_once(end, tmp_path):
+    "Pillow turns TIFF files by itself. BMP has no tag."
+    for tag, undo in UNDO.items():
+        upright = pixels(20, 30)
+        stored = np.ascontiguousarray(UNDO[{6: 8, 8: 6}.get(tag, tag)](upright))
+        exif = Image.Exif()
+        exif[0x0112] = tag
+        Image.fromarray(stored).save(tmp_path / f"a.{end}", **({} if end == "bmp" else {"exif": exif}), **({"lossless": True} if end == "webp" else {}))
+        seen = stored if end == "bmp" else undo(stored)
+        for way, image in (("upright", seen), ("stored", stored)):
+            for size in (None, image.shape[:2]):
+                told = size and stored.shape != upright.shape
+                if told or size or way == "upright":
+                    assert np.array_equal(read_image(tmp_path / f"a.{end}", size, way), image), (tag, way, size)
+
+
 def test_masks_of_neither_size_are_a_problem_of_that_picture(tmp_path):
     for tag in UNDO:
         place = coco(tmp_path, pixels(20, 30), tag, (24, 24))
