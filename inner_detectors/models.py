@@ -15,7 +15,6 @@ __all__ = ['PREPROCESSING', 'VGG16_UNITS', 'TORCH_PLACES', 'KERAS_DENSE', 'KERAS
 
 # %% ../nbs/06_models.ipynb #3ec014ba
 import csv
-import hashlib
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from jaxtyping import Array, Float32, UInt8
 
 from .concepts import Refused, near, sha256
 from .fetch import home
+from .identity import made_of, module_sha256, onnx_sha256
 from .weights import attempt, messages, read_metadata, read_weights, write_safetensors
 
 # %% ../nbs/06_models.ipynb #0c831425
@@ -520,10 +520,8 @@ def from_torch(name: str, module: Any, size: int = 224, preprocess: str | Callab
         found = run(images, set(first) - set(absent) if names is None else set(names))
         return {layer: np.ascontiguousarray(out.float().cpu().numpy()) for layer, out in found.items()}
 
-    digest = hashlib.sha256(repr(module).encode())
-    for key, value in module.state_dict().items(): digest.update(key.encode() + np.ascontiguousarray(value.cpu().numpy()).tobytes())
-    record = {"framework": f"PyTorch {torch.__version__}", "weights_sha256": digest.hexdigest(), "preprocessing": called}
-    return Model(name, forward, (), size, ready, geometry or {}, record, absent, traced=False)
+    record = {"framework": f"PyTorch {torch.__version__}", "weights_sha256": module_sha256(module), "preprocessing": called}
+    return Model(name, made_of(forward, module), (), size, ready, geometry or {}, record, absent, traced=False)
 
 # %% ../nbs/06_models.ipynb #7d66a958
 def with_outputs(model: bytes, names: Iterable[str]) -> bytes:
@@ -572,9 +570,9 @@ def from_onnx(path: str | Path, size: int | None = None, preprocess: str | Calla
     shown = run(np.asarray(ready(jnp.zeros((1, side, side, 3), jnp.uint8))), names)
     maps = [name for name in names if not isinstance(shown[name], str) and shown[name].dtype == np.float32 and len(shown[name]) == 1]
     def forward(_, images, wanted): return {name: np.ascontiguousarray(out) for name, out in run(images, list(wanted or maps)).items()}
-    record = {"framework": f"onnxruntime {onnxruntime.__version__}", "weights": path.name, "weights_sha256": sha256(path),
+    record = {"framework": f"onnxruntime {onnxruntime.__version__}", "weights": path.name, "weights_sha256": onnx_sha256(path),
               "preprocessing": called}
-    return Model(path.stem, forward, (), side, ready, geometry or {}, record, {}, traced=False)
+    return Model(path.stem, made_of(forward, record["weights_sha256"]), (), side, ready, geometry or {}, record, {}, traced=False)
 
 CHANNELS_IN_FRONT = {"Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "BatchNormalization",
                      "InstanceNormalization", "LRN", "DepthToSpace", "SpaceToDepth", "QLinearConv", "ConvInteger"}
