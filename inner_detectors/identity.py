@@ -79,7 +79,7 @@ class Spelling:
     def __init__(self, most: int = 200_000):
         self.hash, self.left = hashlib.sha256(), most
         self.met: dict[int, tuple[int, Any]] = {}            # by address: its turn, and the value, which is kept alive
-        self.names: set[str] = set()                          # that code has asked objects for
+        self.names = {"forward"}                               # that code has asked objects for
         self.open: list[tuple[Mapping[str, Any], set[str]]] = []   # what is read by name alone, and what was read of it
         self.trail: list[str] = []                            # how we came here, for a sentence
 
