@@ -12,12 +12,11 @@ __all__ = ['PREPROCESSING', 'VGG16_UNITS', 'TORCH_PLACES', 'KERAS_DENSE', 'KERAS
            'lite0_geometry', 'depthwise_slowly', 'shifted_sum', 'depthwise', 'LiteBlock', 'EfficientNetLite0', 'folded',
            'lite0_form', 'efficientnet_lite0', 'write_efficientnet_lite0', 'class_names', 'axes_of', 'as_maps',
            'made_ready', 'words_of', 'unfit', 'nnx_axes', 'from_nnx', 'torch_inside', 'torch_values', 'from_torch',
-           'with_outputs', 'onnx_tensors', 'external_files', 'open_onnx', 'onnx_session', 'channel_axis', 'Taken',
+           'with_outputs', 'onnx_tensors', 'check_external', 'open_onnx', 'onnx_session', 'channel_axis', 'Taken',
            'taken_by', 'held_shapes', 'from_onnx', 'onnx_kinds', 'Known', 'load_model']
 
 # %% ../nbs/06_models.ipynb #3ec014ba
 import csv
-import hashlib
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +35,7 @@ from jaxtyping import Array, Float32, UInt8
 
 from .concepts import Refused, near, sha256
 from .fetch import home
+from .identity import made_of, module_sha256, onnx_sha256
 from .layouts import ONNX_CONVOLUTIONS, ONNX_POINTWISE, Layout, first_channels, following, jax_layouts, onnx_layouts, order, unknown, written
 from .weights import attempt, read_metadata, read_weights, write_safetensors
 
@@ -625,10 +625,8 @@ def from_torch(name: str, module: Any, size: int = 224, preprocess: str | Callab
             return np.ascontiguousarray(as_maps(out.to("cpu", torch.float32).numpy(), put[layer]))
         return {layer: maps(layer) for layer in seen if layer in wanted} | {layer: maps(layer) for layer in wanted if layer not in seen}
 
-    digest = hashlib.sha256(repr(module).encode())
-    for key, value in module.state_dict().items(): digest.update(key.encode() + np.ascontiguousarray(value.cpu().numpy()).tobytes())
-    record = {"framework": f"PyTorch {torch.__version__}", "weights_sha256": digest.hexdigest(), "preprocessing": called}
-    return Model(name, forward, (), size, ready, geometry or {}, record, absent, traced=False)
+    record = {"framework": f"PyTorch {torch.__version__}", "weights_sha256": module_sha256(module), "preprocessing": called}
+    return Model(name, made_of(forward, module), (), size, ready, geometry or {}, record, absent, traced=False)
 
 # %% ../nbs/06_models.ipynb #7d66a958
 SAVE_BESIDE = "Save it again with its arrays beside it: onnx.save_model(model, path, save_as_external_data=True, location=NAME)."
@@ -654,9 +652,8 @@ def onnx_tensors(model: Any) -> Iterator[Any]:
             yield from [one.t] * one.HasField("t") + list(one.tensors)
             waiting += [one.g] * one.HasField("g") + list(one.graphs)
 
-def external_files(path: Path, model: Any) -> list[Path]:
-    "The files beside an ONNX file in which its arrays lie, each once, by name. Refuses one that is outside the file's folder, missing or too short."
-    found = set()
+def check_external(path: Path, model: Any):
+    "Refuses arrays that lie in a file outside the ONNX file's own folder, or in one that is missing or too short."
     for tensor in onnx_tensors(model):
         if tensor.data_location != tensor.EXTERNAL: continue
         said = {entry.key: entry.value for entry in tensor.external_data}
@@ -668,8 +665,6 @@ def external_files(path: Path, model: Any) -> list[Path]:
         end = int(said.get("offset", 0)) + int(said.get("length", 0))
         if end > file.stat().st_size:
             raise Refused(f"{file}: has {file.stat().st_size} bytes, and array {tensor.name!r} of {path.name} ends at {end}. Copy or export both files again.")
-        found.add(file)
-    return sorted(found)
 
 def open_onnx(path: Path) -> tuple[Any, bytes]:
     "An ONNX file's model, its functions written out, and its bytes. Refuses what is no such file."
@@ -679,7 +674,7 @@ def open_onnx(path: Path) -> tuple[Any, bytes]:
     try: model = onnx.load_model_from_string(content)
     except (DecodeError, ValueError, UnicodeDecodeError) as problem:
         raise Refused(f"{path}: no readable onnx file ({words_of(problem)}). Fetch or export it again.") from None
-    external_files(path, model)
+    check_external(path, model)
     if not model.functions: return model, content
     from onnx.inliner import inline_local_functions
     try: model = inline_local_functions(model)
@@ -823,9 +818,9 @@ def from_onnx(path: str | Path, size: int | None = None, preprocess: str | Calla
         for name, out in joint.items():
             if len(out) != len(images): raise Refused(f"{path}: layer {name!r} gives {len(out)} answers for {len(images)} images. Name another layer.")
         return {name: np.ascontiguousarray(out) for name, out in joint.items()}
-    record = {"framework": f"onnxruntime {onnxruntime.__version__}", "weights": path.name, "weights_sha256": sha256(path),
+    record = {"framework": f"onnxruntime {onnxruntime.__version__}", "weights": path.name, "weights_sha256": onnx_sha256(path),
               "preprocessing": called}
-    return Model(path.stem, forward, (), taken.size, ready, geometry or {}, record, absent, traced=False)
+    return Model(path.stem, made_of(forward, record["weights_sha256"]), (), taken.size, ready, geometry or {}, record, absent, traced=False)
 
 def onnx_kinds(session: Callable, names: Sequence[str]) -> dict[str, str]:
     "The types of an ONNX file's tensors, as the runtime names them. One that cannot be made an output is left out."
