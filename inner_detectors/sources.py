@@ -322,23 +322,28 @@ def read_entries(path: Path, read: dict, categories: Mapping, problem: Callable[
         raise Refused(f"{path}: its images have no {group!r} to be grouped by that is a number or text. They have: {', '.join(map(str, fields))}.")
     for image in read["images"]:
         number, entry = read_image_entry(path, image, group or "group")
+        if by_id.get(number) == entry: continue         # the very same once more, as joined tables have it
         if number in by_id: raise Refused(f"{path}: image id {number} is listed twice. Remove one.")
         if entry.name in by_name: raise Refused(f"{path}: file name {entry.name!r} is listed twice. Remove one.")
         by_id[number] = by_name[entry.name] = entry
     for place, annotation in enumerate(read["annotations"]):
         image = annotation.get("image_id")
-        of = None if (known := key_of(image)) is None else by_id.get(known)
+        known = image if type(image) is int else key_of(image)
+        of = None if known is None else by_id.get(known)
         for number, category, mask in masks(annotation):
-            if key_of(number) is None: number = f"at place {place} of its list"
-            concept = categories.get(key_of(category))
-            if of is None: problem(f"{path}: annotation {number} is for {points_at('image', image)}.")
-            elif concept is None: problem(f"{path}: annotation {number} is of {points_at('category', category)}.")
+            if type(number) is not int and key_of(number) is None: number = f"at place {place} of its list"
+            if of is None:
+                problem(f"{path}: annotation {number} is for {points_at('image', image)}.")
+                continue
+            concept = categories.get(category if type(category) is int else key_of(category))
+            if concept is None: problem(f"{path}: annotation {number} is of {points_at('category', category)}.")
             elif drawn(mask): of.annotations.append((number, concept.name, mask))
             else: of.boxes.append(number)
     return by_name
 
 def points_at(what: str, value: object) -> str:
     "How an id that leads nowhere is said."
+    if type(value) is int: return f"{what} {value}, which is not listed"
     return f"no {what} ({what}_id is {'missing' if value is None else value})" if key_of(value) is None and not isinstance(value, (list, dict, bool)) \
         else f"{what} {str(value)[:60]}, which is not listed"
 
@@ -382,17 +387,18 @@ def located(names: Iterable[str], images: Path) -> tuple[dict[str, str], set[str
     gone = set(missing([name for name in names if inside(name)], images)).union(name for name in names if not inside(name))
     found = {name: Path(os.path.normpath(name)).as_posix() for name in names if name not in gone}
     if not gone: return found, set()
-    taken, ends, doubtful = set(found.values()), dict[str, list](), set()
+    taken, doubtful = set(found.values()), set()
+    whole_names, ends, meant = dict[tuple, list[str]](), dict[tuple, list[str]](), dict[str, list[str]]()
     for file in files_below(images):
-        if file not in taken: ends.setdefault("".join(parts_of(file)[-1:]), []).append((parts_of(file), file))
-    meant: dict[str, list[str]] = {}
+        if file in taken: continue
+        parts = parts_of(file)
+        whole_names.setdefault(parts, []).append(file)
+        for start in range(len(parts)): ends.setdefault(parts[start:], []).append(file)
     for name in sorted(gone):
         parts = parts_of(name)
-        same = ends.get(parts[-1], ()) if parts else ()
-        fit = [(both, file) for other, file in same if parts[-(both := min(len(parts), len(other))):] == other[-both:]]
-        best = [file for both, file in fit if both == max(fit)[0]]
-        if len(best) == 1: meant.setdefault(best[0], []).append(name)
-        elif best: doubtful.add(name)
+        fit = ends.get(parts, []) or next((some for start in range(1, len(parts)) if (some := whole_names.get(parts[start:]))), [])
+        if len(fit) == 1: meant.setdefault(fit[0], []).append(name)
+        elif fit: doubtful.add(name)
     for file, some in meant.items():
         if len(some) == 1: found[some[0]] = file
         else: doubtful.update(some)

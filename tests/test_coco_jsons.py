@@ -98,6 +98,7 @@ SAME = {
     "sizes as floats": images(height=64.0, width=96.0), "sizes as text": images(height="64", width="96.0"), "sizes null": images(height=None, width=None),
     "sizes missing": images(height=LEFT_OUT, width=LEFT_OUT), "one size": images(height=LEFT_OUT), "sizes NaN": images(height=float("nan"), width=float("nan")),
     "sizes zero": images(height=0, width=0), "sizes below zero": images(height=-1, width=-1),
+    "an image listed once an annotation": lambda read: read["images"].extend(deepcopy(read["images"])),
     "entries by id": mapped("images", "annotations", "categories"),
     "flat polygon": drawn(SQUARE), "a list too many": drawn([[SQUARE]]), "two lists too many": drawn([[[SQUARE]]]), "pairs": drawn(PAIRS),
     "list of pairs": drawn([PAIRS]), "points": drawn(POINTS), "list of points": drawn([POINTS]), "numbers as text": drawn([list(map(str, SQUARE))]),
