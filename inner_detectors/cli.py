@@ -134,9 +134,9 @@ examples:
   inner-detectors match vgg16 --data pascal-part:~/pascal coco:~/coco:val2017 --protocol per-image
   inner-detectors match vgg16 --data voc:~/voc:val --thresholds results/coco --layers conv5_3
 
-Options of a source stand behind its place, in quotes: 'coco:FOLDER:val?orientation=stored&group=video'. orientation: pictures with an EXIF tag,
-where the size of masks leaves it open, are read upright or as stored. group: the field of the json's images, or the column of images.csv,
-that says which images depend on each other (coco and folder).
+Options of a source stand behind its place, in quotes: 'coco:FOLDER:val?orientation=stored&group=video'.
+orientation: pictures with an EXIF tag, where the size of masks leaves it open, are read upright or as stored.
+group: the field of the json's images, or the column of images.csv, that says which images depend on each other.
 
 OUT gets dissection.nc (all counts), units.csv, concepts.csv, summary.csv, units.txt, concepts.txt and two figures.
 With --out, an interrupted run goes on where it stopped when the same command is given again.
@@ -285,9 +285,9 @@ examples:
   inner-detectors map pascal-part:~/pascal voc:~/voc
   inner-detectors map voc:~/voc --concepts cat dog --balance 50
 
-Options of a source stand behind its place, in quotes: 'coco:FOLDER:val?orientation=stored&group=video'. orientation: pictures with an EXIF tag,
-where the size of masks leaves it open, are read upright or as stored. group: the field of the json's images, or the column of images.csv,
-that says which images depend on each other (coco and folder).
+Options of a source stand behind its place, in quotes: 'coco:FOLDER:val?orientation=stored&group=video'.
+orientation: pictures with an EXIF tag, where the size of masks leaves it open, are read upright or as stored.
+group: the field of the json's images, or the column of images.csv, that says which images depend on each other.
 
 Images that cannot be read, annotations without a pixel, masks that do not fit: all are listed, and the rest is counted."""
     from inner_detectors.data import survey
