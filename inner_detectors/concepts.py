@@ -37,11 +37,15 @@ class Problems(list):
     def __init__(self, on_problem: str = "stop"):
         if on_problem not in ("stop", "skip"): raise Refused(f"on_problem={on_problem!r}: no such choice. {near(on_problem, ['stop', 'skip'])}")
         self.stop = on_problem == "stop"
+        self.notes: list[str] = []     # what was taken for granted where the data leave it open
 
     def met(self, sentence: str) -> None:
         "Stop at a problem, or note it and go on."
         if self.stop: raise Refused(f'{sentence} Repair it, or go on without by on_problem="skip" (--on-problem skip).')
         self.append(sentence)
+    def note(self, sentence: str) -> None:
+        "Say how something was taken that the data leave open; nothing is left out for it, and nothing stops."
+        if sentence not in self.notes: self.notes.append(sentence)
 
 # %% ../nbs/00_concepts.ipynb #2eb14c4e
 def inert(value):
