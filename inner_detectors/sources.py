@@ -496,13 +496,12 @@ def cell(row: Mapping[str, str], column: str) -> str:
     return next((row[key].strip() for key in row if key.lower().replace("_", " ") in COLUMNS[column]), "")
 
 def colour_in(path: Path, row: Mapping[str, str]) -> tuple[int, int, int] | None:
-    "The colour in a row: three columns, or one that holds `250,50,83` or `#fa3253`; None where there is none."
+    "The colour in a row: three columns, or one that holds `250,50,83` or `#fa3253`; None where neither is."
     if apart := as_colour(path, *(cell(row, part) for part in ("red", "green", "blue"))): return apart
     if not (text := cell(row, "colour")): return None
     code = re.fullmatch(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})", text)
     parts = [str(int(part, 16)) for part in code.groups()] if code else re.findall(r"[0-9]+", text)
-    if len(parts) != 3: raise Refused(f"{path}: {text[:20]!r} is no colour. Give three numbers from 0 to 255, or #rrggbb.")
-    return as_colour(path, *parts)
+    return as_colour(path, *parts) if len(parts) == 3 else None
 
 def csv_rows(path: Path) -> list[Row]:
     "The rows of a table in CSV: a column of names, and one of numbers or of colours (or red, green and blue)."
@@ -671,8 +670,12 @@ class Voc:
         self.root, self.masks, self.problems = Path(root), Path(root)/masks, Problems(on_problem)
         if not self.masks.is_dir():
             raise Refused(f"{self.masks}: no such folder. There are: {', '.join(sorted(path.name for path in self.root.glob('Segmentation*')))}.")
-        maps = {key: paths[0] for key, paths in maps_in(self.masks).items()}
-        self.files = pairs(maps, self.root/"JPEGImages", split_names(self.root, split), self.problems)
+        maps, chosen = {key: paths[0] for key, paths in maps_in(self.masks).items()}, split_names(self.root, split)
+        there = pictures_in(self.root/"JPEGImages")
+        for path in files_in(self.masks):
+            unread = path.suffix.lower() not in MAPS and path.stem in there and path.stem not in maps
+            if unread and (chosen is None or path.stem in chosen): self.problems.met(f"{there[path.stem][0]}: has no label map that can be read. {unfit(path)}")
+        self.files = pairs(maps, self.root/"JPEGImages", chosen, self.problems)
         self.keys = list(self.files)
         self.tables = find_names(self.root, self.masks)
         self.names = names_of(self.tables) if self.tables else voc_names(self.root, self.keys)
