@@ -14,7 +14,7 @@ from sentences import assert_says
 from inner_detectors import dissect as rooms
 from inner_detectors import models
 from inner_detectors.cli import run
-from inner_detectors.concepts import Refused
+from inner_detectors.concepts import NOTE, Refused, without_notes
 from inner_detectors.data import replace, survey
 from inner_detectors.dissect import dissect, netdissect, plan
 from inner_detectors.models import Model, half_pixel
@@ -38,6 +38,7 @@ TOY = Model("toy", forward, size=32, preprocess=lambda images: images.astype(jnp
 MANY = replace(netdissect, quantile=0.2)
 
 
+def notes(data): return [problem.removeprefix(NOTE) for problem in data.problems if problem.startswith(NOTE)]
 def picture(seed): return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (*LABELS.shape, 3), np.uint8))
 def with_palette(labels, palette=COLOURS): made = Image.fromarray(labels, mode="P"); made.putpalette(palette.ravel().tolist()); return made
 def match(place, **more): return dissect(TOY, load_data(place, **more), protocol=MANY, progress=False)
@@ -103,10 +104,11 @@ def test_names_are_read_from_the_tables_that_tools_write(case, kind, tmp_path):
     data = load_data(place)
     assert areas(place) == AREAS and sorted(data.concepts.names) == ["crack", "spall"]
     found = survey(data, progress=False)
-    assert found.problems == () and (found.images, found.nothing) == (1, 0)
+    assert not without_notes(found.problems) and (found.images, found.nothing) == (1, 0)
 
 
-@pytest.mark.parametrize("name", ["light: red", "a:b", "crack, wide", "Riß im Beton", "ひび割れ", "трещина", "crack (old)", "2 wheels", "C#", "half/whole", "crack 2"])
+@pytest.mark.parametrize("name", ["light: red", "a:b", "crack, wide", "Riß im Beton", "ひび割れ", "трещина", "crack (old)", "2 wheels", "C#", "half/whole",
+                                  "crack 2"])
 def test_names_may_hold_what_tables_are_made_of(name, tmp_path):
     coloured = layout(tmp_path / "coloured", maps=[COLOURS[LABELS]], tables=[("labelmap.txt", TABLE.replace("crack", name))])
     plain = layout(tmp_path / "plain", tables=[("class_names.txt", f"_background_\n{name}\nspall\n")])
@@ -114,24 +116,24 @@ def test_names_may_hold_what_tables_are_made_of(name, tmp_path):
 
 
 def test_a_table_without_background_says_what_it_took(tmp_path):
-    (note,) = load_data(layout(tmp_path, tables=[("classes.txt", "crack\nspall\n")])).notes
+    (note,) = notes(load_data(layout(tmp_path, tables=[("classes.txt", "crack\nspall\n")])))
     assert_says(note, tmp_path / "classes.txt", "no line is called background", "'crack'", "the number 1")
 
 
 def test_where_vocs_twenty_are_taken_it_is_said(tmp_path, capsys, monkeypatch):
     place = layout(tmp_path / "own")
     data = load_data(place)
-    (note,) = data.notes
+    (note,) = notes(data)
     assert_says(note, tmp_path / "own", "VOC's twenty classes were taken", "labelmap.txt")
     assert areas(place) == {"airplane": AREAS["crack"], "bicycle": AREAS["spall"]}
     assert run(["map", place, "--quiet"]) == 0 and "VOC's twenty classes were taken" in capsys.readouterr().out
-    assert run(["map", place, "--quiet", "--json"]) == 0 and json.loads(capsys.readouterr().out)["notes"] == [note]
+    assert run(["map", place, "--quiet", "--json"]) == 0 and json.loads(capsys.readouterr().out)["problems"] == [NOTE + note]
     monkeypatch.setitem(models.MODELS, "toy", models.Known("one small layer", lambda weights=None: TOY))
     for _ in range(2):       # the second time, the finished run is read
         assert run(["match", "toy", "--data", place, "--quantile", "0.2", "--quiet", "--out", str(tmp_path / "out")]) == 0
-        assert "VOC's twenty classes were taken" in capsys.readouterr().err
-    assert not load_data(layout(tmp_path / "VOCdevkit" / "VOC2012").replace("/VOCdevkit/VOC2012", "")).notes
-    assert not load_data(layout(tmp_path / "copied", images="2007_00000{}.jpg", masks="2007_00000{}")).notes, "VOC's own pictures"
+        assert "VOC's twenty classes were taken" in capsys.readouterr().out
+    assert not notes(load_data(layout(tmp_path / "VOCdevkit" / "VOC2012").replace("/VOCdevkit/VOC2012", "")))
+    assert not notes(load_data(layout(tmp_path / "copied", images="2007_00000{}.jpg", masks="2007_00000{}"))), "VOC's own pictures"
 
 
 TABLES = {
@@ -159,9 +161,9 @@ def test_a_bad_table_of_names_is_refused(case, tmp_path):
 
 
 def test_two_tables_that_differ_are_said(tmp_path):
-    (note,) = load_data(layout(tmp_path, tables=[("labelmap.txt", TABLE), ("classes.txt", "background\nspall\ncrack\n")])).notes
+    (note,) = notes(load_data(layout(tmp_path, tables=[("labelmap.txt", TABLE), ("classes.txt", "background\nspall\ncrack\n")])))
     assert_says(note, tmp_path / "labelmap.txt", "classes.txt", "says otherwise")
-    assert not load_data(layout(tmp_path / "same", tables=[("labelmap.txt", TABLE), ("classes.txt", "background\ncrack\nspall\n")])).notes
+    assert not notes(load_data(layout(tmp_path / "same", tables=[("labelmap.txt", TABLE), ("classes.txt", "background\ncrack\nspall\n")])))
     own = layout(tmp_path / "own", "folder", tables=[("labelmap.txt", TABLE), ("names.csv", "index,name\n1,rust\n2,moss\n")])
     assert load_data(own).concepts.names == ["rust", "moss"], "names.csv comes first in a folder of one's own"
 
@@ -307,7 +309,7 @@ def test_maps_with_one_more_word_are_paired_and_said(masks, kind, table, tmp_pat
     place = layout(tmp_path, kind, [LABELS, LABELS], [table], masks=masks)
     data = load_data(place)
     assert [key for _, key in data.items] == ["p0", "p1"] and areas(place) == AREAS
-    (note,) = data.notes
+    (note,) = notes(data)
     assert_says(note, repr(masks.format(0)), "was taken for the image 'p0', and 1 more likewise")
 
 
@@ -340,10 +342,10 @@ def test_names_that_do_not_meet_are_both_named(tmp_path):
 def test_two_maps_or_two_pictures_of_one_name_are_said(tmp_path):
     place = layout(tmp_path, tables=[("labelmap.txt", TABLE)])
     picture(9).save(tmp_path / "JPEGImages" / "p0.png")
-    (note,) = load_data(place).notes
+    (note,) = notes(load_data(place))
     assert_says(note, "p0.jpg: was taken", "p0.png beside it was not")
     (tmp_path / "JPEGImages" / "p0.json").write_text("{}")      # what a labelling tool leaves there is no picture
-    assert load_data(place).notes == [note]
+    assert notes(load_data(place)) == [note]
     Image.fromarray(LABELS).save(tmp_path / "SegmentationClass" / "p0.tif")
     with pytest.raises(Refused) as refused: load_data(place)
     assert_says(refused.value, "p0.png", "p0.tif", "Remove one")
@@ -365,7 +367,8 @@ NOTHING = {
     "void alone": ([WHITE] * 3, CRACKS, ["holds nothing but 255", "Leave its image out"]),
     "one of them empty": ([BLACK, spread(255), BLACK], CRACKS, ["holds only 0 and 255"]),
     "empty": ([BLACK] * 3, CRACKS, ["there are no annotations of them", "inner-detectors map"]),
-    "a bit, and 255 named": ([spread(1)] * 3, [("names.csv", "index,name\n255,crack\n")], ["not one image could be read", "number 1, which has no name", "of 255"]),
+    "a bit, and 255 named": ([spread(1)] * 3, [("names.csv", "index,name\n255,crack\n")],
+                             ["not one image could be read", "number 1, which has no name", "of 255"]),
     "0 and 128": ([spread(128)] * 3, CRACKS, ["number 128, which has no name"]),
     "smoothed": ([Image.fromarray(spread(255)).resize((20, 18)).resize((48, 40))] * 3, CRACKS,
                  ["a map that was resized or smoothed holds such"]),
