@@ -6,8 +6,8 @@
 __all__ = ['TURNS', 'EXIF', 'ENDS', 'netdissect', 'pnas', 'per_image', 'protocols', 'Region', 'Sample', 'Source', 'rgb',
            'oriented', 'tag_of', 'decoded', 'turn', 'open_turn', 'read_turned', 'read_image', 'centre_square',
            'fit_image', 'picked', 'fit_mask', 'Example', 'fit_regions', 'united', 'split_categories', 'Data',
-           'restricted', 'check', 'Outline', 'outline_of', 'look', 'glance', 'cores', 'read_ahead', 'outlines',
-           'Survey', 'write_csv', 'survey', 'balanced', 'Protocol']
+           'restricted', 'check', 'doubt_of', 'Outline', 'outline_of', 'look', 'glance', 'cores', 'read_ahead',
+           'outlines', 'Survey', 'write_csv', 'survey', 'balanced', 'Protocol']
 
 # %% ../nbs/01_data.ipynb #d48db510
 import csv
@@ -43,6 +43,7 @@ class Sample:
     regions: tuple[Region, ...] = ()         # none: nothing of the vocabulary is in it
     group: str | None = None                 # video, patient, scene: images that are not independent
     notes: tuple[str, ...] = ()              # what was used, and might have been meant otherwise: a sentence each, listed with the problems
+    doubt: str | None = None                 # why it may show something that could not be read; only of one without regions
 
 # %% ../nbs/01_data.ipynb #4387776f
 @runtime_checkable
@@ -161,6 +162,7 @@ class Example(NamedTuple):
     source: int                                 # place of its source in the data
     group: str | None
     notes: tuple[str, ...] = ()                 # of its sample
+    doubt: str | None = None                    # why it may show more than its masks say
 
 def fit_regions(regions: Sequence[Region], size: int, keep: float = 0.0) -> dict[str, np.ndarray]:
     "Each concept's mask at `size` x `size`, its regions or-ed; concepts without a pixel are left out."
@@ -252,7 +254,7 @@ class Data:
         masks = sorted((self.concepts.index(name), mask) for name, mask in fit_regions(regions, mask_size, keep).items())
         stack = np.stack([mask for _, mask in masks]) if masks else np.zeros((0, mask_size, mask_size), bool)
         ids = np.array([i for i, _ in masks], np.int32)
-        return Example(sample.name, fit_image(sample.image, size), ids, stack, place, sample.group, sample.notes)
+        return Example(sample.name, fit_image(sample.image, size), ids, stack, place, sample.group, sample.notes, doubt_of(sample))
 
     def shuffled(self, seed: int) -> np.ndarray:
         "The places of the items in an order drawn by `seed`."
@@ -297,6 +299,11 @@ def check(sample: Sample) -> None:
             raise Refused(f"{sample.name}: the mask of {concept!r} is {mask.dtype} of shape {mask.shape}, the image {image.shape[:2]}. "
                           "Give booleans of the image's size.")
 
+def doubt_of(sample: Sample) -> str | None:
+    "Why a sample may show more than its masks say: its source's doubt, or annotations of which none has a pixel."
+    if sample.doubt or not sample.regions or any(mask.any() for _, mask in sample.regions): return sample.doubt
+    return f"{sample.name}: not one of its {len(sample.regions)} annotations has a pixel. Outline them again, or remove them."
+
 # %% ../nbs/01_data.ipynb #c7558b57
 class Outline(NamedTuple):
     "What an image shows, in numbers."
@@ -314,7 +321,8 @@ def outline_of(sample: Sample) -> Outline:
     empty = (region.concept for region in sample.regions if not region.mask.any())
     problems = sample.notes + tuple(f"{sample.name}: an annotation of {concept!r} has no pixel. Remove it, or outline it again." for concept in empty)
     areas = {name: int(mask.sum()) for name, mask in masks.items() if mask.any()}
-    return Outline(sample.name, sample.image.shape[:2], annotations, areas, problems, sample.group)
+    doubts = (sample.doubt,) if sample.doubt else ()
+    return Outline(sample.name, sample.image.shape[:2], annotations, areas, problems + doubts, sample.group)
 
 def look(source: Source, key: str) -> Outline:
     "The outline of an image. What cannot be read has no size and its error as a problem."
@@ -387,6 +395,7 @@ class Survey:
     groups: int                                  # different groups, where images have any
     problems: tuple[str, ...]
     untold: int = 0                              # images that do not tell where things are, and are not counted
+    nothing: int = 0                             # images that can be read and show nothing of the vocabulary
 
     def rows(self) -> list[dict]:
         "One row a concept: concept, category, part_of, images, annotations, mean_area."
@@ -420,8 +429,9 @@ class Survey:
 
     def __repr__(self) -> str:
         grouped = (f", {self.groups} groups" if self.groups else "") + (f", {self.untold} more that do not tell where things are" if self.untold else "")
+        empty = f"; {self.nothing} images show nothing" if self.nothing else ""
         return (f"Survey({'+'.join(self.data.kinds)}: {self.images} images{grouped}, {self.annotations.sum()} annotations of {counted(self.data.concepts)}; "
-                f"{(self.shown > 0).sum()} of {len(self.shown)} concepts are shown; {len(self.problems)} problems)")
+                f"{(self.shown > 0).sum()} of {len(self.shown)} concepts are shown{empty}; {len(self.problems)} problems)")
 
     def _repr_html_(self) -> str:
         return f"<p><code>{html.escape(repr(self))}</code></p><pre>{html.escape(chr(10).join(self.lines()[:40]))}</pre>"
@@ -435,19 +445,20 @@ def survey(data: Data, progress: bool = True) -> Survey:
     "Look at every image, and go on whatever is wrong with one."
     words = data.concepts
     shown, annotations, area = np.zeros(len(words), np.int64), np.zeros(len(words), np.int64), np.zeros(len(words))
-    images, problems, groups = 0, list(data.problems), set()
+    images, problems, groups, nothing = 0, list(data.problems), set(), 0
     for outline in outlines(data, progress):
         problems += outline.problems
         if outline.size is None: continue
         images += 1
         groups.add(outline.group)
+        nothing += not any(name in words for name in outline.areas)
         for name, number in outline.annotations.items():
             if name in words: annotations[words.index(name)] += number
         for name, pixels in outline.areas.items():
             if name in words:
                 shown[words.index(name)] += 1
                 area[words.index(name)] += pixels / (outline.size[0] * outline.size[1])
-    return Survey(data, images, shown, annotations, area / np.maximum(shown, 1), len(groups - {None}), tuple(problems), len(data.untold))
+    return Survey(data, images, shown, annotations, area / np.maximum(shown, 1), len(groups - {None}), tuple(problems), len(data.untold), nothing)
 
 # %% ../nbs/01_data.ipynb #6224000e
 def balanced(data: Data, number: int, seed: int = 0, progress: bool = True) -> Data:

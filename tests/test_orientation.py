@@ -14,7 +14,7 @@ from inner_detectors.cli import placed, run
 from inner_detectors.concepts import Refused, without_notes
 from inner_detectors.data import glance, read_image, read_turned, survey
 from inner_detectors.scenes import structs
-from inner_detectors.sources import load_data
+from inner_detectors.sources import VOC_CLASSES, load_data
 
 # what a viewer does with the stored pixels, by tag
 UNDO = {1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1], 5: lambda a: a.swapaxes(0, 1),
@@ -76,6 +76,7 @@ def panoptic(path, stored, tag, shape):
 def voc(path, stored, tag, shape):
     tagged(path / "JPEGImages/a.png", stored, tag)
     tagged(path / "SegmentationClass/a.png", labels(shape), 1)
+    (path / "labelmap.txt").write_text("background\n" + "".join(f"{name}\n" for name in VOC_CLASSES))
     return f"voc:{path}"
 
 
