@@ -257,7 +257,7 @@ def first(problems: Sequence[str], most: int, rest: str) -> list[str]:
 
 def as_json(found) -> str:
     "A dissection as one JSON object: how it was made, summary, units, concepts."
-    nested = ("about", "protocol", "geometry", "data_sha256", "versions", "problems")
+    nested = ("about", "protocol", "geometry", "data_sha256", "versions", "problems", "remarks")
     made = {key: loads(value) if key in nested else value for key, value in found.table.attrs.items()}
     made = {key: value.item() if hasattr(value, "item") else value for key, value in made.items()}
     tables = {name: loads(getattr(found, name)().to_json(orient="records", double_precision=15)) for name in ("summary", "units", "concepts")}
@@ -298,7 +298,8 @@ Images that cannot be read, annotations without a pixel, masks that do not fit: 
         from inner_detectors.visualise import survey_figure, write_figure
         found.write(out)
         write_figure(survey_figure(found), Path(out)/"map")
-    if json: return print(dumps({"images": found.images, "groups": found.groups, "concepts": found.rows(), "problems": found.problems}))
+    if json: return print(dumps({"images": found.images, "groups": found.groups, "concepts": found.rows(), "nothing": found.nothing,
+                              "untold": found.untold, "problems": found.problems}))
     say(survey_text(found, out))
 
 def survey_text(found, out: str | None, most: int = 20) -> str:
