@@ -564,8 +564,12 @@ def watching(module: nnx.Module, calls: list[str]):
         call = kind.__call__
         @wraps(call)
         def watched(self, *given, **keywords):
+            bridged = isinstance(self, nnx.bridge.ToNNX) and hasattr(self, "__captures__")
+            held = self.__captures__ if bridged else None
+            if bridged: del self.__captures__                                       # linen would take them for variables
             out = call(self, *given, **keywords)
-            if (named := vars(self).get("watched_as")) is not None:
+            if bridged: self.__captures__ = nnx.data(held)
+            if (named := vars(self).get("to_nnx__watched_as")) is not None:
                 try: self.sow(Gave, "__call__", out)
                 except TraceContextError: pass      # inside a loop of JAX: it stays absent
                 calls.append(named)
@@ -574,7 +578,8 @@ def watching(module: nnx.Module, calls: list[str]):
     with WATCHING:
         parts = dict(nnx.iter_modules(module))
         kinds = [kind for kind in dict.fromkeys(map(type, parts.values())) if hasattr(kind, "__call__")]   # noqa: B004
-        for path, part in parts.items(): setattr(part, "watched_as", ".".join(map(str, path)) or "output")      # noqa: B010
+        for path, part in parts.items():      # so called, nnx.bridge does not take it for a variable
+            setattr(part, "to_nnx__watched_as", ".".join(map(str, path)) or "output")   # noqa: B010
         own = {kind: vars(kind).get("__call__") for kind in kinds}
         watches = {kind: watch(kind) for kind in kinds}
         try:
