@@ -96,7 +96,9 @@ def batches(data: Data, view: View, start: int = 0, threads: int | None = None) 
     examples, problems, given = [], [], start
     for place, example in enumerate(read_ahead(read, range(start, len(data)), threads or cores(), 2 * view.batch), start + 1):
         if isinstance(example, Refused): problems.append(str(example))
-        elif len(example.concepts) or view.maskless == "kept": examples.append(example)
+        elif len(example.concepts) or view.maskless == "kept":
+            examples.append(example)
+            problems.extend(example.notes)
         if len(examples) == view.batch:
             yield place, stack(examples, view.batch), problems
             examples, problems, given = [], [], place
