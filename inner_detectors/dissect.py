@@ -38,7 +38,7 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Bool, Float32, Int64
 
-from .concepts import Refused, inert, near, replacing
+from .concepts import Refused, inert, near, replacing, without_notes
 from .data import Data, Protocol, netdissect
 from .identity import TOLERANCE, Unknown, alike, apart, fixed_pictures, grain, print_of, spelled, traced
 from .models import Model, check_layers, geometry_of
@@ -389,7 +389,8 @@ def attributes(about: dict, images: Sequence[Seen], data: Data, problems: list[s
     "How a result was made, as netCDF attributes: strings and numbers, nested ones as JSON."
     return {"format": FORMAT, "run": identity_of(about), "about": json.dumps(about), "protocol": json.dumps(about["protocol"]),
             "model": about["model"], "data": "+".join(source["name"] for source in about["data"]["sources"]), "images": len(images),
-            "maskless": len(data) - len(images) - (len(problems) - len(data.problems)), "groups": len({seen.group for seen in images} - {None}),
+            "maskless": len(data) - len(images) - (len(without_notes(problems)) - len(without_notes(data.problems))),
+            "untold": len(data.untold), "groups": len({seen.group for seen in images} - {None}),
             "geometry": json.dumps(about["geometry"]),
             "weights_sha256": about["weights"].get("weights_sha256", ""), "data_sha256": json.dumps(about["data"]),
             "versions": json.dumps({"inner-detectors": about["version"], "python": platform.python_version(), **about["packages"]}),
@@ -437,6 +438,7 @@ def check_maps(model: Model, shapes: Mapping[str, tuple[int, int, int]], protoco
 
 def nothing_left(data: Data, problems: list[str]) -> str:
     "Why not one image was used."
+    if len(data.untold) >= len(data): return f"{data}: not one image tells where things are, its annotations are boxes. The first: {problems[0]}"
     if problems: return f"{data}: not one image could be read. The first: {problems[0]}"
     return f"{data}: not one image has a mask left after the crop. Look at the data with `inner-detectors map`, or choose another protocol."
 
@@ -704,7 +706,7 @@ def run_room(room: str, these: Study, fold: Fold, choices: Mapping, out: str | P
                   devices=these.devices, progress=progress)
     if not swept.images: raise Refused(nothing_left(data, swept.problems))
     known = set(json.loads(these.found.table.attrs["problems"])) if data.sources == these.data.sources else set()
-    fresh = [problem for problem in swept.problems if problem not in known]
+    fresh = [problem for problem in without_notes(swept.problems) if problem not in known]
     if fresh: warnings.warn(f"{several(len(fresh), 'picture')} could not be used. The first: {fresh[0]}", stacklevel=3)
     return fold.result(swept.state), swept
 
