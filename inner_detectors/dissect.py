@@ -315,17 +315,18 @@ def check_steady(model: Model, first: Mapping[str, np.ndarray], again: Mapping[s
     "Refuse the first layer that answers otherwise when it is asked again."
     for name in (name for name in layers_of(model) if name in first):
         if (far := apart(first[name], again[name])) > TOLERANCE:
-            raise Refused(f"{model.name}: layer {name!r} answers otherwise each time it is shown the same pictures (by {far:.2g} of its largest), as with "
-                          "dropout or noise that stays on. Switch that off in evaluation mode (in PyTorch: dropout(x, training=self.training)).")
+            raise Refused(f"{model.name}: layer {name!r} answers otherwise each time it is shown the same pictures (by {far:.2g} of its largest), as "
+                          "with dropout or noise that stays on. Switch that off in evaluation mode (in PyTorch: dropout(x, training=self.training)).")
 
 def check_alone(model: Model, beside: Mapping[str, np.ndarray], twice: Mapping[str, np.ndarray]) -> None:
-    "Refuse the first layer in which a picture's answer depends on its place in the batch, or on the picture beside it: shown (noise, slope) and (slope, slope)."
+    """Refuse the first layer in which a picture's answer depends on its place in the batch, or on the picture beside it: shown (noise, slope) and
+    (slope, slope)."""
     for name in (name for name in layers_of(model) if name in beside):
         seen = np.concatenate([beside[name][1:]] * 2)
         coarse = grain(seen)                        # 16-bit numbers may be rounded one step apart
         if (far := apart(seen, twice[name])) > max(TOLERANCE, 16 * coarse * (coarse > 1e-6)):
-            raise Refused(f"{model.name}: layer {name!r} answers a picture otherwise beside other pictures (by {far:.2g} of its largest), as a normalisation by "
-                          "the batch's own statistics does. Give it running statistics, or show one picture at a time (batch=1, --batch 1).")
+            raise Refused(f"{model.name}: layer {name!r} answers a picture otherwise beside other pictures (by {far:.2g} of its largest), as noise or a "
+                          "normalisation by the batch's own statistics does. Give it running statistics, or show one picture at a time (batch=1, --batch 1).")
 
 def prints_of(found: "Dissection", names: Sequence[str] | None = None) -> Float32[np.ndarray, "unit 3"] | None:
     "The fingerprint that a dissection keeps, of some layers in an order; None where it has none."
@@ -499,7 +500,7 @@ def borrowed(given: Dissection, about: dict, prints: Float32[np.ndarray, "unit 3
     if other: raise Refused(f"{whose}: are of another {' and other '.join(other)}. Give a run of this network with these parameters.")
     for name in about["layers"]: given.known("layer", name)
     if not alike(prints, prints_of(given, about["layers"]), tolerance(about, theirs)):
-        raise Refused(f"{whose}: are of a network that answers two fixed pictures otherwise, or of none that is known by its answers. Dissect this network again.")
+        raise Refused(f"{whose}: are of a network that answers two fixed pictures otherwise, or whose answers it does not keep. Dissect this network again.")
     at, asked = theirs["protocol"]["quantile"], about["protocol"]["quantile"]
     if at != asked: raise Refused(f"{whose}: are at quantile {at}, asked for is {asked}. Give --quantile {at}, or another run.")
     return {name: given.table.threshold.values[given.table.layer.values == name] for name in about["layers"]}
