@@ -6,7 +6,7 @@
 __all__ = ['VOC_CLASSES', 'CAT', 'COW', 'BUS', 'PART_CODES', 'PART_WORDS', 'MERGING', 'kinds', 'unpack_runs', 'check_runs',
            'decode_rle', 'check_polygons', 'decode_polygons', 'decode_mask', 'packed_mask', 'split_place', 'find_coco',
            'two_places', 'place_of_coco', 'read_json', 'field', 'read_categories', 'words', 'Entry', 'inside',
-           'read_image_entry', 'read_entries', 'missing', 'existing', 'record', 'Gone', 'file_size', 'listed', 'Coco',
+           'read_image_entry', 'read_entries', 'missing', 'existing', 'Table', 'taken', 'record', 'listed', 'Coco',
            'CocoStuff', 'read_labels', 'label_regions', 'find_voc', 'split_names', 'picture_of', 'pairs', 'Voc',
            'read_labelmap', 'wide_high', 'one_by_one', 'CocoPanoptic', 'segments', 'whole_segments', 'part_name',
            'numbered', 'read_objects', 'PascalPart', 'read_part_codes', 'part_vocabulary', 'read_table', 'Folder',
@@ -21,6 +21,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -28,6 +29,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from .concepts import Concept, Problems, Refused, Vocabulary, near, sha256, spelled
+from .files import UNREADABLE, hashed
+from .files import Gone as Gone
 from .data import Data, Outline, Region, Sample, balanced, glance, read_image
 
 # %% ../nbs/02_sources.ipynb #09b75f0c
@@ -233,23 +236,28 @@ def existing(entries: dict, annotations: Path, images: Path, problems: Problems)
     return left
 
 # %% ../nbs/02_sources.ipynb #e709fd06
-def record(annotations: Sequence[Path], images: Sequence[Path],
+class Table(NamedTuple):
+    "A file that was read when a source was opened."
+    name: str
+    sha256: str
+
+def taken(*paths: Path) -> tuple[Table, ...]:
+    "The tables among some files that are there, with their digests now."
+    there = [path for path in paths if path.is_file()]
+    return tuple(Table(path.name, digest) for path, digest in zip(there, hashed(there)))
+
+def record(annotations: Sequence[Path | Table], images: Sequence[Path],
            folder: Path | None = None,  # that images are named from; by their own names alone where None
           ) -> dict[str, str]:
-    "Hashes of the annotation files (of one: its own) and of the sorted list of image names and sizes."
+    "Hashes of the annotation files (of one: its own) and of the sorted list of image names and digests. Files that are as they were are not read again."
     def named(path): return path.relative_to(folder).as_posix() if folder else path.name
-    sizes = sorted(f"{named(path)} {file_size(path)}" for path in images)
-    whole = sha256(annotations[0]) if len(annotations) == 1 else listed(sorted(f"{path.name} {sha256(path)}" for path in annotations))
-    return {"annotations": whole, "images": listed(sizes)}
-
-class Gone(Refused):
-    "Said of a file that was there when the data were opened, and is not now."
-
-def file_size(path: Path) -> int:
-    "The size of a file in bytes. Where it has gone since the data were opened, `Gone`."
-    try: return path.stat().st_size
-    except OSError as error:
-        raise Gone(f"{path}: was there when the data were opened, and is not now ({error.strerror}). Put it back, or open the data again.") from None
+    files = [one for one in annotations if not isinstance(one, Table)]
+    digests = dict(zip([*files, *images], hashed([*files, *images])))
+    closed = next((path for path in files if digests[path] == UNREADABLE), None)
+    if closed is not None: sha256(closed)          # says why
+    tables = [Table(one.name, digests[one]) if not isinstance(one, Table) else one for one in annotations]
+    whole = tables[0].sha256 if len(tables) == 1 else listed(sorted(f"{one.name} {one.sha256}" for one in tables))
+    return {"annotations": whole, "images": listed(sorted(f"{named(path)} {digests[path]}" for path in images)), "images_by": "sha256"}
 
 def listed(lines: Sequence[str]) -> str:
     "The SHA-256 of some lines."
@@ -262,6 +270,7 @@ class Coco:
 
     def __init__(self, annotations: str | Path, images: str | Path, on_problem: str = "stop"):
         self.annotations, self.images, self.problems = Path(annotations), Path(images), Problems(on_problem)
+        self.tables = taken(self.annotations)
         read = read_json(self.annotations)
         categories = read_categories(self.annotations, read["categories"])
         self.concepts = Vocabulary(categories.values())
@@ -300,9 +309,13 @@ class Coco:
         areas = {concept: area for concept, area in areas.items() if area}
         return Outline(key, (entry.height, entry.width), annotations, areas, tuple(problems), entry.group)
 
+    def files_of(self, key: str) -> tuple[Path, ...]:
+        "The image's file."
+        return (self.images/key,)
+
     def identity(self) -> dict[str, str]:
-        "SHA-256 of the json, and of the sorted list of image names and file sizes."
-        return record([self.annotations], [self.images/name for name in self.keys], self.images)
+        "SHA-256 of the json, and of the sorted list of image names and the digests of their files."
+        return record(self.tables, [self.images/name for name in self.keys], self.images)
 
     @classmethod
     def parse(cls, place: str, on_problem: str = "stop", **_) -> "Coco":
@@ -377,6 +390,7 @@ class Voc:
         if not self.masks.is_dir():
             raise Refused(f"{self.masks}: no such folder. There are: {', '.join(sorted(path.name for path in self.root.glob('Segmentation*')))}.")
         named = self.root/"labelmap.txt"
+        self.tables = taken(named)
         classes = read_labelmap(named) if named.exists() else VOC_CLASSES
         self.concepts = words(named, [Concept(spelled(name, "voc"), "object") for name in classes], classes)
         self.names = dict(enumerate(self.concepts.names, 1))
@@ -386,15 +400,26 @@ class Voc:
     def sample(self, key: str) -> Sample:
         "An image with a region an object where objects are numbered, else one a class."
         path, image = self.files[key]
-        labels, numbered = read_labels(path), self.root/"SegmentationObject"/path.name
+        labels = read_labels(path)
         regions = label_regions(path, labels, self.names)
-        if self.masks.name == "SegmentationClass" and numbered.exists(): regions = list(one_by_one(numbered, regions))
+        for numbered in self.numbered(key): regions = list(one_by_one(numbered, regions))
         return Sample(key, read_image(image, labels.shape), tuple(regions))
 
+    def numbered(self, key: str) -> list[Path]:
+        "The map that numbers an image's objects, where there is one."
+        path = self.root/"SegmentationObject"/self.files[key][0].name
+        return [path] if self.masks.name == "SegmentationClass" and path.exists() else []
+
+    def files_of(self, key: str) -> tuple[Path, ...]:
+        "The image's file, and its maps."
+        mask, image = self.files[key]
+        return image, mask, *self.numbered(key)
+
     def identity(self) -> dict[str, str]:
-        "SHA-256 of the label maps, and of the sorted list of image names and file sizes."
+        "SHA-256 of the label maps, and of the sorted list of image names and the digests of their files."
         masks, images = zip(*self.files.values())
-        return {"masks": self.masks.name, **record(masks, images)}
+        objects = record([path for key in self.keys for path in self.numbered(key)], [])["annotations"]
+        return {"masks": self.masks.name, "objects": objects, **record([*self.tables, *masks], images)}
 
     @classmethod
     def parse(cls, place: str, on_problem: str = "stop", **_) -> "Voc":
@@ -429,6 +454,7 @@ class CocoPanoptic:
 
     def __init__(self, annotations: str | Path, images: str | Path, on_problem: str = "stop"):
         self.annotations, self.images, self.problems = Path(annotations), Path(images), Problems(on_problem)
+        self.tables = taken(self.annotations)
         read = read_json(self.annotations, "segments_info")
         categories = read_categories(self.annotations, read["categories"])
         self.concepts = Vocabulary(categories.values())
@@ -454,9 +480,13 @@ class CocoPanoptic:
         "The concepts of an image's segments."
         return {concept for _, concept, _ in self.entries[key].annotations}
 
+    def files_of(self, key: str) -> tuple[Path, ...]:
+        "The image's file, and its label map."
+        return self.images/key, self.maps[key]
+
     def identity(self) -> dict[str, str]:
-        "SHA-256 of the json, and of the sorted list of image names and file sizes."
-        return record([self.annotations], [self.images/name for name in self.keys], self.images)
+        "SHA-256 of the json and the label maps, and of the sorted list of image names and the digests of their files."
+        return record([*self.tables, *(self.maps[key] for key in self.keys)], [self.images/name for name in self.keys], self.images)
 
     @classmethod
     def parse(cls, place: str, on_problem: str = "stop", **_) -> "CocoPanoptic":
@@ -551,6 +581,7 @@ class PascalPart:
         self.annotations, self.images, self.parts, self.problems = Path(annotations), Path(images), parts, Problems(on_problem)
         for place in (self.annotations, self.images):
             if not place.is_dir(): raise Refused(f"{place}: no such folder. Give pascal-part:FOLDER, or pascal-part:ANNOTATIONS,IMAGES.")
+        self.tables = taken(self.annotations.parent/"parts.csv")
         self.called, self.concepts = part_vocabulary(self.annotations.parent/"parts.csv", parts)
         self.files = pairs({path.stem: path for path in self.annotations.glob("*.mat")}, self.images, names, self.problems)
         self.keys = list(self.files)
@@ -567,10 +598,15 @@ class PascalPart:
         if said: raise Refused(f"{path}: {'; '.join(said)}. Repair or remove it.")
         return Sample(key, image, tuple(Region(self.called[name, code], mask) for name, code, mask in found))
 
+    def files_of(self, key: str) -> tuple[Path, ...]:
+        "The image's file, and its annotation."
+        path, picture = self.files[key]
+        return picture, path
+
     def identity(self) -> dict[str, str]:
-        "SHA-256 of the annotations, and of the sorted list of image names and file sizes."
+        "SHA-256 of the annotations, and of the sorted list of image names and the digests of their files."
         annotations, images = zip(*self.files.values())
-        return {"parts": self.parts, **record(annotations, images)}
+        return {"parts": self.parts, **record([*self.tables, *annotations], images)}
 
     @classmethod
     def parse(cls, place: str, on_problem: str = "stop", parts: str = "merged", **_) -> "PascalPart":
@@ -627,6 +663,7 @@ class Folder:
         self.folder, self.problems = Path(folder), Problems(on_problem)
         for place in (self.folder, self.folder/"images", self.folder/"masks"):
             if not place.is_dir(): raise Refused(f"{place}: no such folder. Put pictures in images/, label maps in masks/ and names in names.csv.")
+        self.tables = taken(self.folder/"names.csv", self.folder/"images.csv")
         self.names, self.concepts = read_names(self.folder/"names.csv")
         maps: dict[str, list[Path]] = {}
         for path in sorted((self.folder/"masks").glob("**/*.png")): maps.setdefault(path.stem, []).append(path)
@@ -648,10 +685,15 @@ class Folder:
         regions = (region for path, one in zip(paths, labels) for region in label_regions(path, one, self.names))
         return Sample(key, image, tuple(regions), self.groups.get(key))
 
+    def files_of(self, key: str) -> tuple[Path, ...]:
+        "The image's file, and its label maps."
+        paths, picture = self.files[key]
+        return picture, *paths
+
     def identity(self) -> dict[str, str]:
-        "SHA-256 of the tables and label maps, and of the sorted list of image names and file sizes."
-        tables = [path for name in ("names.csv", "images.csv") if (path := self.folder/name).exists()]
-        return record([*tables, *(path for paths, _ in self.files.values() for path in paths)], [image for _, image in self.files.values()])
+        "SHA-256 of the tables and label maps, and of the sorted list of image names and the digests of their files."
+        maps = [path for paths, _ in self.files.values() for path in paths]
+        return record([*self.tables, *maps], [image for _, image in self.files.values()])
 
     @classmethod
     def parse(cls, place: str, on_problem: str = "stop", **_) -> "Folder":
