@@ -174,8 +174,9 @@ def check_labels(labels: Labels, data: Data) -> None:
         raise Refused(f"labels: all pictures are of one class ({alone}), so there is nothing to tell apart. Give pictures of two classes or more.")
 
 # %% ../nbs/14_ablate.ipynb #c33456cc
-def share_of(word: str, *salt: object) -> float:
-    "A number from 0 to 1 that depends on a word and the salt alone."
+def share_of(word: Seen | str, *salt: object) -> float:
+    "A number from 0 to 1 that depends on a word (of an image: its group or its bytes) and the salt alone."
+    if isinstance(word, Seen): word = families([word])[0]
     return int.from_bytes(hashlib.sha256(json.dumps([*map(str, salt), word]).encode()).digest()[:8], "big") / 2 ** 64
 
 def shares(images: Sequence[Seen], *salt: object) -> Float64[np.ndarray, " image"]:

@@ -316,7 +316,8 @@ def union(masks: Mapping[str, np.ndarray], names: Sequence[str]) -> Bool[np.ndar
 def family_names(images: Sequence[Seen]) -> list[str]:
     "A name for what each image belongs to, of its family's first image: SOURCE:GROUP, or SOURCE/NAME where it has no group; sources by their places."
     names: dict[int, str] = {}
-    return [names.setdefault(number, f"{one.source}:{one.group}" if one.group else f"{one.source}/{one.name}") for number, one in zip(independent(images).tolist(), images)]
+    own = [f"{one.source}:{one.group}" if one.group else f"{one.source}/{one.name}" for one in images]
+    return [names.setdefault(number, name) for number, name in zip(independent(images).tolist(), own)]
 
 def faithful(network: Transferred, data: Data, fill: str = "blur", most: int = 3, seed: int = 0, batch: int = 8,
              devices: Sequence[jax.Device] | None = None, progress: bool = True) -> pd.DataFrame:
