@@ -9,7 +9,7 @@ __all__ = ['MODEL_NAMES', 'WIDE', 'commands', 'flag', 'parser', 'choose_protocol
            'sensitivity', 'verify', 'verify_concepts', 'verify_simulation', 'class_labels', 'labels_of', 'deepest',
            'unit_sets', 'class_groups', 'correlate', 'transfer', 'network_of', 'labelled_pictures',
            'weights_of_network', 'compared', 'visualise', 'chosen_units', 'layers', 'models', 'fetch', 'scenes',
-           'overview', 'run', 'main']
+           'overview', 'written_into', 'run', 'main']
 
 # %% ../nbs/20_cli.ipynb #f864c2b9
 import argparse
@@ -19,6 +19,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from json import dumps, loads
 from pathlib import Path
@@ -26,6 +27,7 @@ from typing import Any, get_args, get_origin
 
 from . import __version__
 from .concepts import Refused, near
+from .files import holding, showing
 
 # %% ../nbs/20_cli.ipynb #d7905cb2
 def flag(parameter: inspect.Parameter, comment: str | None) -> tuple[str, dict]:
@@ -788,16 +790,26 @@ def overview() -> str:
     lines += [f"  {name:11} {(inspect.getdoc(command) or '').partition(chr(10))[0]}" for name, command in commands.items()]
     return "\n".join([*lines, "", "inner-detectors COMMAND --help says more."])
 
+def written_into(name: str, given: dict[str, Any]) -> list[str]:
+    "The folders into which a command is to write, so that no other process does meanwhile."
+    if name in ("layers", "models", "fetch") or given.get("dry_run"): return []
+    folders = given.get("folders") or [folder for folder in [given.get("folder")] if folder]
+    out = given.get("out") or (f"{folders[0]}/transfer" if name == "transfer" else None)
+    return [folder for folder in folders if Path(folder).is_dir()] + ([out] if out else [])
+
 def run(words: list[str]) -> int:
     "Run one command; its exit code."
     if not words or words[0] in ("-h", "--help", "help"): print(overview()); return 0 if words else 2
     if words[0] == "--version": print(__version__); return 0
     if words[0] not in commands: remark(f"inner-detectors: no command {words[0]!r}. {near(words[0], commands)}"); return 2
     command = commands[words[0]]
+    given = vars(parser(command).parse_args(words[1:]))
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), ExitStack() as held:
             warnings.showwarning = lambda message, *_, **__: remark(f"inner-detectors: {message}")
-            command(**vars(parser(command).parse_args(words[1:])))
+            held.enter_context(showing(not given.get("quiet")))
+            for folder in written_into(words[0], given): held.enter_context(holding(folder))
+            command(**given)
     except Refused as refused: remark(f"inner-detectors: {refused}"); return 1
     except KeyboardInterrupt: remark("inner-detectors: interrupted. What writes into a folder goes on where it stopped when it is started again."); return 130
     return 0

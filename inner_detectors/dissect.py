@@ -7,12 +7,12 @@ __all__ = ['FORMAT', 'MARKS', 'PRINTS', 'ELSEWHERE', 'unit_areas', 'scores', 'pl
            'summarise', 'read_netdissect', 'Dissection', 'unit_table', 'concept_table', 'top_table', 'checksum', 'save',
            'load', 'weights_of', 'computation', 'made_ready_by', 'other_network', 'fingerprint', 'check_steady',
            'check_alone', 'prints_of', 'tolerance', 'run_by', 'about_run', 'identity_of', 'differences', 'table_of',
-           'attributes', 'choose_layers', 'with_geometry', 'make_folder', 'unsteady', 'check_maps', 'nothing_left',
-           'view_of', 'refuse_blank', 'nothing_shown', 'doubting', 'first_of', 'remarks_on', 'borrowed', 'tidied',
-           'remarked', 'finished', 'dissect', 'plan', 'load_room', 'has_columns', 'room_columns', 'one_line', 'several',
-           'units_text', 'chance_text', 'concepts_text', 'write_frame', 'write_tables', 'Study', 'study',
-           'check_prints', 'in_depth', 'detecting', 'read_units', 'unit_places', 'about_room', 'run_room',
-           'refuse_memory', 'write_room', 'finished_room', 'tidied_room']
+           'attributes', 'choose_layers', 'with_geometry', 'make_folder', 'unsteady', 'unchanged', 'by_sizes',
+           'check_maps', 'nothing_left', 'view_of', 'refuse_blank', 'nothing_shown', 'doubting', 'first_of',
+           'remarks_on', 'borrowed', 'tidied', 'remarked', 'finished', 'dissect', 'plan', 'load_room', 'has_columns',
+           'room_columns', 'one_line', 'several', 'units_text', 'chance_text', 'concepts_text', 'write_frame',
+           'write_tables', 'Study', 'study', 'check_prints', 'in_depth', 'detecting', 'read_units', 'unit_places',
+           'about_room', 'run_room', 'refuse_memory', 'write_room', 'finished_room', 'tidied_room']
 
 # %% ../nbs/11_dissect.ipynb #2cba5289
 import hashlib
@@ -40,13 +40,14 @@ import xarray as xr
 from jaxtyping import Bool, Float32, Int64
 
 from .concepts import Refused, inert, near, replacing, without_notes
-from .data import Data, Protocol, cores, look, netdissect, read_ahead
+from .data import Data, Protocol, Seen, cores, groups_in, look, netdissect, read_ahead
+from .files import Changed, holding, made_folders, showing, writes_alone
 from .identity import TOLERANCE, Unknown, alike, apart, fixed_pictures, grain, print_of, spelled, traced
 from .models import Model, check_layers, geometry_of
 from .models import layers as layers_of
 from .probe import measured, probe
 from .score import Counts, Means, averaging, counting, iou
-from .sweep import Batch, Checkpoint, Fold, Seen, Swept, View, sweep, together
+from .sweep import Batch, Checkpoint, Fold, Swept, View, sweep, together
 from .threshold import Thresholds, extremes, quantiles
 
 # %% ../nbs/11_dissect.ipynb #3e29f18c
@@ -391,7 +392,7 @@ def attributes(about: dict, images: Sequence[Seen], data: Data, problems: list[s
     return {"format": FORMAT, "run": identity_of(about), "about": json.dumps(about), "protocol": json.dumps(about["protocol"]),
             "model": about["model"], "data": "+".join(source["name"] for source in about["data"]["sources"]), "images": len(images),
             "maskless": len(data) - len(images) - (len(without_notes(problems)) - len(without_notes(data.problems))),
-            "untold": len(data.untold), "groups": len({seen.group for seen in images} - {None}),
+            "untold": len(data.untold), "groups": groups_in(images),
             "geometry": json.dumps(about["geometry"]),
             "weights_sha256": about["weights"].get("weights_sha256", ""), "data_sha256": json.dumps(about["data"]),
             "versions": json.dumps({"inner-detectors": about["version"], "python": platform.python_version(), **about["packages"]}),
@@ -417,19 +418,35 @@ def with_geometry(model: Model, names: Sequence[str], protocol: Protocol, data: 
     unknown = [name for name in names if name not in model.geometry and layers_of(model)[name][:2] != (1, 1)]
     if unknown:
         warnings.warn(f"{model.name}: where the cells of {', '.join(unknown)} look is not known; they are taken to tile the picture (half-pixel). "
-                      "Give the model a geometry, or choose measured.", stacklevel=3)
+                      "Give the model a geometry, or choose measured.", stacklevel=4)
     return model
 
 def make_folder(out: str | Path) -> Path:
     "The folder for a result, made before any work is done."
-    try: Path(out).mkdir(parents=True, exist_ok=True)
-    except OSError as error: raise Refused(f"{out}: cannot be a folder for the result ({error.strerror}). Please choose another folder.") from None
+    made_folders(Path(out))
     return Path(out)
 
-def unsteady(first: list[str], second: list[str]) -> str:
-    "What to say where the two sweeps could not read the same images: their numbers would be of different data."
-    apart = sorted(set(first) ^ set(second)) or ["those without a mask"]
+def unsteady(first: list[str], second: list[str], images: Sequence[Seen] = (), again: Sequence[Seen] = ()) -> str:
+    "What to say where the two sweeps did not read the same images: their numbers would be of different data."
+    apart, now = sorted(set(first) ^ set(second)), {(one.source, one.name): one.digest for one in again}
+    others = [one.name for one in images if now.get((one.source, one.name), one.digest) != one.digest]
+    if others and not apart:
+        return f"image {others[0]!r} and {len(others) - 1} more were others when they were read again. Delete the checkpoints in the folder and start again."
+    apart = apart or ["those without a mask"]
     return f"{len(apart)} images could be read once and not again. Delete the checkpoints in the folder and start again. The first: {apart[0]}"
+
+def unchanged(data: Data, about: dict, out: str | Path | None = None) -> None:
+    "Refuse (`Changed`) data that are not what they were when a run began; its checkpoints go, since they may be of both."
+    now = json.loads(json.dumps(data.identity()))
+    if now == about["data"]: return
+    for left in [] if out is None else Path(out).glob("*.checkpoint.npz"): left.unlink()
+    raise Changed(f"{data}: has changed while it was read ({', '.join(in_depth(now, about['data']))}), so that the numbers would be of two states of the data. "
+                  "Open the data again, and start again.")
+
+def by_sizes(about: dict) -> str:
+    "What to say of a run from before the bytes of images were on record; nothing of a later one."
+    earlier = [source["name"] for source in about["data"]["sources"] if "images" in source and "images_by" not in source]
+    return f"knows the images of {earlier[0]} by name and size alone, as earlier versions did" if earlier else ""
 
 def check_maps(model: Model, shapes: Mapping[str, tuple[int, int, int]], protocol: Protocol) -> None:
     "Refuse layers in which a threshold of each image would mean nothing."
@@ -519,14 +536,19 @@ def finished(out: Path, about: dict, prints: Float32[np.ndarray, "unit 3"]) -> D
     "The dissection that this very run left in `out`, if any. Refused where another run's is there."
     if not (out/"dissection.nc").exists(): return None
     there, another = Dissection.load(out), "Choose another folder, or delete that one."
+    theirs = json.loads(there.table.attrs["about"])
     if there.table.attrs["run"] == identity_of(about):
         if alike(prints, prints_of(there)): return there
         raise Refused(f"{out}: holds the result of another run, whose network answers two fixed pictures otherwise. {another}")
+    if by_sizes(theirs) and not by_sizes(about):
+        raise Refused(f"{out}: holds a result that {by_sizes(theirs)}, so that nobody can tell whether it is of these. "
+                      "Choose another folder; what is in that one can still be read (Dissection.load).")
     if reason := about["weights"].get("computation_unknown"):
         raise Refused(f"{out}: holds a result, and whether it is of this network cannot be told, since {reason}. {another}")
-    apart = ", ".join(differences(about, json.loads(there.table.attrs["about"])))
+    apart = ", ".join(differences(about, theirs))
     raise Refused(f"{out}: holds the result of another run (other {apart}). {another}")
 
+@writes_alone
 def dissect(model: Model, data: Data, layers: Sequence[str] | None = None, protocol: Protocol = netdissect,
             out: str | Path | None = None, *,
             batch: int = 8,                                # pictures at once, a device
@@ -542,7 +564,7 @@ def dissect(model: Model, data: Data, layers: Sequence[str] | None = None, proto
     model = with_geometry(model, names, protocol, data)
     view = view_of(model, protocol, batch)
     devices = list(devices or jax.local_devices()[:1])
-    about = about_run(model, data, names, protocol, view, devices, thresholds)
+    with showing(progress): about = about_run(model, data, names, protocol, view, devices, thresholds)
     shapes = {name: layers_of(model)[name] for name in names}
     check_maps(model, shapes, protocol)
     prints = fingerprint(model, names, about["weights"], batch, devices[0])
@@ -561,13 +583,14 @@ def dissect(model: Model, data: Data, layers: Sequence[str] | None = None, proto
     if protocol.threshold_over == "data" and thresholds is None:
         found, first = run(quantiles(shapes, len(data), protocol.quantile), "threshold")
         (counts, doubts), swept = run(together(scoring({name: one.values for name, one in found.items()}), doubting()), "score")
-        if (first.problems, first.images) != (swept.problems, swept.images): raise Refused(unsteady(first.problems, swept.problems))
+        if (first.problems, first.images) != (swept.problems, swept.images): raise Refused(unsteady(first.problems, swept.problems, first.images, swept.images))
     else:
         given = protocol.quantile if thresholds is None else borrowed(thresholds, about, prints)
         ends = extremes(names, {name: units for name, (_, _, units) in shapes.items()})
         (found, counts, doubts), swept = run(together(ends, scoring(given), doubting()), "score")
         if isinstance(given, dict): found = {name: one._replace(values=given[name]) for name, one in found.items()}
 
+    unchanged(data, about, out)
     problems = data.problems + swept.problems
     table = table_of(counts, found, data, about, swept.images, prints).assign_attrs(attributes(about, swept.images, data, problems))
     if command is not None: table.attrs["command"] = json.dumps(dict(command))
@@ -664,11 +687,12 @@ def write_frame(table: pd.DataFrame, path: Path) -> None:
 
 def write_tables(dissection: Dissection, folder: str | Path) -> None:
     "units.csv (with the columns of the rooms that have been run), concepts.csv, summary.csv, units.txt and concepts.txt."
-    units = dissection.units().assign(**room_columns(dissection, folder))
-    for name, table in dict(units=units, concepts=dissection.concepts(), summary=dissection.summary()).items():
-        write_frame(table, Path(folder)/f"{name}.csv")
-    for name, text in dict(units=units_text(dissection, load_room(folder, "evidence", dissection)), concepts=concepts_text(dissection)).items():
-        with replacing(Path(folder)/f"{name}.txt") as part: Path(part).write_text(text, encoding="utf-8")
+    with holding(folder):
+        units = dissection.units().assign(**room_columns(dissection, folder))
+        for name, table in dict(units=units, concepts=dissection.concepts(), summary=dissection.summary()).items():
+            write_frame(table, Path(folder)/f"{name}.csv")
+        for name, text in dict(units=units_text(dissection, load_room(folder, "evidence", dissection)), concepts=concepts_text(dissection)).items():
+            with replacing(Path(folder)/f"{name}.txt") as part: Path(part).write_text(text, encoding="utf-8")
 
 # %% ../nbs/11_dissect.ipynb #9681f9df
 class Study(NamedTuple):
@@ -702,6 +726,8 @@ def study(found: Dissection, model: Model, data: Data, batch: int = 8,
     view = replace(View(**theirs["view"]), batch=batch)
     devices = tuple(devices or jax.local_devices()[:1])
     mine = about_run(model, data, theirs["layers"], found.protocol, view, devices)
+    if by_sizes(theirs) and not by_sizes(mine):
+        raise Refused(f"{found!r}: {by_sizes(theirs)}, so that nobody can tell whether it is of these. Run match again into another folder.")
     apart = [f"weights ({', '.join(names)})"] if (names := other_network(mine["weights"], theirs["weights"])) else []
     apart += [f"{name} ({', '.join(in_depth(mine[name], theirs[name]))})" for name in ("geometry", "data") if mine[name] != theirs[name]]
     if apart: raise Refused(f"{found!r}: was made with other {' and other '.join(apart)}. Give the network and the data that it was made with.")
@@ -748,6 +774,7 @@ def about_room(room: str, these: Study, choices: Mapping) -> dict:
     return {"run": these.found.table.attrs["run"], "room": room, "choices": json.loads(json.dumps(dict(choices))), "view": theirs["view"],
             **run_by(these.view, these.devices)}
 
+@writes_alone
 def run_room(room: str, these: Study, fold: Fold, choices: Mapping, out: str | Path | None = None, *,
              label: str | None = None,      # of a room with several sweeps
              data: Data | None = None, names: Sequence[str] | None = None, view: View | None = None,    # the study's where None
@@ -761,9 +788,10 @@ def run_room(room: str, these: Study, fold: Fold, choices: Mapping, out: str | P
     swept = sweep(fold, data, these.model, these.names if names is None else names, view or these.view, checkpoint=checkpoint, label=name,
                   devices=these.devices, progress=progress)
     if not swept.images: raise Refused(nothing_left(data, swept.problems))
+    if data.sources == these.data.sources: unchanged(these.data, json.loads(these.found.table.attrs["about"]))
     known = set(json.loads(these.found.table.attrs["problems"])) if data.sources == these.data.sources else set()
     fresh = [problem for problem in without_notes(swept.problems) if problem not in known]
-    if fresh: warnings.warn(f"{several(len(fresh), 'picture')} could not be used. The first: {fresh[0]}", stacklevel=3)
+    if fresh: warnings.warn(f"{several(len(fresh), 'picture')} could not be used. The first: {fresh[0]}", stacklevel=5)
     return fold.result(swept.state), swept
 
 def refuse_memory(needed: float, what: str, remedy: str) -> None:
@@ -772,6 +800,7 @@ def refuse_memory(needed: float, what: str, remedy: str) -> None:
     except (AttributeError, ValueError, OSError): return        # a system that does not tell
     if needed > 0.9 * there: raise Refused(f"{what} would take {needed / 1e9:.1f} GB of memory, this machine has {there / 1e9:.1f}. {remedy}")
 
+@writes_alone
 def write_room(room: str, table: xr.Dataset, these: Study, choices: Mapping, out: str | Path | None = None, columns: Sequence[str] = (),
                problems: Sequence[str] = (),      # a sentence for each picture that could not be used
               ) -> xr.Dataset:

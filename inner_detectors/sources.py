@@ -10,14 +10,14 @@ __all__ = ['NUMBER', 'NAMED', 'MAPS', 'BORDER', 'TABLES', 'NOTHING', 'THREE', 'L
            'find_coco', 'two_places', 'place_of_coco', 'beside', 'read_json', 'listed_entries', 'key_of',
            'read_category', 'read_categories', 'words', 'Entry', 'inside', 'read_image_entry', 'read_entries',
            'points_at', 'without_masks', 'missing', 'parts_of', 'files_below', 'located', 'taken_for', 'existing',
-           'record', 'Gone', 'file_size', 'listed', 'Coco', 'alone_in_group', 'asked', 'CocoStuff', 'losing',
-           'lossless', 'numbers_in', 'by_palette', 'by_colour', 'read_labels', 'label_regions', 'unnamed', 'doubtful',
-           'Names', 'Row', 'read_lines', 'text_rows', 'as_colour', 'whole_number', 'cell', 'colour_in', 'csv_rows',
-           'in_order', 'read_classes', 'coloured', 'find_names', 'names_of', 'files_in', 'pictures_in', 'picture_of',
-           'maps_in', 'unfit', 'by_picture', 'pairs', 'find_voc', 'split_names', 'voc_names', 'Voc', 'wide_high',
-           'one_by_one', 'CocoPanoptic', 'segments', 'whole_segments', 'part_name', 'numbered', 'read_objects',
-           'PascalPart', 'read_part_codes', 'part_vocabulary', 'read_table', 'Folder', 'read_groups', 'read_names',
-           'wholes_first', 'there', 'split_options', 'load_data']
+           'Table', 'taken', 'record', 'listed', 'Coco', 'alone_in_group', 'asked', 'CocoStuff', 'losing', 'lossless',
+           'numbers_in', 'by_palette', 'by_colour', 'read_labels', 'label_regions', 'unnamed', 'doubtful', 'Names',
+           'Row', 'read_lines', 'text_rows', 'as_colour', 'whole_number', 'cell', 'colour_in', 'csv_rows', 'in_order',
+           'read_classes', 'coloured', 'find_names', 'names_of', 'files_in', 'pictures_in', 'picture_of', 'maps_in',
+           'unfit', 'by_picture', 'pairs', 'find_voc', 'split_names', 'voc_names', 'Voc', 'wide_high', 'one_by_one',
+           'CocoPanoptic', 'segments', 'whole_segments', 'part_name', 'numbered', 'read_objects', 'PascalPart',
+           'read_part_codes', 'part_vocabulary', 'read_table', 'Folder', 'read_groups', 'read_names', 'wholes_first',
+           'there', 'split_options', 'load_data']
 
 # %% ../nbs/02_sources.ipynb #89a81d41
 import ast
@@ -42,6 +42,8 @@ from pycocotools import mask as coco_mask
 
 from .concepts import NOTE, Concept, Problems, Refused, Vocabulary, near, sha256, spelled
 from .data import Data, Outline, Region, Sample, balanced, glance, oriented, read_image, read_turned
+from .files import UNREADABLE, hashed
+from .files import Gone as Gone
 
 # %% ../nbs/02_sources.ipynb #09b75f0c
 def unpack_runs(packed: str) -> list[int]:
@@ -437,23 +439,28 @@ def existing(entries: Mapping[str, Entry], annotations: Path, images: Path, prob
     return dict(sorted(left.items()))
 
 # %% ../nbs/02_sources.ipynb #e709fd06
-def record(annotations: Sequence[Path], images: Sequence[Path],
+class Table(NamedTuple):
+    "A file that was read when a source was opened."
+    name: str
+    sha256: str
+
+def taken(*paths: Path) -> tuple[Table, ...]:
+    "The tables among some files that are there, with their digests now."
+    there = [path for path in paths if path.is_file()]
+    return tuple(Table(path.name, digest) for path, digest in zip(there, hashed(there)))
+
+def record(annotations: Sequence[Path | Table], images: Sequence[Path],
            folder: Path | None = None,  # that images are named from; by their own names alone where None
           ) -> dict[str, str]:
-    "Hashes of the annotation files (of one: its own) and of the sorted list of image names and sizes."
+    "Hashes of the annotation files (of one: its own) and of the sorted list of image names and digests. Files that are as they were are not read again."
     def named(path): return path.relative_to(folder).as_posix() if folder else path.name
-    sizes = sorted(f"{named(path)} {file_size(path)}" for path in images)
-    whole = sha256(annotations[0]) if len(annotations) == 1 else listed(sorted(f"{path.name} {sha256(path)}" for path in annotations))
-    return {"annotations": whole, "images": listed(sizes)}
-
-class Gone(Refused):
-    "Said of a file that was there when the data were opened, and is not now."
-
-def file_size(path: Path) -> int:
-    "The size of a file in bytes. Where it has gone since the data were opened, `Gone`."
-    try: return path.stat().st_size
-    except OSError as error:
-        raise Gone(f"{path}: was there when the data were opened, and is not now ({error.strerror}). Put it back, or open the data again.") from None
+    files = [one for one in annotations if not isinstance(one, Table)]
+    digests = dict(zip([*files, *images], hashed([*files, *images])))
+    closed = next((path for path in files if digests[path] == UNREADABLE), None)
+    if closed is not None: sha256(closed)          # says why
+    tables = [Table(one.name, digests[one]) if not isinstance(one, Table) else one for one in annotations]
+    whole = tables[0].sha256 if len(tables) == 1 else listed(sorted(f"{one.name} {one.sha256}" for one in tables))
+    return {"annotations": whole, "images": listed(sorted(f"{named(path)} {digests[path]}" for path in images)), "images_by": "sha256"}
 
 def listed(lines: Sequence[str]) -> str:
     "The SHA-256 of some lines."
@@ -467,6 +474,7 @@ class Coco:
     def __init__(self, annotations: str | Path, images: str | Path | None = None,   # looked for around the json where None
                  on_problem: str = "stop", orientation: str | None = None, group: str | None = None):
         self.annotations, self.problems, self.orientation, self.group = Path(annotations), Problems(on_problem), oriented(orientation), group
+        self.tables = taken(self.annotations)
         read = read_json(self.annotations)
         categories = read_categories(self.annotations, read["categories"])
         self.concepts = Vocabulary(dict.fromkeys(categories.values()))
@@ -528,9 +536,13 @@ class Coco:
         areas = {concept: area for concept, area in areas.items() if area}
         return Outline(key, size, annotations, areas, tuple(problems), entry.group)
 
+    def files_of(self, key: str) -> tuple[Path, ...]:
+        "The image's file."
+        return (self.images/key,)
+
     def identity(self) -> dict[str, str]:
-        "SHA-256 of the json, and of the sorted list of image names and file sizes."
-        return record([self.annotations], [self.images/name for name in self.keys], self.images) | asked(orientation=self.orientation, group=self.group)
+        "SHA-256 of the json, and of the sorted list of image names and the digests of their files."
+        return record(self.tables, [self.images/name for name in self.keys], self.images) | asked(orientation=self.orientation, group=self.group)
 
     @classmethod
     def parse(cls, place: str, on_problem: str = "stop", orientation: str | None = None, group: str | None = None, **_) -> "Coco":
@@ -907,8 +919,9 @@ class Voc:
             if unread and (chosen is None or path.stem in chosen): self.problems.met(f"{there[path.stem][0]}: has no label map that can be read. {unfit(path)}")
         self.files = pairs(maps, self.root/"JPEGImages", chosen, self.problems)
         self.keys = list(self.files)
-        self.tables = find_names(self.root, self.masks)
-        self.names = names_of(self.tables) if self.tables else voc_names(self.root, self.keys)
+        tables = find_names(self.root, self.masks)
+        self.tables = taken(*tables[:1])
+        self.names = names_of(tables) if tables else voc_names(self.root, self.keys)
         self.concepts = self.names.concepts
         if self.names.note: self.problems.noted(self.names.note)
         numbered = self.root/"SegmentationObject"
@@ -921,15 +934,25 @@ class Voc:
         labels, names = read_labels(path, self.names.colours), self.names
         regions = label_regions(path, labels, names.called, names.void)
         doubt = None if regions else doubtful(path, labels, names.called, names.path)
-        if path.stem in self.objects: regions = list(one_by_one(self.objects[path.stem], regions))
+        for numbered in self.numbered(key): regions = list(one_by_one(numbered, regions))
         pixels, notes = read_turned(image, labels.shape, self.orientation)
         return Sample(key, pixels, tuple(regions), notes=notes if regions else (), doubt=doubt)
 
+    def numbered(self, key: str) -> list[Path]:
+        "The map that numbers an image's objects, where there is one."
+        path = self.objects.get(self.files[key][0].stem)
+        return [] if path is None else [path]
+
+    def files_of(self, key: str) -> tuple[Path, ...]:
+        "The image's file, and its maps."
+        mask, image = self.files[key]
+        return image, mask, *self.numbered(key)
+
     def identity(self) -> dict[str, str]:
-        "SHA-256 of the table of names and of every label map, and of the sorted list of image names and file sizes."
+        "SHA-256 of the table of names and the label maps, and of the sorted list of image names and the digests of their files."
         masks, images = zip(*self.files.values())
-        objects = [self.objects[path.stem] for path in masks if path.stem in self.objects]
-        return {"masks": self.masks.name, **record([*self.tables[:1], *masks, *objects], images), **asked(orientation=self.orientation)}
+        objects = record([path for key in self.keys for path in self.numbered(key)], [])["annotations"]
+        return {"masks": self.masks.name, "objects": objects, **record([*self.tables, *masks], images), **asked(orientation=self.orientation)}
 
     @classmethod
     def parse(cls, place: str, on_problem: str = "stop", orientation: str | None = None, **_) -> "Voc":
@@ -959,6 +982,7 @@ class CocoPanoptic:
     def __init__(self, annotations: str | Path, images: str | Path | None = None,   # looked for around the json where None
                  on_problem: str = "stop", orientation: str | None = None, group: str | None = None):
         self.annotations, self.problems, self.orientation, self.group = Path(annotations), Problems(on_problem), oriented(orientation), group
+        self.tables = taken(self.annotations)
         read = read_json(self.annotations, "segments_info")
         categories = read_categories(self.annotations, read["categories"])
         self.concepts = Vocabulary(dict.fromkeys(categories.values()))
@@ -989,9 +1013,14 @@ class CocoPanoptic:
         "The concepts of an image's segments."
         return {concept for _, concept, _ in self.entries[key].annotations}
 
+    def files_of(self, key: str) -> tuple[Path, ...]:
+        "The image's file, and its label map."
+        return self.images/key, self.maps[key]
+
     def identity(self) -> dict[str, str]:
-        "SHA-256 of the json, and of the sorted list of image names and file sizes."
-        return record([self.annotations], [self.images/name for name in self.keys], self.images) | asked(orientation=self.orientation, group=self.group)
+        "SHA-256 of the json and the label maps, and of the sorted list of image names and the digests of their files."
+        maps, images = [self.maps[key] for key in self.keys], [self.images/name for name in self.keys]
+        return record([*self.tables, *maps], images, self.images) | asked(orientation=self.orientation, group=self.group)
 
     @classmethod
     def parse(cls, place: str, on_problem: str = "stop", orientation: str | None = None, group: str | None = None, **_) -> "CocoPanoptic":
@@ -1090,6 +1119,7 @@ class PascalPart:
         self.annotations, self.images, self.parts, self.problems = Path(annotations), Path(images), parts, Problems(on_problem)
         for place in (self.annotations, self.images):
             if not place.is_dir(): raise Refused(f"{place}: no such folder. Give pascal-part:FOLDER, or pascal-part:ANNOTATIONS,IMAGES.")
+        self.tables = taken(self.annotations.parent/"parts.csv")
         self.called, self.concepts = part_vocabulary(self.annotations.parent/"parts.csv", parts)
         self.files = pairs({path.stem: path for path in self.annotations.glob("*.mat")}, self.images, names, self.problems)
         self.keys = list(self.files)
@@ -1106,10 +1136,15 @@ class PascalPart:
         if said: raise Refused(f"{path}: {'; '.join(said)}. Repair or remove it.")
         return Sample(key, image, tuple(Region(self.called[name, code], mask) for name, code, mask in found), notes=notes if found else ())
 
+    def files_of(self, key: str) -> tuple[Path, ...]:
+        "The image's file, and its annotation."
+        path, picture = self.files[key]
+        return picture, path
+
     def identity(self) -> dict[str, str]:
-        "SHA-256 of the annotations, and of the sorted list of image names and file sizes."
+        "SHA-256 of the annotations, and of the sorted list of image names and the digests of their files."
         annotations, images = zip(*self.files.values())
-        return {"parts": self.parts, **record(annotations, images), **asked(orientation=self.orientation)}
+        return {"parts": self.parts, **record([*self.tables, *annotations], images), **asked(orientation=self.orientation)}
 
     @classmethod
     def parse(cls, place: str, on_problem: str = "stop", parts: str = "merged", orientation: str | None = None, **_) -> "PascalPart":
@@ -1166,8 +1201,9 @@ class Folder:
         self.folder, self.problems, self.orientation, self.group = Path(folder), Problems(on_problem), oriented(orientation), group
         for place in (self.folder, self.folder/"images", self.folder/"masks"):
             if not place.is_dir(): raise Refused(f"{place}: no such folder. Put pictures in images/, label maps in masks/ and names in names.csv.")
-        self.tables = sorted(find_names(self.folder, self.folder/"masks"), key=lambda path: path.name.lower() != "names.csv")
-        self.names = names_of(self.tables or [self.folder/"names.csv"])
+        tables = sorted(find_names(self.folder, self.folder/"masks"), key=lambda path: path.name.lower() != "names.csv")
+        self.tables = taken(*(tables[:1] or [self.folder/"names.csv"]), self.folder/"images.csv")
+        self.names = names_of(tables or [self.folder/"names.csv"])
         self.concepts = self.names.concepts
         if self.names.note: self.problems.noted(self.names.note)
         maps = by_picture(maps_in(self.folder/"masks", nested=True), pictures_in(self.folder/"images"), self.problems)
@@ -1193,11 +1229,15 @@ class Folder:
         doubt = None if regions else next(filter(None, doubts), None)
         return Sample(key, image, tuple(regions), self.groups.get(key), notes if regions else (), doubt)
 
+    def files_of(self, key: str) -> tuple[Path, ...]:
+        "The image's file, and its label maps."
+        paths, picture = self.files[key]
+        return picture, *paths
+
     def identity(self) -> dict[str, str]:
-        "SHA-256 of the tables and label maps, and of the sorted list of image names and file sizes."
-        tables = [*self.tables[:1], *([self.folder/"images.csv"] if (self.folder/"images.csv").exists() else [])]
+        "SHA-256 of the tables and label maps, and of the sorted list of image names and the digests of their files."
         maps, images = [path for paths, _ in self.files.values() for path in paths], [image for _, image in self.files.values()]
-        return record([*tables, *maps], images) | asked(orientation=self.orientation, group=self.group)
+        return record([*self.tables, *maps], images) | asked(orientation=self.orientation, group=self.group)
 
     @classmethod
     def parse(cls, place: str, on_problem: str = "stop", orientation: str | None = None, group: str | None = None, **_) -> "Folder":

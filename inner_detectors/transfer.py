@@ -32,11 +32,12 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Float64
 
 from . import __version__
-from .ablate import as_labels, check_labels, share_of, standard_error
+from .ablate import as_labels, check_labels, shares, standard_error
 from .concepts import Refused, near, without_notes
 from .correlate import levels, pearson
 from .data import Data
 from .dissect import Dissection, Study, identity_of, make_folder, other_network, room_columns, run_by, weights_of
+from .files import writes_alone
 from .models import Geometry, Model, geometry_of, in_eights, load_model, layers
 from .probe import enlarge, grid, probe
 from .sweep import Checkpoint, Seen, View, sweep
@@ -322,6 +323,7 @@ class Gathered(NamedTuple):
     @property
     def names(self) -> list[str]: return [seen.name for seen in self.images]
 
+@writes_alone
 def gather(bank: Bank, data: Data, batch: int = 8, devices: Sequence[jax.Device] | None = None, progress: bool = True, label: str = "evidence",
            out: str | Path | None = None) -> Gathered:
     "The evidence in every picture of a data set. Warns of pictures that cannot be read. With `out`, a folder, a stopped run goes on where it was."
@@ -609,7 +611,7 @@ def labelled(bank: Bank, data: Data, labels: Any, classes: Sequence[str] = (), *
     labels = as_labels(labels, data, classes)
     check_labels(labels, data)
     found = gather(bank, data, **running)
-    return Labelled(found, labels.truth(found.names))
+    return Labelled(found, labels.truth(found.images))
 
 def transfer(bank: Bank, data: Data, labels: Any, *, valid: tuple[Data, Any] | None = None,   # pictures and labels to validate on; `share` of `data` where None
              share: float = 0.3, apart: float = 0.95, steps: int = STEPS, seed: int = 0, **running: Any) -> Transfer:
@@ -619,7 +621,7 @@ def transfer(bank: Bank, data: Data, labels: Any, *, valid: tuple[Data, Any] | N
     check_labels(labels, data)
     train = labelled(bank, data, labels, **running)
     if valid is None:
-        aside = np.array([share_of(seen, seed, "validation") < share for seen in train.gathered.images])
+        aside = shares(train.gathered.images, seed, "validation") < share
         train, held = (Labelled(train.gathered.at(rows), train.truth[rows]) for rows in (~aside, aside))
     else: held = labelled(bank, valid[0], valid[1], labels.classes, **{**running, "label": "validation"})
     stay = thinned(bank, train.gathered.values, apart)
