@@ -27,7 +27,7 @@ from .dissect import run_by, weights_of
 from .files import writes_alone
 from .models import check_layers, layers
 from .sweep import Batch, Fold, View, sweep, together
-from .transfer import (STEPS, Bank, Gathered, Head, Labelled, Standard, Trace, Transferred, balance, check_parts, digest, kept, loss,
+from .transfer import (STEPS, Bank, Gathered, Head, Labelled, Standard, Trace, Transferred, balance, check_parts, kept, loss,
                                       quality, reasons, rows_named, settled, spread, thinned, traces)
 from .verify import blank, colouring, draw_for, elsewhere, fall_test, filling
 
