@@ -127,7 +127,7 @@ def concatenated(layouts: Sequence[Layout], axis: int, shape: Sequence[int]) -> 
 def mixed(free: Layout, other: Sequence[Axis], rest: Layout) -> Layout:
     "The axes of a matrix that the axes `other` of an array are multiplied with; `rest` are those that the array keeps. A mixture of channels is channels."
     sums = [part for axis in other for part in axis]
-    if any(known(axis) and places(axis) > 1 for axis in free): return free
+    if any(part.of not in "?r" and part.size > 1 for axis in free for part in axis): return free
     taken = any(part.of == "c" for axis in rest for part in axis)
     fresh = any(part.of == "c" for part in sums) or all(inner(part) or part.of in "?r" or part.size == 1 for part in sums) and not taken
     sizes = [places(axis) for axis in free]
