@@ -22,10 +22,10 @@ from .ablate import as_labels, check_labels, fit_linear, share_of
 from .concepts import Refused
 from .correlate import levels
 from .data import Data, fit_mask
-from .dissect import run_by
+from .dissect import run_by, weights_of
 from .models import check_layers, layers
 from .sweep import Batch, Fold, Seen, View, sweep, together
-from .transfer import (STEPS, Bank, Gathered, Head, Labelled, Standard, Trace, Transferred, balance, check_parts, digest, kept, loss,
+from .transfer import (STEPS, Bank, Gathered, Head, Labelled, Standard, Trace, Transferred, balance, check_parts, kept, loss,
                                       quality, reasons, rows_named, settled, spread, thinned, traces)
 from .verify import blank, colouring, draw_for, elsewhere, fall_test, filling
 
@@ -61,7 +61,7 @@ def all_units(bank: Bank, data: Data, names: Mapping[str, Sequence[str]] | None 
         check_layers(model, some)
         fold = together(*(levels(len(data), model, some, len(data.concepts), statistic) for statistic in statistics))
         view, called = View(bank.size, bank.side, batch=batch), f"{label} of {name}"
-        about = {"layers": list(some), "statistics": list(statistics), "weights": digest(model), "data": data.identity(),
+        about = {"layers": list(some), "statistics": list(statistics), "weights": weights_of(model), "data": data.identity(),
                  **run_by(view, list(devices or jax.local_devices()[:1]))}
         swept = sweep(fold, data, model, some, view, devices=devices, label=called, progress=progress, checkpoint=kept(out, called, about))
         if not swept.images: raise Refused(f"{data}: not one image could be read. The first: {swept.problems[0]}")

@@ -8,8 +8,9 @@ __all__ = ['FORMAT', 'MARKS', 'PRINTS', 'ELSEWHERE', 'unit_areas', 'scores', 'pl
            'load', 'weights_of', 'computation', 'made_ready_by', 'other_network', 'fingerprint', 'check_steady',
            'check_alone', 'prints_of', 'tolerance', 'run_by', 'about_run', 'identity_of', 'differences', 'table_of',
            'attributes', 'choose_layers', 'with_geometry', 'make_folder', 'unsteady', 'check_maps', 'nothing_left',
-           'borrowed', 'tidied', 'finished', 'dissect', 'plan', 'load_room', 'has_columns', 'room_columns', 'one_line',
-           'several', 'units_text', 'chance_text', 'concepts_text', 'write_frame', 'write_tables', 'Study', 'study',
+           'view_of', 'refuse_blank', 'nothing_shown', 'doubting', 'first_of', 'remarks_on', 'borrowed', 'tidied',
+           'remarked', 'finished', 'dissect', 'plan', 'load_room', 'has_columns', 'room_columns', 'one_line', 'several',
+           'units_text', 'chance_text', 'concepts_text', 'write_frame', 'write_tables', 'Study', 'study',
            'check_prints', 'in_depth', 'detecting', 'read_units', 'unit_places', 'about_room', 'run_room',
            'refuse_memory', 'write_room', 'finished_room', 'tidied_room']
 
@@ -26,7 +27,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,14 +39,14 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Bool, Float32, Int64
 
-from .concepts import Refused, inert, near, replacing
-from .data import Data, Protocol, netdissect
+from .concepts import Refused, inert, near, replacing, without_notes
+from .data import Data, Protocol, cores, look, netdissect, read_ahead
 from .identity import TOLERANCE, Unknown, alike, apart, fixed_pictures, grain, print_of, spelled, traced
 from .models import Model, check_layers, geometry_of
 from .models import layers as layers_of
 from .probe import measured, probe
 from .score import Counts, Means, averaging, counting, iou
-from .sweep import Checkpoint, Fold, Seen, Swept, View, sweep, together
+from .sweep import Batch, Checkpoint, Fold, Seen, Swept, View, sweep, together
 from .threshold import Thresholds, extremes, quantiles
 
 # %% ../nbs/11_dissect.ipynb #3e29f18c
@@ -314,17 +315,18 @@ def check_steady(model: Model, first: Mapping[str, np.ndarray], again: Mapping[s
     "Refuse the first layer that answers otherwise when it is asked again."
     for name in (name for name in layers_of(model) if name in first):
         if (far := apart(first[name], again[name])) > TOLERANCE:
-            raise Refused(f"{model.name}: layer {name!r} answers otherwise each time it is shown the same pictures (by {far:.2g} of its largest), as with "
-                          "dropout or noise that stays on. Switch that off in evaluation mode (in PyTorch: dropout(x, training=self.training)).")
+            raise Refused(f"{model.name}: layer {name!r} answers otherwise each time it is shown the same pictures (by {far:.2g} of its largest), as "
+                          "with dropout or noise that stays on. Switch that off in evaluation mode (in PyTorch: dropout(x, training=self.training)).")
 
 def check_alone(model: Model, beside: Mapping[str, np.ndarray], twice: Mapping[str, np.ndarray]) -> None:
-    "Refuse the first layer in which a picture's answer depends on its place in the batch, or on the picture beside it: shown (noise, slope) and (slope, slope)."
+    """Refuse the first layer in which a picture's answer depends on its place in the batch, or on the picture beside it: shown (noise, slope) and
+    (slope, slope)."""
     for name in (name for name in layers_of(model) if name in beside):
         seen = np.concatenate([beside[name][1:]] * 2)
         coarse = grain(seen)                        # 16-bit numbers may be rounded one step apart
         if (far := apart(seen, twice[name])) > max(TOLERANCE, 16 * coarse * (coarse > 1e-6)):
-            raise Refused(f"{model.name}: layer {name!r} answers a picture otherwise beside other pictures (by {far:.2g} of its largest), as a normalisation by "
-                          "the batch's own statistics does. Give it running statistics, or show one picture at a time (batch=1, --batch 1).")
+            raise Refused(f"{model.name}: layer {name!r} answers a picture otherwise beside other pictures (by {far:.2g} of its largest), as noise or a "
+                          "normalisation by the batch's own statistics does. Give it running statistics, or show one picture at a time (batch=1, --batch 1).")
 
 def prints_of(found: "Dissection", names: Sequence[str] | None = None) -> Float32[np.ndarray, "unit 3"] | None:
     "The fingerprint that a dissection keeps, of some layers in an order; None where it has none."
@@ -388,7 +390,8 @@ def attributes(about: dict, images: Sequence[Seen], data: Data, problems: list[s
     "How a result was made, as netCDF attributes: strings and numbers, nested ones as JSON."
     return {"format": FORMAT, "run": identity_of(about), "about": json.dumps(about), "protocol": json.dumps(about["protocol"]),
             "model": about["model"], "data": "+".join(source["name"] for source in about["data"]["sources"]), "images": len(images),
-            "maskless": len(data) - len(images) - (len(problems) - len(data.problems)), "groups": len({seen.group for seen in images} - {None}),
+            "maskless": len(data) - len(images) - (len(without_notes(problems)) - len(without_notes(data.problems))),
+            "untold": len(data.untold), "groups": len({seen.group for seen in images} - {None}),
             "geometry": json.dumps(about["geometry"]),
             "weights_sha256": about["weights"].get("weights_sha256", ""), "data_sha256": json.dumps(about["data"]),
             "versions": json.dumps({"inner-detectors": about["version"], "python": platform.python_version(), **about["packages"]}),
@@ -436,8 +439,55 @@ def check_maps(model: Model, shapes: Mapping[str, tuple[int, int, int]], protoco
 
 def nothing_left(data: Data, problems: list[str]) -> str:
     "Why not one image was used."
+    if len(data.untold) >= len(data): return f"{data}: not one image tells where things are, its annotations are boxes. The first: {problems[0]}"
     if problems: return f"{data}: not one image could be read. The first: {problems[0]}"
     return f"{data}: not one image has a mask left after the crop. Look at the data with `inner-detectors map`, or choose another protocol."
+
+def view_of(model: Model, protocol: Protocol, batch: int) -> View:
+    "How a protocol cuts pictures for a network."
+    return View(model.size, max(1, round(model.size * protocol.mask_size)), protocol.keep, batch, protocol.maskless)
+
+def refuse_blank(data: Data, view: View, progress: bool = True) -> None:
+    "Refuse data in which no image shows anything, naming the likely cause, before hours of work: images are read up to the first that does."
+    from tqdm.auto import tqdm
+    read, doubts, problems = partial(data.example, size=view.size, mask_size=view.side, keep=view.keep), [], []
+    def each(places): return read_ahead(read, places, 1 if len(places) < 9 else cores(), 0 if len(places) < 9 else 2 * view.batch)
+    every = (one for places in (range(8)[:len(data)], range(8, len(data))) for one in each(places))
+    for one in tqdm(every, "looking for masks", len(data), unit="image", delay=2, disable=not progress):
+        if isinstance(one, Refused): problems.append(str(one))
+        elif len(one.concepts): return
+        elif one.doubt: doubts.append(one.doubt)
+    if len(data.concepts): raise Refused(nothing_left(data, problems) if len(problems) == len(data) else nothing_shown(data, doubts, problems))
+
+def nothing_shown(data: Data, doubts: list[str], problems: list[str], most: int = 64) -> str:
+    "Why no image shows anything: the images' own doubts first, then what is wrong with their annotations, then what could not be read."
+    looked = [look(data.sources[place], key) for place, key in data.items[:most]]
+    if not doubts and any(name in data.concepts for outline in looked for name in outline.areas): return nothing_left(data, [])
+    found = doubts or without_notes(problem for outline in looked for problem in outline.problems) or problems or without_notes(data.problems)
+    if found: return f"{data}: not one image shows any of its concepts. The likely cause{f', {len(found)} times' if len(found) > 1 else ''}: {found[0]}"
+    return f"{data}: not one image shows any of its concepts; there are no annotations of them. Look at the data with `inner-detectors map`, or name others."
+
+def doubting() -> Fold:
+    "A fold whose result says how many images are in doubt, and of the first why."
+    def init(): return {"images": np.array(0), "first": np.array("")}
+    def merge(a, b): return {"images": a["images"] + b["images"], "first": a["first"] if str(a["first"]) else b["first"]}
+    def step(state, batch: Batch):
+        said = [doubt for doubt in batch.doubts if doubt]
+        return merge(state, {"images": np.array(len(said)), "first": np.array(said[0] if said else "")})
+    return Fold(init, step, merge, result=lambda state: (int(state["images"]), str(state["first"])))
+
+def first_of(data: Data) -> str:
+    "Why the first image that does not tell was left out."
+    return next((problem for problem in data.problems if data.untold[0] in problem), data.untold[0])
+
+def remarks_on(data: Data, problems: Sequence[str], doubts: tuple[int, str]) -> list[str]:
+    "What whoever reads a result should know of its images: how many do not tell, could not be read, or are in doubt."
+    number, first = doubts
+    gone = without_notes(problems)
+    untold = f"{len(data.untold)} images do not tell where things are and were left out. The first: {first_of(data)}" if data.untold else ""
+    out = f"{len(gone)} of {len(data)} images could not be used and were left out. The first: {gone[0]}" if gone else ""
+    blank = f"{number} of {len(data)} images count as showing nothing, and may be meant otherwise. The first: {first}" if number else ""
+    return list(filter(None, [untold, out, blank]))
 
 def borrowed(given: Dissection, about: dict, prints: Float32[np.ndarray, "unit 3"]) -> dict[str, Float32[np.ndarray, " unit"]]:
     "The thresholds of another run. Refused unless they are of this network, these layers and this quantile."
@@ -450,7 +500,7 @@ def borrowed(given: Dissection, about: dict, prints: Float32[np.ndarray, "unit 3
     if other: raise Refused(f"{whose}: are of another {' and other '.join(other)}. Give a run of this network with these parameters.")
     for name in about["layers"]: given.known("layer", name)
     if not alike(prints, prints_of(given, about["layers"]), tolerance(about, theirs)):
-        raise Refused(f"{whose}: are of a network that answers two fixed pictures otherwise, or of none that is known by its answers. Dissect this network again.")
+        raise Refused(f"{whose}: are of a network that answers two fixed pictures otherwise, or whose answers it does not keep. Dissect this network again.")
     at, asked = theirs["protocol"]["quantile"], about["protocol"]["quantile"]
     if at != asked: raise Refused(f"{whose}: are at quantile {at}, asked for is {asked}. Give --quantile {at}, or another run.")
     return {name: given.table.threshold.values[given.table.layer.values == name] for name in about["layers"]}
@@ -458,6 +508,11 @@ def borrowed(given: Dissection, about: dict, prints: Float32[np.ndarray, "unit 3
 def tidied(dissection: Dissection, out: str | Path) -> Dissection:
     "A finished run needs its checkpoints no more."
     for left in Path(out).glob("*.checkpoint.npz"): left.unlink()
+    return dissection
+
+def remarked(dissection: Dissection) -> Dissection:
+    "The dissection, with its remarks said as warnings."
+    for remark in json.loads(dissection.table.attrs.get("remarks", "[]")): warnings.warn(remark, stacklevel=3)
     return dissection
 
 def finished(out: Path, about: dict, prints: Float32[np.ndarray, "unit 3"]) -> Dissection | None:
@@ -479,21 +534,23 @@ def dissect(model: Model, data: Data, layers: Sequence[str] | None = None, proto
             every: float = 30.0,                           # seconds between checkpoints
             progress: bool = True,
             thresholds: Dissection | None = None,          # another run, whose thresholds to use
+            blank: bool = False,                           # go on where no image shows anything, and say no remarks
             command: Mapping | None = None,                # how network and data are opened again: kept with the result, moves no number
            ) -> Dissection:
     "Find every unit's threshold, count its pixels against every concept's, and give the counts names."
     names = choose_layers(model, layers)
     model = with_geometry(model, names, protocol, data)
-    view = View(model.size, max(1, round(model.size * protocol.mask_size)), protocol.keep, batch, protocol.maskless)
+    view = view_of(model, protocol, batch)
     devices = list(devices or jax.local_devices()[:1])
     about = about_run(model, data, names, protocol, view, devices, thresholds)
     shapes = {name: layers_of(model)[name] for name in names}
     check_maps(model, shapes, protocol)
     prints = fingerprint(model, names, about["weights"], batch, devices[0])
     def checkpoint(name): return None if out is None else Checkpoint(Path(out)/f"{name}.checkpoint.npz", identity_of(about), every, prints)
-    if out is not None and (there := finished(make_folder(out), about, prints)): return tidied(there, out)
+    if out is not None and (there := finished(make_folder(out), about, prints)): return tidied(remarked(there), out)
     if out is not None and (reason := about["weights"].get("computation_unknown")):
         warnings.warn(f"{model.name}: {reason}, so it cannot be told from another network, and no earlier run will be taken for this one.", stacklevel=2)
+    if not blank: refuse_blank(data, view, progress)
     def run(fold, label):
         swept = sweep(fold, data, model, names, view, checkpoint=checkpoint(label), label=f"{label}s", devices=devices, progress=progress)
         if not swept.images: raise Refused(nothing_left(data, swept.problems))
@@ -503,18 +560,19 @@ def dissect(model: Model, data: Data, layers: Sequence[str] | None = None, proto
         return counting(data, model, names, limits, view, protocol.area) if protocol.score_over == "data" else averaging(data, model, names, limits, view)
     if protocol.threshold_over == "data" and thresholds is None:
         found, first = run(quantiles(shapes, len(data), protocol.quantile), "threshold")
-        counts, swept = run(scoring({name: one.values for name, one in found.items()}), "score")
+        (counts, doubts), swept = run(together(scoring({name: one.values for name, one in found.items()}), doubting()), "score")
         if (first.problems, first.images) != (swept.problems, swept.images): raise Refused(unsteady(first.problems, swept.problems))
     else:
         given = protocol.quantile if thresholds is None else borrowed(thresholds, about, prints)
         ends = extremes(names, {name: units for name, (_, _, units) in shapes.items()})
-        (found, counts), swept = run(together(ends, scoring(given)), "score")
+        (found, counts, doubts), swept = run(together(ends, scoring(given), doubting()), "score")
         if isinstance(given, dict): found = {name: one._replace(values=given[name]) for name, one in found.items()}
 
     problems = data.problems + swept.problems
     table = table_of(counts, found, data, about, swept.images, prints).assign_attrs(attributes(about, swept.images, data, problems))
     if command is not None: table.attrs["command"] = json.dumps(dict(command))
-    dissection = Dissection(table)
+    if not blank: table.attrs["remarks"] = json.dumps(remarks_on(data, swept.problems, doubts))
+    dissection = remarked(Dissection(table))
     if out is not None: tidied(dissection, dissection.save(out).parent)
     return dissection
 
@@ -526,9 +584,10 @@ def plan(model: Model, data: Data, layers: Sequence[str] | None = None, protocol
     shapes = {name: layers_of(model)[name] for name in names}
     units = sum(count for _, _, count in shapes.values())
     values = sum(height * width * count for height, width, count in shapes.values())
+    refuse_blank(data, view_of(model, protocol, batch), progress=False)
     def seconds(images):
         start = time.monotonic()
-        dissect(model, data.take(images), names, protocol, batch=batch, devices=devices, progress=False)
+        dissect(model, data.take(images), names, protocol, batch=batch, devices=devices, progress=False, blank=True)
         return time.monotonic() - start
     few, more = min(batch, len(data)), min(3 * batch, len(data))
     first, second = seconds(few), seconds(more)
@@ -703,7 +762,7 @@ def run_room(room: str, these: Study, fold: Fold, choices: Mapping, out: str | P
                   devices=these.devices, progress=progress)
     if not swept.images: raise Refused(nothing_left(data, swept.problems))
     known = set(json.loads(these.found.table.attrs["problems"])) if data.sources == these.data.sources else set()
-    fresh = [problem for problem in swept.problems if problem not in known]
+    fresh = [problem for problem in without_notes(swept.problems) if problem not in known]
     if fresh: warnings.warn(f"{several(len(fresh), 'picture')} could not be used. The first: {fresh[0]}", stacklevel=3)
     return fold.result(swept.state), swept
 

@@ -25,9 +25,9 @@ from typing import Any
 import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
-from jaxtyping import Array, Bool, Float, Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 
-from .concepts import Refused, sha256
+from .concepts import sha256
 from .weights import attempt, messages
 
 # %% ../nbs/06_identity.ipynb #0a67d252
@@ -79,7 +79,7 @@ class Spelling:
     def __init__(self, most: int = 200_000):
         self.hash, self.left = hashlib.sha256(), most
         self.met: dict[int, tuple[int, Any]] = {}            # by address: its turn, and the value, which is kept alive
-        self.names: set[str] = set()                          # that code has asked objects for
+        self.names = {"forward"}                               # that code has asked objects for
         self.open: list[tuple[Mapping[str, Any], set[str]]] = []   # what is read by name alone, and what was read of it
         self.trail: list[str] = []                            # how we came here, for a sentence
 
@@ -122,8 +122,8 @@ class Spelling:
         self.met[id(value)] = len(self.met), value
         if isinstance(value, list): return self.series(value)
         if isinstance(value, (dict, types.MappingProxyType)): return self.pairs(value)
-        kinds = [(types.ModuleType, self.module), (type, self.a_class), (types.FunctionType, self.function), (types.MethodType, self.method),
-                 (functools.partial, self.partly), ((staticmethod, classmethod), lambda value: self.add(value.__func__)),
+        kinds: list[tuple[Any, Callable]] = [(types.ModuleType, self.module), (type, self.a_class), (types.FunctionType, self.function),
+                 (types.MethodType, self.method), (functools.partial, self.partly), ((staticmethod, classmethod), lambda value: self.add(value.__func__)),
                  (property, lambda value: self.series((value.fget,)))]
         for kind, read in kinds:
             if isinstance(value, kind): return read(value)

@@ -50,6 +50,7 @@ class Batch(NamedTuple):
     groups: tuple[str | None, ...]
     filled: int
     activations: dict[str, Any] = {}                    # layer -> Float32[batch height width unit], on the device
+    doubts: tuple[str | None, ...] = ()                 # of each picture: why it may show more than its masks say
 
 # %% ../nbs/08_sweep.ipynb #b860608b
 def together(*folds: Fold) -> Fold:
@@ -76,8 +77,8 @@ def stack(examples: Sequence[Example], batch: int) -> Batch:
         images[row], sources[row] = example.image, example.source
         concepts[row, :len(example.concepts)] = example.concepts
         masks[row, :len(example.concepts)] = example.masks
-    names, groups = tuple(e.name for e in examples), tuple(e.group for e in examples)
-    return Batch(images, concepts, masks, sources, names, groups, len(examples))
+    names, groups, doubts = (tuple(getattr(e, field) for e in examples) for field in ("name", "group", "doubt"))
+    return Batch(images, concepts, masks, sources, names, groups, len(examples), doubts=doubts)
 
 # %% ../nbs/08_sweep.ipynb #e2de7524
 @dataclass(frozen=True)
@@ -96,7 +97,9 @@ def batches(data: Data, view: View, start: int = 0, threads: int | None = None) 
     examples, problems, given = [], [], start
     for place, example in enumerate(read_ahead(read, range(start, len(data)), threads or cores(), 2 * view.batch), start + 1):
         if isinstance(example, Refused): problems.append(str(example))
-        elif len(example.concepts) or view.maskless == "kept": examples.append(example)
+        elif len(example.concepts) or view.maskless == "kept":
+            examples.append(example)
+            problems.extend(example.notes)
         if len(examples) == view.batch:
             yield place, stack(examples, view.batch), problems
             examples, problems, given = [], [], place
