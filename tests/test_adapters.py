@@ -186,12 +186,14 @@ def test_other_precisions(torch, kind, ready):
 
 def test_parts_in_half_precision(torch):
     answers(from_torch("net", around(torch, lambda self, x: self.low(self.conv(x).half()), low=torch.nn.Conv2d(8, 8, 3).half()), 32))
-    with pytest.raises(Refused) as refused: from_torch("net", around(torch, lambda self, x: self.low(self.conv(x)), low=torch.nn.Conv2d(8, 8, 3).half()), 32)
+    mixed = around(torch, lambda self, x: self.low(self.conv(x)), low=torch.nn.Conv2d(8, 8, 3).half())
+    with pytest.raises(Refused) as refused: from_torch("net", mixed, 32)
     assert_says(refused.value, "net", "RuntimeError", "module.float()")
 
 
 WRAPPED = {
-    "compiled": lambda torch, net: torch.compile(net, backend="eager"), "compiled and used": lambda torch, net: used(torch, torch.compile(net, backend="eager")),
+    "compiled": lambda torch, net: torch.compile(net, backend="eager"),
+    "compiled and used": lambda torch, net: used(torch, torch.compile(net, backend="eager")),
     "compiled in place and used": lambda torch, net: (net.compile(backend="eager"), used(torch, net))[1],
     "on several devices": lambda torch, net: torch.nn.DataParallel(net), "traced by fx": lambda torch, net: torch.fx.symbolic_trace(net),
     "channels last in memory": lambda torch, net: net.to(memory_format=torch.channels_last)}
@@ -212,7 +214,8 @@ def test_wrapped_modules_are_read_as_what_they_wrap(torch, how):
 
 
 def test_torchscript_shows_its_end_alone(torch):
-    for module in (torch.jit.script(small(torch)), torch.jit.trace(small(torch).eval(), torch.zeros(1, 3, 32, 32)), torch.jit.freeze(torch.jit.script(small(torch).eval()))):
+    scripted, traced = torch.jit.script(small(torch).eval()), torch.jit.trace(small(torch).eval(), torch.zeros(1, 3, 32, 32))
+    for module in (scripted, traced, torch.jit.freeze(scripted)):
         assert layers(from_torch("net", module, 32)) == {"output": (1, 1, 5)}
     assert_absent(from_torch("net", torch.jit.script(small(torch)), 32), **{"0": "is inside TorchScript, which shows only what it gives at its end"})
     beside = from_torch("net", torch.nn.Sequential(torch.jit.script(torch.nn.Conv2d(3, 4, 3)), torch.nn.Conv2d(4, 5, 3)), 32)
@@ -246,8 +249,9 @@ class Mute(Exception):
     def __str__(self): raise ValueError("no words")
 
 
-@pytest.mark.parametrize("error", [KeyError("key"), AssertionError("input height 32 does not match the model's 96"), TypeError(), NotImplementedError(), StopIteration(),
-                                   ZeroDivisionError("zero"), Mute(), ValueError("two\nlines " + "long " * 200)], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", [KeyError("key"), AssertionError("input height 32 does not match the model's 96"), TypeError(), NotImplementedError(),
+                                   StopIteration(), ZeroDivisionError("zero"), Mute(), ValueError("two\nlines " + "long " * 200)],
+                         ids=lambda error: type(error).__name__)
 def test_whatever_a_module_raises_is_one_sentence(torch, error):
     def fails(self, x): raise error
     module = around(torch, fails)
@@ -316,7 +320,8 @@ def test_flax_networks_keep_every_layer():
         conv=nnx.Conv(3, 8, (3, 3), strides=2, rngs=rngs), norm=nnx.BatchNorm(8, rngs=rngs), group=nnx.GroupNorm(8, num_groups=2, rngs=rngs),
         gate=Step(lambda x: x + x * nnx.sigmoid(x.mean((1, 2)))[:, None, None]), pool=Step(lambda x: nnx.max_pool(x, (2, 2), strides=(2, 2))),
         larger=Step(lambda x: jax.image.resize(x, (len(x), 16, 16, 8), "bilinear")), twice=Step(lambda x: x.repeat(2, 1).repeat(2, 2)),
-        both=Step(lambda x: jnp.concatenate([x, x], -1)), kept=Step(jax.checkpoint(nnx.gelu)), either=Step(lambda x: jax.lax.cond(x.sum() > 0, nnx.relu, jnp.abs, x)),
+        both=Step(lambda x: jnp.concatenate([x, x], -1)), kept=Step(jax.checkpoint(nnx.gelu)),
+        either=Step(lambda x: jax.lax.cond(x.sum() > 0, nnx.relu, jnp.abs, x)),
         named=nnx.Einsum("nhwc,cd->nhwd", (16, 5), (5,), rngs=rngs), back=nnx.ConvTranspose(5, 4, (2, 2), strides=2, rngs=rngs)), 32)
     assert not model.absent
     assert layers(model)["twice"] == (32, 32, 8) and layers(model)["back"] == (64, 64, 4)
@@ -337,7 +342,8 @@ def test_flax_with_channels_first():
 def weights(*shape, kind=np.float32): return (np.random.RandomState(2).normal(size=shape) / 5).astype(kind)
 
 
-def onnx_file(path, nodes, outputs=(), arrays=(), shape=("N", 3, 32, 32), kind=TensorProto.FLOAT, half=False, external=None, opset=18, channels=3, given="image", **more):
+def onnx_file(path, nodes, outputs=(), arrays=(), shape=("N", 3, 32, 32), kind=TensorProto.FLOAT, half=False, external=None, opset=18,
+              channels=3, given="image", **more):
     "A file whose input `image` goes through the nodes, with a convolution of `given` to `conv` before them."
     held = {"kernel": weights(8, channels, 3, 3, kind=np.float16 if half else np.float32), **dict(arrays)}
     nodes = [*nodes, helper.make_node("Conv", [given, "kernel"], ["conv"], pads=[1] * 4, strides=[2, 2])]
@@ -360,7 +366,8 @@ def node(kind, inputs, outputs, **more): return helper.make_node(kind, inputs.sp
 def test_onnx_layouts(tmp_path):
     "Transposed any way, channels last inside, cut into tokens and put together again; scores and crosswise reshapings are no maps."
     nodes = [node("Transpose", "conv", "last", perm=[0, 2, 3, 1]), node("Transpose", "conv", "turned", perm=[0, 1, 3, 2]), node("Relu", "turned", "relu"),
-             node("MatMul", "last matrix", "mlp"), node("LayerNormalization", "mlp scale", "norm", axis=-1), node("Transpose", "norm", "front", perm=[0, 3, 1, 2]),
+             node("MatMul", "last matrix", "mlp"), node("LayerNormalization", "mlp scale", "norm", axis=-1),
+             node("Transpose", "norm", "front", perm=[0, 3, 1, 2]),
              node("Reshape", "conv flat", "tokens"), node("Transpose", "tokens", "rows", perm=[0, 2, 1]), node("MatMul", "rows tokens", "scores"),
              node("Unsqueeze", "scores one", "scores4"), node("Reshape", "tokens again", "back"), node("Reshape", "conv across", "crosswise"),
              node("ArgMax", "conv", "best", axis=1), node("Shape", "conv", "shape"), node("Relu", "matrix", "constant")]
@@ -377,8 +384,9 @@ def test_onnx_layouts(tmp_path):
 
 
 def test_onnx_blocks_keep_every_layer(tmp_path):
-    nodes = [node("Resize", "conv  factors", "larger") if False else helper.make_node("Resize", ["conv", "", "factors"], ["larger"]),
-             node("Concat", "larger larger", "both", axis=1), node("Slice", "both begin end first", "some"), node("ReduceMean", "some places", "mean", keepdims=1),
+    nodes = [helper.make_node("Resize", ["conv", "", "factors"], ["larger"]),
+             node("Concat", "larger larger", "both", axis=1), node("Slice", "both begin end first", "some"),
+             node("ReduceMean", "some places", "mean", keepdims=1),
              node("Mul", "some mean", "gated"), node("Split", "gated", "left right", axis=1, num_outputs=2), node("Pad", "left more", "padded"),
              node("DepthToSpace", "conv", "spread", blocksize=2), node("GlobalAveragePool", "gated", "pooled"), node("Flatten", "pooled", "flat"),
              node("Gemm", "flat matrix", "head", transB=1)]
@@ -411,7 +419,8 @@ def test_external_data_from_anywhere(tmp_path, monkeypatch, location):
 
 
 @pytest.mark.parametrize(("location", "said"), [("../beside/net.data", "outside the folder of the file. Save it again"), ("/net.data", "outside the folder"),
-                                                ("sub/../../net.data", "outside the folder"), ("gone.data", "which is not there. Put that file beside it"), ("", "outside")])
+                                                ("sub/../../net.data", "outside the folder"),
+                                                 ("gone.data", "which is not there. Put that file beside it"), ("", "outside")])
 def test_external_data_elsewhere(tmp_path, location, said):
     path = onnx_file(tmp_path / "nets" / "net.onnx", [], external="net.data")
     model = onnx.load(path, load_external_data=False)
@@ -488,8 +497,10 @@ REMEDIES = {
     "no square": ({"shape": ("N", 3, 32, 48)}, {}, "Export it for square ones"),
     "one channel": ({"shape": ("N", 1, 32, 32), "channels": 1}, {}, "Give preprocessing grey-range"),
     "four channels": ({"shape": ("N", 4, 32, 32), "channels": 4}, {}, "Give a preprocessing that gives 4"),
-    "bfloat16": ({"kind": TensorProto.BFLOAT16, "nodes": [node("Cast", "image", "cast", to=TensorProto.FLOAT)], "given": "cast"}, {}, "Export it with an input of float32"),
-    "an operation of one's own": ({"nodes": [node("Magic", "conv", "magic", domain="my.own")], "outputs": ["magic"]}, {}, "Export it with ONNX's own operations alone"),
+    "bfloat16": ({"kind": TensorProto.BFLOAT16, "nodes": [node("Cast", "image", "cast", to=TensorProto.FLOAT)], "given": "cast"}, {},
+                 "Export it with an input of float32"),
+    "an operation of one's own": ({"nodes": [node("Magic", "conv", "magic", domain="my.own")], "outputs": ["magic"]}, {},
+                                  "Export it with ONNX's own operations alone"),
     "a newer opset": ({"opset": 99}, {}, "Export it with a lower opset")}
 
 
