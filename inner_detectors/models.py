@@ -21,6 +21,7 @@ __all__ = ['PREPROCESSING', 'VGG16_UNITS', 'TORCH_PLACES', 'KERAS_DENSE', 'KERAS
 import csv
 import inspect
 import math
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -495,6 +496,7 @@ def words_of(error: Exception) -> str:
     "What an error says, on one line and not too long; its class first."
     try: text = " ".join(str(error).split())
     except Exception: text = ""                                                   # the error's own fault
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", re.sub(r"/\S*onnxruntime\S*:\d+ .{0,600}?\) (?=[A-Z])", "", text))     # places in its source
     name = type(error).__name__
     return name + f": {text[:200]}" * (text != "")
 
@@ -658,7 +660,7 @@ def torch_values(out: Any) -> Any:
     "What a submodule gave, copied; or the reason why it is no layer."
     import torch
     if not isinstance(out, torch.Tensor): return f"gives a {type(out).__name__}, not one array. Name a layer inside it."
-    if out.is_nested or out.layout != torch.strided: return "gives a nested or sparse tensor, not one array. Name another layer."
+    if out.is_nested or out.layout != torch.strided or out.is_meta: return "gives a nested, sparse or empty tensor, not one array. Name another layer."
     if out.is_quantized: return out.dequantize()
     if out.is_floating_point(): return out.detach().clone()
     return f"gives numbers of the type {str(out.dtype).removeprefix('torch.')}, which are no activations. Name another layer."
@@ -692,14 +694,20 @@ def from_torch(name: str, module: Any, size: int = 224, preprocess: str | Callab
                 elif any(kind.__module__ in FRONT_MODULES for kind in type(part).__mro__): layout = first_channels(unknown(out.shape), out.shape)
             seen[layer] = values, layout
         def keep(layer): return lambda part, _, out: note(layer, part, out)
-        hooks = [part.register_forward_hook(keep(layer)) for layer, part in parts.items() if names is None or layer in names]
+        hooks = []
+        for layer, part in parts.items():
+            if names is not None and layer not in names: continue
+            try: hooks.append(part.register_forward_hook(keep(layer)))
+            except RuntimeError: continue                                               # TorchScript takes none
         try:
             with torch.no_grad(), eagerly("force_eager"), watch:
                 out = module(inputs)
                 if "output" not in seen and (names is None or "output" in names): note("output", module, out)
         except Exception as error:
-            odd = isinstance(error, TypeError | KeyError | IndexError | AttributeError | NotImplementedError) or "missing" in words_of(error)
-            remedy = ALONE if odd else ANOTHER if types in ([], [torch.float32]) else "Give module.float(), or another size or preprocess."
+            if isinstance(error, TypeError | LookupError | AttributeError | NotImplementedError) or "missing" in words_of(error): remedy = ALONE
+            elif not isinstance(error, RuntimeError | ValueError | AssertionError) or isinstance(error, RecursionError):
+                remedy = f"Call module(torch.zeros({', '.join(map(str, inputs.shape))})) to see where, and mend it there."
+            else: remedy = ANOTHER if types in ([], [torch.float32]) else "Give module.float(), or another size or preprocess."
             raise unfit(name, images, called, error, remedy) from None
         finally:
             for hook in hooks: hook.remove()
@@ -718,17 +726,23 @@ def from_torch(name: str, module: Any, size: int = 224, preprocess: str | Callab
     found = {layer: out if isinstance(out, str) else axes_of(out, layout, 1) for layer, (out, layout) in shown.items()}
     absent = {layer: axes for layer, axes in found.items() if isinstance(axes, str)}
     put = {layer: axes for layer, axes in found.items() if not isinstance(axes, str)}
+    try: pair, step = run(black.repeat(2, 0), list(put), kind), None
+    except Refused: pair, step = {}, 1                                                     # it takes one image at a time
+    for layer in [layer for layer, (out, _) in pair.items() if isinstance(out, str) or out.shape[put[layer][0]] != 2]:
+        absent[layer] = "gives something else for two images than for one. Name another layer."
+        del put[layer]
     absent |= {layer: SCRIPTED if isinstance(part, torch.jit.ScriptModule) else UNRUN for layer, part in parts.items() if layer not in found}
 
     def forward(_, images, names):
-        wanted = list(put) if names is None else list(names)
-        seen = run(images, wanted, kind)
-        def maps(layer):
+        wanted = list(put) if names is None else [layer for layer in put if layer in set(names)]                # in the order in which they run
+        def maps(seen, layer, count):
             out = seen.get(layer, (None, None))[0]
-            if not isinstance(out, torch.Tensor) or out.ndim != len(put[layer]) or out.shape[put[layer][0]] != len(images):
-                raise Refused(f"{name}: layer {layer!r} gives something else for {len(images)} images than for one. Name another layer.")
-            return np.ascontiguousarray(as_maps(out.to("cpu", torch.float32).numpy(), put[layer]))
-        return {layer: maps(layer) for layer in seen if layer in wanted} | {layer: maps(layer) for layer in wanted if layer not in seen}
+            if not isinstance(out, torch.Tensor) or out.ndim != len(put[layer]) or out.shape[put[layer][0]] != count:
+                raise Refused(f"{name}: layer {layer!r} gives something else for these {count} images than for the first. Name another layer.")
+            return as_maps(out.to("cpu", torch.float32).numpy(), put[layer])
+        each = step or len(images)
+        parts = [(run(part, wanted, kind), len(part)) for part in (images[begin:begin + each] for begin in range(0, len(images), each))]
+        return {layer: np.ascontiguousarray(np.concatenate([maps(seen, layer, count) for seen, count in parts])) for layer in wanted}
 
     record = {"framework": f"PyTorch {torch.__version__}", "weights_sha256": module_sha256(module), "preprocessing": called}
     return Model(name, made_of(forward, module), (), size, ready, geometry or {}, record, absent, traced=False)
@@ -762,10 +776,13 @@ def check_external(path: Path, model: Any):
     for tensor in onnx_tensors(model):
         if tensor.data_location != tensor.EXTERNAL: continue
         said = {entry.key: entry.value for entry in tensor.external_data}
-        where, steps = said.get("location", ""), PurePosixPath(said.get("location", "").replace("\\", "/"))
+        where = said.get("location", "")
+        steps = PurePosixPath(posixpath.normpath(where.replace("\\", "/")))
         if not where or steps.is_absolute() or ":" in where or ".." in steps.parts:
             raise Refused(f"{path}: array {tensor.name!r} lies in {where!r}, outside the folder of the file. {SAVE_BESIDE}")
         file = path.parent / where
+        if file.is_file() and not file.resolve().is_relative_to(path.parent.resolve()):
+            raise Refused(f"{file}: is a link out of the folder of {path.name}, which is not followed. Copy the file itself to this place.")
         if not file.is_file(): raise Refused(f"{path}: array {tensor.name!r} lies in {where!r}, which is not there. Put that file beside it, under this name.")
         end = int(said.get("offset", 0)) + int(said.get("length", 0))
         if end > file.stat().st_size:
@@ -794,11 +811,11 @@ def onnx_session(path: Path, content: bytes, more: Iterable[str]) -> Any:
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent.absolute()))
     try: return onnxruntime.InferenceSession(with_outputs(content, more), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        said = words_of(error)
-        remedy = "Export it with a lower opset, or install a newer onnxruntime." if re.search(r"opset|ir_version|IR version", said, re.I) else \
-                 "Export it with ONNX's own operations alone." if re.search(r"registered|NOT_IMPLEMENTED|implementation", said) else \
-                 "Look at it with onnx.checker.check_model, and export it again."
-        raise Refused(f"{path}: onnxruntime cannot run it ({said}). {remedy}") from None
+        said = str(error)
+        remedy = "Export it with a lower opset, or install a newer onnxruntime." if re.search(r"opset|IR.?version", said, re.I) else \
+                 "Export it with ONNX's own operations alone." if "registered" in said else \
+                 "Export it in float32." if "NOT_IMPLEMENTED" in said else "Look at it with onnx.checker.check_model, and export it again."
+        raise Refused(f"{path}: onnxruntime cannot run it ({words_of(error)}). {remedy}") from None
 
 def channel_axis(model: Any, given: str) -> int | None:
     "Which axis of an input a convolution takes for channels; None where none is reached by turning round and computing number by number."
