@@ -736,7 +736,7 @@ example:
     print(f"{'FILE.onnx':20} any network, by the names of its tensors (needs the extra onnx)")
 
 def fetch(name: str,            # what to get, see below
-          folder: str | None = None,   # where to put it; not given: parameters in $INNER_DETECTORS_HOME, ./pre-models where it is there, or your data folder; data in ./data
+          folder: str | None = None,   # where to put it; not given: parameters in $INNER_DETECTORS_HOME, ./pre-models or your data folder, data in ./data
           quiet: bool = False,  # no progress
          ):
     """Get model parameters or data sets, checked by hash, size and number of files. A broken download goes on where it stopped.

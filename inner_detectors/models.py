@@ -91,8 +91,8 @@ def grey_range(images: UInt8[Array, "batch height width 3"]) -> Float32[Array, "
     "Brightness from 0 to 1 (ITU-R 601: 0.299 R + 0.587 G + 0.114 B), for networks of one channel."
     return (unit_range(images) * jnp.array([0.299, 0.587, 0.114], jnp.float32)).sum(-1, keepdims=True)
 
-PREPROCESSING: dict[str, Callable] = {"unit-range": unit_range, "bgr-means": bgr_means, "rgb-means": rgb_means, "mean-std": mean_std, "signed-range": signed_range,
-                                      "grey-range": grey_range}
+PREPROCESSING: dict[str, Callable] = {"unit-range": unit_range, "bgr-means": bgr_means, "rgb-means": rgb_means, "mean-std": mean_std,
+                                      "signed-range": signed_range, "grey-range": grey_range}
 
 def preprocessing(name: str) -> Callable:
     "What makes an image ready, by its name."
@@ -266,7 +266,7 @@ def filled(empty: nnx.State, arrays: Mapping[str, np.ndarray], path: Path | str)
 # %% ../nbs/06_models.ipynb #080eea4b
 CONVOLUTIONS = [name for name in VGG16_UNITS if name.startswith("conv")]
 DENSE = ("fc6", "fc7", "fc8")
-FAMILY = {(1, 1, 2, 2, 2): "VGG11", (2, 2, 2, 2, 2): "VGG13", (2, 2, 3, 3, 3): "VGG16", (2, 2, 4, 4, 4): "VGG19"}   # convolutions in each block
+FAMILY: dict[tuple[int, ...], str] = {(1, 1, 2, 2, 2): "VGG11", (2, 2, 2, 2, 2): "VGG13", (2, 2, 3, 3, 3): "VGG16", (2, 2, 4, 4, 4): "VGG19"}
 KERAS_DENSE = {"fc1": "fc6", "fc2": "fc7", "predictions": "fc8"}
 KERAS_NUMBERED = {f"conv2d{f'_{i}' * (i > 0)}": name for i, name in enumerate(CONVOLUTIONS)} | {"dense": "fc6", "dense_1": "fc7", "dense_2": "fc8"}
 GLUON_NUMBERED = {f"conv{i}": name for i, name in enumerate(CONVOLUTIONS)} | {f"dense{i}": name for i, name in enumerate(DENSE)}
@@ -398,16 +398,17 @@ def vgg16_form(arrays: Mapping[str, np.ndarray], path: Path, size: int = 224, wi
     extra = [name for name in arrays if name not in tower.own]
     for name in extra:
         if re.search(NORMALISED, name) and not exported and not re.search(r"classifier|head|fc|top", name) and name.startswith(tower.before):
-            raise Refused(f"{path}: {name!r} is of a batch normalisation, which VGG16 has not. Fold it into the convolutions, or give the network by from_torch.")
+            raise Refused(f"{path}: {name!r} is of a batch normalisation, which VGG16 has not. Fold it into the convolutions first.")
     kernels = {layer: np.asarray(arrays[name], np.float32) for layer, name in tower.layers.items() if layer not in DENSE}
     shapes = [kernel.shape for kernel in kernels.values() if kernel.ndim == 4]
     in_front, at_end = (all(shape[place] == shape[place + 1] for shape in shapes) for place in (0, 2))    # height and width are in front, or behind
     first = tower.form == "torchvision" if in_front and at_end else at_end                 # [unit, below, height, width]
     turned = turned_round(tower, first and not exported, path, said)
     out: dict[str, np.ndarray] = {}
-    for layer, name in {**tower.layers, **tower.biases}.items():
+    for layer in {**tower.layers, **tower.biases}:
         if layer in DENSE: continue
-        if layer in tower.norms: out[f"{layer}/kernel"], out[f"{layer}/bias"] = folded(arrays, tower.layers[layer].rpartition(".")[0], tower.norms[layer], 1e-5)
+        if layer in tower.norms:
+            out[f"{layer}/kernel"], out[f"{layer}/bias"] = folded(arrays, tower.layers[layer].rpartition(".")[0], tower.norms[layer], 1e-5)
         elif layer in kernels and kernels[layer].ndim == 4:
             kernel = kernels[layer].transpose(2, 3, 1, 0) if first else kernels[layer]
             out[f"{layer}/kernel"] = np.ascontiguousarray(kernel[::-1, ::-1] if turned else kernel)
@@ -415,11 +416,15 @@ def vgg16_form(arrays: Mapping[str, np.ndarray], path: Path, size: int = 224, wi
         if layer not in DENSE: out.setdefault(f"{layer}/bias", np.asarray(arrays[name], np.float32))
     order = None if turned and not first else "unit first" if first and not (exported and tower.form == "keras") else "unit last"
     head, why, used = fitting_head(arrays, tower, size // 32, width, order)
-    absent = dict.fromkeys([part for layer in DENSE if f"{layer}/kernel" not in head for part in ((f"{layer}.pre", layer) if layer != "fc8" else ("fc8", "prob"))],
-                           f"needs the fully connected parameters, and {path.name} {why}. Name a file that has all, or take {['pool5', 'fc6', 'fc7', ''][len(head) // 2]}.")
-    absent |= {name: f"is an array of {path.name} without a place in VGG16, and is not read. Take a layer of VGG16." for name in extra if name not in used and not exported}
+    last = ("pool5", "fc6", "fc7", "")[len(head) // 2]
+    parts = {"fc6": ("fc6.pre", "fc6"), "fc7": ("fc7.pre", "fc7"), "fc8": ("fc8", "prob")}
+    absent = dict.fromkeys([part for layer in DENSE if f"{layer}/kernel" not in head for part in parts[layer]],
+                           f"needs the fully connected parameters, and {path.name} {why}. Name a file that has all, or take {last}.")
+    absent |= {name: f"is an array of {path.name} without a place in VGG16, and is not read. Take a layer of VGG16."
+               for name in extra if name not in used and not exported}
     about = {"batch normalisation": "folded into the convolutions"} if tower.norms else {}
-    return Vgg16Arrays(out | head, {"torchvision": "mean-std", "rgb": "rgb-means"}.get(tower.form, "bgr-means"), absent, about | ({"kernels": "Theano's, turned round"} if turned else {}))
+    about |= {"kernels": "Theano's, turned round"} if turned else {}
+    return Vgg16Arrays(out | head, {"torchvision": "mean-std", "rgb": "rgb-means"}.get(tower.form, "bgr-means"), absent, about)
 
 def turned_round(tower: Tower, first: bool, path: Path, said: Mapping[str, str]) -> bool:
     "Whether a Keras file's kernels are Theano's, which are turned by 180 degrees. Refuses where that cannot be known."
@@ -598,7 +603,7 @@ def folded(arrays: Mapping[str, np.ndarray], convolution: str, norm: str, epsilo
 def lukemelas(blocks: Sequence[tuple[str, int]]) -> Iterator[tuple[str, tuple[str, str]]]:
     "Our name of each convolution, and what lukemelas calls it and the batch normalisation behind it."
     yield from (("stem", ("_conv_stem", "_bn0")), ("head", ("_conv_head", "_bn1")))
-    for place, (at, wider) in enumerate(blocks):
+    for place, (_, wider) in enumerate(blocks):
         for part, norm in [("expand", "_bn0")] * (wider > 1) + [("depthwise", "_bn1"), ("project", "_bn2")]:
             yield f"blocks_{place}/{part}", (f"_blocks.{place}._{part}_conv", f"_blocks.{place}.{norm}")
 
@@ -615,12 +620,13 @@ def lite0_form(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, np.nda
     if stem is None: return dict(arrays)
     before, own = re.sub(r"_?conv_stem\.weight$", "", stem), not stem.endswith("_conv_stem.weight")
     arrays = {name.removeprefix(before): array for name, array in arrays.items() if name.startswith(before)}
-    if own and (strange := [name for name in arrays if ".se." in name]): raise Refused(f"{path}: array {strange[0]!r} has no place in Lite0. These are the weights of another network.")
+    if own and (strange := [name for name in arrays if ".se." in name]):
+        raise Refused(f"{path}: array {strange[0]!r} has no place in Lite0. These are the weights of another network.")
     if own and symmetric(path):
-        raise Refused(f"{path}: these are timm's efficientnet_lite0, which pads both sides alike. Give tf_efficientnet_lite0's, or the network by from_torch.")
+        raise Refused(f"{path}: these are timm's efficientnet_lite0, which pads both sides alike. Give tf_efficientnet_lite0's.")
     found = sorted({tuple(map(int, at.groups())) for name in arrays if (at := re.match(r"blocks\.(\d+)\.(\d+)\.", name))})
     places = [f"{stage}.{place}" for stage, place in found] if own else [str(place) for place in range(len(LITE0_BLOCKS))]
-    if len(places) != len(LITE0_BLOCKS): raise Refused(f"{path}: {len(places)} blocks, Lite0 has {len(LITE0_BLOCKS)}. These are the weights of another network.")
+    if len(places) != len(LITE0_BLOCKS): raise Refused(f"{path}: {len(places)} blocks, not {len(LITE0_BLOCKS)}. These are the weights of another network.")
     blocks = [(at, wider) for at, (_, _, wider, _) in zip(places, LITE0_BLOCKS)]
     out: dict[str, np.ndarray] = {}
     fc = "classifier" if own else "_fc"
