@@ -325,7 +325,9 @@ class Noting(pickle.Unpickler):
         if len(self.kinds) > self.limits.names: raise ValueError(f"it asks for more than {self.limits.names} names")
         return self.kinds[whole]
 
-    def persistent_load(self, ident) -> Asked:
+    def persistent_load(self, ident) -> Asked | Kind:
+        match ident:
+            case ("module" | b"module", Kind() as kind, *_): return kind    # a class with its source, in PyTorch's old form
         self.stored.append(note := Asked.__new__(Asked, ident))
         return note
 
