@@ -385,11 +385,11 @@ def in_zip(archive: Path) -> Iterator[Member]:
             yield Member(info.filename, info.file_size, kind, partial(zipped.open, info))
 
 class Bounded:
-    "A stream that ends in an error after `most` bytes, and never gives many at once: tarfile reads some headers whole, whatever length they claim."
-    def __init__(self, stream, most: int): self.stream, self.most, self.tell = stream, most, stream.tell
+    "A stream that ends in an error after `most` bytes, and never gives more than `header` at once: tarfile reads some headers whole."
+    def __init__(self, stream, most: int, header: int = 1 << 20): self.stream, self.most, self.header, self.tell = stream, most, header, stream.tell
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= 1 << 20: raise tarfile.ReadError(f"a header of {size:,} bytes")
+        if not 0 <= size <= self.header: raise tarfile.ReadError(f"a header of {size:,} bytes")
         return self.stream.read(size)
 
     def seek(self, place: int, whence: int = 0) -> int:
