@@ -97,7 +97,7 @@ def open_model(name: str, weights: str | None = None, preprocessing: str | None 
     return load(name).model
 
 def match(model: str,                  # a name that `inner-detectors models` lists, an ONNX file, or a network that `inner-detectors transfer` wrote
-          data: list[str] | None = None,      # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder) or scenes:N; several are joined
+          data: list[str] | None = None,      # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder), scenes:N; several are joined
           layers: list[str] | None = None,    # names that `inner-detectors layers MODEL` lists; the deepest with maps where none is given
           out: str | None = None,             # folder for the result; without it nothing is written
           weights: str | None = None,         # parameter file (safetensors, pth, h5, npy, onnx); without it, what `inner-detectors fetch` wrote
@@ -134,6 +134,10 @@ examples:
   inner-detectors match vgg16 --data pascal-part:~/pascal coco:~/coco:val2017 --protocol per-image
   inner-detectors match vgg16 --data voc:~/voc:val --thresholds results/coco --layers conv5_3
 
+Options of a source stand behind its place, in quotes: 'coco:FOLDER:val?orientation=stored&group=video'. orientation: pictures with an EXIF tag,
+where the size of masks leaves it open, are read upright or as stored. group: the field of the json's images, or the column of images.csv,
+that says which images depend on each other (coco and folder).
+
 OUT gets dissection.nc (all counts), units.csv, concepts.csv, summary.csv, units.txt, concepts.txt and two figures.
 With --out, an interrupted run goes on where it stopped when the same command is given again.
 `inner-detectors map` says what is in a data set, and what is wrong with it."""
@@ -164,10 +168,12 @@ def at(path: str | None) -> str | None:
     return str(Path(path).absolute()) if path is not None and Path(path).exists() else path
 
 def placed(word: str) -> str:
-    "KIND:PLACE[,PLACE] with its places from the root."
+    "KIND:PLACE[,PLACE][?OPTIONS] with its places from the root."
+    from inner_detectors.sources import split_options
     kind, colon, rest = word.partition(":")
     if kind in ("scenes", "staged") or not colon: return word
-    return f"{kind}:{','.join(part if part.startswith(('/', '~')) else str(Path.cwd()/part) for part in rest.split(','))}"
+    place, _ = split_options(rest)
+    return f"{kind}:{','.join(part if part.startswith(('/', '~')) else str(Path.cwd()/part) for part in place.split(','))}{rest[len(place):]}"
 
 def on_record(found, folder: str) -> dict:
     "The words of the command that made a dissection. Refused where it was made from Python."
@@ -237,8 +243,12 @@ def careful(found, most: int = 10) -> list[str]:
 
 def left_out(problems: list[str], where: str = "the attribute problems of dissection.nc", most: int = 10) -> str:
     "What could not be used, the first few in full."
-    said = "1 image was" if len(problems) == 1 else f"{len(problems)} images or annotations were"
-    return "\n".join([f"{said} left out:", *first(problems, most, f"in {where}")])
+    from inner_detectors.concepts import without_notes
+    gone = without_notes(problems)
+    notes = [problem for problem in problems if problem not in set(gone)]
+    said = "1 image was" if len(gone) == 1 else f"{len(gone)} images or annotations were"
+    lines = [f"{said} left out:", *first(gone, most, f"in {where}")] if gone else []
+    return "\n".join([*lines, *([f"{len(notes)} {'note' if len(notes) == 1 else 'notes'}:", *first(notes, most, f"in {where}")] if notes else [])])
 
 def first(problems: Sequence[str], most: int, rest: str) -> list[str]:
     "The first problems, a line each, and where the rest is."
@@ -258,7 +268,7 @@ def say_plan(plan: dict, json_: bool) -> None:
     print(dumps(plan) if json_ else "\n".join(f"{name:10} {value}" for name, value in plan.items()))
 
 # %% ../nbs/20_cli.ipynb #cff687aa
-def map(data: list[str],             # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder) or scenes:N; several are joined
+def map(data: list[str],             # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder), scenes:N; several are joined
         out: str | None = None,      # folder for map.csv, problems.csv and the figure; without it nothing is written
         concepts: list[str] | None = None,  # these alone
         balance: int | None = None,  # choose images so that about so many show each concept
@@ -274,6 +284,10 @@ examples:
   inner-detectors map coco:~/coco:val2017 --out results/map
   inner-detectors map pascal-part:~/pascal voc:~/voc
   inner-detectors map voc:~/voc --concepts cat dog --balance 50
+
+Options of a source stand behind its place, in quotes: 'coco:FOLDER:val?orientation=stored&group=video'. orientation: pictures with an EXIF tag,
+where the size of masks leaves it open, are read upright or as stored. group: the field of the json's images, or the column of images.csv,
+that says which images depend on each other (coco and folder).
 
 Images that cannot be read, annotations without a pixel, masks that do not fit: all are listed, and the rest is counted."""
     from inner_detectors.data import survey

@@ -4,29 +4,32 @@
 
 # %% auto #0
 __all__ = ['PREPROCESSING', 'VGG16_UNITS', 'CONVOLUTIONS', 'DENSE', 'FAMILY', 'KERAS_DENSE', 'KERAS_NUMBERED', 'GLUON_NUMBERED',
-           'NORMALISED', 'ALTERED', 'LITE0_BLOCKS', 'CHANNELS_IN_FRONT', 'MODELS', 'Geometry', 'compose', 'half_pixel',
-           'unit_range', 'bgr_means', 'rgb_means', 'mean_std', 'signed_range', 'grey_range', 'preprocessing', 'Model',
+           'NORMALISED', 'ALTERED', 'LITE0_BLOCKS', 'ANOTHER', 'ALONE', 'SCRIPTED', 'UNRUN', 'FRONT_MODULES',
+           'SAVE_BESIDE', 'REALS', 'WHOLE_NUMBERS', 'MODELS', 'Geometry', 'compose', 'half_pixel', 'unit_range',
+           'bgr_means', 'rgb_means', 'mean_std', 'signed_range', 'grey_range', 'pixels', 'preprocessing', 'Model',
            'layers', 'maps_of', 'shown_once', 'classes_of', 'check_layers', 'geometry_of', 'layer_table',
            'vgg16_geometry', 'in_eights', 'mean_map', 'run_steps', 'VGG16', 'filled', 'Placed', 'vgg16_place',
            'numbered', 'blocks_of', 'Tower', 'torch_towers', 'named_towers', 'family_of', 'the_tower', 'head_of',
            'Vgg16Arrays', 'vgg16_form', 'turned_round', 'fitting_head', 'as_dense', 'write_vgg16_conv',
            'parameter_file', 'vgg16', 'loaded', 'same_pads', 'lite0_geometry', 'depthwise_slowly', 'shifted_sum',
            'depthwise', 'LiteBlock', 'EfficientNetLite0', 'folded', 'lukemelas', 'timm', 'lite0_form', 'symmetric',
-           'efficientnet_lite0', 'write_efficientnet_lite0', 'class_names', 'as_maps', 'made_ready', 'unfit',
-           'from_nnx', 'from_torch', 'with_outputs', 'from_onnx', 'in_front', 'tensor_names', 'Known', 'load_model']
+           'efficientnet_lite0', 'write_efficientnet_lite0', 'class_names', 'axes_of', 'as_maps', 'made_ready',
+           'words_of', 'unfit', 'nnx_axes', 'from_nnx', 'torch_inside', 'torch_values', 'from_torch', 'with_outputs',
+           'onnx_tensors', 'check_external', 'open_onnx', 'onnx_session', 'channel_axis', 'Taken', 'taken_by',
+           'held_shapes', 'from_onnx', 'onnx_kinds', 'Known', 'load_model']
 
 # %% ../nbs/06_models.ipynb #3ec014ba
 import csv
-import hashlib
 import itertools
 import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import jax
@@ -37,7 +40,9 @@ from jaxtyping import Array, Float32, UInt8
 
 from .concepts import Refused, near, sha256
 from .fetch import homes, origin
-from .weights import attempt, form_of, messages, read_metadata, read_weights, write_safetensors
+from .identity import made_of, module_sha256, onnx_sha256
+from .layouts import ONNX_CONVOLUTIONS, ONNX_POINTWISE, Layout, first_channels, following, jax_layouts, onnx_layouts, order, unknown, written
+from .weights import attempt, form_of, read_metadata, read_weights, write_safetensors
 
 # %% ../nbs/06_models.ipynb #0c831425
 @dataclass(frozen=True)
@@ -91,8 +96,12 @@ def grey_range(images: UInt8[Array, "batch height width 3"]) -> Float32[Array, "
     "Brightness from 0 to 1 (ITU-R 601: 0.299 R + 0.587 G + 0.114 B), for networks of one channel."
     return (unit_range(images) * jnp.array([0.299, 0.587, 0.114], jnp.float32)).sum(-1, keepdims=True)
 
+def pixels(images: UInt8[Array, "batch height width 3"]) -> Float32[Array, "batch height width 3"]:
+    "RGB from 0 to 255, as it is: for networks that do the rest themselves."
+    return images.astype(jnp.float32)
+
 PREPROCESSING: dict[str, Callable] = {"unit-range": unit_range, "bgr-means": bgr_means, "rgb-means": rgb_means, "mean-std": mean_std,
-                                      "signed-range": signed_range, "grey-range": grey_range}
+                                      "signed-range": signed_range, "grey-range": grey_range, "pixels": pixels}
 
 def preprocessing(name: str) -> Callable:
     "What makes an image ready, by its name."
@@ -666,20 +675,48 @@ def class_names() -> tuple[str, ...]:
     return tuple(f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names))
 
 # %% ../nbs/06_models.ipynb #7dbaf302
-def as_maps(out: Any) -> Any:  # [batch h w unit], or the reason why not
-    "What a layer gave, as maps with the units last; a vector as maps of 1 x 1."
+def axes_of(out: Any, layout: Layout | None, images: int) -> tuple[int, ...] | str:
+    "Which axes of what a layer gave for some images are [batch height width unit], or of a vector [batch unit]; or the reason why it is no layer."
     if not hasattr(out, "ndim"): return f"gives a {type(out).__name__}, not one array. Name a layer inside it."
-    if out.ndim == 2: return out[:, None, None, :]
-    return out if out.ndim == 4 else f"gives an array of {out.ndim} axes, which is neither maps nor a vector. Name another layer."
+    if out.ndim not in (2, 4): return f"gives an array of {out.ndim} axes, which is neither maps nor a vector. Name another layer."
+    axes = (0, 1) if out.ndim == 2 else order(layout or unknown(out.shape), out.shape)
+    shape = " x ".join(map(str, out.shape))
+    if axes is None: return f"gives an array of {shape}, and nothing tells which of its axes are rows, columns and units. Name another layer."
+    if out.shape[axes[0]] == images: return axes
+    return f"gives an array of {shape}, which has no axis of its own for the {images} image{'s' * (images > 1)} shown. Name another layer."
+
+def as_maps(out: Any, axes: tuple[int, ...]) -> Any:  # [batch h w unit]
+    "What a layer gave, as maps with the units last; a vector as maps of 1 x 1."
+    return out[:, None, None, :] if len(axes) == 2 else out.transpose(axes)
 
 def made_ready(preprocess: str | Callable) -> tuple[Callable, str]:
     "A preprocessing, given itself or by its name, and what it is called in a record."
     return (preprocessing(preprocess), preprocess) if isinstance(preprocess, str) else (preprocess, getattr(preprocess, "__name__", repr(preprocess)))
 
-def unfit(name: str | Path, images: np.ndarray, called: str, error: Exception) -> Refused:
+def words_of(error: Exception) -> str:
+    "What an error says, on one line and not too long; its class first."
+    try: text = " ".join(str(error).split())
+    except Exception: text = ""                                                   # the error's own fault
+    name = type(error).__name__
+    return name + f": {text[:200]}" * (text != "")
+
+ANOTHER = "Give another size or preprocess."
+
+def unfit(name: str | Path, images: np.ndarray, called: str, error: Exception, remedy: str = ANOTHER) -> Refused:
     "What to say where a network cannot take the images that it is given."
-    shape, reason = " x ".join(map(str, images.shape[1:])), " ".join(str(error).split())[:200]
-    return Refused(f"{name}: cannot take images of {shape}, made ready by {called} ({reason}). Give another size or preprocess.")
+    shape = " x ".join(map(str, images.shape[1:]))
+    return Refused(f"{name}: cannot take images of {shape}, made ready by {called} ({words_of(error)}). {remedy}")
+
+def nnx_axes(watched: Callable, parameters: Any, image: Any) -> dict[str, tuple[int, ...] | str]:
+    "For each layer that `watched(parameters, images)` gives by name: `axes_of` it, from tracing it once on what has the shape of one image."
+    given: dict[str, Any] = {}
+    def arrays(parameters, images):
+        given.update(watched(parameters, images))
+        return [out for out in given.values() if hasattr(out, "ndim")]
+    traced = jax.make_jaxpr(arrays)(parameters, image).jaxpr
+    begin = [*(unknown(leaf.aval.shape) for leaf in traced.invars[:-1]), written("nhwc", image.shape)]
+    found = iter(jax_layouts(traced, begin))
+    return {layer: axes_of(out, next(found) if hasattr(out, "ndim") else None, image.shape[0]) for layer, out in given.items()}
 
 def from_nnx(name: str, module: nnx.Module, size: int = 224, preprocess: str | Callable = "unit-range",
              geometry: Mapping[str, Geometry] | None = None) -> Model:
@@ -690,50 +727,121 @@ def from_nnx(name: str, module: nnx.Module, size: int = 224, preprocess: str | C
 
     def watched(parameters, images):
         _, seen = nnx.capture(nnx.merge(graph, parameters), nnx.Intermediate, method_outputs=nnx.Intermediate)(images)
-        return {".".join(map(str, at[:-1])) or "output": as_maps(calls[-1]) for at, calls in nnx.to_flat_state(seen) if at[-1] == "__call__"}
-    def forward(parameters, images): return {layer: out for layer, out in watched(parameters, images).items() if not isinstance(out, str)}
+        return {".".join(map(str, at[:-1])) or "output": calls[-1] for at, calls in nnx.to_flat_state(seen) if at[-1] == "__call__"}
 
-    (ready, called), absent = made_ready(preprocess), {}
-    def once(parameters, images):
-        absent.update({layer: out for layer, out in watched(parameters, images).items() if isinstance(out, str)})
+    ready, called = made_ready(preprocess)
     image = jax.eval_shape(ready, jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8))
-    try: jax.eval_shape(once, parameters, image)
+    try: found = nnx_axes(watched, parameters, image)
     except (TypeError, ValueError) as error: raise unfit(name, image, called, error) from None
+    absent = {layer: axes for layer, axes in found.items() if isinstance(axes, str)}
+    put = {layer: axes for layer, axes in found.items() if not isinstance(axes, str)}
+    def forward(parameters, images):
+        seen = watched(parameters, images)
+        return {layer: as_maps(seen[layer], axes) for layer, axes in put.items()}
     return Model(name, forward, parameters, size, ready, geometry or {}, {"preprocessing": called}, absent)
 
 # %% ../nbs/06_models.ipynb #5d6d266d
-def from_torch(name: str, module: Any, size: int = 224, preprocess: str | Callable = "mean-std", geometry: Mapping[str, Geometry] | None = None) -> Model:
-    "A PyTorch module as a Model. Its layers are its submodules by name; `output` is its own. It is put into evaluation mode."
+ALONE = "Wrap it in a module whose forward takes images [batch channel height width] alone."
+SCRIPTED = "is inside TorchScript, which shows only what it gives at its end. Give the module that it was made of."
+UNRUN = "is not run by the network."
+FRONT_MODULES = {f"torch.nn.modules.{kind}" for kind in ("batchnorm", "conv", "pooling")}
+
+def torch_inside(name: str, module: Any) -> Any:
+    "The module that torch.compile or DataParallel was given. Refuses what is no module, or has no numbers in it yet."
     import torch
-    module.eval()
-    place = next((value.device for value in module.state_dict().values()), "cpu")
+    while (within := getattr(module, "_orig_mod", getattr(module, "module", None) if "DataParallel" in type(module).__name__ else None)) is not None:
+        module = within
+    if not isinstance(module, torch.nn.Module):
+        raise Refused(f"{name}: a {type(module).__name__} is no network. Give a torch.nn.Module, with its weights loaded into it.")
+    for key, value in [*module.named_parameters(), *module.named_buffers()]:
+        if torch.nn.parameter.is_lazy(value): raise Refused(f"{name}: {key!r} has no shape yet. Run the module once and load its weights first.")
+        if value.is_meta: raise Refused(f"{name}: {key!r} is on the device meta, which holds no numbers. Load the weights onto a real device first.")
+    return module
+
+def torch_values(out: Any) -> Any:
+    "What a submodule gave, copied; or the reason why it is no layer."
+    import torch
+    if not isinstance(out, torch.Tensor): return f"gives a {type(out).__name__}, not one array. Name a layer inside it."
+    if out.is_nested or out.layout != torch.strided: return "gives a nested or sparse tensor, not one array. Name another layer."
+    if out.is_quantized: return out.dequantize()
+    if out.is_floating_point(): return out.detach().clone()
+    return f"gives numbers of the type {str(out.dtype).removeprefix('torch.')}, which are no activations. Name another layer."
+
+def from_torch(name: str, module: Any, size: int = 224, preprocess: str | Callable = "mean-std", geometry: Mapping[str, Geometry] | None = None) -> Model:
+    """A PyTorch module as a Model. Its layers are its submodules by name; `output` is its own. It is put into evaluation mode.
+    A layer of four axes whose channels, rows and columns are not known is absent."""
+    import torch
+    module = torch_inside(name, module)
+    try: module.eval()
+    except (AttributeError, NotImplementedError, RuntimeError): pass               # frozen or exported: it has one mode only
+    parts = {layer.replace("._orig_mod", "") or "output": part for layer, part in module.named_modules()}
+    held = [*module.parameters(), *module.buffers()]
+    place, types = next((value.device for value in held), "cpu"), list(dict.fromkeys(value.dtype for value in held if value.is_floating_point()))
+    eagerly = getattr(torch.compiler, "set_stance", lambda _: nullcontext())
     ready, called = made_ready(preprocess)
 
-    def run(images: np.ndarray, names: Iterable[str] | None) -> dict[str, Any]:
-        seen: dict[str, Any] = {}
-        def keep(layer): return lambda _, __, out: seen.__setitem__(layer, out.detach().clone() if hasattr(out, "detach") else out)
-        wanted = {layer or "output": part for layer, part in module.named_modules() if names is None or (layer or "output") in names}
-        hooks = [part.register_forward_hook(keep(layer)) for layer, part in wanted.items()]
+    def given(images: np.ndarray, kind: Any) -> Any:
+        turned = images.transpose(0, 3, 1, 2)
+        numbers = np.array(turned, None if turned.dtype.kind in "iu" else np.float32, order="C")                # a copy: JAX's own is read-only
+        return torch.from_numpy(numbers).to(device=place, dtype=kind)
+
+    def run(images: np.ndarray, names: Iterable[str] | None, kind: Any, follow: bool = False) -> dict[str, tuple[Any, Layout | None]]:
+        seen: dict[str, tuple[Any, Layout | None]] = {}
+        inputs = given(images, kind)
+        watch = following(inputs, written("nchw", inputs.shape)) if follow else nullcontext()
+        def note(layer, part, out):
+            values, layout = torch_values(out), None
+            if not isinstance(values, str) and out.ndim == 4:
+                if follow: layout = watch.layout(out)
+                elif any(kind.__module__ in FRONT_MODULES for kind in type(part).__mro__): layout = first_channels(unknown(out.shape), out.shape)
+            seen[layer] = values, layout
+        def keep(layer): return lambda part, _, out: note(layer, part, out)
+        hooks = [part.register_forward_hook(keep(layer)) for layer, part in parts.items() if names is None or layer in names]
         try:
-            with torch.no_grad(): module(torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C")).to(place))  # a copy: JAX's own is read-only
-        except RuntimeError as error: raise unfit(name, images, called, error) from None
+            with torch.no_grad(), eagerly("force_eager"), watch:
+                out = module(inputs)
+                if "output" not in seen and (names is None or "output" in names): note("output", module, out)
+        except Exception as error:
+            odd = isinstance(error, TypeError | KeyError | IndexError | AttributeError | NotImplementedError) or "missing" in words_of(error)
+            remedy = ALONE if odd else ANOTHER if types in ([], [torch.float32]) else "Give module.float(), or another size or preprocess."
+            raise unfit(name, images, called, error, remedy) from None
         finally:
             for hook in hooks: hook.remove()
-        return {layer: as_maps(out.permute(0, 2, 3, 1) if getattr(out, "ndim", 0) == 4 else out) for layer, out in seen.items()}
+        return seen
 
-    first = run(np.asarray(ready(jnp.zeros((1, size, size, 3), jnp.uint8))), None)
-    absent = {layer: out for layer, out in first.items() if isinstance(out, str)}
-    absent |= {layer: "is not run by the network." for layer, _ in module.named_modules() if layer and layer not in first}
+    def first(images: np.ndarray) -> tuple[Any, dict[str, tuple[Any, Layout | None]]]:
+        problems = []
+        for kind in [*([None] if images.dtype.kind in "iu" or not types else []), *types]:
+            for follow in (True, False):                                                # some code runs under no watch
+                try: return kind, run(images, None, kind, follow)
+                except Refused as problem: problems.append(problem)
+        raise problems[1]
+
+    black = np.asarray(ready(jnp.zeros((1, size, size, 3), jnp.uint8)))
+    kind, shown = first(black)
+    found = {layer: out if isinstance(out, str) else axes_of(out, layout, 1) for layer, (out, layout) in shown.items()}
+    absent = {layer: axes for layer, axes in found.items() if isinstance(axes, str)}
+    put = {layer: axes for layer, axes in found.items() if not isinstance(axes, str)}
+    absent |= {layer: SCRIPTED if isinstance(part, torch.jit.ScriptModule) else UNRUN for layer, part in parts.items() if layer not in found}
+
     def forward(_, images, names):
-        found = run(images, set(first) - set(absent) if names is None else set(names))
-        return {layer: np.ascontiguousarray(out.float().cpu().numpy()) for layer, out in found.items()}
+        wanted = list(put) if names is None else list(names)
+        seen = run(images, wanted, kind)
+        def maps(layer):
+            out = seen.get(layer, (None, None))[0]
+            if not isinstance(out, torch.Tensor) or out.ndim != len(put[layer]) or out.shape[put[layer][0]] != len(images):
+                raise Refused(f"{name}: layer {layer!r} gives something else for {len(images)} images than for one. Name another layer.")
+            return np.ascontiguousarray(as_maps(out.to("cpu", torch.float32).numpy(), put[layer]))
+        return {layer: maps(layer) for layer in seen if layer in wanted} | {layer: maps(layer) for layer in wanted if layer not in seen}
 
-    digest = hashlib.sha256(repr(module).encode())
-    for key, value in module.state_dict().items(): digest.update(key.encode() + np.ascontiguousarray(value.cpu().numpy()).tobytes())
-    record = {"framework": f"PyTorch {torch.__version__}", "weights_sha256": digest.hexdigest(), "preprocessing": called}
-    return Model(name, forward, (), size, ready, geometry or {}, record, absent, traced=False)
+    record = {"framework": f"PyTorch {torch.__version__}", "weights_sha256": module_sha256(module), "preprocessing": called}
+    return Model(name, made_of(forward, module), (), size, ready, geometry or {}, record, absent, traced=False)
 
 # %% ../nbs/06_models.ipynb #7d66a958
+SAVE_BESIDE = "Save it again with its arrays beside it: onnx.save_model(model, path, save_as_external_data=True, location=NAME)."
+REALS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+WHOLE_NUMBERS = {f"tensor({kind})": np.dtype(kind) for kind in ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")}
+
 def with_outputs(model: bytes, names: Iterable[str]) -> bytes:
     "An ONNX model whose graph (field 7) has more outputs (field 12 of the graph; field 1 of each is its name)."
     def field(number: int, content: bytes) -> bytes:
@@ -742,64 +850,196 @@ def with_outputs(model: bytes, names: Iterable[str]) -> bytes:
         return bytes([number << 3 | 2, *size, length]) + content
     return model + field(7, b"".join(field(12, field(1, name.encode())) for name in names))
 
-def from_onnx(path: str | Path, size: int | None = None, preprocess: str | Callable = "mean-std", geometry: Mapping[str, Geometry] | None = None) -> Model:
-    "An ONNX file as a Model (extra `onnx`: onnxruntime). Its layers are its tensors by name. Channels in front or behind are seen by the input's shape."
+def onnx_tensors(model: Any) -> Iterator[Any]:
+    "All arrays that an ONNX model holds, those of its nodes and of graphs inside its nodes too."
+    waiting: list[Any] = [model.graph, *model.functions]
+    while waiting:
+        graph = waiting.pop()
+        yield from getattr(graph, "initializer", [])
+        for sparse in getattr(graph, "sparse_initializer", []): yield from (sparse.values, sparse.indices)
+        for one in (one for node in graph.node for one in node.attribute):
+            yield from [one.t] * one.HasField("t") + list(one.tensors)
+            waiting += [one.g] * one.HasField("g") + list(one.graphs)
+
+def check_external(path: Path, model: Any):
+    "Refuses arrays that lie in a file outside the ONNX file's own folder, or in one that is missing or too short."
+    for tensor in onnx_tensors(model):
+        if tensor.data_location != tensor.EXTERNAL: continue
+        said = {entry.key: entry.value for entry in tensor.external_data}
+        where, steps = said.get("location", ""), PurePosixPath(said.get("location", "").replace("\\", "/"))
+        if not where or steps.is_absolute() or ":" in where or ".." in steps.parts:
+            raise Refused(f"{path}: array {tensor.name!r} lies in {where!r}, outside the folder of the file. {SAVE_BESIDE}")
+        file = path.parent / where
+        if not file.is_file(): raise Refused(f"{path}: array {tensor.name!r} lies in {where!r}, which is not there. Put that file beside it, under this name.")
+        end = int(said.get("offset", 0)) + int(said.get("length", 0))
+        if end > file.stat().st_size:
+            raise Refused(f"{file}: has {file.stat().st_size} bytes, and array {tensor.name!r} of {path.name} ends at {end}. Copy or export both files again.")
+
+def open_onnx(path: Path) -> tuple[Any, bytes]:
+    "An ONNX file's model, its functions written out, and its bytes. Refuses what is no such file."
+    import onnx
+    from google.protobuf.message import DecodeError
+    content = attempt(path, Path.read_bytes)
+    try: model = onnx.load_model_from_string(content)
+    except (DecodeError, ValueError, UnicodeDecodeError) as problem:
+        raise Refused(f"{path}: no readable onnx file ({words_of(problem)}). Fetch or export it again.") from None
+    check_external(path, model)
+    if not model.functions: return model, content
+    from onnx.inliner import inline_local_functions
+    try: model = inline_local_functions(model)
+    except Exception: return model, content                                       # its functions stay closed
+    return model, model.SerializeToString()
+
+def onnx_session(path: Path, content: bytes, more: Iterable[str]) -> Any:
+    "The file, ready to run, with more tensors made outputs. Refuses what onnxruntime does not take."
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent.absolute()))
+    try: return onnxruntime.InferenceSession(with_outputs(content, more), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        said = words_of(error)
+        remedy = "Export it with a lower opset, or install a newer onnxruntime." if re.search(r"opset|ir_version|IR version", said, re.I) else \
+                 "Export it with ONNX's own operations alone." if re.search(r"registered|NOT_IMPLEMENTED|implementation", said) else \
+                 "Look at it with onnx.checker.check_model, and export it again."
+        raise Refused(f"{path}: onnxruntime cannot run it ({said}). {remedy}") from None
+
+def channel_axis(model: Any, given: str) -> int | None:
+    "Which axis of an input a convolution takes for channels; None where none is reached by turning round and computing number by number."
+    seen: dict[str, tuple[int, ...]] = {given: (0, 1, 2, 3)}
+    for node in model.graph.node:
+        before = next((seen[name] for name in node.input if name in seen), None)
+        if before is None: continue
+        if node.op_type in ONNX_CONVOLUTIONS: return before[1]
+        perm = next((list(one.ints) for one in node.attribute if one.name == "perm"), [3, 2, 1, 0])
+        if node.op_type == "Transpose" and len(perm) == 4: seen[node.output[0]] = tuple(before[axis] for axis in perm)
+        elif node.op_type in ONNX_POINTWISE: seen[node.output[0]] = before
+    return None
+
+class Taken(NamedTuple):
+    "What an ONNX file takes: the tensor's name and type, how many images at a time (None: any), their size, and whether channels come first."
+    name: str
+    kind: np.dtype
+    batch: int | None
+    size: int
+    front: bool
+
+def taken_by(path: Path, session: Any, model: Any, channels: int, called: str, size: int | None) -> Taken:
+    "What an ONNX file takes, where images of so many channels are to be given. Refuses what takes no images, or other ones."
+    inputs = session.get_inputs()
+    if len(inputs) != 1:
+        names = ", ".join(one.name for one in inputs)
+        raise Refused(f"{path}: has {len(inputs)} inputs ({names}), one image is what we can give. Export it with the image alone, the others fixed.")
+    taken = inputs[0]
+    shape = list(taken.shape) or [None] * 4
+    if len(shape) != 4: raise Refused(f"{path}: its input has shape {taken.shape}, images are [batch, channel, height, width]. Export it for images.")
+    kind = REALS.get(taken.type, WHOLE_NUMBERS.get(taken.type))
+    if kind is None: raise Refused(f"{path}: its input {taken.name!r} is a {taken.type}, which cannot be given. Export it with an input of float32.")
+    fits = [axis for axis in (1, 3) if shape[axis] == channels]
+    axis = fits[0] if len(fits) == 1 else channel_axis(model, taken.name)
+    if axis not in (1, 3) and len(fits) != 2 and all(isinstance(shape[place], int) for place in (1, 3)): axis = min((1, 3), key=lambda place: shape[place])
+    if axis not in (1, 3) and fits: axis = 1
+    if axis not in (1, 3): raise Refused(f"{path}: its input has shape {shape}, which axis is the channels' is not said. Export it with their number fixed.")
+    if isinstance(shape[axis], int) and shape[axis] != channels:
+        raise Refused(f"{path}: takes images of {shape[axis]} channel{'s' * (shape[axis] > 1)}, and {called} gives {channels}. "
+                      f"Give {'preprocessing grey-range' if shape[axis] == 1 else f'a preprocessing that gives {shape[axis]}'}.")
+    sides = [side for side in shape[2 if axis == 1 else 1:][:2] if isinstance(side, int)]
+    if len(set(sides)) > 1: raise Refused(f"{path}: takes images of {sides[0]} x {sides[1]} pixels, and pictures are square here. Export it for square ones.")
+    if sides and size not in (None, sides[0]):
+        raise Refused(f"{path}: takes images of {sides[0]} x {sides[0]} pixels, not of {size}. Leave size out, or export it for {size}.")
+    return Taken(taken.name, np.dtype(kind), shape[0] if isinstance(shape[0], int) else None, sides[0] if sides else size or 224, axis == 1)
+
+def held_shapes(model: Any) -> tuple[dict[str, tuple[int, ...]], dict[str, list[int]]]:
+    "The shapes of the arrays that an ONNX model holds by name, and those arrays of whole numbers that are lists."
+    import onnx
+    constants = [(node.output[0], one.t) for node in model.graph.node if node.op_type == "Constant" for one in node.attribute if one.HasField("t")]
+    held = [*((one.name, one) for one in model.graph.initializer), *constants]
+    lists = {name: onnx.numpy_helper.to_array(one).reshape(-1).tolist() for name, one in held
+             if one.data_type == one.INT64 and len(one.dims) == 1 and one.data_location != one.EXTERNAL}
+    return {name: tuple(one.dims) for name, one in held}, lists
+
+def from_onnx(path: str | Path, size: int | None = None, preprocess: str | Callable | None = None, geometry: Mapping[str, Geometry] | None = None) -> Model:
+    """An ONNX file as a Model (extra `onnx`: onnx, onnxruntime). Its layers are its tensors by name, those of four axes where channels, rows and
+    columns are known. Without `preprocess`, images are made ready by `mean-std`, for an input of whole numbers by `pixels`."""
     path = Path(path)
-    try: import onnxruntime
-    except ImportError: raise Refused(f"{path}: needs onnxruntime. Install it: pip install 'inner-detectors[onnx]'.") from None
-    (ready, called), content = made_ready(preprocess), attempt(path, Path.read_bytes)
-    names = attempt(path, lambda _: tensor_names(content))
+    try:
+        import onnx  # noqa: F401  what opens it
+        import onnxruntime
+    except ImportError as missing: raise Refused(f"{path}: needs {missing.name}. Install it: pip install 'inner-detectors[onnx]'.") from None
+    model, content = open_onnx(path)
+    names = list(dict.fromkeys(name for node in model.graph.node for name in node.output if name))
+    whole = onnx_session(path, content, ())
+    own = [out.name for out in whole.get_outputs()]
+    integers = any(one.type in WHOLE_NUMBERS for one in whole.get_inputs())
+    ready, called = made_ready(preprocess or ("pixels" if integers else "mean-std"))
+    shape = jax.eval_shape(ready, jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.uint8)).shape
+    taken = taken_by(path, whole, model, shape[-1], called, size)
 
     @lru_cache(maxsize=4)
-    def session(some: tuple[str, ...]):
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        try: return onnxruntime.InferenceSession(with_outputs(content, [name for name in some if name not in own]), options, providers=["CPUExecutionProvider"])
-        except Exception as error: raise Refused(f"{path}: onnxruntime cannot run it ({str(error).splitlines()[0][:200]}). Export it again.") from None
+    def session(some: tuple[str, ...]): return onnx_session(path, content, [name for name in some if name not in own])
 
-    own: list[str] = []
-    first = session(())
-    own += [out.name for out in first.get_outputs()]
-    if len(first.get_inputs()) != 1: raise Refused(f"{path}: has {len(first.get_inputs())} inputs, one image is what we can give. Export it with one.")
-    taken = first.get_inputs()[0]
-    front = len(taken.shape) == 4 and (taken.shape[1] in (1, 3) or taken.shape[3] not in (1, 3))
-    if len(taken.shape) != 4: raise Refused(f"{path}: its input has shape {taken.shape}, images are [batch, channel, height, width]. Export it for images.")
-    given = taken.shape[2 if front else 1]
-    side = size or (given if isinstance(given, int) else 224)
-    alone, ahead = taken.shape[0] == 1, in_front(content, taken.name, front)
+    def fitted(images: np.ndarray) -> np.ndarray:
+        images = np.asarray(images, None if images.dtype.kind in "iu" else np.float32)
+        if taken.kind.kind in "iu" and not np.array_equal(images.astype(taken.kind), images):
+            raise Refused(f"{path}: takes whole numbers ({taken.kind}), and {called} gives others. Give the preprocessing pixels.")
+        return np.ascontiguousarray((images.transpose(0, 3, 1, 2) if taken.front else images).astype(taken.kind))
 
-    def run(images: np.ndarray, some: Sequence[str]) -> dict[str, Any]:
-        images = np.ascontiguousarray(images.transpose(0, 3, 1, 2) if front else images)
-        parts = [images[i:i + 1] for i in range(len(images))] if alone else [images]
-        running = session(tuple(some))
-        try: outs = [running.run(list(some), {taken.name: part}) for part in parts]
-        except Exception as error: raise unfit(path, images, called, error) from None
-        whole = {name: np.concatenate([out[place] for out in outs]) if np.ndim(outs[0][place]) else outs[0][place] for place, name in enumerate(some)}
-        return {name: as_maps(out.transpose(0, 2, 3, 1) if ahead[name] and np.ndim(out) == 4 else out) for name, out in whole.items()}
+    def run(images: np.ndarray, some: Sequence[str]) -> Iterator[list[np.ndarray]]:
+        "Part by part, what the tensors are."
+        inputs = fitted(images)
+        step = taken.batch or len(inputs)
+        for begin in range(0, len(inputs), step):
+            part = inputs[begin:begin + step]
+            part = np.concatenate([part, part[-1:].repeat(step - len(part), 0)])
+            try: yield session(tuple(some)).run(list(some), {taken.name: part})
+            except Refused: raise
+            except Exception as error: raise unfit(path, images, called, error) from None
 
-    shown = run(np.asarray(ready(jnp.zeros((1, side, side, 3), jnp.uint8))), names)
-    maps = [name for name in names if not isinstance(shown[name], str) and shown[name].dtype == np.float32 and len(shown[name]) == 1]
-    def forward(_, images, wanted): return {name: np.ascontiguousarray(out) for name, out in run(images, list(wanted or maps)).items()}
-    record = {"framework": f"onnxruntime {onnxruntime.__version__}", "weights": path.name, "weights_sha256": sha256(path),
+    def shown(some: Sequence[str]) -> dict[str, Any]: return dict(zip(some, next(run(black, some)), strict=True))
+    black = np.asarray(ready(jnp.zeros((1, taken.size, taken.size, 3), jnp.uint8)))
+    fitted(np.asarray(ready(jnp.arange(32 * 32 * 3, dtype=jnp.uint8).reshape(1, 32, 32, 3))))
+    next(run(black, [one.name for one in whole.get_outputs() if one.type in REALS | WHOLE_NUMBERS]), None)
+
+    kinds = onnx_kinds(session, names)
+    some = [name for name in names if kinds.get(name) in REALS | WHOLE_NUMBERS]
+    try: outs = shown(some)
+    except Refused: outs = {}
+    if not outs:
+        for name in some:                                                                # one of them cannot be given out
+            try: outs |= shown([name])
+            except Refused: kinds[name] = "tensor that onnxruntime does not give out"
+    shapes, lists = held_shapes(model)
+    shapes |= {name: np.shape(out) for name, out in outs.items()}
+    shapes[taken.name] = (taken.batch or 1, *fitted(black).shape[1:])
+    layouts = onnx_layouts(model.graph.node, shapes, {taken.name: written("nchw" if taken.front else "nhwc", shapes[taken.name])}, lists)
+    found: dict[str, tuple[int, ...] | str] = {}
+    for name in names:
+        if kinds.get(name) not in REALS: found[name] = f"gives a {kinds.get(name, 'tensor of no known type')}, which is no activation. Name another layer."
+        elif name not in layouts: found[name] = "does not depend on the image. Name another layer."
+        else: found[name] = axes_of(outs[name], layouts[name], taken.batch or 1)
+    absent = {name: axes for name, axes in found.items() if isinstance(axes, str)}
+    put = {name: axes for name, axes in found.items() if not isinstance(axes, str)}
+
+    def forward(_, images, wanted):
+        wanted = list(wanted or put)
+        parts = [[np.asarray(as_maps(out, put[name]), np.float32) for name, out in zip(wanted, outs, strict=True)] for outs in run(images, wanted)]
+        joint = {name: np.concatenate(column)[:len(images)] for name, column in zip(wanted, zip(*parts, strict=True), strict=True)}
+        for name, out in joint.items():
+            if len(out) != len(images): raise Refused(f"{path}: layer {name!r} gives {len(out)} answers for {len(images)} images. Name another layer.")
+        return {name: np.ascontiguousarray(out) for name, out in joint.items()}
+    record = {"framework": f"onnxruntime {onnxruntime.__version__}", "weights": path.name, "weights_sha256": onnx_sha256(path),
               "preprocessing": called}
-    return Model(path.stem, forward, (), side, ready, geometry or {}, record, {}, traced=False)
+    return Model(path.stem, made_of(forward, record["weights_sha256"]), (), taken.size, ready, geometry or {}, record, absent, traced=False)
 
-CHANNELS_IN_FRONT = {"Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "BatchNormalization",
-                     "InstanceNormalization", "LRN", "DepthToSpace", "SpaceToDepth", "QLinearConv", "ConvInteger"}
-
-def in_front(content: bytes, given: str, front: bool) -> dict[str, bool]:
-    "Whether each tensor has its channels in front: what a convolution gives has, a transposition turns it, all else is like what it is made of."
-    known = {given: front}
-    def words(node, number): return [bytes(word).decode() for word in messages(node, number)]
-    for node in (node for graph in messages(memoryview(content), 7) for node in messages(graph, 1)):
-        before, (kind, *_) = next((known[name] for name in words(node, 1) if name in known), front), words(node, 4)
-        known |= dict.fromkeys(words(node, 2), kind in CHANNELS_IN_FRONT or before != (kind == "Transpose"))
-    return known
-
-def tensor_names(content: bytes) -> list[str]:
-    "The names of all tensors that an ONNX file's nodes give (field 2 of the nodes, field 1 of the graph), in order."
-    graphs = messages(memoryview(content), 7)
-    return list(dict.fromkeys(bytes(name).decode() for graph in graphs for node in messages(graph, 1) for name in messages(node, 2) if len(name)))
+def onnx_kinds(session: Callable, names: Sequence[str]) -> dict[str, str]:
+    "The types of an ONNX file's tensors, as the runtime names them. One that cannot be made an output is left out."
+    try: return {out.name: out.type for out in session(tuple(names)).get_outputs()}
+    except Refused: pass
+    found: dict[str, str] = {}
+    for name in names:
+        try: found |= {out.name: out.type for out in session((name,)).get_outputs()}
+        except Refused: continue
+    return found
 
 # %% ../nbs/06_models.ipynb #9868ef33
 class Known(NamedTuple):

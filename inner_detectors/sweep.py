@@ -23,10 +23,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Int32, Int64, UInt8
+from jaxtyping import Bool, Float32, Int32, Int64, UInt8
 
 from .concepts import Refused, replacing
 from .data import Data, Example, cores, read_ahead
+from .identity import alike
 from .models import Model
 from .probe import probe
 
@@ -95,7 +96,9 @@ def batches(data: Data, view: View, start: int = 0, threads: int | None = None) 
     examples, problems, given = [], [], start
     for place, example in enumerate(read_ahead(read, range(start, len(data)), threads or cores(), 2 * view.batch), start + 1):
         if isinstance(example, Refused): problems.append(str(example))
-        elif len(example.concepts) or view.maskless == "kept": examples.append(example)
+        elif len(example.concepts) or view.maskless == "kept":
+            examples.append(example)
+            problems.extend(example.notes)
         if len(examples) == view.batch:
             yield place, stack(examples, view.batch), problems
             examples, problems, given = [], [], place
@@ -150,20 +153,22 @@ class Reached(NamedTuple):
     problems: list[str]  # a sentence for every image that could not be read
     state: Any           # the fold's
 
-def save_checkpoint(path: Path, identity: str, reached: Reached) -> None:
+def save_checkpoint(path: Path, identity: str, reached: Reached, prints: np.ndarray | None = None) -> None:
     "Write a run's state so that it can go on. Refused where the disk is full; the previous file stays good."
     leaves = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(reached.state))}
+    if prints is not None: leaves["fingerprint"] = prints
     about = json.dumps(dict(identity=identity, place=reached.place, images=reached.images, problems=reached.problems))
     with replacing(path) as part, open(part, "wb") as file: np.savez(file, allow_pickle=False, about=np.array(about), **leaves)
 
-def load_checkpoint(path: Path, identity: str, like: Any) -> Reached | None:
-    "How far this very run came, or None where there is no checkpoint of it. `like` is a state of the same fold."
+def load_checkpoint(path: Path, identity: str, like: Any, prints: np.ndarray | None = None) -> Reached | None:
+    "How far this very run came, with a network of this fingerprint; None where there is no checkpoint of it. `like` is a state of the same fold."
     if not path.exists(): return None
     try:
         with np.load(path, allow_pickle=False) as read:
             about = json.loads(str(read["about"]))
-            leaves = [read[f"leaf{i}"] for i in range(len(read.files) - 1)]
-        if about.pop("identity") != identity: return None
+            leaves = [read[f"leaf{i}"] for i in range(sum(name.startswith("leaf") for name in read.files))]
+            kept = read["fingerprint"] if "fingerprint" in read.files else None
+        if about.pop("identity") != identity or (prints is not None and not alike(prints, kept)): return None
         images = [Seen(*image) for image in about.pop("images")]
         return Reached(**about, images=images, state=jax.tree.unflatten(jax.tree.structure(like), leaves))
     except Exception as error:
@@ -204,6 +209,7 @@ class Checkpoint:
     path: Path
     identity: str
     every: float = 30.0  # seconds; 0: after every batch
+    prints: Float32[np.ndarray, "unit 3"] | None = None   # the fingerprint of the network; without one it is not asked for
 
 # %% ../nbs/08_sweep.ipynb #bfdff9f1
 def advance(fold: Fold, reached: Reached, place: int, batch: Batch | None, problems: list[str]) -> Reached:
@@ -257,7 +263,7 @@ def give_back() -> None:
 def resume(fold: Fold, checkpoint: Checkpoint | None, label: str) -> Reached:
     "What a checkpoint of this very run holds, or the beginning."
     beginning = Reached(0, [], [], fold.init())
-    found = load_checkpoint(checkpoint.path, checkpoint.identity, beginning.state) if checkpoint else None
+    found = load_checkpoint(checkpoint.path, checkpoint.identity, beginning.state, checkpoint.prints) if checkpoint else None
     if checkpoint is not None and found is None and checkpoint.path.exists():
         print(f"{label}: {checkpoint.path} is of another run and will be replaced; starting at the first image", file=sys.stderr)
     if checkpoint is None or found is None: return beginning
@@ -272,7 +278,7 @@ def saver(checkpoint: Checkpoint | None) -> Callable:
         start = time.monotonic()
         soon = checkpoint is not None and checkpoint.every and start - last < max(checkpoint.every, 20 * cost)
         if checkpoint is None or (soon and not now): return
-        save_checkpoint(checkpoint.path, checkpoint.identity, reached)
+        save_checkpoint(checkpoint.path, checkpoint.identity, reached, checkpoint.prints)
         last = time.monotonic()
         cost = last - start
     return save

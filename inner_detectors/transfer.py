@@ -33,7 +33,7 @@ from jaxtyping import Array, Bool, Float, Float32, Float64
 
 from . import __version__
 from .ablate import as_labels, check_labels, share_of, standard_error
-from .concepts import Refused, near
+from .concepts import Refused, near, without_notes
 from .correlate import levels, pearson
 from .data import Data
 from .dissect import Dissection, Study, identity_of, make_folder, room_columns, run_by, weights_of
@@ -327,7 +327,7 @@ def gather(bank: Bank, data: Data, batch: int = 8, devices: Sequence[jax.Device]
     about = {"bank": bank.model.record, "data": data.identity(), **run_by(view, list(devices or jax.local_devices()[:1]))}
     swept = sweep(fold, data, bank.model, ["evidence"], view, devices=devices, label=label, progress=progress, checkpoint=kept(out, label, about))
     if not swept.images: raise Refused(f"{data}: not one image could be read. The first: {swept.problems[0]}")
-    if swept.problems: warnings.warn(f"{len(swept.problems)} pictures could not be used. The first: {swept.problems[0]}", stacklevel=2)
+    if gone := without_notes(swept.problems): warnings.warn(f"{len(gone)} pictures could not be used. The first: {gone[0]}", stacklevel=2)
     number = len(swept.images)
     return Gathered(swept.state.values[:number], swept.state.shown[:number], swept.images)
 def kept(out: str | Path | None, label: str, about: Mapping[str, Any]) -> Checkpoint | None:

@@ -253,8 +253,6 @@ class Rings:
             regions.append(Region(str(kind), far < radius))
         return Sample(key, image, tuple(regions))
 
-Image.fromarray(np.concatenate([Rings().sample(key).image for key in Rings().keys[:6]], 1))
-
 # %% ../nbs/14_verify.ipynb #4b0f3a81
 PLANTED = ["red", "red", "red", "ring", "ring", "ring", "blue", "dead"]
 

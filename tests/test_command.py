@@ -20,6 +20,7 @@ from PIL import Image
 from inner_detectors import __version__, models
 from inner_detectors.cli import commands, run
 from inner_detectors.dissect import Dissection
+from inner_detectors.fetch import home, homes
 from inner_detectors.models import Model
 
 COMMAND = Path(sys.executable).parent / "inner-detectors"
