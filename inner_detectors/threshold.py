@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ranks', 'Top', 'empty', 'compact', 'exceeding', 'take_in', 'Thresholds', 'settled', 'quantiles', 'merged',
-           'refuse_nan', 'image_thresholds', 'extremes']
+           'image_thresholds', 'extremes']
 
 # %% ../nbs/09_threshold.ipynb #000d040e
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from .concepts import Refused
-from .sweep import Batch, Fold
+from .sweep import Batch, Fold, refuse_infinite
 
 # %% ../nbs/09_threshold.ipynb #84f3bfe5
 def ranks(positions: int, quantile: float) -> tuple[int, int, float]:
@@ -101,7 +101,7 @@ def quantiles(layers: dict[str, tuple[int, int, int]],  # layer -> height, width
     def step(state, batch: Batch):
         for name in layers:
             maps = np.asarray(batch.activations[name])[:batch.filled]
-            refuse_nan(name, maps, batch)
+            refuse_infinite({name: maps}, batch.names)
             for image in maps: state[name] = take_in(state[name], image.reshape(-1, image.shape[-1]), kept[name])
         return state
 
@@ -119,16 +119,11 @@ def merged(a: Top, b: Top, keep: int) -> Top:
     room[:, :keep] = compact(both, keep).values[:, :keep]
     return both._replace(values=room, fill=np.full(len(room), keep))
 
-def refuse_nan(name: str, maps: np.ndarray, batch: Batch) -> None:
-    "Activations that are not numbers would vanish in every comparison."
-    bad = np.isnan(maps).any((1, 2, 3))
-    if bad.any():
-        raise Refused(f"layer {name!r}: activations of {batch.names[int(bad.argmax())]} are not numbers. Check the weights and the preprocessing.")
-
 # %% ../nbs/09_threshold.ipynb #b05a66dc
 def image_thresholds(name: str, batch: Batch, quantile: float) -> Float32[np.ndarray, "batch unit"]:
     "Each unit's threshold in each image: a share `quantile` of the map's positions exceeds it."
     maps = np.asarray(batch.activations[name])
+    refuse_infinite({name: maps}, batch.names)
     maps = maps.reshape(len(maps), -1, maps.shape[-1])
     return np.percentile(maps, 100 * (1 - quantile), axis=1).astype(np.float32)
 
@@ -142,7 +137,7 @@ def extremes(names: Sequence[str], units: Mapping[str, int]) -> Fold:
         seen = {}
         for name in names:
             maps = np.asarray(batch.activations[name])[:batch.filled]
-            refuse_nan(name, maps, batch)
+            refuse_infinite({name: maps}, batch.names)
             seen[name] = np.stack([maps.min((0, 1, 2)), maps.max((0, 1, 2))])
         return merge(state, seen)
 
