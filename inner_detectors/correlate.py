@@ -23,7 +23,7 @@ import xarray as xr
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 from .concepts import Refused, at_least, near
-from .dissect import Study, detecting, finished_room, load_room, near_unit, run_room, unit_places, write_room
+from .dissect import Study, detecting, finished_room, load_room, near_unit, refuse_memory, run_room, unit_places, write_room
 from .models import Model, layers
 from .sweep import Batch, Fold, Seen, independent, refuse_infinite
 
@@ -420,6 +420,8 @@ def correlate(these: Study, out: str | Path | None = None, statistic: str = "max
     choices = {"statistic": statistic, "layers": asked.names, "keep": keep if isinstance(keep, str) else sorted(keep), "classes": list(classes),
                "pairs": pairs, "draws": draws, "seed": seed}
     if (there := finished_room(out, "correlate", these, choices)) is not None: return Correlations(there)
+    units = len(asked.rows)
+    refuse_memory(3 * 8 * units ** 2 + 4 * len(these.data) * (units + len(these.data.concepts)), f"correlations of {units} units", "Name fewer layers.")
     fold = levels(len(these.data), these.model, asked.names, len(these.data.concepts), statistic, asked.classes)
     seen, swept = run_room("correlate", these, fold, choices, out, names=[*asked.names, *(["prob"] if classes and "prob" not in asked.names else [])],
                            every=every, progress=progress)

@@ -19,6 +19,7 @@ import json
 import os
 import platform
 import re
+import sys
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +43,7 @@ from .models import layers as layers_of
 from .probe import measured
 from .score import Counts, Means, averaging, counting, iou
 from .sweep import Checkpoint, Fold, Seen, Swept, View, sweep, together
-from .threshold import Thresholds, extremes, quantiles
+from .threshold import Thresholds, bytes_of, extremes, quantiles
 
 # %% ../nbs/11_dissect.ipynb #3e29f18c
 def unit_areas(table: xr.Dataset) -> Int64[np.ndarray, "unit concept"]:
@@ -423,6 +424,10 @@ def dissect(model: Model, data: Data, layers: Sequence[str] | None = None, proto
     check_maps(model, shapes, protocol)
     def checkpoint(name): return None if out is None else Checkpoint(Path(out)/f"{name}.checkpoint.npz", identity_of(about), every)
     if out is not None and (there := finished(make_folder(out), about)): return tidied(there, out)
+    needed = bytes_of(shapes, len(data), protocol.quantile) if protocol.threshold_over == "data" and thresholds is None and protocol.quantile else 0
+    refuse_memory(needed, f"exact thresholds of {sum(units for *_, units in shapes.values())} units over {len(data)} images",
+                  "Name fewer layers, take fewer images (--limit), or choose --threshold-over image.")
+    if progress and needed > 1e8: print(f"thresholds: take {needed / 1e9:.1f} GB of memory", file=sys.stderr)
     def run(fold, label):
         swept = sweep(fold, data, model, names, view, checkpoint=checkpoint(label), label=f"{label}s", devices=devices, progress=progress)
         if not swept.images: raise Refused(nothing_left(data, swept.problems))

@@ -52,9 +52,9 @@ def as_json(value: Any) -> str:
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
-def numbers(values: np.ndarray, digits: int = 4) -> Any:
-    "Nested lists of numbers with so many significant digits; None where a value is none."
-    def one(value): return None if not np.isfinite(value) else int(value) if value == int(value) and abs(value) < 1e15 else float(f"{value:.{digits}g}")
+def numbers(values: np.ndarray) -> Any:
+    "Nested lists of numbers, unrounded: what is shown is rounded once, on the page. None where a value is none."
+    def one(value): return None if not np.isfinite(value) else int(value) if value == int(value) and abs(value) < 1e15 else float(value)
     every = np.empty(values.size, object)
     every[:] = [one(value) for value in values.ravel().tolist()]
     return every.reshape(values.shape).tolist()
@@ -152,7 +152,7 @@ def threshold_curves(table: xr.Dataset, found: Dissection, most: int = 3) -> lis
             peak = values.max(1)
             if label[row] in names: peak[names.index(label[row])] = np.inf
             best = [i for i in strongest_few(peak, most) if peak[i] > 0]
-            curves.append([[text_of(names[i]), np.round(values[i], 4).tolist()] for i in best] or None)
+            curves.append([[text_of(names[i]), np.round(values[i], 4).tolist(), [int(values[i].argmax()), float(values[i].max())]] for i in best] or None)
     places, protocol = rows_of(table.unit.values.tolist(), found), found.protocol
     return [Part("curves", ["share of positions above the threshold", measured(protocol)], [None if at is None else curves[at] for at in places],
                  {"x": numbers(table["quantile"].values), "mark": protocol.quantile, "marked": text_of(protocol.name)})]

@@ -454,7 +454,7 @@ def test_killed_and_started_again(matched, capsys, tmp_path):
     (["--concepts", "unicorn"], "no concept 'unicorn'"), (["--where", "iou > 3"], "no detector is left"),
     (["--units", "blocks_4:99"], "no unit 'blocks_4:99'"),
     (["--labels", "none.csv"], "none.csv: cannot be read"), (["--data", "scenes:8"], "lies in no folder"),
-    (["--test", "train=staged:8"], "train and validation are taken"), (["--batch", "0"], "Give a positive number"),
+    (["--test", "train=staged:8"], "train and validation are taken"), (["--batch", "0"], "--batch 0 cannot be used. Give 1 or more"),
     (["--classes", "car"], "belongs to --labels shown"), (["--data", "staged:12", "--forbid", "unicorn"], "no concept, category or detector 'unicorn'"),
     (["--statistic", "sum"], "no statistic 'sum'")])
 def test_wrong_words(matched, capsys, tmp_path, words, sentence):
