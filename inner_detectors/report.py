@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SECTIONS', 'READ', 'WITHOUT', 'FACTS', 'VERDICTS', 'REASONS', 'GONE', 'ONE_FILE', 'OURS', 'LIST', 'text_of',
            'as_json', 'numbers', 'packed', 'Part', 'Section', 'rows_of', 'table_part', 'concept_removal',
-           'unit_removal', 'partners', 'strongest_few', 'columns_part', 'threshold_curves', 'measured',
+           'unit_removal', 'partners', 'strongest_few', 'columns_part', 'threshold_curves', 'to_draw', 'measured',
            'evidence_weights', 'by_columns', 'sections_of', 'without_folder', 'room_or_reason', 'spoken', 'Shown',
            'shown_of', 'layer_pictures', 'thumbnail_side', 'thumbnail', 'thumbnails', 'facts_of', 'layer_of', 'judged',
            'layer_rows', 'unit_columns', 'protocol_words', 'made_of', 'several_named', 'room_words', 'Read',
@@ -152,10 +152,16 @@ def threshold_curves(table: xr.Dataset, found: Dissection, most: int = 3) -> lis
             peak = values.max(1)
             if label[row] in names: peak[names.index(label[row])] = np.inf
             best = [i for i in strongest_few(peak, most) if peak[i] > 0]
-            curves.append([[text_of(names[i]), np.round(values[i], 4).tolist(), [int(values[i].argmax()), float(values[i].max())]] for i in best] or None)
+            curves.append([[text_of(names[i]), to_draw(values[i]).tolist()] for i in best] or None)
     places, protocol = rows_of(table.unit.values.tolist(), found), found.protocol
     return [Part("curves", ["share of positions above the threshold", measured(protocol)], [None if at is None else curves[at] for at in places],
                  {"x": numbers(table["quantile"].values), "mark": protocol.quantile, "marked": text_of(protocol.name)})]
+
+def to_draw(curve: Float[np.ndarray, " quantile"]) -> Float[np.ndarray, " quantile"]:
+    "A curve to four digits, as a line is drawn; its peak, which is said in words, as it is, and no other value above it."
+    drawn, peak = np.floor(curve * 1e4) / 1e4, int(curve.argmax())
+    drawn[peak] = curve[peak]
+    return drawn
 
 def measured(protocol: Protocol) -> str:
     "What the score is called in a sentence."

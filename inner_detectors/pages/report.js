@@ -482,7 +482,8 @@ const report = (() => {
     const peak = Math.max(1e-9, ...curves.flatMap(([, values]) => values)) * 1.08;
     const x = value => left + (right - left) * (high > low ? (Math.log10(value) - low) / (high - low) : 0.5), y = value => floor - (floor - top) * value / peak;
     const step = 10 ** Math.floor(Math.log10(peak)), tick = [0.2, 0.5, 1, 2].map(by => by * step).find(by => peak / by <= 5) || step * 5;
-    const said = curves.map(([name, , [place, peak]]) => `${name}: at most ${score(peak)}, at ${number(part.x[place])}`).join("; ");
+    const best = values => values.indexOf(Math.max(...values));
+    const said = curves.map(([name, values]) => `${name}: at most ${score(values[best(values)])}, at ${number(part.x[best(values)])}`).join("; ");
     const made = s("svg", {class: "curve", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${part.names[1]} against ${part.names[0]}. ${said}`});
     const write = (at, down, text, anchor) => made.append(s("text", {x: at, y: down, "text-anchor": anchor}, text));
     const line = (name, x1, x2, y1, y2) => made.append(s("line", {class: name, x1, x2, y1, y2}));
