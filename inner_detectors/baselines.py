@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['NUMBERS', 'LINES', 'LEVELS', 'MARKS', 'Units', 'all_units', 'Part', 'part_of', 'split', 'whole_probe', 'components',
            'scored', 'Entered', 'entered', 'head_of', 'at_numbers', 'contest', 'edited', 'rivals', 'summary',
-           'contest_figure', 'related', 'Deleted', 'lead', 'deleting', 'pick', 'union', 'faithful', 'faithfulness']
+           'contest_figure', 'related', 'Deleted', 'lead', 'deleting', 'pick', 'union', 'family_names', 'faithful',
+           'faithfulness']
 
 # %% ../nbs/18_baselines.ipynb #c7fde599
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,14 +19,15 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Float32, Float64, Int
 
-from .ablate import as_labels, check_labels, fit_linear, share_of
+from .ablate import as_labels, check_labels, fit_linear, shares
 from .concepts import Refused
 from .correlate import levels
-from .data import Data, fit_mask
-from .dissect import run_by
+from .data import Data, Seen, fit_mask, independent
+from .dissect import run_by, weights_of
+from .files import writes_alone
 from .models import check_layers, layers
-from .sweep import Batch, Fold, Seen, View, sweep, together
-from .transfer import (STEPS, Bank, Gathered, Head, Labelled, Standard, Trace, Transferred, balance, check_parts, digest, kept, loss,
+from .sweep import Batch, Fold, View, sweep, together
+from .transfer import (STEPS, Bank, Gathered, Head, Labelled, Standard, Trace, Transferred, balance, check_parts, kept, loss,
                                       quality, reasons, rows_named, settled, spread, thinned, traces)
 from .verify import blank, colouring, draw_for, elsewhere, fall_test, filling
 
@@ -49,6 +51,7 @@ class Units(NamedTuple):
             if key not in where: raise Refused(f"baselines: detector {name} is not among the units that were read. Read its layer, too.")
         return [where[key] for key in keys]
 
+@writes_alone
 def all_units(bank: Bank, data: Data, names: Mapping[str, Sequence[str]] | None = None,    # network -> layers; those of the bank's detectors where None
               statistics: Sequence[str] = ("max", "mean"), batch: int = 8, devices: Sequence[jax.Device] | None = None, progress: bool = True,
               label: str = "units", out: str | Path | None = None) -> Units:
@@ -61,7 +64,7 @@ def all_units(bank: Bank, data: Data, names: Mapping[str, Sequence[str]] | None 
         check_layers(model, some)
         fold = together(*(levels(len(data), model, some, len(data.concepts), statistic) for statistic in statistics))
         view, called = View(bank.size, bank.side, batch=batch), f"{label} of {name}"
-        about = {"layers": list(some), "statistics": list(statistics), "weights": digest(model), "data": data.identity(),
+        about = {"layers": list(some), "statistics": list(statistics), "weights": weights_of(model), "data": data.identity(),
                  **run_by(view, list(devices or jax.local_devices()[:1]))}
         swept = sweep(fold, data, model, some, view, devices=devices, label=called, progress=progress, checkpoint=kept(out, called, about))
         if not swept.images: raise Refused(f"{data}: not one image could be read. The first: {swept.problems[0]}")
@@ -90,15 +93,15 @@ def part_of(bank: Bank, data: Data, labels: Any, classes: Sequence[str] = (), na
     labels = as_labels(labels, data, classes)
     check_labels(labels, data)
     found = all_units(bank, data, names, **running)
-    return Part(found, labels.truth([seen.name for seen in found.images]))
+    return Part(found, labels.truth(found.images))
 
 # %% ../nbs/18_baselines.ipynb #cddfe22b
 NUMBERS = (1, 2, 4, 8, 16, 32, 64)
 
 def split(part: Part, seed: int, test: bool, share: float = 0.3) -> dict[str, Part]:
-    "train, validation and, where asked for, a disjoint half as test: by a hash of each image's group."
-    half = np.array([test and share_of(seen, seed, "half") < 0.5 for seen in part.units.images])
-    held = np.array([share_of(seen, seed, "validation") < share for seen in part.units.images])
+    "train, validation and, where asked for, a disjoint half as test: by a hash of each image's group or bytes."
+    half = (shares(part.units.images, seed, "half") < 0.5) & test
+    held = shares(part.units.images, seed, "validation") < share
     found = {"train": part.at(~half & ~held), "validation": part.at(~half & held)}
     return {**found, "test": part.at(half)} if test else found
 
@@ -310,6 +313,12 @@ def union(masks: Mapping[str, np.ndarray], names: Sequence[str]) -> Bool[np.ndar
     "The pixels of any of some concepts."
     return np.logical_or.reduce([masks[name] for name in names])
 
+def family_names(images: Sequence[Seen]) -> list[str]:
+    "A name for what each image belongs to, of its family's first image: SOURCE:GROUP, or SOURCE/NAME where it has no group; sources by their places."
+    names: dict[int, str] = {}
+    own = [f"{one.source}:{one.group}" if one.group else f"{one.source}/{one.name}" for one in images]
+    return [names.setdefault(number, name) for number, name in zip(independent(images).tolist(), own)]
+
 def faithful(network: Transferred, data: Data, fill: str = "blur", most: int = 3, seed: int = 0, batch: int = 8,
              devices: Sequence[jax.Device] | None = None, progress: bool = True) -> pd.DataFrame:
     """A row a picture: image, group, named (how many concepts), lead, and what deleting costs: fall_named, fall_others, fall_elsewhere (NaN where it could
@@ -322,7 +331,7 @@ def faithful(network: Transferred, data: Data, fill: str = "blur", most: int = 3
     number, state = len(swept.images), swept.state
     falls = state.lead[:number, :1] - state.lead[:number, 1:]
     kinds = ("named", "others", "elsewhere")
-    return pd.DataFrame({"image": [seen.name for seen in swept.images], "group": [seen.group or f"{seen.source}/{seen.name}" for seen in swept.images],
+    return pd.DataFrame({"image": [seen.name for seen in swept.images], "group": family_names(swept.images),
                          "named": state.number[:number], "lead": state.lead[:number, 0], **{f"fall_{kind}": falls[:, i] for i, kind in enumerate(kinds)},
                          **{f"pixels_{kind}": state.pixels[:number, i] for i, kind in enumerate(kinds)}})
 

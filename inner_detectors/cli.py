@@ -9,7 +9,7 @@ __all__ = ['MODEL_NAMES', 'WIDE', 'commands', 'flag', 'parser', 'choose_protocol
            'sensitivity', 'verify', 'given', 'verify_concepts', 'verify_simulation', 'class_labels', 'labels_of',
            'deepest', 'unit_sets', 'class_groups', 'correlate', 'transfer', 'network_of', 'labelled_pictures',
            'weights_of_network', 'compared', 'visualise', 'chosen_units', 'layers', 'models', 'fetch', 'scenes',
-           'overview', 'check_numbers', 'run', 'main']
+           'overview', 'check_numbers', 'written_into', 'run', 'main']
 
 # %% ../nbs/20_cli.ipynb #f864c2b9
 import argparse
@@ -19,6 +19,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from json import dumps, loads
 from pathlib import Path
@@ -26,6 +27,7 @@ from typing import Any, get_args, get_origin
 
 from . import __version__
 from .concepts import Refused, near
+from .files import holding, showing
 
 # %% ../nbs/20_cli.ipynb #d7905cb2
 def flag(parameter: inspect.Parameter, comment: str | None) -> tuple[str, dict]:
@@ -96,7 +98,7 @@ def open_model(name: str, weights: str | None = None, preprocessing: str | None 
     return load(name).model
 
 def match(model: str,                  # a name that `inner-detectors models` lists, an ONNX file, or a network that `inner-detectors transfer` wrote
-          data: list[str] | None = None,      # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder) or scenes:N; several are joined
+          data: list[str] | None = None,      # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder), scenes:N; several are joined
           layers: list[str] | None = None,    # names that `inner-detectors layers MODEL` lists; the deepest with maps where none is given
           out: str | None = None,             # folder for the result; without it nothing is written
           weights: str | None = None,         # parameter file (safetensors, pth, h5, npy, onnx); without it, what `inner-detectors fetch` wrote
@@ -133,6 +135,10 @@ examples:
   inner-detectors match vgg16 --data pascal-part:~/pascal coco:~/coco:val2017 --protocol per-image
   inner-detectors match vgg16 --data voc:~/voc:val --thresholds results/coco --layers conv5_3
 
+Options of a source stand behind its place, in quotes: 'coco:FOLDER:val?orientation=stored&group=video'.
+orientation: pictures with an EXIF tag, where the size of masks leaves it open, are read upright or as stored.
+group: the field of the json's images, or the column of images.csv, that says which images depend on each other.
+
 OUT gets dissection.nc (all counts), units.csv, concepts.csv, summary.csv, units.txt, concepts.txt and two figures.
 With --out, an interrupted run goes on where it stopped when the same command is given again.
 `inner-detectors map` says what is in a data set, and what is wrong with it."""
@@ -162,10 +168,12 @@ def at(path: str | None) -> str | None:
     return str(Path(path).absolute()) if path is not None and Path(path).exists() else path
 
 def placed(word: str) -> str:
-    "KIND:PLACE[,PLACE] with its places from the root."
+    "KIND:PLACE[,PLACE][?OPTIONS] with its places from the root."
+    from inner_detectors.sources import split_options
     kind, colon, rest = word.partition(":")
     if kind in ("scenes", "staged") or not colon: return word
-    return f"{kind}:{','.join(part if part.startswith(('/', '~')) else str(Path.cwd()/part) for part in rest.split(','))}"
+    place, _ = split_options(rest)
+    return f"{kind}:{','.join(part if part.startswith(('/', '~')) else str(Path.cwd()/part) for part in place.split(','))}{rest[len(place):]}"
 
 def on_record(found, folder: str) -> dict:
     "The words of the command that made a dissection. Refused where it was made from Python."
@@ -234,8 +242,12 @@ def careful(found, most: int = 10) -> list[str]:
 
 def left_out(problems: list[str], where: str = "the attribute problems of dissection.nc", most: int = 10) -> str:
     "What could not be used, the first few in full."
-    said = "1 image was" if len(problems) == 1 else f"{len(problems)} images or annotations were"
-    return "\n".join([f"{said} left out:", *first(problems, most, f"in {where}")])
+    from inner_detectors.concepts import without_notes
+    gone = without_notes(problems)
+    notes = [problem for problem in problems if problem not in set(gone)]
+    said = "1 image was" if len(gone) == 1 else f"{len(gone)} images or annotations were"
+    lines = [f"{said} left out:", *first(gone, most, f"in {where}")] if gone else []
+    return "\n".join([*lines, *([f"{len(notes)} {'note' if len(notes) == 1 else 'notes'}:", *first(notes, most, f"in {where}")] if notes else [])])
 
 def first(problems: Sequence[str], most: int, rest: str) -> list[str]:
     "The first problems, a line each, and where the rest is."
@@ -244,7 +256,7 @@ def first(problems: Sequence[str], most: int, rest: str) -> list[str]:
 
 def as_json(found) -> str:
     "A dissection as one JSON object: how it was made, summary, units, concepts."
-    nested = ("about", "protocol", "geometry", "data_sha256", "versions", "problems")
+    nested = ("about", "protocol", "geometry", "data_sha256", "versions", "problems", "remarks")
     made = {key: loads(value) if key in nested else value for key, value in found.table.attrs.items()}
     made = {key: value.item() if hasattr(value, "item") else value for key, value in made.items()}
     tables = {name: loads(getattr(found, name)().to_json(orient="records", double_precision=15)) for name in ("summary", "units", "concepts")}
@@ -255,7 +267,7 @@ def say_plan(plan: dict, json_: bool) -> None:
     print(dumps(plan) if json_ else "\n".join(f"{name:10} {value}" for name, value in plan.items()))
 
 # %% ../nbs/20_cli.ipynb #cff687aa
-def map(data: list[str],             # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder) or scenes:N; several are joined
+def map(data: list[str],             # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder), scenes:N; several are joined
         out: str | None = None,      # folder for map.csv, problems.csv and the figure; without it nothing is written
         concepts: list[str] | None = None,  # these alone
         balance: int | None = None,  # choose images so that about so many show each concept
@@ -272,6 +284,10 @@ examples:
   inner-detectors map pascal-part:~/pascal voc:~/voc
   inner-detectors map voc:~/voc --concepts cat dog --balance 50
 
+Options of a source stand behind its place, in quotes: 'coco:FOLDER:val?orientation=stored&group=video'.
+orientation: pictures with an EXIF tag, where the size of masks leaves it open, are read upright or as stored.
+group: the field of the json's images, or the column of images.csv, that says which images depend on each other.
+
 Images that cannot be read, annotations without a pixel, masks that do not fit: all are listed, and the rest is counted."""
     from inner_detectors.data import survey
     from inner_detectors.sources import load_data
@@ -281,7 +297,8 @@ Images that cannot be read, annotations without a pixel, masks that do not fit: 
         from inner_detectors.visualise import survey_figure, write_figure
         found.write(out)
         write_figure(survey_figure(found), Path(out)/"map")
-    if json: return print(dumps({"images": found.images, "groups": found.groups, "concepts": found.rows(), "problems": found.problems}))
+    if json: return print(dumps({"images": found.images, "groups": found.groups, "concepts": found.rows(), "nothing": found.nothing,
+                              "untold": found.untold, "problems": found.problems}))
     say(survey_text(found, out))
 
 def survey_text(found, out: str | None, most: int = 20) -> str:
@@ -783,6 +800,12 @@ def check_numbers(command: Callable, asked: dict[str, Any]) -> None:
         if value is None or not (whole or name == "checkpoint"): continue
         least = 0 if name in ("seed", "checkpoint") else 1
         if not value >= least: raise Refused(f"{command.__name__}: --{name.replace('_', '-')} {value} cannot be used. Give {least} or more.")
+def written_into(name: str, given: dict[str, Any]) -> list[str]:
+    "The folders into which a command is to write, so that no other process does meanwhile."
+    if name in ("layers", "models", "fetch") or given.get("dry_run"): return []
+    folders = given.get("folders") or [folder for folder in [given.get("folder")] if folder]
+    out = given.get("out") or (f"{folders[0]}/transfer" if name == "transfer" else None)
+    return [folder for folder in folders if Path(folder).is_dir()] + ([out] if out else [])
 
 def run(words: list[str]) -> int:
     "Run one command; its exit code."
@@ -790,12 +813,14 @@ def run(words: list[str]) -> int:
     if words[0] == "--version": print(__version__); return 0
     if words[0] not in commands: remark(f"inner-detectors: no command {words[0]!r}. {near(words[0], commands)}"); return 2
     command = commands[words[0]]
+    given = vars(parser(command).parse_args(words[1:]))
     try:
-        asked = vars(parser(command).parse_args(words[1:]))
-        check_numbers(command, asked)
-        with warnings.catch_warnings():
+        check_numbers(command, given)
+        with warnings.catch_warnings(), ExitStack() as held:
             warnings.showwarning = lambda message, *_, **__: remark(f"inner-detectors: {message}")
-            command(**asked)
+            held.enter_context(showing(not given.get("quiet")))
+            for folder in written_into(words[0], given): held.enter_context(holding(folder))
+            command(**given)
     except Refused as refused: remark(f"inner-detectors: {refused}"); return 1
     except KeyboardInterrupt: remark("inner-detectors: interrupted. What writes into a folder goes on where it stopped when it is started again."); return 130
     return 0

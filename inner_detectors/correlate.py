@@ -24,6 +24,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 from .concepts import Refused, at_least, near
 from .dissect import Study, detecting, finished_room, load_room, near_unit, refuse_memory, run_room, unit_places, write_room
+from .files import writes_alone
 from .models import Model, layers
 from .sweep import Batch, Fold, Seen, independent, refuse_infinite
 
@@ -408,6 +409,7 @@ def units_with_columns(these: Study, asked: Asked, seen: Levels, images: Sequenc
     counts = {"presence_images": ("concept", told.sum(0)), "presence_independent": ("concept", [len(np.unique(members[one])) for one in told.T])}
     return xr.merge([*(spread(these, asked.rows, table) for table in tables), xr.Dataset(counts)])
 
+@writes_alone
 def correlate(these: Study, out: str | Path | None = None, statistic: str = "max", layers: Sequence[str] | None = None, *,
               keep: str | Sequence[str] = "detectors",       # columns of the matrices: the detectors, "all" units, or a list of units
               classes: Sequence[str] = (),                   # of the network, whose probabilities to correlate with
@@ -438,7 +440,7 @@ def correlate(these: Study, out: str | Path | None = None, statistic: str = "max
 def warn_of_groups(images: int, members: int) -> None:
     "Say that images are not independent."
     warnings.warn(f"{images} images are of {members} groups, and images of one group are not independent: p and q count {members}. "
-                  f"With {images} they would be too small.", stacklevel=3)
+                  f"With {images} they would be too small.", stacklevel=4)
 
 # %% ../nbs/15_correlate.ipynb #ce490564
 def matrix_figure(found: Correlations, units: Sequence[str] | None = None, axis=None):

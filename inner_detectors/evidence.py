@@ -25,6 +25,7 @@ from jaxtyping import Array, Bool, Float32, Float64, Int32, Int64, Integer
 from .concepts import Refused
 from .data import Data
 from .dissect import Study, finished_room, load_room, run_room, unit_areas, write_room
+from .files import writes_alone
 from .models import Model, geometry_of, layers
 from .probe import Between, grid, mix
 from .score import FINE, counter, pictures, rows_at_once, summed
@@ -206,6 +207,7 @@ def beside_labels(these: Study, chance: xr.Dataset) -> xr.Dataset:
         label=("unit", label), best=("unit", score), chance_uniform=of_label(chance.uniform.values),
         chance_positional=of_label(chance.positional.values)).assign_attrs(attributes)
 
+@writes_alone
 def evidence(these: Study, out: str | Path | None = None, *,
              every: float = 30.0,                           # seconds between checkpoints
              progress: bool = True) -> Evidence:
@@ -223,7 +225,7 @@ def warn_if_apart(these: Study, piled: Piled) -> None:
     areas = piled.maps.sum(1, dtype=np.int64).T @ summed_over(these)
     apart = int(np.abs(areas - these.found.table.unit_area.transpose("unit", "category").values).sum())
     if apart: warnings.warn(f"{apart} of {int(areas.sum())} pixels are lit otherwise than in the dissection: here activations differ in the last bits.",
-                            stacklevel=3)
+                            stacklevel=4)
 
 # %% ../nbs/13_evidence.ipynb #500a6444
 def chance_figure(found: Evidence, axis=None):

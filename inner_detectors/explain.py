@@ -140,8 +140,9 @@ def answers(head, values: Float32[np.ndarray, "image detector"]) -> Bool[np.ndar
     return scores > 0 if head.several else np.eye(scores.shape[1], dtype=bool)[scores.argmax(1)]
 
 # %% ../nbs/19_explain.ipynb #294aafb5
-def truth_of(network: Transferred, data: Data, labels: Any) -> dict[str, tuple[int, ...]]:
-    "Image -> places of its classes among the network's. Refused where labels have a class that the network cannot say, or are of another kind."
+def truth_of(network: Transferred, data: Data, labels: Any) -> dict[tuple[int, str], tuple[int, ...]]:
+    """Image (place of its source, name) -> places of its classes among the network's. Refused where labels
+    have a class that the network cannot say, or are of another kind."""
     if labels is None: return {}
     head, found = network.head, as_labels(labels, data)
     if found.several != head.several:
@@ -149,7 +150,7 @@ def truth_of(network: Transferred, data: Data, labels: Any) -> dict[str, tuple[i
         raise Refused(f"explain: the labels have {kinds[found.several]}, the network {kinds[head.several]}. Give the labels that it was fitted on, or such.")
     for name in found.classes:
         if name not in head.classes: raise Refused(f"explain: no class {name!r} in this network. {near(name, head.classes)}")
-    return {image: tuple(head.classes.index(found.classes[one]) for one in some) for image, some in found.of.items()}
+    return {item: tuple(head.classes.index(found.classes[one]) for one in found.of[key]) for item in data.items if (key := found.key(item)) in found.of}
 
 def places_in(data: Data, evidence: Gathered, bank: Bank) -> list[int]:
     "Where each image of gathered evidence stands in the data. Refused where it is of other pictures, or of another bank."
@@ -178,22 +179,24 @@ def explained(network: Transferred, data: Data,
     truth, running = truth_of(network, data, labels), {"batch": batch, "progress": progress}
     if evidence is None: found, places, problems = gathered(network, data, **running)
     else: found, places, problems = evidence, places_in(data, evidence, network.bank), []
-    known = np.array([name in truth for name in found.names])
+    items = [(one.source, one.name) for one in found.images]
+    known = np.array([item in truth for item in items])
     true = np.zeros((len(known), len(network.head.classes)), bool)
-    for row, name in enumerate(found.names): true[row, list(truth.get(name, ()))] = True
+    for row, item in enumerate(items): true[row, list(truth.get(item, ()))] = True
     chosen = in_cases(cases_of(answers(network.head, found.values), true, known), number, seed)
     return Explained(network, shown_pictures(network, data, found, places, chosen, truth, batch, progress), tuple(problems),
                      {"data": "+".join(data.kinds), "images": len(found.names), "seed": seed})
 
-def shown_pictures(network: Transferred, data: Data, found: Gathered, places: Sequence[int], chosen: Sequence[int], truth: Mapping[str, tuple[int, ...]],
-                   batch: int, progress: bool) -> tuple[Picture, ...]:
+def shown_pictures(network: Transferred, data: Data, found: Gathered, places: Sequence[int], chosen: Sequence[int],
+                   truth: Mapping[tuple[int, str], tuple[int, ...]], batch: int, progress: bool) -> tuple[Picture, ...]:
     "The chosen rows of the evidence with photographs and regions, by class and place."
     bank, order = network.bank, sorted(chosen, key=lambda row: places[row])
     seen = sweep(sights(bank, len(order)), placed(data.at(places[row] for row in order)), bank.model, [level.name for level in levels_of(bank.table)],
                  View(bank.size, bank.side, batch=batch), label="regions", progress=progress).state
     at = {order[place]: row for row, place in enumerate(seen.places[:int(seen.images)].tolist()) if seen.names[row] == found.names[order[place]]}
     def picture(row: int) -> Picture:
-        known = Picture(found.names[row], places[row], found.values[row], truth.get(found.names[row]), None, {}, "This picture could not be read.")
+        classes = truth.get((found.images[row].source, found.names[row]))
+        known = Picture(found.names[row], places[row], found.values[row], classes, None, {}, "This picture could not be read.")
         return known if row not in at else known._replace(photo=seen.photos[at[row]], lit=regions_of(network, seen, at[row]), gone="")
     return tuple(sorted(map(picture, order), key=lambda one: (one.truth or (), one.place)))
 

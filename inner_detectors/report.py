@@ -36,6 +36,7 @@ from .ablate import linked
 from .concepts import Concept, Refused, Vocabulary, replacing
 from .data import Data, Protocol, cores, fit_image, read_ahead
 from .dissect import Dissection, Study, detecting, load_room, make_folder, one_line, plain, several, unit_areas
+from .files import writes_alone
 from .sensitivity import curves_of, in_parts
 from .sweep import Progress
 from .top import Top, at_random, cases
@@ -535,6 +536,7 @@ def report(folder: str | Path,                 # of a match
     more = {REASONS.name: (Path(folder)/REASONS).read_text(encoding="utf-8")} if (Path(folder)/REASONS).exists() else {}
     return write_report(out, found, whole, layers, images, single, more)
 
+@writes_alone
 def write_report(out: Path, found: Dissection, whole: str, layers: Sequence[str], images: Sequence[bytes | None], single: bool | None,
                  more: Mapping[str, str] = {}) -> Path:      # other pages by name
     "The files of a report; index.html comes when all that it reads is there. Last, what an earlier report left is removed."

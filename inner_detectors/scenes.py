@@ -14,8 +14,9 @@ __all__ = ['COLOUR_RADIUS', 'COLOURS', 'BITS', 'NEAR', 'PATTERNS', 'MATERIALS', 
            'dog_head', 'dog', 'tree', 'ball', 'spoke', 'flower', 'clock', 'vocabulary', 'backdrop', 'place', 'cloth',
            'crowded', 'stand', 'furnish', 'tame', 'developed', 'grouped', 'stroke_mask', 'colour_regions', 'compose',
            'Scenes', 'sheet', 'stage', 'Staged', 'writing', 'all_samples', 'write_picture', 'folders',
-           'coco_annotation', 'coco_categories', 'write_coco', 'objects_of', 'object_names', 'write_voc', 'whole_of',
-           'in_words', 'part_code', 'structs', 'nested', 'write_pascal_part', 'layered', 'write_folder']
+           'coco_annotation', 'coco_categories', 'write_coco', 'objects_of', 'object_names', 'write_labelmap',
+           'write_voc', 'whole_of', 'in_words', 'part_code', 'structs', 'nested', 'write_pascal_part', 'layered',
+           'write_folder']
 
 # %% ../nbs/03_scenes.ipynb #1f814aa6
 import contextlib
@@ -34,9 +35,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from .concepts import Concept, Refused, Vocabulary, replacing
+from .concepts import Concept, Refused, Vocabulary, replacing, spelled
 from .data import Region, Sample, united, write_csv
-from .sources import PART_CODES, numbered, part_name
+from .sources import PART_CODES, numbered, part_name, read_classes
 
 # %% ../nbs/03_scenes.ipynb #8e3c3431
 COLOUR_RADIUS = 40  # levels of 0..255, in each channel
@@ -898,15 +899,22 @@ def object_names(source, layout: str, most: int) -> list[str]:
     if not 0 < len(names) <= most: raise Refused(f"{source.name}: has {len(names)} objects, and {layout} holds 1 to {most}. Write a folder.")
     return names
 
+def write_labelmap(path: Path, source: str, names: Sequence[str]) -> None:
+    "Write the classes of a VOC folder, the background first. Refused where one could not be read back."
+    path.write_text("# label:color_rgb:parts:actions\n" + "".join(f"{name}:::\n" for name in ["background", *names]), encoding="utf-8")
+    try: read = list(read_classes(path).called.values())
+    except Refused: read = []
+    odd = next((name for name, found in zip(names, [*read, *[None] * len(names)]) if spelled(name, "voc") != found), None)
+    if odd is not None: raise Refused(f"{source}: {odd!r} cannot stand in labelmap.txt. Rename it, or write a folder.")
+
 def write_voc(source, folder: str | Path) -> Path:
     "Write the objects of a source as a VOC folder: class and object label maps, JPEGs, a list `val`, `labelmap.txt`. Returns the folder to read."
     folder = Path(folder)
     names = object_names(source, "VOC", 254)
-    odd = [name for name in names if ":" in name or len(name.splitlines()) > 1]
-    if odd: raise Refused(f"{source.name}: {odd[0]!r} cannot stand in labelmap.txt. Rename it, or write a folder.")
     with writing(folder):
         root = folder / "VOCdevkit" / "VOC2012"
         classes, objects, pictures, lists = folders(root, "SegmentationClass", "SegmentationObject", "JPEGImages", "ImageSets/Segmentation")
+        write_labelmap(root / "labelmap.txt", source.name, names)
         written = []
         for sample in all_samples(source, f"writing {folder}"):
             stem = Path(write_picture(pictures, sample, ".jpg")).stem
@@ -917,7 +925,6 @@ def write_voc(source, folder: str | Path) -> Path:
                 maps[0][mask], maps[1][mask] = names.index(concept) + 1, number
             for place, labels in zip((classes, objects), maps): Image.fromarray(labels).save(place / f"{stem}.png")
             written.append(stem)
-        (root / "labelmap.txt").write_text("# label:color_rgb:parts:actions\n" + "".join(f"{name}:::\n" for name in ["background", *names]), encoding="utf-8")
         with replacing(lists / "val.txt") as part: part.write_text("".join(f"{stem}\n" for stem in written), encoding="utf-8")
     return root
 

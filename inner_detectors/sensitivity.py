@@ -30,6 +30,7 @@ from jaxtyping import Array, Bool, Float32, Float64, Int32, Int64
 from .concepts import Refused, at_least
 from .data import Protocol
 from .dissect import Dissection, Study, finished_room, load_room, refuse_memory, run_room, unit_places, unsteady, write_room
+from .files import writes_alone
 from .models import Model, geometry_of, layers
 from .probe import Between, grid, mix
 from .score import FINE, rows_at_once, summed
@@ -440,16 +441,17 @@ def warn_of_borrowed(found: Dissection) -> None:
     "Say so where a dissection's thresholds are not quantiles of its own pictures."
     if "thresholds_of" in json.loads(found.table.attrs["about"]):
         warnings.warn(f"{found!r}: has the thresholds of another run; the curves are of quantiles over its own pictures, and its scores do not lie on them.",
-                      stacklevel=3)
+                      stacklevel=4)
 
-def same_pictures(found: Dissection, used: Sequence[str]) -> None:
+def same_pictures(found: Dissection, used: Sequence[tuple[str, str]]) -> None:     # source and name of each
     "Refused where other pictures could be read than when the dissection was made."
-    apart = sorted(set(found.table.image.values) ^ set(used))
-    if apart or len(used) != found.table.sizes["image"]:
+    apart = sorted(set(zip(found.table.image_source.values, found.table.image.values)) ^ set(used))
+    if apart:
         raise Refused(f"{found!r}: was made of {found.table.sizes['image']} pictures, now {len(used)} could be used. Run match again. "
-                      f"The first that differs: {(apart or ['one named twice'])[0]}.")
+                      f"The first that differs: {apart[0][1]} of {apart[0][0]}.")
 
 # %% ../nbs/12_sensitivity.ipynb #50367ce2
+@writes_alone
 def sensitivity(these: Study, out: str | Path | None = None,
                 quantiles: Sequence[float] | None = None,      # shares of positions above the threshold; a hundred where None
                 concepts: Sequence[str] | None = None,         # names; all where None
@@ -469,7 +471,7 @@ def sensitivity(these: Study, out: str | Path | None = None,
     limits, first = limits_of(these, chosen, **running)
     numbers, second = count_at(these, chosen, limits, **running)
     if limits is not None and first != second: raise Refused(unsteady(first[0], second[0]))
-    same_pictures(these.found, [image.name for image in second[1]])
+    same_pictures(these.found, [(these.data.kinds[image.source], image.name) for image in second[1]])
     table = table_at(numbers, limits, these, chosen)
     columns = ["best_quantile", f"best_quantile_{these.found.protocol.measure}"] if chosen.words["units"] == chosen.words["concepts"] == "all" else []
     return Sensitivity(write_room("sensitivity", table, these, chosen.words, out, columns, second[0]))

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Fold', 'Batch', 'together', 'first_infinite', 'refuse_infinite', 'bucket', 'stack', 'View', 'batches', 'Progress',
-           'Seen', 'independent', 'Reached', 'save_checkpoint', 'load_checkpoint', 'Patience', 'Swept', 'Checkpoint',
-           'advance', 'sweep', 'in_flight', 'give_back', 'resume', 'saver']
+           'Reached', 'save_checkpoint', 'load_checkpoint', 'Patience', 'Swept', 'Checkpoint', 'advance', 'sweep',
+           'in_flight', 'give_back', 'resume', 'saver']
 
 # %% ../nbs/08_sweep.ipynb #8960e457
 import ctypes
@@ -24,10 +24,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Int32, Int64, UInt8
+from jaxtyping import Bool, Float32, Int32, UInt8
 
 from .concepts import Refused, at_least, replacing
-from .data import Data, Example, cores, read_ahead
+from .data import Data, Example, Seen, cores, read_ahead
+from .data import independent as independent
+from .identity import alike
 from .models import Model
 from .probe import probe
 
@@ -50,6 +52,14 @@ class Batch(NamedTuple):
     groups: tuple[str | None, ...]
     filled: int
     activations: dict[str, Any] = {}                    # layer -> Float32[batch height width unit], on the device
+    doubts: tuple[str | None, ...] = ()                 # of each picture: why it may show more than its masks say
+    digests: tuple[str, ...] = ()                       # of the pictures' bytes
+
+    @property
+    def seen(self) -> list[Seen]:
+        "The pictures, without padding."
+        digests = self.digests or ("",) * self.filled
+        return [Seen(*one) for one in zip(self.sources[:self.filled].tolist(), self.names, self.groups, digests)]
 
 # %% ../nbs/08_sweep.ipynb #b860608b
 def together(*folds: Fold) -> Fold:
@@ -95,8 +105,8 @@ def stack(examples: Sequence[Example], batch: int) -> Batch:
         images[row], sources[row] = example.image, example.source
         concepts[row, :len(example.concepts)] = example.concepts
         masks[row, :len(example.concepts)] = example.masks
-    names, groups = tuple(e.name for e in examples), tuple(e.group for e in examples)
-    return Batch(images, concepts, masks, sources, names, groups, len(examples))
+    names, groups, doubts, digests = (tuple(getattr(e, field) for e in examples) for field in ("name", "group", "doubt", "digest"))
+    return Batch(images, concepts, masks, sources, names, groups, len(examples), doubts=doubts, digests=digests)
 
 # %% ../nbs/08_sweep.ipynb #e2de7524
 @dataclass(frozen=True)
@@ -117,7 +127,9 @@ def batches(data: Data, view: View, start: int = 0, threads: int | None = None) 
     examples, problems, given = [], [], start
     for place, example in enumerate(read_ahead(read, range(start, len(data)), threads or cores(), 2 * view.batch), start + 1):
         if isinstance(example, Refused): problems.append(str(example))
-        elif len(example.concepts) or view.maskless == "kept": examples.append(example)
+        elif len(example.concepts) or view.maskless == "kept":
+            examples.append(example)
+            problems.extend(example.notes)
         if len(examples) == view.batch:
             yield place, stack(examples, view.batch), problems
             examples, problems, given = [], [], place
@@ -153,18 +165,6 @@ class Progress:
         return f"{self.label}: {self.done} of {self.total} images, {rate:.1f} images/s, {left:.0f} s left"
 
 # %% ../nbs/08_sweep.ipynb #c51bd979
-class Seen(NamedTuple):
-    "An image that was used."
-    source: int        # place of its source in the data
-    name: str
-    group: str | None
-
-def independent(images: Sequence[Seen]) -> Int64[np.ndarray, " image"]:
-    "A number for each image, the same for those of one group; an image without one is its own."
-    names = [(one.source, one.group) if one.group else (place,) for place, one in enumerate(images)]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return np.array([numbers[name] for name in names], np.int64)
-
 class Reached(NamedTuple):
     "How far a sweep is."
     place: int           # of the next image in the data set
@@ -172,20 +172,22 @@ class Reached(NamedTuple):
     problems: list[str]  # a sentence for every image that could not be read
     state: Any           # the fold's
 
-def save_checkpoint(path: Path, identity: str, reached: Reached) -> None:
+def save_checkpoint(path: Path, identity: str, reached: Reached, prints: np.ndarray | None = None) -> None:
     "Write a run's state so that it can go on. Refused where the disk is full; the previous file stays good."
     leaves: dict[str, Any] = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(reached.state))}
+    if prints is not None: leaves["fingerprint"] = prints
     about = json.dumps(dict(identity=identity, place=reached.place, images=reached.images, problems=reached.problems))
     with replacing(path) as part, open(part, "wb") as file: np.savez(file, about=np.array(about), **leaves)
 
-def load_checkpoint(path: Path, identity: str, like: Any) -> Reached | None:
-    "How far this very run came, or None where there is no checkpoint of it. `like` is a state of the same fold."
+def load_checkpoint(path: Path, identity: str, like: Any, prints: np.ndarray | None = None) -> Reached | None:
+    "How far this very run came, with a network of this fingerprint; None where there is no checkpoint of it. `like` is a state of the same fold."
     if not path.exists(): return None
     try:
         with np.load(path, allow_pickle=False) as read:
             about = json.loads(str(read["about"]))
-            leaves = [read[f"leaf{i}"] for i in range(len(read.files) - 1)]
-        if about.pop("identity") != identity: return None
+            leaves = [read[f"leaf{i}"] for i in range(sum(name.startswith("leaf") for name in read.files))]
+            kept = read["fingerprint"] if "fingerprint" in read.files else None
+        if about.pop("identity") != identity or (prints is not None and not alike(prints, kept)): return None
         images = [Seen(*image) for image in about.pop("images")]
         return Reached(**about, images=images, state=jax.tree.unflatten(jax.tree.structure(like), leaves))
     except Exception as error:
@@ -226,6 +228,7 @@ class Checkpoint:
     path: Path
     identity: str
     every: float = 30.0  # seconds; 0: after every batch
+    prints: Float32[np.ndarray, "unit 3"] | None = None   # the fingerprint of the network; without one it is not asked for
 
     def __post_init__(self): at_least(0, checkpoint=self.every)
 
@@ -233,7 +236,7 @@ class Checkpoint:
 def advance(fold: Fold, reached: Reached, place: int, batch: Batch | None, problems: list[str]) -> Reached:
     "One batch further."
     state = reached.state if batch is None else fold.step(reached.state, batch)
-    if batch is not None: reached.images.extend(map(Seen, batch.sources.tolist(), batch.names, batch.groups))
+    if batch is not None: reached.images.extend(batch.seen)
     return Reached(place, reached.images, reached.problems + problems, state)
 
 def sweep(fold: Fold, data: Data, model: Model, names: Sequence[str], view: View, *,
@@ -283,7 +286,7 @@ def give_back() -> None:
 def resume(fold: Fold, checkpoint: Checkpoint | None, label: str) -> Reached:
     "What a checkpoint of this very run holds, or the beginning."
     beginning = Reached(0, [], [], fold.init())
-    found = load_checkpoint(checkpoint.path, checkpoint.identity, beginning.state) if checkpoint else None
+    found = load_checkpoint(checkpoint.path, checkpoint.identity, beginning.state, checkpoint.prints) if checkpoint else None
     if checkpoint is not None and found is None and checkpoint.path.exists():
         print(f"{label}: {checkpoint.path} is of another run and will be replaced; starting at the first image", file=sys.stderr)
     if checkpoint is None or found is None: return beginning
@@ -298,7 +301,7 @@ def saver(checkpoint: Checkpoint | None) -> Callable:
         start = time.monotonic()
         soon = checkpoint is not None and checkpoint.every and start - last < max(checkpoint.every, 20 * cost)
         if checkpoint is None or (soon and not now): return
-        save_checkpoint(checkpoint.path, checkpoint.identity, reached)
+        save_checkpoint(checkpoint.path, checkpoint.identity, reached, checkpoint.prints)
         last = time.monotonic()
         cost = last - start
     return save

@@ -26,6 +26,7 @@ from jaxtyping import Bool, Float16, Float32, Int, Int8, Int32, Int64, UInt8
 from .concepts import Refused, at_least, near
 from .data import Data, Example
 from .dissect import Study, finished_room, load_room, near_unit, refuse_memory, run_room, write_room
+from .files import writes_alone
 from .models import Model, classes_of, layers
 from .sweep import Batch, Fold, Seen, refuse_infinite
 from .threshold import image_thresholds
@@ -366,7 +367,7 @@ def announce(images: int, kept: Kept) -> None:
     needed, units = bytes_of(images, kept), sum(count for _, _, count in kept.shapes.values())
     what, remedy = f"top pictures of {units} units in {images} images", "Dissect fewer or deeper layers, or ask for fewer pictures (number)."
     refuse_memory(3 * needed, what, remedy)
-    if needed > 1e9: warnings.warn(f"{what} take {needed / 1e9:.1f} GB, and up to three times that of memory. {remedy}", stacklevel=3)
+    if needed > 1e9: warnings.warn(f"{what} take {needed / 1e9:.1f} GB, and up to three times that of memory. {remedy}", stacklevel=4)
 
 def has_classes(model: Model) -> bool:
     "Whether the network says what a picture is: by a layer `prob` of one answer a class."
@@ -395,6 +396,7 @@ def table_of(found: Gathered, seen: Sequence[Seen], these: Study, kept: Kept) ->
                        "classes": json.dumps(classes_of(these.model) if kept.classifier else []), "side": kept.side, "size": these.view.size,
                        "keep": these.view.keep})
 
+@writes_alone
 def top(these: Study, out: str | Path | None = None, number: int = 12, *,
         every: float = 30.0,     # seconds between checkpoints
         progress: bool = True) -> Top:

@@ -36,6 +36,7 @@ from scipy import signal, stats
 from .concepts import Concept, Refused, Vocabulary, at_least, near
 from .data import Data, Example, Region, Sample, cores, netdissect, read_ahead
 from .dissect import Dissection, Study, dissect, finished_room, load_room, plain, refuse_memory, run_room, study, unit_places, write_room
+from .files import writes_alone
 from .models import Model, half_pixel
 from .probe import probe
 from .sweep import Batch, Fold, Seen, View, independent
@@ -259,8 +260,6 @@ class Rings:
             image[far < radius] = ball[far < radius]
             regions.append(Region(str(kind), far < radius))
         return Sample(key, image, tuple(regions))
-
-Image.fromarray(np.concatenate([Rings().sample(key).image for key in Rings().keys[:6]], 1))
 
 # %% ../nbs/14_verify.ipynb #4b0f3a81
 PLANTED = ["red", "red", "red", "ring", "ring", "ring", "blue", "dead"]
@@ -562,6 +561,7 @@ def wanted_concepts(found: Dissection, names: Sequence[str] | None, least: int) 
         raise Refused(f"no concept is shown by {least} images. The commonest, {most!r}, is shown by {shown[most]}: ask for fewer.")
     return some
 
+@writes_alone
 def verify(these: Study, out: str | Path | None = None, *,
            fills: Sequence[str] = ("black",),         # of FILLS; the first makes the columns of units.csv
            concepts: Sequence[str] | None = None,     # all that `least` images show where None

@@ -177,7 +177,7 @@ PICTURE = {
     "polygon of two points": mask([[0, 0, 9, 9]], "three points"),
     "polygon of odd length": mask([[0, 0, 9, 9, 5, 5, 1]], "three points"),
     "polygon of words": mask([["a", "b", "c", "d", "e", "f"]]),
-    "polygon of points": mask([[[0, 0], [9, 9], [5, 5]]], "three points"),
+    "polygon in shares of the image": mask([[0.1, 0.1, 0.9, 0.1, 0.9, 0.9]], "shares of the image and not pixels"),
     "segmentation missing": mask(None, "neither polygons nor RLE"),
 }
 
@@ -340,8 +340,8 @@ JSON = {
     "category without an id": (lambda read: read["categories"].append({"name": "cow"}), ["category ? has no id", "Repair or remove it"]),
     "image id twice": (lambda read: read["images"][1].update(id=1), ["image id 1 is listed twice", "Remove one"]),
     "file name twice": (lambda read: read["images"][1].update(file_name="a.jpg"), ["a.jpg", "Remove one"]),
-    "image without a height": (lambda read: read["images"][1].pop("height"), ["image 2 has no height", "Repair or remove it"]),
-    "image of no height": (lambda read: read["images"][1].update(height=0), ["image 2", "height", "Repair or remove it"]),
+    "image without an id": (lambda read: read["images"][1].pop("id"), ["image b.jpg has no id", "Repair or remove it"]),
+    "image without a name": (lambda read: read["images"][1].pop("file_name"), ["image 2 has no file_name", "Repair or remove it"]),
     "an image id that is a list": (annotate(image_id=[1]), ["annotation 101", "image [1], which is not listed"]),
     "a file outside": (lambda read: read["images"][0].update(file_name="../outside.jpg"), ["'../outside.jpg'", "outside", "Repair or remove it"]),
 }
@@ -368,6 +368,44 @@ def test_a_damaged_json_is_refused(content, words, folder):
     folder.json.write_bytes(content(folder.json.read_bytes()))
     with pytest.raises(Refused) as refused: load_data(f"coco:{folder.path}")
     assert_says(refused.value, folder.json, *words)
+
+
+def test_a_picture_of_boxes_alone_is_in_no_count(folder, tmp_path, command):
+    "Nothing says where things are in it: it is not one that shows nothing. A run that stops at problems goes on."
+    folder.read["annotations"][1]["segmentation"] = []
+    found = look(folder.write())
+    assert found.table.attrs["images"] == 2 and found.table.attrs["untold"] == 1 and found.table.attrs["maskless"] == 0
+    assert counts(found) == counts(look(folder.without(tmp_path / "two", "b.jpg")))
+    assert_says(problems(found)[0], folder.json, "b.jpg was left out", "annotation 102 has neither polygons nor RLE")
+    code, out, err = command("match", "toy", "--data", f"coco:{folder.path}", "--quiet")
+    assert code == 0 and "1 image was left out:" in out and "note" not in out
+    for entry in folder.read["annotations"]: entry["segmentation"] = []
+    code, out, err = command("match", "toy", "--data", folder.write(), "--quiet")
+    assert (code, out) == (1, "")
+    assert_says(err.splitlines()[-1], "not one image tells where things are", "a.jpg was left out", "annotation 101")
+
+
+def test_a_picture_that_says_that_it_lies_on_its_side_is_noted_and_used(folder, tmp_path, command):
+    "Square ones: size does not tell whether the masks are turned."
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(picture(1)).save(folder.images / "b.jpg", exif=exif, quality=95)
+    folder.read["annotations"][2]["segmentation"] = [*folder.read["annotations"][2]["segmentation"], [1, 1]]
+    place = folder.write()
+    found = look(place)
+    assert found.table.attrs["images"] == 3 and found.table.attrs["maskless"] == 0
+    (turned, piece) = problems(found)
+    assert_says(turned, "note: ", folder.images / "b.jpg", "EXIF orientation 3")
+    assert_says(piece, "note: ", folder.json, "annotation 103 of c.jpg: 1 of its 2 polygons cannot be drawn")
+    stored, upright = (look(f"{place}?orientation={way}") for way in ("stored", "upright"))
+    assert counts(upright) == counts(found) != counts(stored)
+    assert len(problems(stored)) == len(problems(upright)) == 1
+    code, out, err = command("match", "toy", "--data", f"{place}:val?orientation=stored", "--out", tmp_path / "out", "--quiet")
+    assert code == 0 and "1 note:" in out and "left out:" not in out
+    said = json.loads(Dissection.load(tmp_path / "out").table.attrs["command"])["data"]
+    assert said == [f"{place}:val?orientation=stored"]
+    code, out, err = command("evidence", tmp_path / "out", "--quiet")
+    assert code == 0 and "could not be used" not in err
 
 
 def test_what_points_nowhere_can_be_skipped(folder, tmp_path, command):

@@ -266,7 +266,8 @@ class Bad(NamedTuple):
 
 @pytest.mark.parametrize("bad", [
     Bad(dict(statistic="mena"), "Did you mean 'mean'?"), Bad(dict(layers=["smal"]), "Did you mean 'small'?"), Bad(dict(keep="detector"), "'detectors'"),
-    Bad(dict(keep=["small:9"]), "Layer 'small' has units small:0 to"), Bad(dict(classes=["stopp"]), "Did you mean 'stop'?"), Bad(dict(pairs=0), "Give 1 or more")],
+    Bad(dict(keep=["small:9"]), "Layer 'small' has units small:0 to"), Bad(dict(classes=["stopp"]), "Did you mean 'stop'?"),
+    Bad(dict(pairs=0), "Give 1 or more")],
     ids=lambda bad: next(iter(bad.call)))
 def test_bad_choices(these, bad):
     with pytest.raises(Refused) as refused: correlate(these, progress=False, **bad.call)

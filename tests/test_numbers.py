@@ -105,8 +105,10 @@ def test_numbers_are_refused_by_functions_too():
 
 
 PAIRS = [("match", dissect, {"checkpoint": "every"}), ("match", load_data, {}), ("map", load_data, {}), ("evidence", evidence, {}),
-         ("sensitivity", sensitivity, {}), ("verify", verify, {}), ("verify", ablate, {"least": "-"}), ("correlate", correlate, {}), ("transfer", detector_bank, {}),
-         ("transfer", transfer, {}), ("transfer", rivals, {}), ("visualise", top, {}), ("scenes", Scenes, {"number": "count"}), ("transfer", explained, {"number": "-"})]
+         ("sensitivity", sensitivity, {}), ("verify", verify, {}), ("verify", ablate, {"least": "-"}), ("correlate", correlate, {}),
+         ("transfer", detector_bank, {}),
+         ("transfer", transfer, {}), ("transfer", rivals, {}), ("visualise", top, {}), ("scenes", Scenes, {"number": "count"}),
+         ("transfer", explained, {"number": "-"})]
 APART = {"data", "labels", "fills", "classes", "without", "forbid", "units", "concepts", "layers", "thresholds", "out", "progress"}    # words, not numbers
 
 

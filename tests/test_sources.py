@@ -498,7 +498,10 @@ def own_folder(path, names="index,name\n1,cat\n", masks=(("a", ONES),)):
     return f"folder:{path}"
 
 
-def coloured(mode): return lambda path: Image.fromarray(ONES).convert("RGB").convert(mode).save(path)
+def coloured(mode): return lambda path: Image.fromarray(ONES[..., None] * np.uint8([200, 20, 1])).convert(mode).save(path)
+
+
+def half_seen(path): Image.fromarray(np.dstack([ONES, ONES, ONES, 100 + ONES])).save(path)
 
 
 def short(path, pixels=STATIC):
@@ -510,7 +513,7 @@ MAPS = {
     "a number without a name": (9 * ONES, ["holds the number 9, which has no name", "Name it, or replace it by 0"]),
     "colours": (coloured("RGB"), ["cannot be read as a label map", "(RGB)", "save it with a palette or as grey", "Replace or remove it"]),
     "colours and transparency": (coloured("RGBA"), ["(RGBA)", "save it with a palette"]),
-    "grey and transparency": (coloured("LA"), ["(LA)", "save it with a palette"]),
+    "half transparent": (half_seen, ["transparent where it is not black", "save it without transparency"]),
     "truncated": (short, ["cannot be read as a label map", "truncated", "Replace or remove it"]),
     "empty": (holds(b""), ["cannot be read as a label map", "Replace or remove it"]),
     "text": (holds(b"not a picture"), ["cannot be read as a label map"]),
@@ -801,7 +804,8 @@ def test_a_survey_finds_every_problem_and_counts_the_rest(tmp_path):
     coco = coco_folder(tmp_path / "coco", GOOD, *(one for one, _ in MASKS.values()), {"size": [20, 30], "counts": [600]}, more=', {"id": 5, "image_id": 7}')
     found = survey(load_data(own, parts, coco, on_problem="skip"), progress=False)
     expected = [*(f"own/masks/{name.replace(' ', '_')}.png" for name in MAPS), "another_size", "broken_picture", "cut_picture", "no_map", "no_picture",
-                *(f"Annotations_Part/{name}.mat" for name in good), *(f"annotation {101 + i} of a.png" for i in range(len(MASKS) + 1)), "annotation 5 is for"]
+                *(f"Annotations_Part/{name}.mat" for name in good), *(f"annotation {101 + i} of a.png" for i in range(len(MASKS) + 1)), "annotation 5 is for",
+                "own/masks/void.png: holds only 0 and 255"]
     for words in expected: assert sum(words in problem for problem in found.problems) == 1, words
     assert len(found.problems) == len(expected) == len(set(found.problems))
     for problem in found.problems: assert_says(problem)

@@ -323,8 +323,10 @@ def test_wrong_labels(bank, pictures):
 def aside(pictures, seed, place):
     "Whether an image is laid aside for validation."
     from inner_detectors.ablate import share_of
+    from inner_detectors.data import digest_in
     from inner_detectors.sweep import Seen
-    return share_of(Seen(0, pictures.items[place][1], None), seed, "validation") < 0.3
+    source, key = pictures.sources[0], pictures.items[place][1]
+    return share_of(Seen(0, key, None, digest_in(source, key, source.sample(key))), seed, "validation") < 0.3
 
 
 def test_another_network_than_dissected(these):

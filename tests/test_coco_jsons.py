@@ -1,0 +1,334 @@
+"""COCO jsons as labelling tools, pandas and people write them: what says the same is read the same, and a refusal names the true cause."""
+import gzip
+import json
+from copy import deepcopy
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask
+from sentences import assert_says
+
+from inner_detectors.cli import run
+from inner_detectors.concepts import Refused
+from inner_detectors.data import outline_of, survey
+from inner_detectors.sources import load_data, located, parts_of
+
+SQUARE = [10, 10, 40, 10, 40, 40, 10, 40]
+PAIRS = [[10, 10], [40, 10], [40, 40], [10, 40]]
+POINTS = [{"x": x, "y": y} for x, y in PAIRS]
+PLAIN = {"images": [{"id": i, "file_name": f"pic{i}.jpg", "height": 64, "width": 96} for i in (1, 2, 3)],
+         "categories": [{"id": 1, "name": "crack", "supercategory": "none"}],
+         "annotations": [{"id": 10 + i, "image_id": i, "category_id": 1, "bbox": [10, 10, 30, 30], "iscrowd": 0, "segmentation": [SQUARE]} for i in (1, 2, 3)]}
+LEFT_OUT = object()
+
+
+def pictures(folder, names=("pic1.jpg", "pic2.jpg", "pic3.jpg")):
+    for seed, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.RandomState(seed).randint(0, 256, (64, 96, 3), np.uint8)).save(folder / name)
+
+
+def put(key, which=slice(None), **fields):
+    "The json with fields of its entries changed: to a value, by a function of the entry's own, or left out."
+    def change(read):
+        for entry in read[key][which]:
+            for name, value in fields.items():
+                if value is LEFT_OUT: del entry[name]
+                else: entry[name] = value(entry) if callable(value) else value
+    return change
+
+
+def images(**fields): return put("images", **fields)
+def annotations(**fields): return put("annotations", **fields)
+def first(**fields): return put("annotations", slice(1), **fields)
+def drawn(segmentation): return annotations(segmentation=segmentation)
+def both(*changes): return lambda read: [change(read) for change in changes]
+def name(pattern): return images(file_name=lambda image: pattern.format(image["file_name"]))
+def categories(*entries): return lambda read: read.update(categories=[dict(zip(("id", "name", "supercategory"), entry)) for entry in entries])
+
+
+def mapped(*keys):
+    "Entries as a mapping from their ids."
+    return lambda read: read.update({key: {str(entry.pop("id")): entry for entry in read[key]} for key in keys})
+
+
+def written(root, change=lambda read: None, where="images"):
+    "A json above its three pictures."
+    pictures(root / where)
+    read = deepcopy(PLAIN)
+    change(read)
+    (root / "a.json").write_text(json.dumps(read))
+    return f"coco:{root}/a.json,{root}/{where}"
+
+
+def counts(place, **more):
+    "Images, annotations and pixels of a place; that samples and outlines agree."
+    data = load_data(place, progress=False, **more)
+    found = survey(data, progress=False)
+    samples = [data.sample(i) for i in range(len(data))]
+    for sample in samples: assert data.sources[0].outline(sample.name).areas == outline_of(sample).areas
+    return found, (found.images, int(found.annotations.sum()), sum(int(region.mask.sum()) for sample in samples for region in sample.regions))
+
+
+def uuid(value): return f"550e8400-e29b-41d4-a716-44665544000{value}"
+
+
+SAME = {
+    "plain": lambda read: None,
+    "image ids as text": both(images(id=lambda e: str(e["id"])), annotations(image_id=lambda e: str(e["image_id"]))),
+    "ids as text in one place": images(id=lambda e: str(e["id"])),
+    "image_id as float": annotations(image_id=lambda e: float(e["image_id"])),
+    "image_id as text of a float": annotations(image_id=lambda e: f"{e['image_id']}.0"),
+    "ids as floats in both": both(images(id=lambda e: float(e["id"])), annotations(image_id=lambda e: float(e["image_id"]))),
+    "ids that are halves": both(images(id=lambda e: e["id"] + 0.5), annotations(image_id=lambda e: e["image_id"] + 0.5)),
+    "UUIDs": both(images(id=lambda e: uuid(e["id"])), annotations(image_id=lambda e: uuid(e["image_id"]))),
+    "ids with spaces around": annotations(image_id=lambda e: f" {e['image_id']} "),
+    "category_id as text": annotations(category_id="1"),
+    "category_id as float": annotations(category_id=1.0),
+    "category 0": both(put("categories", id=0), annotations(category_id=0)),
+    "category by UUID": both(put("categories", id=uuid(1)), annotations(category_id=uuid(1))),
+    "annotations without ids": annotations(id=LEFT_OUT),
+    "annotations without iscrowd": annotations(iscrowd=LEFT_OUT),
+    "a name with spaces": put("categories", name=" fine  crack "),
+    "a name that is a number": put("categories", name=7),
+    "a name that is a float": put("categories", name=7.0),
+    "Roboflow's root of the class's name": categories((0, "crack", "none"), (1, "crack", "crack")),
+    "Roboflow's root twice": categories((0, "Crack", "none"), (1, "crack", "Crack"), (2, "crack", "Crack")),
+    "sizes as floats": images(height=64.0, width=96.0), "sizes as text": images(height="64", width="96.0"), "sizes null": images(height=None, width=None),
+    "sizes missing": images(height=LEFT_OUT, width=LEFT_OUT), "one size": images(height=LEFT_OUT), "sizes NaN": images(height=float("nan"), width=float("nan")),
+    "sizes zero": images(height=0, width=0), "sizes below zero": images(height=-1, width=-1),
+    "an image listed once an annotation": lambda read: read["images"].extend(deepcopy(read["images"])),
+    "entries by id": mapped("images", "annotations", "categories"),
+    "flat polygon": drawn(SQUARE), "a list too many": drawn([[SQUARE]]), "two lists too many": drawn([[[SQUARE]]]), "pairs": drawn(PAIRS),
+    "list of pairs": drawn([PAIRS]), "points": drawn(POINTS), "list of points": drawn([POINTS]), "numbers as text": drawn([list(map(str, SQUARE))]),
+    "a segmentation as text": drawn(json.dumps([SQUARE])),
+}
+LIKE = {            # read with a note that says how
+    "./": (name("./{}"), []), ".\\": (name(".\\{}"), []), "the folder's own name": (name("images/{}"), []), "and a backslash": (name("images\\{}"), []),
+    "Windows": (name("C:\\data\\{}"), ["'C:\\\\data\\\\pic1.jpg'"]), "absolute": (name("/home/somebody/data/{}"), ["3 of its 3 images", "'pic1.jpg'"]),
+    "a URL": (name("https://host.example/a/{}?token=1"), ["host.example"]), "a bucket": (name("s3://bucket/a/{}"), ["s3:"]),
+    "above": (name("../../media/upload/{}"), ["upload"]), "Label Studio": (name("/data/local-files/?d=mine/{}"), ["local-files"]),
+    "flattened": (name("train/{}"), ["train"]), "an ending": (images(file_name=lambda e: e["file_name"].replace("jpg", "JPG")), ["pic1.JPG"]),
+    "percents": (images(file_name=lambda e: e["file_name"].replace("p", "%70", 1)), ["%70ic1"]),
+    "LVIS": (images(coco_url=lambda e: f"http://host.example/val2017/{e['file_name']}", file_name=LEFT_OUT), ["val2017"]),
+    "flickr_url": (images(flickr_url=lambda e: f"http://host.example/{e['file_name']}", file_name=None), ["host.example"]),
+    "path": (images(path=lambda e: f"/datasets/x/{e['file_name']}", file_name=LEFT_OUT), ["/datasets/x"]),
+}
+PIECES = {
+    "an empty one": [], "two points": [1, 1, 2, 2], "one point": [5, 5], "half a point": [1, 1, 2, 2, 3, 3, 4], "far away": [1, 1, 2, 2, 1e7, 3],
+    "NaN": [1, 1, float("nan"), 3, 4, 4], "null": None, "words": list("abcdef"), "a number": 5}
+CAUSES = {
+    "no image_id": (first(image_id=LEFT_OUT), ["annotation 11 is for no image (image_id is missing)", "--on-problem skip"]),
+    "image_id NaN": (first(image_id=float("nan")), ["annotation 11 is for no image (image_id is nan)"]),
+    "a row of NaN": (lambda read: read["annotations"].append(dict.fromkeys(PLAIN["annotations"][0], float("nan"))), ["annotation at place 3 of its list"]),
+    "another image": (first(image_id="img1"), ["image img1, which is not listed"]),
+    "category null": (first(category_id=None), ["annotation 11 is of no category (category_id is missing)"]),
+    "a name null": (put("categories", name=None), ["category 1 has no name that is text or a number"]),
+    "a name true": (put("categories", name=True), ["category 1 has no name"]),
+    "two used categories of one name": (both(categories((1, "crack", "x"), (2, "crack", "x")), first(category_id=2)), ["'crack' is listed twice"]),
+    "image id 1 and '1'": (put("images", slice(1, 2), id="1"), ["image id 1 is listed twice"]),
+    "no name of a file": (images(file_name=LEFT_OUT), ["image 1 has no file_name that is text"]),
+    "a file's name that is a number": (images(file_name=7), ["image 1 has no file_name that is text"]),
+    "an image without id": (images(id=None), ["image pic1.jpg has no id"]),
+    "no annotations": (lambda read: read.pop("annotations"), ["no list of 'annotations'", "jsons of test images"]),
+    "empty annotations": (lambda read: read.update(annotations=[]), ["none of its 0 annotations has a segmentation"]),
+    "boxes, missing": (annotations(segmentation=LEFT_OUT), ["no masks", "boxes"]),
+    "not one image": (name("other-{}"), ["not one of its images is in", "other-pic1.jpg", "ANNOTATIONS.json,IMAGES"]),
+    "outside": (put("images", slice(1), file_name="../outside.jpg"), ["'../outside.jpg'", "outside", "1 of 3"]),
+}
+PICTURES = {        # said of one picture; the others are counted
+    "sizes that have changed places": (put("images", slice(1), height=96, width=64), ["the image is 96 x 64, its masks are 64 x 96", "changed places"]),
+    "another size": (put("images", slice(1), height=10, width=10), ["its masks are 10 x 10"]),
+    "RLE of the turned size": (first(segmentation={"size": [96, 64], "counts": [6144]}), ["its RLE is for size [96, 64], the image is [64, 96]"]),
+    "shares": (first(segmentation=[[0.1, 0.1, 0.6, 0.1, 0.6, 0.9, 0.1, 0.9]]), ["shares of the image and not pixels", "multiply x by 96 and y by 64"]),
+    "shares up to 1": (first(segmentation=[[0, 0, 1, 0, 1, 1, 0, 1.001]]), ["shares of the image"]),
+    "shares as pairs": (first(segmentation=[[0.1, 0.1], [0.6, 0.1], [0.6, 0.9]]), ["shares of the image"]),
+    "nothing but a bad piece": (first(segmentation=[[1, 1, 2, 2]]), ["three points or more"]),
+    "no outline at all": (first(segmentation=3), ["neither polygons nor RLE"]),
+    "half of Python's bytes": (first(segmentation={"size": [64, 96], "counts": "b'PP"}), ["half of Python's bytes"]),
+}
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_what_says_the_same_is_read_the_same(case, tmp_path):
+    found, numbers = counts(written(tmp_path, SAME[case]))
+    assert numbers == (3, 3, 2700) and found.problems == () and len(found.shown) == 1
+    assert found.data.concepts.names == [{"a name with spaces": "fine crack", "a name that is a number": "7", "a name that is a float": "7"}.get(case, "crack")]
+
+
+@pytest.mark.parametrize("case", LIKE)
+def test_a_file_is_found_by_any_name_that_means_it_alone(case, tmp_path):
+    change, words = LIKE[case]
+    found, numbers = counts(written(tmp_path, change))
+    assert numbers == (3, 3, 2700) and len(found.problems) == (1 if words else 0)
+    for note in found.problems: assert_says(note, "note: ", tmp_path / "a.json", *words)
+    assert found.data.sources[0].keys == ["pic1.jpg", "pic2.jpg", "pic3.jpg"], "called by what they are on the disk"
+
+
+@pytest.mark.parametrize("case", PIECES)
+def test_a_bad_piece_among_good_ones_is_left_out_alone(case, tmp_path):
+    for pieces in ([SQUARE, PIECES[case]], [PIECES[case], SQUARE]):
+        found, numbers = counts(written(tmp_path, first(segmentation=pieces)))
+        assert numbers == (3, 3, 2700)
+        (note,) = found.problems
+        assert_says(note, "note: ", tmp_path / "a.json", "annotation 11 of pic1.jpg", "1 of its 2 polygons cannot be drawn")
+
+
+PACKED = mask.encode(np.asfortranarray(np.eye(64, 96, dtype=np.uint8)))["counts"]
+
+
+@pytest.mark.parametrize("runs, pixels", [([0.0, 6144.0], 6144), (["6000", "144"], 144), (PACKED.decode(), 64), (str(PACKED), 64)],
+                         ids=["floats", "text", "packed", "bytes"])
+def test_run_lengths_as_others_write_them(runs, pixels, tmp_path):
+    for size in ([64, 96], [64.0, 96.0], ["64", "96"]):
+        for wrap in (lambda rle: rle, lambda rle: [rle], json.dumps):
+            _, numbers = counts(written(tmp_path, drawn(wrap({"size": size, "counts": runs}))))
+            assert numbers == (3, 3, 3 * pixels)
+
+
+@pytest.mark.parametrize("case", CAUSES)
+def test_a_refusal_says_the_true_cause(case, tmp_path):
+    change, words = CAUSES[case]
+    Image.new("RGB", (96, 64)).save(tmp_path / "outside.jpg")
+    with pytest.raises(Refused) as refused: load_data(written(tmp_path, change))
+    assert_says(refused.value, tmp_path / "a.json", *words)
+
+
+@pytest.mark.parametrize("case", PICTURES)
+def test_what_is_wrong_with_one_picture_is_said_and_the_others_are_counted(case, tmp_path):
+    change, words = PICTURES[case]
+    data = load_data(written(tmp_path, change), progress=False)
+    (problem,) = survey(data, progress=False).problems
+    assert_says(problem, "pic1.jpg", *words)
+    with pytest.raises(Refused) as refused: data.sample(0)
+    assert str(refused.value) == problem
+    assert [int(data.sample(i).regions[0].mask.sum()) for i in (1, 2)] == [900, 900]
+
+
+# ---- boxes without masks
+
+@pytest.mark.parametrize("segmentation", [[], [[]], None, {}, "", float("nan"), LEFT_OUT], ids=str)
+def test_a_picture_of_boxes_alone_does_not_tell_and_is_counted_apart(segmentation, tmp_path):
+    "On the default, too, that stops at problems: such pictures are common, and no fault of the json."
+    place = written(tmp_path, first(segmentation=segmentation))
+    found, numbers = counts(place)
+    assert numbers == (2, 2, 1800) and found.untold == 1 and found.data.untold == ["pic1.jpg"]
+    assert "1 more that do not tell" in repr(found)
+    (problem,) = found.problems
+    assert_says(problem, tmp_path / "a.json", "pic1.jpg was left out", "annotation 11", "a box at most")
+    assert not problem.startswith("note: ")
+
+
+def test_a_box_beside_masks_is_left_out_alone(tmp_path):
+    def more(read): read["annotations"] += [{"id": 20, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "segmentation": []}]
+    found, numbers = counts(written(tmp_path, more))
+    assert numbers == (3, 3, 2700) and found.untold == 0
+    assert_says(found.problems[0], "note: ", "annotation 20 of pic1.jpg", "a box at most")
+
+
+def test_a_picture_without_annotations_shows_nothing_and_counts(tmp_path):
+    found, numbers = counts(written(tmp_path, lambda read: read["annotations"].pop()))
+    assert numbers == (3, 2, 1800) and found.problems == () and found.untold == 0
+
+
+@pytest.mark.parametrize("change", [drawn([]), drawn([[]]), drawn(None), drawn(float("nan")), first(segmentation=[])], ids=range(5))
+def test_where_no_picture_tells_each_says_why(change, tmp_path):
+    "`map` lists them, and who asks for masks is refused."
+    data = load_data(written(tmp_path, both(change, put("annotations", slice(1, 3), segmentation=[]))), progress=False)
+    found = survey(data, progress=False)
+    assert (found.images, found.untold, len(found.problems)) == (0, 3, 3)
+    for problem, key in zip(found.problems, data.sources[0].keys): assert_says(problem, f"{key} was left out", "a box at most")
+    with pytest.raises(Refused, match="pic1.jpg was left out"): data.sample(0)
+
+
+# ---- where files lie
+
+def test_names_that_may_mean_several_files_are_no_guess(tmp_path):
+    pictures(tmp_path / "i", ["x/pic1.jpg", "y/pic1.jpg", "y/pic2.jpg", "PIC3.jpg", "pic3.JPG"])
+    found, doubtful = located(["pic1.jpg", "pic2.jpg", "z/pic2.jpg", "pic3.jpg", "y\\pic1.jpg", "pic4.jpg"], tmp_path / "i")
+    assert found == {"pic2.jpg": "y/pic2.jpg", "y\\pic1.jpg": "y/pic1.jpg"}
+    assert doubtful == {"pic3.jpg", "pic1.jpg"}, "x/pic1.jpg and y/pic1.jpg end alike"
+
+
+def test_two_names_for_one_file_are_no_guess(tmp_path):
+    "Two folders that somebody flattened: one picture wrote over the other."
+    pictures(tmp_path / "i", ["pic1.jpg"])
+    assert located(["train/pic1.jpg", "val/pic1.jpg"], tmp_path / "i") == ({}, {"train/pic1.jpg", "val/pic1.jpg"})
+    assert located(["pic1.jpg", "val/pic1.jpg"], tmp_path / "i") == ({"pic1.jpg": "pic1.jpg"}, set()), "taken by its very name"
+
+
+def test_another_folder_of_equal_names_is_another_folder(tmp_path):
+    pictures(tmp_path / "i", ["cam1/pic1.jpg", "cam1/pic2.jpg"])
+    assert located(["cam2/pic1.jpg", "cam1/pic2.jpg"], tmp_path / "i")[0] == {"cam1/pic2.jpg": "cam1/pic2.jpg"}
+
+
+def test_parts_of_names():
+    assert parts_of("C:\\a\\B.JPG") == ("c:", "a", "b.jpg") and parts_of("http://x.example/a%20b/c.png?t=1#2") == ("a b", "c.png")
+    assert parts_of("./a//b/../c.png") == ("c.png",) and parts_of("..") == () and parts_of("u\u0308.png") == ("ü.png",)
+
+
+def alone(root): written(root)
+def inside(root): written(root, where=".")
+def label_studio(root): written(root, name("images/{}")); (root / "a.json").rename(root / "result.json")
+def cvat(root): written(root); (root / "annotations").mkdir(); (root / "a.json").rename(root / "annotations/instances_default.json")
+def cvat_deep(root): cvat(root); (root / "images").rename(root / "default"); (root / "images").mkdir(); (root / "default").rename(root / "images/default")
+
+
+def roboflow(root):
+    for one in ("train", "valid"):
+        written(root / one, where=".")
+        (root / one / "a.json").rename(root / one / "_annotations.coco.json")
+
+
+def official(root):
+    for one in ("train2017", "val2017"):
+        written(root, where=one)
+        (root / "annotations").mkdir(exist_ok=True)
+        (root / "a.json").rename(root / f"annotations/instances_{one}.json")
+
+
+@pytest.mark.parametrize("lay, place", [
+    (alone, "{}/a.json"), (alone, "{}"), (alone, "{}:a"), (inside, "{}/a.json"), (inside, "{}"), (label_studio, "{}"), (label_studio, "{}/result.json"),
+    (label_studio, "{0}/result.json,{0}/images"), (label_studio, "{0}/result.json,{0}"), (cvat, "{}"), (cvat_deep, "{}"),
+    (cvat, "{}/annotations/instances_default.json"),
+    (roboflow, "{}:train"), (roboflow, "{}/valid"), (roboflow, "{}/valid/_annotations.coco.json"), (official, "{}:val2017"),
+    (official, "{}/annotations/instances_val2017.json")], ids=lambda value: getattr(value, "__name__", value))
+def test_any_layout_is_found(lay, place, tmp_path):
+    lay(tmp_path)
+    found, numbers = counts(f"coco:{place.format(tmp_path)}")
+    assert numbers == (3, 3, 2700) and found.problems == ()
+    if lay is official: assert found.data.sources[0].images == tmp_path / "val2017"
+
+
+def test_a_folder_of_splits_asks_which(tmp_path):
+    roboflow(tmp_path)
+    with pytest.raises(Refused) as refused: load_data(f"coco:{tmp_path}")
+    assert_says(refused.value, "several splits", f"coco:{tmp_path}:train, coco:{tmp_path}:valid")
+
+
+def test_a_json_that_is_not_there_is_said(tmp_path):
+    alone(tmp_path)
+    with pytest.raises(Refused) as refused: load_data(f"coco:{tmp_path}/b.json")
+    assert_says(refused.value, tmp_path / "b.json", "no such file")
+
+
+@pytest.mark.parametrize("write, words", [
+    (lambda text: text.encode("utf-8-sig"), []), (lambda text: text.encode("utf-16"), []), (lambda text: f"[{text}]".encode(), []),
+    (lambda text: gzip.compress(text.encode()), ["packed by gzip", "Unpack it"]),
+    (lambda text: json.dumps(json.loads(text)["annotations"]).encode(), ["no list of 'images'", "as detectors write"])],
+    ids=["BOM", "UTF-16", "in a list", "gzip", "results"])
+def test_a_json_of_unusual_bytes(write, words, tmp_path):
+    place = written(tmp_path)
+    (tmp_path / "a.json").write_bytes(write((tmp_path / "a.json").read_text()))
+    if not words: assert counts(place)[1] == (3, 3, 2700)
+    else:
+        with pytest.raises(Refused) as refused: load_data(place)
+        assert_says(refused.value, tmp_path / "a.json", *words)
+
+
+def test_the_command_lists_what_was_read_in_another_way(tmp_path, capsys):
+    place = written(tmp_path, both(first(segmentation=[]), name("/elsewhere/{}")))
+    assert run(["map", place, "--quiet"]) == 0
+    said = capsys.readouterr().out
+    for words in ("2 images, 1 more that do not tell", "2 problems", "pic1.jpg was left out", "note: "): assert words in said
