@@ -19,7 +19,7 @@ WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup weights demo test checks notebooks pytest lab test-torch lock readme export studies clean browser \
+.PHONY: help setup weights demo test checks notebooks pytest lab test-torch test-lowest lock readme export studies clean browser \
         data match activthres verify correlat visualise transfer
 
 help:  ## this list
@@ -94,6 +94,17 @@ test-torch: .venv-torch/.stamp  ## the comparisons with PyTorch, live, in an env
 	.venv-torch/bin/python -m pytest tests/test_torch.py tests/test_own_models.py tests/test_adapters.py tests/test_forms.py tests/test_identity.py tests/test_own_files.py
 	.venv-torch/bin/python -m pytest tests/test_pickles.py -k pytorch
 
+.venv-lowest/.stamp: $(SETUP)
+	$(call environment,--lowest)
+	@touch $@
+
+# The command, a run that goes on from its checkpoint, the sparse head, and the counts against their definitions.
+test-lowest: .venv-lowest/.stamp  ## the core with the lowest versions that settings.ini allows, in an environment of its own
+	.venv-lowest/bin/python -m pytest tests/test_numbers.py tests/test_protocols.py tests/test_evidence.py tests/test_models.py
+	.venv-lowest/bin/python -m pytest tests/test_restart.py -k "long_before or damaged or another_runs"
+	.venv-lowest/bin/python -m pytest tests/test_transfer.py -k "sparse or path or bank"
+	.venv-lowest/bin/python -m pytest tests/test_command.py
+
 browser:  ## Debian's chromium, in which the report and the explorer are tested; without it those tests are skipped
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
 
@@ -118,4 +129,4 @@ lock: setup  ## requirements.lock from settings.ini; to take newer versions: mak
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet $(FLAGS) -o requirements.lock
 
 clean:  ## remove environments, caches and results (not data, not pre-models)
-	rm -rf .venv .venv-torch build dist results *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis _proc _docs
+	rm -rf .venv .venv-torch .venv-lowest build dist results *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis _proc _docs

@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['Labels', 'index_of', 'as_labels', 'named_twice', 'keys_of', 'bound', 'one_of_several', 'read_classes',
            'folder_classes', 'shown_classes', 'check_labels', 'share_of', 'shares', 'parts', 'Sets', 'rows_at_once',
-           'score_layer', 'outcomes', 'Outcome', 'removing', 'one_by_one', 'constant', 'means', 'Measure',
-           'balanced_accuracy', 'said_yes', 'measure', 'some_images', 'standard_error', 'ranking', 'curve_numbers',
-           'Trial', 'curve_trials', 'target_trials', 'distinct', 'find_targets', 'fit_linear', 'with_probe',
-           'about_probe', 'probe_layer', 'Plan', 'plan_ablation', 'check_choices', 'Setting', 'test_images', 'alone',
-           'together', 'few', 'trial_table', 'by_class', 'named', 'changes', 'alone_table', 'by_target', 'linked',
-           'most_hurt', 'trials_of', 'columns_of', 'ablate', 'check_classes', 'run_ablation', 'check_parts',
-           'label_columns', 'Ablated', 'beside', 'class_table', 'concept_table', 'curve_figure', 'insert', 'gathering',
-           'pooler', 'moments', 'straight', 'pearson', 'simulate', 'concept_of_units', 'simulated_table']
+           'score_layer', 'outcomes', 'refuse_scores', 'Outcome', 'removing', 'one_by_one', 'constant', 'means',
+           'Measure', 'balanced_accuracy', 'said_yes', 'measure', 'some_images', 'standard_error', 'ranking',
+           'curve_numbers', 'Trial', 'curve_trials', 'target_trials', 'distinct', 'find_targets', 'fit_linear',
+           'with_probe', 'about_probe', 'probe_layer', 'Plan', 'plan_ablation', 'check_choices', 'Setting',
+           'test_images', 'alone', 'together', 'few', 'trial_table', 'by_class', 'named', 'changes', 'alone_table',
+           'by_target', 'linked', 'most_hurt', 'trials_of', 'columns_of', 'ablate', 'check_classes', 'run_ablation',
+           'check_parts', 'label_columns', 'Ablated', 'beside', 'class_table', 'concept_table', 'curve_figure',
+           'insert', 'gathering', 'pooler', 'moments', 'straight', 'pearson', 'simulate', 'concept_of_units',
+           'simulated_table']
 
 # %% ../nbs/14_ablate.ipynb #fe5258b0
 import csv
@@ -32,13 +33,13 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Bool, Float, Float32, Float64, Int, Int32
 
-from .concepts import Refused, near
+from .concepts import Refused, at_least, near
 from .data import Data, Seen, cores, families, independent, read_ahead, with_digests
 from .dissect import Study, detecting, finished_room, run_room, unit_places, write_room
 from .files import writes_alone
 from .models import Model, check_layers, classes_of, geometry_of, layers
 from .probe import grid, probe, resuming
-from .sweep import Batch, Fold
+from .sweep import Batch, Fold, refuse_infinite
 
 # %% ../nbs/14_ablate.ipynb #3bf2f973
 @dataclass(frozen=True)
@@ -235,6 +236,13 @@ def outcomes(model: Model, layer: str, wanted: str) -> Callable:
     parameters = jax.tree.map(jnp.asarray, model.parameters)
     return lambda *given: run(parameters, *given)
 
+def refuse_scores(model: Model, wanted: str, logprob: Float32[np.ndarray, "image set answer"], names: Sequence[str]) -> None:
+    "Refuse scores that are not finite numbers: of no such answer can be said whether it is better than another."
+    bad = ~np.isfinite(logprob).all((1, 2))
+    if bad.any():
+        raise Refused(f"{model.name}: layer {wanted!r} gives scores of {names[int(bad.argmax())]} that are no finite numbers, as it is or with units "
+                      "replaced. Check the weights, or run the network in 32 bits.")
+
 class Outcome(NamedTuple):
     "What the network answered, image by image, with each set of units removed."
     logprob: Float32[np.ndarray, "image set answer"]   # of the true class: one answer; with several classes an image, one a class
@@ -257,6 +265,7 @@ def removing(model: Model, layer: str, labels: Labels, sets: Sets, images: int,
         pairs = np.minimum(np.arange(-(-len(maps) * number // chunk) * chunk), filled * number - 1).astype(np.int32)
         row, chosen = (pairs // number).reshape(-1, chunk), (pairs % number).reshape(-1, chunk)
         found = run(maps, instead(batch), keep, variant, truth, row, chosen)
+        refuse_scores(model, wanted, np.asarray(found[0]).reshape(len(pairs), -1)[:filled * number].reshape(filled, number, -1), batch.names)
         for kept, part in zip(state[1:], found):
             kept[at:at + filled] = np.asarray(part).reshape(len(pairs), -1)[:filled * number].reshape(filled, number, -1)
         state[0][0] += filled
@@ -496,12 +505,12 @@ def plan_ablation(these: Study, layer: str, units: Sequence[str] | None, concept
     if none: raise Refused(f"concept {none[0]!r}: no unit of {layer!r} detects it. {near(none[0], dict.fromkeys(rows.concept))}")
     return Plan(layer, alone, of, held, {name: indices(list(some)) for name, some in (sets or {}).items()})
 
-def check_choices(fill: str, by: str, splits: int, controls: int) -> None:
+def check_choices(fill: str, by: str, **numbers: int) -> None:
     "Refuse choices that do not exist."
     if fill not in ("zero", "mean"): raise Refused(f"fill={fill!r}: no such fill. {near(fill, ['zero', 'mean'])}")
     if by not in ("logprob", "accuracy"): raise Refused(f"by={by!r}: no such measure. {near(by, ['logprob', 'accuracy'])}")
-    if splits < 1: raise Refused(f"splits={splits}: at least one is needed. Give 1 or more.")
-    if controls < 1: raise Refused(f"controls={controls}: a removal without a control says little. Give 10 or so.")
+    at_least(0, seed=numbers.pop("seed"))
+    at_least(1, **numbers)
 
 # %% ../nbs/14_ablate.ipynb #7b0562e0
 class Setting(NamedTuple):
@@ -677,7 +686,7 @@ def ablate(these: Study,
            least: int = 5,                                        # a class with fewer ranking or test images is no target
            out: str | Path | None = None, progress: bool = True, **running: Any) -> "Ablated":
     "Remove units alone and together, and say what it costs, overall, by class and by group of classes (Bau et al. 2020)."
-    check_choices(fill, by, splits, controls)
+    check_choices(fill, by, k=k, splits=splits, controls=controls, least=least, seed=seed)
     plan, data = plan_ablation(these, layer, units, concepts, sets), these.data if data is None else data
     running = {**running, "out": out, "progress": progress}
     labels = as_labels(labels, data, () if probe else classes_of(these.model, score_layer(these.model, layer, scores)))
@@ -883,6 +892,7 @@ def insert(model: Model, layer: str, images: Any,                           # ui
     "What a later layer says before and after units are forced to a value in a region."
     wanted = wanted or "prob"
     go_on, maps = resuming(model, layer, [wanted]), np.array(probe(model, [layer])(images)[layer])
+    refuse_infinite({layer: maps}, [f"picture {place}" for place in range(len(maps))])
     some = np.ones(maps.shape[1:3], bool) if region is None else region
     if some.shape != maps.shape[1:3]: raise Refused(f"region: {some.shape}, {layer!r} has maps of {maps.shape[1:3]}. Give booleans of that size.")
     wrong = [unit for unit in units if not 0 <= unit < maps.shape[3]]
@@ -949,6 +959,7 @@ def simulate(these: Study, layer: str, labels: Any, *, concepts: Sequence[str] |
              out: str | Path | None = None, progress: bool = True, **running: Any) -> xr.Dataset:
     """How well the labels alone predict the units (`simulated_r`, Pearson on the test images), and how much of what a concept's detectors do for the
     answer their predictions still do (`recovered`[concept]: 0 as removed, 1 as intact; not a number where removing changes less than its standard error)."""
+    at_least(0, seed=seed)
     wanted = score_layer(these.model, layer, scores)
     labels = as_labels(labels, these.data, classes_of(these.model, wanted))
     check_labels(labels, these.data)

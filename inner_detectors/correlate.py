@@ -22,12 +22,11 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 
-from .concepts import Refused, near
-from .dissect import Study, detecting, finished_room, load_room, run_room, unit_places, write_room
+from .concepts import Refused, at_least, near
+from .dissect import Study, detecting, finished_room, load_room, near_unit, refuse_memory, run_room, unit_places, write_room
 from .files import writes_alone
 from .models import Model, layers
-from .sweep import Batch, Fold, Seen, independent
-from .threshold import refuse_nan
+from .sweep import Batch, Fold, Seen, independent, refuse_infinite
 
 # %% ../nbs/15_correlate.ipynb #ba5d004e
 STATISTICS = {"max": lambda values: values.max(0), "mean": lambda values: values.mean(0, dtype=np.float64).astype(np.float32)}
@@ -55,7 +54,7 @@ def levels(images: int, model: Model, names: Sequence[str], concepts: int, stati
 
     def step(state, batch: Batch):
         maps = {name: np.asarray(batch.activations[name]) for name in names}
-        for name in names: refuse_nan(name, maps[name][:batch.filled], batch)
+        refuse_infinite(maps, batch.names)
         for row in range(batch.filled):
             place = int(state.filled) + row
             state.values[place] = np.concatenate([image_level(maps[name][row], statistic) for name in names])
@@ -302,7 +301,7 @@ class Correlations:
         table, kept = self.table, self.table.other.values.tolist()
         chosen = [str(name) for name in table.unit.values[table.detector.values] if name in set(kept)] if units is None else list(units)
         for name in chosen:
-            if name not in kept: raise Refused(f"unit {name!r}: its correlations were not kept. {near(name, kept)}")
+            if name not in kept: raise Refused(f"unit {name!r}: its correlations were not kept. {near_unit(name, kept)}")
         living = [name for name in chosen if name not in set(self.constant)]
         if len(living) < 2: raise Refused(f"{len(living)} units: at least two that are not constant are needed. Name units that were kept.")
         return table.pearson.sel(unit=living, other=living)
@@ -412,17 +411,19 @@ def units_with_columns(these: Study, asked: Asked, seen: Levels, images: Sequenc
 
 @writes_alone
 def correlate(these: Study, out: str | Path | None = None, statistic: str = "max", layers: Sequence[str] | None = None, *,
-              keep: str | Sequence[str] = "all",             # columns of the matrices: all units, the "detectors", or a list of units
+              keep: str | Sequence[str] = "detectors",       # columns of the matrices: the detectors, "all" units, or a list of units
               classes: Sequence[str] = (),                   # of the network, whose probabilities to correlate with
               pairs: int = 100,                              # strongest pairs listed, across and within layers
               draws: int = 999, seed: int = 0,               # deals of labels
               every: float = 30.0, progress: bool = True) -> Correlations:
     "Correlations of image-level activations, from one pass; with `out`, saved as OUT/correlate.nc and as columns of units.csv."
     asked = asked_for(these, statistic, layers, keep, classes)
-    if pairs < 1 or draws < 1: raise Refused(f"{pairs} pairs and {draws} draws: at least one of each is needed. Give numbers from 1.")
+    at_least(1, pairs=pairs, draws=draws); at_least(0, seed=seed)
     choices = {"statistic": statistic, "layers": asked.names, "keep": keep if isinstance(keep, str) else sorted(keep), "classes": list(classes),
                "pairs": pairs, "draws": draws, "seed": seed}
     if (there := finished_room(out, "correlate", these, choices)) is not None: return Correlations(there)
+    units = len(asked.rows)
+    refuse_memory(3 * 8 * units ** 2 + 4 * len(these.data) * (units + len(these.data.concepts)), f"correlations of {units} units", "Name fewer layers.")
     fold = levels(len(these.data), these.model, asked.names, len(these.data.concepts), statistic, asked.classes)
     seen, swept = run_room("correlate", these, fold, choices, out, names=[*asked.names, *(["prob"] if classes and "prob" not in asked.names else [])],
                            every=every, progress=progress)

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'MARKS', 'PRINTS', 'ELSEWHERE', 'unit_areas', 'scores', 'plain', 'best_labels', 'best_of_all', 'count_rule',
-           'summarise', 'read_netdissect', 'Dissection', 'unit_table', 'concept_table', 'top_table', 'checksum', 'save',
-           'load', 'weights_of', 'computation', 'made_ready_by', 'other_network', 'fingerprint', 'check_steady',
-           'check_alone', 'prints_of', 'tolerance', 'run_by', 'about_run', 'identity_of', 'differences', 'table_of',
-           'attributes', 'choose_layers', 'with_geometry', 'make_folder', 'unsteady', 'unchanged', 'by_sizes',
-           'check_maps', 'nothing_left', 'view_of', 'refuse_blank', 'nothing_shown', 'doubting', 'first_of',
+           'summarise', 'read_netdissect', 'Dissection', 'unit_table', 'concept_table', 'top_table', 'near_unit',
+           'checksum', 'save', 'load', 'weights_of', 'computation', 'made_ready_by', 'other_network', 'fingerprint',
+           'check_steady', 'check_alone', 'prints_of', 'tolerance', 'run_by', 'about_run', 'identity_of', 'differences',
+           'table_of', 'attributes', 'choose_layers', 'with_geometry', 'make_folder', 'unsteady', 'unchanged',
+           'by_sizes', 'check_maps', 'nothing_left', 'view_of', 'refuse_blank', 'nothing_shown', 'doubting', 'first_of',
            'remarks_on', 'borrowed', 'tidied', 'remarked', 'finished', 'dissect', 'plan', 'load_room', 'has_columns',
            'room_columns', 'one_line', 'several', 'units_text', 'chance_text', 'concepts_text', 'write_frame',
            'write_tables', 'Study', 'study', 'check_prints', 'in_depth', 'detecting', 'read_units', 'unit_places',
@@ -24,7 +24,7 @@ import sys
 import time
 import uuid
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -39,7 +39,7 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Bool, Float32, Int64
 
-from .concepts import Refused, inert, near, replacing, without_notes
+from .concepts import Refused, at_least, inert, near, replacing, without_notes
 from .data import Data, Protocol, Seen, cores, groups_in, look, netdissect, read_ahead
 from .files import Changed, holding, made_folders, showing, writes_alone
 from .identity import TOLERANCE, Unknown, alike, apart, fixed_pictures, grain, print_of, spelled, traced
@@ -48,7 +48,7 @@ from .models import layers as layers_of
 from .probe import measured, probe
 from .score import Counts, Means, averaging, counting, iou
 from .sweep import Batch, Checkpoint, Fold, Swept, View, sweep, together
-from .threshold import Thresholds, extremes, quantiles
+from .threshold import Thresholds, bytes_of, extremes, quantiles
 
 # %% ../nbs/11_dissect.ipynb #3e29f18c
 def unit_areas(table: xr.Dataset) -> Int64[np.ndarray, "unit concept"]:
@@ -171,7 +171,7 @@ class Dissection:
     def known(self, axis: str, name: str) -> str:
         "The name itself, where the axis has it."
         names = list(dict.fromkeys(self.table[axis].values.tolist()))
-        if name not in names: raise Refused(f"no {axis} {name!r} in this dissection. {near(name, names)}")
+        if name not in names: raise Refused(f"no {axis} {str(name)!r} in this dissection. {near_unit(name, names) if axis == 'unit' else near(name, names)}")
         return name
 
     def save(self, folder: str | Path) -> Path:
@@ -219,6 +219,7 @@ def concept_table(table: xr.Dataset, scores: xr.DataArray, detectors: pd.DataFra
 
 def top_table(table: xr.Dataset, scores: xr.DataArray, number: int) -> pd.DataFrame:
     "Each unit's best concepts in order; ties in vocabulary order, concepts that share nothing left out."
+    at_least(1, number=number)
     found = scores.values
     best = np.argsort(-found, axis=1, kind="stable")[:, :number]
     unit, rank = np.divmod(np.arange(best.size), best.shape[1])
@@ -227,6 +228,19 @@ def top_table(table: xr.Dataset, scores: xr.DataArray, number: int) -> pd.DataFr
                          "concept": table.concept.values[concept], str(scores.name): found[unit, concept],
                          "images": table.concept_images.values[concept]})
     return rows[rows[scores.name] > 0].reset_index(drop=True)
+
+# %% ../nbs/11_dissect.ipynb #24d6f39f
+def near_unit(name: str, units: Iterable[str]) -> str:
+    "What was probably meant by the name of a unit, as the end of an error message: the range of its layer, or the layers that there are."
+    places: dict[str, list[int]] = {}
+    for layer, _, index in (str(unit).rpartition(":") for unit in units): places.setdefault(layer, []).append(int(index))
+    layer, _, index = str(name).rpartition(":") if str(name) not in places else (str(name), "", "")
+    if layer not in places:
+        same = [f"{other}:{index}" for other in places if index.isdecimal() and int(index) in places[other]]
+        return near(str(name), same) if same else f"A unit is called LAYER:INDEX. {near(layer or str(name), places)}"
+    known = sorted(places[layer])
+    if known == list(range(known[0], known[-1] + 1)): return f"Layer {layer!r} has units {layer}:{known[0]} to {layer}:{known[-1]}."
+    return f"There are: {', '.join(f'{layer}:{index}' for index in known[:12])}{', ...' if len(known) > 12 else ''}."
 
 # %% ../nbs/11_dissect.ipynb #fdf30bda
 FORMAT = 2  # of dissection.nc
@@ -573,6 +587,10 @@ def dissect(model: Model, data: Data, layers: Sequence[str] | None = None, proto
     if out is not None and (reason := about["weights"].get("computation_unknown")):
         warnings.warn(f"{model.name}: {reason}, so it cannot be told from another network, and no earlier run will be taken for this one.", stacklevel=2)
     if not blank: refuse_blank(data, view, progress)
+    needed = bytes_of(shapes, len(data), protocol.quantile) if protocol.threshold_over == "data" and thresholds is None and protocol.quantile else 0
+    refuse_memory(needed, f"exact thresholds of {sum(units for *_, units in shapes.values())} units over {len(data)} images",
+                  "Name fewer layers, take fewer images (--limit), or choose --threshold-over image.")
+    if progress and needed > 1e8: print(f"thresholds: take {needed / 1e9:.1f} GB of memory", file=sys.stderr)
     def run(fold, label):
         swept = sweep(fold, data, model, names, view, checkpoint=checkpoint(label), label=f"{label}s", devices=devices, progress=progress)
         if not swept.images: raise Refused(nothing_left(data, swept.problems))
@@ -764,7 +782,7 @@ def unit_places(found: Dissection, words: Sequence[str]) -> list[int]:
     "The rows of units such as conv5_3:12 in the table. Refused at the first that is not there."
     rows = {unit: row for row, unit in enumerate(found.table.unit.values.tolist())}
     for word in words:
-        if word not in rows: raise Refused(f"no unit {word!r} in this dissection. {near(word, list(rows))}")
+        if word not in rows: raise Refused(f"no unit {str(word)!r} in this dissection. {near_unit(word, rows)}")
     return [rows[word] for word in words]
 
 # %% ../nbs/11_dissect.ipynb #f73ac580

@@ -28,7 +28,7 @@ from PIL import Image
 
 from . import __version__
 from .ablate import as_labels
-from .concepts import Refused, near
+from .concepts import Refused, at_least, near
 from .data import Data
 from .dissect import several
 from .explore import in_order
@@ -175,7 +175,7 @@ def explained(network: Transferred, data: Data,
               *, evidence: Gathered | None = None,  # of the network's bank; gathered where None
               seed: int = 0, batch: int = 8, progress: bool = True) -> Explained:
     "Choose pictures and look where the network's detectors see something. Refused where labels or evidence are of another network."
-    if number < 1: raise Refused(f"explain: {number} pictures. Give a positive number.")
+    at_least(1, number=number); at_least(0, seed=seed)
     truth, running = truth_of(network, data, labels), {"batch": batch, "progress": progress}
     if evidence is None: found, places, problems = gathered(network, data, **running)
     else: found, places, problems = evidence, places_in(data, evidence, network.bank), []

@@ -28,7 +28,7 @@ import traitlets
 from jaxtyping import Bool, Float, Float32, Int, Int64, UInt8
 from PIL import Image, ImageColor
 
-from .concepts import Refused, near, without_notes
+from .concepts import Refused, at_least, near, without_notes
 from .data import Data, Example, fit_mask
 from .dissect import Dissection, load_room, several, study
 from .models import Geometry, Model, half_pixel, layers
@@ -36,7 +36,7 @@ from .probe import Between, enlarge_slowly, grid, probe, resuming
 from .report import shipped, text_of, write_text
 from .score import FINE
 from .sources import Gone
-from .sweep import Batch, Fold, View, sweep
+from .sweep import Batch, Fold, View, refuse_infinite, sweep
 from .top import Top, place_of, placed, sixteen
 from .verify import FILLS, flat, known_fill
 
@@ -227,7 +227,7 @@ def shelf_of_network(these: Material, layer: str, memory: float | int, images: i
                      reached: Callable[[int, int], None] = lambda done, of: None) -> Shelf:
     "A layer's maps from one sweep. Interrupted, it goes on with what it has."
     data, model = at_hand(these)
-    number, kind = fitting(min(len(data), images or len(data)), layers(model)[layer], these.view.side, memory)
+    number, kind = fitting(len(data) if images is None else min(len(data), images), layers(model)[layer], these.view.side, memory)
     return swept(these, layer, data.take(number), kind, reached)
 
 def shelf_of_few(these: Material, layer: str, places: Sequence[int]) -> Shelf:
@@ -422,10 +422,13 @@ def asking(model: Model, layer: str) -> tuple[Callable, str]:
                             else f"{shown(model.name)} has no classifier behind {shown(layer)}, so there is no prediction to change.")
     def ask(image, removed: Sequence[int] = ()) -> Heard:
         answer = look(image[None])
+        refuse_infinite(answer, ["this picture"])
         maps = np.array(answer[layer])
         if not len(removed): return Heard(maps[0], np.asarray(answer["prob"])[0, 0, 0] if says else None)
         maps[..., list(removed)] = 0
-        return Heard(maps[0], np.asarray(go_on(maps)["prob"])[0, 0, 0] if go_on else None)
+        later = go_on(maps) if go_on else {}
+        refuse_infinite(later, ["this picture"])
+        return Heard(maps[0], np.asarray(later["prob"])[0, 0, 0] if later else None)
     return ask, why
 
 # %% ../nbs/19_explore.ipynb #5a1ace0e
@@ -750,7 +753,9 @@ class BenchView(widgets.VBox):
         layer = layer_of(unit)
         row, shape = self.these.units(layer).index(unit), layers(self.these.model)[layer]
         fresh = self.subject is None or self.subject.name != example.name
-        self.level, around, before = level, self.these.around(layer, shape[:2]), self.asking(layer)[0](example.image)
+        self.level, around = level, self.these.around(layer, shape[:2])
+        try: before = self.asking(layer)[0](example.image)
+        except Refused as problem: return self.clear(str(problem))
         self.subject = Subject(layer, unit, row, example.image, example.name, around, before)
         self.controls.layout.display = ""
         words = [html.escape(shown(one)) for one in (example.name, unit)]
@@ -782,9 +787,10 @@ class BenchView(widgets.VBox):
         if on is None or len(bits) not in (0, -(-side ** 2 // 8)): return          # of a page that is behind
         paint = np.unpackbits(bits, count=side ** 2).reshape(side, side).astype(bool) if len(bits) else np.zeros((side, side), bool)
         self.after = None                                             # of what was there before
-        try: altered = painted_over(on.image, paint, self.fill, self.colour)
+        try:
+            altered = painted_over(on.image, paint, self.fill, self.colour)
+            self.after, self.altered = self.asking(on.layer)[0](altered, self.removed(on)), as_jpeg(altered)
         except (Refused, ValueError) as problem: return self.tell(problem)
-        self.after, self.altered = self.asking(on.layer)[0](altered, self.removed(on)), as_jpeg(altered)
         self.compare()
 
     def compare(self) -> None:
@@ -891,11 +897,13 @@ class Explorer(widgets.VBox):
                  memory: float | int = 512,                  # MB for a layer's maps; as much again for that of a unit beside it
                  images: int | None = None,            # at most so many; as many as fit where None
                  batch: int = 8):
+        at_least(1, number=number, images=images, batch=batch)
         self.these, self.memory, self.images = material(dissection, dataset, model, folder, batch), 1e6 * memory, images
         self.shelves: dict[str, Shelf] = {}
         self.walls: dict[str, Shelf] = {}
         self.seen: dict[int, tuple[bytes, str]] = {}
         self.heard: dict[tuple[str, int], np.ndarray] = {}
+        if unit: self.these.found.known("unit", unit)
         first = self.these.found.known("layer", layer or (layer_of(unit) if unit else self.these.layers[-1]))
         self.build(number)
         super().__init__([self.bar, self.body, self.said])

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RULES', 'SENSIBLE', 'METHODS', 'asked', 'differentiable', 'fitted_picture', 'cells', 'relu_with', 'is_relu', 'inner',
            'steps_inside', 'wraps_relu', 'reaching', 'relus', 'own_derivative', 'exchanged', 'exchanged_step',
-           'exchanged_inside', 'instead', 'with_rule', 'precise', 'double', 'widened', 'compiled', 'unit_map',
+           'exchanged_inside', 'instead', 'with_rule', 'precise', 'double', 'widened', 'compiled', 'finite', 'unit_map',
            'sent_back', 'gradient', 'gradient_image', 'deconvolution', 'guided_backpropagation', 'Integrated',
            'picture_html', 'integrated_gradients', 'Ascent', 'total_variation', 'softened', 'Optimised', 'before_relu',
            'aim', 'climbing', 'optimised', 'gradients_figure', 'mark_field']
@@ -186,16 +186,24 @@ def compiled(model: Model, layer: str, rule: str) -> tuple[Callable, Callable]:
     def score(pixels, parameters, unit, weights): return (seen(parameters, pixels)[..., unit] * weights).sum()
     return jax.jit(maps), jax.jit(jax.grad(score))
 
+def finite(values: np.ndarray, said: str) -> np.ndarray:
+    "The values themselves. Refused where one is not a finite number."
+    bad = values[~np.isfinite(values)]
+    if len(bad): raise Refused(f"{said} is {bad[0]} somewhere in this picture, and must be finite. Check the weights, or run the network in 32 bits.")
+    return values
+
 def unit_map(model: Model, pixels: np.ndarray, layer: str, unit: int) -> Float64[np.ndarray, "rows columns"]:
     "A unit's map of a picture of the network's size, whose pixels may lie between bytes."
     with precise(model):
-        return np.asarray(compiled(model, layer, "gradient")[0](model.parameters, jnp.asarray(pixels, float))[..., unit], np.float64)
+        own = np.asarray(compiled(model, layer, "gradient")[0](model.parameters, jnp.asarray(pixels, float))[..., unit], np.float64)
+    return finite(own, f"layer {layer!r}: unit {unit}")
 
 def sent_back(model: Model, pixels: np.ndarray, layer: str, unit: int, weights: Float64[np.ndarray, "rows columns"],
               rule: str = "gradient") -> Float64[np.ndarray, "size size 3"]:
     "A signal in the cells of a unit's map, sent back to the pixels by a rule."
     with precise(model):
-        return np.asarray(compiled(model, layer, rule)[1](jnp.asarray(pixels, float), model.parameters, unit, jnp.asarray(weights)), np.float64)
+        back = np.asarray(compiled(model, layer, rule)[1](jnp.asarray(pixels, float), model.parameters, unit, jnp.asarray(weights)), np.float64)
+    return finite(back, f"layer {layer!r}: the {rule} of unit {unit}")
 
 # %% ../nbs/16_gradients.ipynb #ee4652b4
 def gradient(model: Model, image: UInt8[np.ndarray, "height width 3"], layer: str, unit: int,

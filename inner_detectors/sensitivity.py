@@ -27,15 +27,15 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Array, Bool, Float32, Float64, Int32, Int64
 
-from .concepts import Refused
+from .concepts import Refused, at_least
 from .data import Protocol
 from .dissect import Dissection, Study, finished_room, load_room, refuse_memory, run_room, unit_places, unsteady, write_room
 from .files import writes_alone
 from .models import Model, geometry_of, layers
 from .probe import Between, grid, mix
 from .score import FINE, rows_at_once, summed
-from .sweep import Batch, Fold, View, bucket
-from .threshold import Top, compact, empty, merged, ranks, refuse_nan, take_in
+from .sweep import Batch, Fold, View, bucket, refuse_infinite
+from .threshold import Top, compact, empty, merged, ranks, take_in
 
 # %% ../nbs/12_sensitivity.ipynb #374c47b1
 LEAST, MOST = 0.0005, 0.5    # the default grid's ends: shares of positions above the threshold
@@ -83,7 +83,7 @@ def thresholds_at(shapes: Mapping[str, tuple[int, int, int]],       # layer -> h
     def step(state, batch: Batch):
         for place, (name, units) in enumerate(chosen.items()):
             maps = np.asarray(batch.activations[name])[:batch.filled]
-            refuse_nan(name, maps, batch)
+            refuse_infinite({name: maps}, batch.names)
             for image in maps: state[place] = take_in(state[place], image.reshape(-1, image.shape[-1])[:, units], sizes[name][0])
         return state
 
@@ -193,7 +193,7 @@ def leveller(model: Model, chosen: Mapping[str, Int64[np.ndarray, "_"]], quantil
     grids = [grid(geometry_of(model, name), shapes[name][:2], view.size, view.side) for name in chosen]
 
     def pictures(batch: Batch) -> Iterator[Shown]:
-        for name in chosen: refuse_nan(name, np.asarray(batch.activations[name])[:batch.filled], batch)
+        refuse_infinite({name: batch.activations[name] for name in chosen}, batch.names)
         every = {name: image_limits(name, batch, units, quantiles) for name, units in chosen.items()} if limits is None else {}
         most = bucket(min(batch.concepts.shape[1], len(concepts)))
         for row in range(batch.filled):
@@ -365,6 +365,7 @@ class Sensitivity:
 
     def curves(self, unit: str, number: int = 3) -> pd.DataFrame:
         "A column a concept, a row a quantile: the unit's label first, then the concepts that come highest at any quantile."
+        at_least(1, number=number)
         found = self.iou(unit).to_pandas().T
         label = self.table.label.values[unit_places(Dissection(self.table), [unit])[0]]
         order = found.max().sort_values(ascending=False, kind="stable")

@@ -23,13 +23,13 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Bool, Float16, Float32, Int, Int8, Int32, Int64, UInt8
 
-from .concepts import Refused, near
+from .concepts import Refused, at_least, near
 from .data import Data, Example
-from .dissect import Study, finished_room, load_room, refuse_memory, run_room, write_room
+from .dissect import Study, finished_room, load_room, near_unit, refuse_memory, run_room, write_room
 from .files import writes_alone
 from .models import Model, classes_of, layers
-from .sweep import Batch, Fold, Seen
-from .threshold import image_thresholds, refuse_nan
+from .sweep import Batch, Fold, Seen, refuse_infinite
+from .threshold import image_thresholds
 
 # %% ../nbs/16_top.ipynb #de623661
 class Strongest(NamedTuple):
@@ -118,6 +118,11 @@ class Placed(Data):
         found = read(item, size, mask_size, keep)
         return found._replace(name=f"{item} {found.name}")
 
+    @staticmethod
+    def own_name(name: str) -> str:
+        "What a picture is called in a sentence."
+        return place_of(name)[1]
+
 def placed(data: Data) -> Placed:
     "Data whose pictures tell their places."
     return Placed(data.sources, data.chosen, data.only, data)
@@ -151,7 +156,7 @@ def gathering(images: int, kept: Kept) -> Fold:
         places, names = zip(*map(place_of, batch.names))
         batch = batch._replace(names=names)
         maps = {name: np.asarray(batch.activations[name]) for name in kept.shapes}
-        for name in kept.shapes: refuse_nan(name, maps[name][:batch.filled], batch)
+        refuse_infinite(maps, batch.names)
         limits = {name: limits_of(name, batch, kept) for name in kept.shapes}
         peaks = {name: values.max((1, 2)) for name, values in maps.items()}
         first = int(state.images)
@@ -323,7 +328,7 @@ class Top:
 
 def place_among(what: str, name: str, names: list[str]) -> int:
     "The place of a name. Refused where it is not there."
-    if name not in names: raise Refused(f"no {what} {name!r} among these top pictures. {near(name, names)}")
+    if name not in names: raise Refused(f"no {what} {name!r} among these top pictures. {near_unit(name, names) if what == 'unit' else near(name, names)}")
     return names.index(name)
 
 # %% ../nbs/16_top.ipynb #7bf7b412
@@ -396,7 +401,7 @@ def top(these: Study, out: str | Path | None = None, number: int = 12, *,
         every: float = 30.0,     # seconds between checkpoints
         progress: bool = True) -> Top:
     "The `number` pictures that each unit peaks highest in, with its maps there, from one pass; with `out`, saved as OUT/top.nc."
-    if number < 1: raise Refused(f"{number} pictures a unit: at least one is needed. Give a number from 1.")
+    at_least(1, number=number)
     choices = {"number": number}
     if (there := finished_room(out, "top", these, choices)) is not None: return Top(there)
     shapes, classifier = {name: layers(these.model)[name] for name in these.names}, has_classes(these.model)

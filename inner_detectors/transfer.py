@@ -33,10 +33,10 @@ from jaxtyping import Array, Bool, Float, Float32, Float64
 
 from . import __version__
 from .ablate import as_labels, check_labels, shares, standard_error
-from .concepts import Refused, near, without_notes
+from .concepts import Refused, at_least, near, without_notes
 from .correlate import levels, pearson
 from .data import Data
-from .dissect import Dissection, Study, identity_of, make_folder, other_network, room_columns, run_by, weights_of
+from .dissect import Dissection, Study, identity_of, make_folder, near_unit, other_network, room_columns, run_by, weights_of
 from .files import writes_alone
 from .models import Geometry, Model, geometry_of, in_eights, load_model, layers
 from .probe import enlarge, grid, probe
@@ -223,7 +223,7 @@ def detector_bank(studies: Study | Sequence[Study], folders: Sequence[str | Path
     not exist, or nothing is left."""
     studies = [studies] if isinstance(studies, Study) else list(studies)
     folders = list(folders) or [None] * len(studies)
-    if number < 1: raise Refused(f"bank: {number} detectors. Give a positive number.")
+    at_least(1, number=number)
     networks = one_of_each(studies)
     every = pd.concat([candidates(these, folder) for these, folder in zip(studies, folders)], ignore_index=True)
     if layers is not None: every = at_layers(every, layers)
@@ -276,7 +276,7 @@ def of_units(table: pd.DataFrame, units: Sequence[str]) -> pd.DataFrame:
     "Units by name. Refused where one is not there, or has no label."
     names = table.layer + ":" + table.unit.astype(str)
     for name in units:
-        if name not in set(names): raise Refused(f"bank: no unit {name!r} in these dissections. {near(name, names)}")
+        if name not in set(names): raise Refused(f"bank: no unit {name!r} in these dissections. {near_unit(name, names)}")
         if not (table.concept[names == name] != "").any(): raise Refused(f"bank: unit {name!r} shares nothing with any concept. Leave it out.")
     return table[names.isin(list(units)) & (table.concept != "")]
 
@@ -617,6 +617,9 @@ def transfer(bank: Bank, data: Data, labels: Any, *, valid: tuple[Data, Any] | N
              share: float = 0.3, apart: float = 0.95, steps: int = STEPS, seed: int = 0, **running: Any) -> Transfer:
     """A network made of a bank's detectors, for pictures with classes (in any form that `as_labels` takes). Refused where all are of one class, labels do not
     fit, or a class has no picture to fit on."""
+    at_least(1, steps=steps); at_least(0, seed=seed)
+    for name, value in dict(share=share, apart=apart).items():
+        if not 0 < value <= 1: raise Refused(f"{name}={value}: cannot be used. Give a number above 0, and 1 at most.")
     labels = as_labels(labels, data)
     check_labels(labels, data)
     train = labelled(bank, data, labels, **running)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FILLS', 'PLANTED', 'FEWEST', 'LEVEL', 'CONCEPT_NUMBERS', 'QS', 'COUNTS', 'SHOWN', 'black', 'flat', 'blurred',
            'inpainted', 'filling', 'known_fill', 'inpainting', 'elsewhere', 'draw_for', 'Removals', 'means', 'Rows',
-           'with_room', 'Job', 'jobs_of', 'take_turns', 'removing', 'without_room', 'joined', 'Rings',
+           'with_room', 'Job', 'jobs_of', 'all_finite', 'take_turns', 'removing', 'without_room', 'joined', 'Rings',
            'planted_weights', 'planted_forward', 'planted_model', 'Changes', 'share', 'fitted', 'changes_of',
            'correlations', 'pearson', 'spearman', 'corrected', 'fall_test', 'resampled', 'interval', 'relation',
            'detectors_fall', 'about_concept', 'about_units', 'codes', 'Verified', 'sums_of', 'one_concept',
@@ -33,13 +33,12 @@ from jaxtyping import Array, Bool, Float32, Float64, Int, UInt8
 from PIL import Image, ImageFilter
 from scipy import signal, stats
 
-from .concepts import Concept, Refused, Vocabulary, near
+from .concepts import Concept, Refused, Vocabulary, at_least, near
 from .data import Data, Example, Region, Sample, cores, netdissect, read_ahead
 from .dissect import Dissection, Study, dissect, finished_room, load_room, plain, refuse_memory, run_room, study, unit_places, write_room
 from .files import writes_alone
 from .models import Model, half_pixel
 from .probe import probe
-from .threshold import refuse_nan
 from .sweep import Batch, Fold, Seen, View, independent
 
 # %% ../nbs/14_verify.ipynb #327fc6bf
@@ -173,14 +172,22 @@ def jobs_of(state: Rows, batch: Batch, readings: np.ndarray, fills: Sequence[Cal
             jobs += [Job(rows[place % concepts], first + turn, batch.images[number], mask, fill) for turn, fill in enumerate(fills)]
     return state._replace(filled=np.array(row), images=state.images + batch.filled), jobs
 
-def take_turns(state: Rows, jobs: Sequence[Job], read: Callable, batch: int, last: bool = False) -> Rows:
+def all_finite(readings: Float32[np.ndarray, "picture unit"], units: Sequence[str]) -> Float32[np.ndarray, "picture unit"]:
+    "The readings themselves. Refused where a unit, which was finite in the picture as it is, no longer is."
+    bad = np.argwhere(~np.isfinite(readings))
+    if len(bad):
+        raise Refused(f"unit {units[bad[0, 1]]}: is {readings[tuple(bad[0])]} in a picture in which something is hidden, and activations must be finite "
+                      "numbers. Choose another fill, or run the network in 32 bits.")
+    return readings
+
+def take_turns(state: Rows, jobs: Sequence[Job], read: Callable, batch: int, units: Sequence[str], last: bool = False) -> Rows:
     "Run the network on all full batches of altered pictures, and in the end (`last`) on what is left. Works in place."
     made = read_ahead(lambda job: job.fill(job.image, job.mask), jobs, cores(), 2 * batch)
     items = chain(zip(state.place, state.waiting), (((job.row, job.reading), picture) for job, picture in zip(jobs, made)))
     running: list[tuple] = []                     # one batch, so that the next is made meanwhile
     some: list[tuple] = []
     def settle():
-        for places, readings in running: state.values[tuple(np.array(places).T)] = np.asarray(readings)[:len(places), 0]
+        for places, readings in running: state.values[tuple(np.array(places).T)] = all_finite(np.asarray(readings)[:len(places), 0], units)
     while some := list(islice(items, batch)):
         if len(some) < batch and not last: break
         pictures = np.zeros((batch, *state.waiting.shape[1:]), np.uint8)
@@ -202,6 +209,7 @@ def removing(model: Model,
             ) -> Fold:
     "A fold over `Removals`: what every unit does before and after. Its result is `Rows` without room and with nothing waiting."
     look, units = probe(model, list(places), device), [np.asarray(some) for some in places.values()]
+    names = [f"{layer}:{unit}" for layer, some in places.items() for unit in some]
     readings, shape = 2 + 2 * len(fills), (0, view.size, view.size, 3)
 
     def summed(activations): return means([activations[name] for name in places], units)
@@ -214,10 +222,9 @@ def removing(model: Model,
     def step(state, batch):
         state = with_room(state, int((batch.concepts[:batch.filled] >= 0).sum()))
         readings = np.asarray(summed(batch.activations))
-        refuse_nan("/".join(places), readings[:batch.filled, :, :, None], batch)
-        return take_turns(*jobs_of(state, batch, readings, fills, concepts), read, view.batch)
+        return take_turns(*jobs_of(state, batch, readings, fills, concepts), read, view.batch, names)
 
-    def result(state): return without_room(take_turns(state, [], read, view.batch, last=True))
+    def result(state): return without_room(take_turns(state, [], read, view.batch, names, last=True))
     return Fold(init, step, joined, result)
 
 def without_room(state: Rows) -> Rows:
@@ -548,7 +555,7 @@ def wanted_concepts(found: Dissection, names: Sequence[str] | None, least: int) 
         if name not in shown: raise Refused(f"no concept {name!r} in this dissection. {near(name, shown)}")
         if not shown[name]:
             raise Refused(f"concept {name!r}: no image of the data shows it, so it cannot be hidden. {near('', [some for some in shown if shown[some]])}")
-    some = [name for name in shown if (name in names if names else shown[name] >= max(least, 1))]
+    some = [name for name in shown if (name in names if names else shown[name] >= least)]
     if not some:
         most = max(shown, key=lambda name: shown[name])
         raise Refused(f"no concept is shown by {least} images. The commonest, {most!r}, is shown by {shown[most]}: ask for fewer.")
@@ -564,6 +571,8 @@ def verify(these: Study, out: str | Path | None = None, *,
            resamples: int = 1000,                     # of the bootstrap
            every: float = 30.0, progress: bool = True) -> Verified:
     "Hide each concept in each image that shows it, and say what every unit does. With `out`, writes OUT/verify.nc and goes on where it was stopped."
+    at_least(1, least=least, resamples=resamples); at_least(0, seed=seed)
+    if units is not None and not len(units): raise Refused("no unit was given. Name units, or leave them out for all.")
     fills = [known_fill(name) for name in dict.fromkeys(fills)] or [known_fill("")]
     names, found = wanted_concepts(these.found, concepts, least), these.found.table
     places = sorted(set(unit_places(these.found, units))) if units else list(range(found.sizes["unit"]))

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Shaped, UInt8
 
-from .concepts import Refused, near, replacing, spelled
+from .concepts import Refused, at_least, near, replacing, spelled
 from .data import Data, Example, Survey, fit_mask
 
 if TYPE_CHECKING:     # they load JAX: seconds, and not needed to draw
@@ -476,10 +476,11 @@ def unit_figure(found: "Dissection | None", best: "Top", data: Data | None, unit
                 ways: Sequence[str] = ("reveal", "outline"), number: int = 6, width: float = 3.3, shown: bool = True) -> list:
     """A unit's strongest pictures, a row a way of drawing. Returns the axes, row by row. Without a dissection no score is said, without data no
     photograph is drawn. Refused where there is no such unit, concept or way."""
+    at_least(1, number=number)
     for way in ways:
         if way not in WAYS: raise Refused(f"no way {way!r} to draw a unit. {near(way, WAYS)}")
     concept = concept or best.label(unit)
-    seen = [sight(best, data, unit, image, concept) for image in best.images(unit)[:max(number, 1)]]
+    seen = [sight(best, data, unit, image, concept) for image in best.images(unit)[:number]]
     across = width / (max(len(seen), 3) + 0.4)
     title = unit_title(found, best, unit, concept) + notes(data, seen)
     axes = new_figure(width, across * len(ways) + 0.7 + 0.13 * title.count("\n"), shown).subplots(len(ways), len(seen), squeeze=False)

@@ -584,7 +584,7 @@ def test_a_file_that_holds_no_weights(name, content, words, tmp_path, command):
 def test_activations_that_are_no_numbers(folder):
     broken = Model("broken", lambda parameters, images: {"cells": images / jnp.where(images[:, :1, :1].sum() > 0, 0.0, 0.0) * 0}, size=32)
     with pytest.raises(Refused) as refused: dissect(broken, load_data(folder.write()), progress=False)
-    assert_says(refused.value, "layer 'cells'", "a.jpg", "not numbers", "Check the weights")
+    assert_says(refused.value, "layer 'cells'", "a.jpg", "unit 0 is nan", "must be finite numbers", "Check the weights")
 
 
 def test_a_model_whose_parameters_changed_is_another_run(folder, tmp_path):

@@ -69,7 +69,7 @@ def these():
 
 @pytest.fixture(scope="module")
 def found(these):
-    return correlate(these, classes=["go", "dull"], progress=False)
+    return correlate(these, keep="all", classes=["go", "dull"], progress=False)
 
 
 def plainly(data, reduce, layers=LAYERS):
@@ -104,7 +104,7 @@ def test_coefficients_equal_numpy_and_scipy(seed):
 
 @pytest.mark.parametrize("statistic", ["max", "mean"])
 def test_a_run_equals_numpy_and_scipy(these, statistic):
-    got, living = correlate(these, statistic=statistic, progress=False).table, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    got, living = correlate(these, keep="all", statistic=statistic, progress=False).table, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     values, shown = plainly(these.data, np.max if statistic == "max" else np.mean)
     np.testing.assert_allclose(got.pearson.values[:10, :10], np.corrcoef(values[:, living], rowvar=False), atol=1e-5)
     np.testing.assert_allclose(got.spearman.values[:10, :10], scipy.stats.spearmanr(values.astype(np.float32)[:, living]).statistic, atol=1e-6)
@@ -134,7 +134,7 @@ def test_strongest_pairs(these, found):
         np.testing.assert_allclose(rows.r, [r[pair] for pair in pairs], atol=1e-6)
         np.testing.assert_allclose(rows.q, [q[pair] for pair in pairs], rtol=1e-4, atol=1e-300)
         assert (np.diff(rows.r.abs()) <= 1e-12).all()
-    few = correlate(these, pairs=2, progress=False)
+    few = correlate(these, keep="all", pairs=2, progress=False)
     for across in (True, False): pd.testing.assert_frame_equal(few.pairs(across), found.pairs(across).head(2))
     for unit in range(10):
         others = [other for other in own if other != unit and names[other] != found.copies.get(names[unit])]
@@ -195,7 +195,7 @@ def test_constant_units_are_named(found):
 def test_only_annotated_pictures_count():
     """The second source says nothing about blue: its pictures, which have it, must not count as pictures without."""
     data = Data([Squares(30), Squares(25, colours=("red", "green"), name="others")])
-    got = correlate(started(data), progress=False).table
+    got = correlate(started(data), keep="all", progress=False).table
     assert got.presence_images.sel(concept=["red", "blue"]).values.tolist() == [55, 30]
     values, shown = plainly(data, np.max)
     blue = data.concepts.index("blue")
@@ -205,8 +205,8 @@ def test_only_annotated_pictures_count():
 
 def test_groups_count_once():
     films = started(Data([Squares(60, grouped=6)]))
-    with pytest.warns(UserWarning, match="60 images are of 10 groups.*With 60 they would be too small"): grouped = correlate(films, progress=False)
-    alone = correlate(started(Data([Squares(60)])), progress=False)
+    with pytest.warns(UserWarning, match="60 images are of 10 groups.*With 60 they would be too small"): grouped = correlate(films, keep="all", progress=False)
+    alone = correlate(started(Data([Squares(60)])), keep="all", progress=False)
     np.testing.assert_array_equal(grouped.table.pearson, alone.table.pearson)
     assert "in 10 groups" in repr(grouped) and grouped.table.attrs["independent"] == 10
     living = ~np.isnan(alone.table.presence_q.values)
@@ -218,11 +218,11 @@ def test_groups_count_once():
 # ---- batches, restarts, files
 
 def test_any_batch_gives_the_same(these, found):
-    for batch in (1, 7): same(found, correlate(started(these.data, batch), classes=["go", "dull"], progress=False))
+    for batch in (1, 7): same(found, correlate(started(these.data, batch), keep="all", classes=["go", "dull"], progress=False))
 
 
 def test_goes_on_where_it_stopped(these, tmp_path, monkeypatch, capsys):
-    whole = correlate(these, statistic="mean", progress=False)
+    whole = correlate(these, keep="all", statistic="mean", progress=False)
     these.found.save(tmp_path)
     def stopping(*words):
         fold = levels(*words)
@@ -231,9 +231,9 @@ def test_goes_on_where_it_stopped(these, tmp_path, monkeypatch, capsys):
             return fold.step(state, batch)
         return fold._replace(step=step)
     monkeypatch.setattr(room, "levels", stopping)
-    with pytest.raises(KeyboardInterrupt): correlate(these, tmp_path, "mean", every=0, progress=False)
+    with pytest.raises(KeyboardInterrupt): correlate(these, tmp_path, "mean", keep="all", every=0, progress=False)
     monkeypatch.undo()
-    again = correlate(these, tmp_path, "mean", progress=False)
+    again = correlate(these, tmp_path, "mean", keep="all", progress=False)
     assert "going on at image 32," in capsys.readouterr().err
     same(whole, again)
     assert sorted(path.name for path in tmp_path.glob("correlate*")) == ["correlate.nc"]
@@ -242,7 +242,7 @@ def test_goes_on_where_it_stopped(these, tmp_path, monkeypatch, capsys):
     assert columns.strongest_partner.tolist() == whole.table.strongest_partner.values.tolist()
     np.testing.assert_allclose(columns.strongest_r, whole.table.strongest_r)
     monkeypatch.setattr(room, "run_room", None)                       # a finished room is read
-    same(whole, correlate(these, tmp_path, "mean", progress=False))
+    same(whole, correlate(these, tmp_path, "mean", keep="all", progress=False))
 
 
 def test_some_layers_and_some_units(these, found, tmp_path):
@@ -266,7 +266,8 @@ class Bad(NamedTuple):
 
 @pytest.mark.parametrize("bad", [
     Bad(dict(statistic="mena"), "Did you mean 'mean'?"), Bad(dict(layers=["smal"]), "Did you mean 'small'?"), Bad(dict(keep="detector"), "'detectors'"),
-    Bad(dict(keep=["small:9"]), "Did you mean 'small:"), Bad(dict(classes=["stopp"]), "Did you mean 'stop'?"), Bad(dict(pairs=0), "Give numbers from 1")],
+    Bad(dict(keep=["small:9"]), "Layer 'small' has units small:0 to"), Bad(dict(classes=["stopp"]), "Did you mean 'stop'?"),
+    Bad(dict(pairs=0), "Give 1 or more")],
     ids=lambda bad: next(iter(bad.call)))
 def test_bad_choices(these, bad):
     with pytest.raises(Refused) as refused: correlate(these, progress=False, **bad.call)
@@ -278,7 +279,7 @@ def test_bad_questions(these, found, tmp_path):
     for ask, says in ((lambda: few.clusters(["small:2"]), "not kept"), (lambda: found.clusters(number=1, distance=1), "Give one of them"),
                       (lambda: found.clusters(STILL), "at least two"), (lambda: found.clusters(number=0), "from 1"), (few.predicted, "Name some in `classes`"),
                       (lambda: Correlations.load(tmp_path), "Run `inner-detectors correlate"),
-                      (lambda: correlate(started(Data([Squares(2)])), progress=False), "at least three")):
+                      (lambda: correlate(started(Data([Squares(2)])), keep="all", progress=False), "at least three")):
         with pytest.raises(Refused) as refused: ask()
         assert_says(refused.value, says)
 
@@ -286,7 +287,7 @@ def test_bad_questions(these, found, tmp_path):
 def test_activations_that_are_not_numbers(these):
     bad = replace(NET, forward=lambda parameters, images: {**boxes(parameters, images), "small": boxes(parameters, images)["small"] / images.min() * 0})
     with pytest.raises(Refused) as refused: correlate(these._replace(model=bad), progress=False)
-    assert_says(refused.value, "are not numbers", "squares0")
+    assert_says(refused.value, "finite numbers", "squares0")
 
 
 def test_figures(found):

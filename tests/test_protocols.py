@@ -494,8 +494,8 @@ def test_given_thresholds_are_refused_where_each_image_has_its_own(alone):
 def test_activations_that_are_no_numbers_are_refused_with_given_thresholds():
     model = replace(pixels(), forward=lambda _, images: {"red": jnp.where(images[..., :1] > 100, jnp.nan, images[..., :1])})
     given = dissect(model, bright(50), ["red"], progress=False)
-    with pytest.raises(Refused, match="are not numbers"): dissect(model, bright(200), ["red"], progress=False)
-    with pytest.raises(Refused, match="are not numbers"): dissect(model, bright(200), ["red"], progress=False, thresholds=given)
+    with pytest.raises(Refused, match="unit 0 is nan in .*finite numbers"): dissect(model, bright(200), ["red"], progress=False)
+    with pytest.raises(Refused, match="unit 0 is nan in .*finite numbers"): dissect(model, bright(200), ["red"], progress=False, thresholds=given)
 
 
 def test_a_unit_that_was_dead_elsewhere_may_live_here():

@@ -131,7 +131,7 @@ def picture_names(matched):
 
 @pytest.mark.parametrize("words, sentence", [
     (["verify", "concept"], "Did you mean 'concepts'?"), (["verify", "concepts", "--fill", "mean"], "It belongs to verify units"),
-    (["evidence", "--batch", "0"], "Give a positive number"), (["verify", "units"], "Say --labels"),
+    (["evidence", "--batch", "0"], "--batch 0 cannot be used. Give 1 or more"), (["verify", "units"], "Say --labels"),
     (["verify", "concepts", "--fills", "blak"], "Did you mean 'black'?"), (["verify", "concepts", "--units", "blocks_15:999"], "no unit 'blocks_15:999'"),
     (["verify", "concepts", "--concepts", "gras"], "Did you mean 'grass'"), (["sensitivity", "--quantiles", "2"], "between 0 and 1"),
     (["sensitivity", "--data", "scenes:16"], "made with other data"), (["correlate", "--layers", "blocks_5"], "blocks_5")])

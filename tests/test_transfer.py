@@ -295,7 +295,7 @@ def test_the_weights_are_gone_or_changed(saved, lite0_weights, tmp_path, monkeyp
 
 def test_wrong_banks(these, bank):
     for wrong, words in [(dict(concepts=["red bal"]), ["no concept 'red bal'", "Did you mean 'red ball'"]),
-                         (dict(layers=["plant"]), ["no layer 'plant'", "planted"]), (dict(number=0), ["positive"]),
+                         (dict(layers=["plant"]), ["no layer 'plant'", "planted"]), (dict(number=0), ["number=0", "1 or more"]),
                          (dict(where="iou > 2"), ["no detector is left", "of 8 units detect"]), (dict(where="os.system('x')"), ["cannot be asked"]),
                          (dict(without=["sky"]), ["no detector of 'sky'"]), (dict(statistic="median"), ["no statistic 'median'"])]:
         with pytest.raises(Refused) as refused: detector_bank(these, **wrong)
@@ -458,7 +458,7 @@ def test_killed_and_started_again(matched, capsys, tmp_path):
     (["--concepts", "unicorn"], "no concept 'unicorn'"), (["--where", "iou > 3"], "no detector is left"),
     (["--units", "blocks_4:99"], "no unit 'blocks_4:99'"),
     (["--labels", "none.csv"], "none.csv: cannot be read"), (["--data", "scenes:8"], "lies in no folder"),
-    (["--test", "train=staged:8"], "train and validation are taken"), (["--batch", "0"], "Give a positive number"),
+    (["--test", "train=staged:8"], "train and validation are taken"), (["--batch", "0"], "--batch 0 cannot be used. Give 1 or more"),
     (["--classes", "car"], "belongs to --labels shown"), (["--data", "staged:12", "--forbid", "unicorn"], "no concept, category or detector 'unicorn'"),
     (["--statistic", "sum"], "no statistic 'sum'")])
 def test_wrong_words(matched, capsys, tmp_path, words, sentence):

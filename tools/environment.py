@@ -1,6 +1,7 @@
 """Makes a virtual environment that holds exactly what requirements.lock lists, and this package.
 
     python3 tools/environment.py .venv [more packages, by plain pip]
+    python3 tools/environment.py .venv-lowest --lowest      (the lowest versions that settings.ini allows, and what tests need)
 
 Run by make. It is written so that an old Python can still say what is wrong. Running it again does no harm.
 """
@@ -47,6 +48,19 @@ def works(python):
     return subprocess.run([str(python), "-c", test], stderr=subprocess.DEVNULL).returncode == 0
 
 
+LOWEST = ("hypothesis", "onnx", "pytest", "pytest-xdist", "setuptools", "beartype")     # to test with: the newest that fit
+
+
+def lowest(folder, python):
+    "The lowest versions of what settings.ini names; what these need in turn is as new as it gets."
+    uv, listed = (python, "-m", "uv", "pip"), folder / "lowest.txt"
+    run(*uv, "compile", "--quiet", "setup.py", "--extra", "onnx", "--resolution", "lowest-direct", "--no-header", "--no-annotate",
+        "--no-emit-index-url", "--no-emit-find-links", "--python", python, "-o", listed)
+    run(*uv, "install", "--quiet", "--python", python, "-r", listed)
+    run(*uv, "install", "--quiet", "--python", python, *LOWEST)
+    run(*uv, "install", "--quiet", "--python", python, "--no-deps", "--no-build-isolation", "-e", ".")
+
+
 def main(folder, *extra):
     folder = ROOT / folder
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -59,6 +73,8 @@ def main(folder, *extra):
         run(sys.executable, "-m", "venv", folder)
     pip, uv = (python, "-m", "pip"), (python, "-m", "uv", "pip")
     run(*pip, "install", "--quiet", "--disable-pip-version-check", UV)
+    if extra == ("--lowest",):
+        return lowest(folder, python)
     run(*uv, "install", "--quiet", "--compile-bytecode", "--python", python, "--require-hashes", "-r", "requirements.lock")
     if extra:
         run(*pip, "install", "--quiet", "--disable-pip-version-check", *extra)

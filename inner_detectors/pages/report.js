@@ -31,11 +31,24 @@ const report = (() => {
   // ---- numbers ----
   const count = value => value.toLocaleString("en");
   const several = (value, name) => `${count(value)} ${name}${value === 1 ? "" : "s"}`;
-  const score = value => value == null ? "–" : value.toFixed(3);
-  const percent = value => value == null ? "–" : `${value < 0 ? "−" : ""}${(100 * Math.abs(value)).toFixed(Math.abs(value) < 0.095 ? 1 : 0)}%`;
-  const number = value => value == null ? "–" : typeof value !== "number" ? value : Math.abs(value) >= 1e5 || (value && Math.abs(value) < 1e-4)
-    ? value.toExponential(1) : String(+value.toPrecision(3)).replace("-", "−");
-  const chance = value => value == null ? "–" : value < 0.001 ? "< 0.001" : value.toFixed(3);
+  // Data is unrounded, and rounded here alone, as Python rounds: a value that lies exactly between two (odd / 2^(digits + 1)) goes to the even one.
+  function fixed(value, digits) {
+    const size = Math.abs(value), text = size.toFixed(digits), between = size * 2 ** (digits + 1) % 2 === 1;
+    const even = between && "13579".includes(text.at(-1)) ? ((size * 10 ** digits - 0.5) / 10 ** digits).toFixed(digits) : text;
+    return (value < 0 && Number(even) ? "−" : "") + even;
+  }
+  const score = value => value == null ? "–" : fixed(value, 3);
+  const percent = value => value == null ? "–" : `${fixed(100 * value, Math.abs(value) < 0.095 ? 1 : 0)}%`;
+  function number(value) {
+    if (value == null) return "–";
+    if (typeof value !== "number") return value;
+    if (Number.isInteger(value) && Math.abs(value) < 1e9) return count(value).replace("-", "−");
+    const size = Math.abs(value), places = 2 - Math.floor(Math.log10(size));
+    if (size >= 1e5 || size < 1e-4) return value.toExponential(1).replace("-", "−");
+    return (value < 0 ? "−" : "") + String(places < 0 ? +size.toPrecision(3) : +fixed(size, places));
+  }
+  const two = value => value == null ? "–" : fixed(value, 2);
+  const chance = value => value == null ? "–" : value < 0.001 ? "< 0.001" : fixed(value, 3);
 
   // ---- names and addresses ----
   const nameOf = row => `${run.layers[run.units.layer[row]].name}:${run.units.index[row]}`;
@@ -431,7 +444,6 @@ const report = (() => {
   }
 
   // ---- what the rooms add: facts, tables, curves and sentences ----
-  const two = value => value == null ? "–" : value.toFixed(2).replace("-", "−");
   const link = name => places.has(name) ? h("a", {href: address(places.get(name))}, word(shownName(places.get(name)))) : word(name || "–");
   const cells = {
     text: value => h("td", {}, word(value == null || value === "" ? "–" : String(value))),
@@ -477,7 +489,7 @@ const report = (() => {
     const line = (name, x1, x2, y1, y2) => made.append(s("line", {class: name, x1, x2, y1, y2}));
     for (let value = 0; value <= peak; value += tick) {
       line("", left, right, y(value), y(value));
-      write(left - 6, y(value) + 4, number(+value.toPrecision(6)), "end");
+      write(left - 6, y(value) + 4, number(value), "end");
     }
     for (const value of [0.0001, 0.001, 0.01, 0.1, 1].filter(value => Math.log10(value) >= low - 1e-9 && Math.log10(value) <= high + 1e-9))
       write(x(value), floor + 16, String(value), "middle");
@@ -606,6 +618,7 @@ const report = (() => {
 
   return {
     run: start,
+    shown: {score, percent, number, two, chance},      // how numbers are put in words
     layer: (place, data) => { const good = waiting.get(place); waiting.delete(place); if (good) good(data); },
   };
 })();
