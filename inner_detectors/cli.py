@@ -6,10 +6,10 @@
 __all__ = ['MODEL_NAMES', 'WIDE', 'commands', 'flag', 'parser', 'choose_protocol', 'check_model', 'choose_devices', 'open_model',
            'match', 'at', 'placed', 'on_record', 'reopened', 'steady', 'say', 'remark', 'write_all', 'as_text',
            'careful', 'left_out', 'first', 'as_json', 'say_plan', 'map', 'survey_text', 'told', 'drawn', 'evidence',
-           'sensitivity', 'verify', 'verify_concepts', 'verify_simulation', 'class_labels', 'labels_of', 'deepest',
-           'unit_sets', 'class_groups', 'correlate', 'transfer', 'network_of', 'labelled_pictures',
+           'sensitivity', 'verify', 'given', 'verify_concepts', 'verify_simulation', 'class_labels', 'labels_of',
+           'deepest', 'unit_sets', 'class_groups', 'correlate', 'transfer', 'network_of', 'labelled_pictures',
            'weights_of_network', 'compared', 'visualise', 'chosen_units', 'layers', 'models', 'fetch', 'scenes',
-           'overview', 'written_into', 'run', 'main']
+           'overview', 'check_numbers', 'written_into', 'run', 'main']
 
 # %% ../nbs/20_cli.ipynb #f864c2b9
 import argparse
@@ -61,8 +61,7 @@ def choose_protocol(name: str, **choices):
     "A protocol by name, with the choices that were given (not None) set."
     from inner_detectors.data import protocols
     if name not in protocols: raise Refused(f"no protocol {name!r}. {near(name, protocols)}")
-    given = {key: value for key, value in choices.items() if value is not None}
-    return replace(protocols[name], **given) if given else protocols[name]
+    return replace(protocols[name], **given(**choices))
 
 MODEL_NAMES = ("vgg16", "efficientnet-lite0")  # of `models.MODELS`, which takes seconds to import
 
@@ -144,7 +143,6 @@ OUT gets dissection.nc (all counts), units.csv, concepts.csv, summary.csv, units
 With --out, an interrupted run goes on where it stopped when the same command is given again.
 `inner-detectors map` says what is in a data set, and what is wrong with it."""
     if not data: raise Refused("match: no data. Say --data coco:FOLDER, or --data scenes:64 for generated pictures.")
-    if batch < 1: raise Refused(f"match: --batch {batch}. Give a positive number.")
     check_model(model)
     chosen = choose_protocol(protocol, threshold_over=threshold_over, quantile=quantile, score_over=score_over, area=area, mask_size=mask_size,
                              keep=keep, maskless=maskless, geometry=geometry, detects=detects, labels=labels)
@@ -185,14 +183,13 @@ def on_record(found, folder: str) -> dict:
 
 def reopened(folder: str, data: list[str] | None = None, weights: str | None = None, batch: int = 8, quiet: bool = False, device: str | None = None):
     "What `match` wrote into a folder, with its network and its pictures: a `Study`. `data` and `weights` are said where they have been moved."
-    if batch < 1: raise Refused(f"--batch {batch}. Give a positive number.")
     from inner_detectors.dissect import Dissection, study
     found = Dissection.load(folder)
     said = on_record(found, folder)
     from inner_detectors.sources import load_data
     chosen = {name: said[name] for name in ("limit", "seed", "on_problem", "concepts", "balance", "parts")}
-    images = load_data(*(data or said["data"]), progress=not quiet, **chosen)
-    network = open_model(said["model"], weights or said["weights"], said["preprocessing"])
+    images = load_data(*(said["data"] if data is None else data), progress=not quiet, **chosen)
+    network = open_model(said["model"], said["weights"] if weights is None else weights, said["preprocessing"])
     return study(found, network, images, batch, choose_devices(device))
 
 # %% ../nbs/20_cli.ipynb #d0210821
@@ -429,32 +426,36 @@ verdict.csv says side by side what all rooms have found of each label."""
         for name, value in choices.items():
             if value is not None and what not in owners: raise Refused(f"verify {what}: has no choice --{name}. It belongs to verify {' and '.join(owners)}.")
     these = reopened(folder, data, weights, batch, quiet, device)
-    if what == "concepts": return verify_concepts(these, folder, fills or ["black"], concepts, units, seed, least or 1, json, quiet)
+    if what == "concepts": return verify_concepts(these, folder, concepts, units, seed, json, quiet, **given(fills=fills, least=least))
     images, known = class_labels(these, labels, classes, pictures, probe, quiet)
-    layer = layer or deepest(these)
+    layer = deepest(these) if layer is None else layer
     if what == "simulation": return verify_simulation(these, folder, layer, known, concepts, probe, seed, json, quiet)
     from inner_detectors.ablate import ablate, curve_figure
     found = ablate(these, layer, known, units=units, concepts=concepts, sets=unit_sets(sets), groups=class_groups(groups), probe=probe, data=images,
-                   fill=fill or "zero", by=by or "logprob", k=k or 20, controls=controls or 10, seed=seed, splits=splits or 1, out=folder, progress=not quiet)
+                   seed=seed, out=folder, progress=not quiet, **given(fill=fill, by=by, k=k, controls=controls, splits=splits))
     told(folder, found.table, found.units(), {"removed": drawn(curve_figure, found)}, json,
              f"{found!r}\n\n{found.classes().to_string(index=False, max_colwidth=WIDE)}")
 
 # %% ../nbs/20_cli.ipynb #4467a2d0
-def verify_concepts(these, folder: str, fills, concepts, units, seed: int, least: int, json: bool, quiet: bool) -> None:
+def given(**choices) -> dict[str, Any]:
+    "The choices that were made (not None): the others are the function's own defaults."
+    return {name: value for name, value in choices.items() if value is not None}
+
+def verify_concepts(these, folder: str, concepts, units, seed: int, json: bool, quiet: bool, **choices) -> None:
     "Hide concepts, and draw the five whose units fall most surely."
     from inner_detectors.verify import change_figure
     from inner_detectors.verify import verify as run_verify
     from inner_detectors.visualise import file_name
-    found = run_verify(these, folder, fills=fills, concepts=concepts, units=units, seed=seed, least=least, progress=not quiet)
+    found = run_verify(these, folder, concepts=concepts, units=units, seed=seed, progress=not quiet, **choices)
     rows = found.concepts()
-    named = rows[(rows.r < 0) & (rows.fill == fills[0])].sort_values("q", kind="stable").concept.head(5)
+    named = rows[(rows.r < 0) & (rows.fill == found.table.fill.values[0])].sort_values("q", kind="stable").concept.head(5)
     figures = {file_name(f"{concept}:{place}").replace("unit", "hidden", 1): drawn(change_figure, found, concept) for place, concept in enumerate(named, 1)}
     told(folder, found.table, rows, figures, json, repr(found), 100)
 
 def verify_simulation(these, folder: str, layer: str, known, concepts, probe, seed: int, json: bool, quiet: bool) -> None:
     "Put each label's prediction in the place of its units."
     from inner_detectors.ablate import probe_layer, simulate
-    if probe: these = probe_layer(these, probe, known, seed=seed, out=folder, progress=not quiet, room="simulate")
+    if probe is not None: these = probe_layer(these, probe, known, seed=seed, out=folder, progress=not quiet, room="simulate")
     found = simulate(these, layer, known, concepts=concepts, seed=seed, out=folder, progress=not quiet)
     names = ["units", "images", "intact", "removed", "replaced", "error", "recovered"]
     rows = found[names].to_dataframe().reset_index()[["concept", *names]]
@@ -712,6 +713,7 @@ Run evidence, sensitivity, verify and correlate before it: the report shows what
 
 def chosen_units(found, words: Sequence[str], best: int = 12) -> list[str]:
     "The units that are meant by units, layers (their best) and concepts (their detectors); the best detectors of all where there are no words."
+    from inner_detectors.dissect import unit_places
     table, labels = found.table, found.units()
     labels = labels.assign(name=table.unit.values).sort_values(found.protocol.measure, ascending=False, kind="stable")
     detects = found.protocol.detected(labels[found.protocol.measure].to_numpy()) & (labels.concept != "").to_numpy()
@@ -726,8 +728,8 @@ def chosen_units(found, words: Sequence[str], best: int = 12) -> list[str]:
             if not mine: raise Refused(f"no unit detects {word!r} in this dissection. Name a unit: the nearest is {nearest or 'none'}.")
             chosen += mine[:best]
         else:
-            known = [*table.unit.values, *labels.layer.unique(), *table.concept.values]
-            raise Refused(f"{word!r}: is no unit, layer or concept of this dissection. {near(word, known)}")
+            if word.rpartition(":")[0] in set(table.layer.values.tolist()): unit_places(found, [word])
+            raise Refused(f"{word!r}: is no unit, layer or concept of this dissection. {near(word, [*labels.layer.unique(), *table.concept.values])}")
     return list(dict.fromkeys(chosen))
 
 # %% ../nbs/20_cli.ipynb #9f913961
@@ -790,6 +792,14 @@ def overview() -> str:
     lines += [f"  {name:11} {(inspect.getdoc(command) or '').partition(chr(10))[0]}" for name, command in commands.items()]
     return "\n".join([*lines, "", "inner-detectors COMMAND --help says more."])
 
+def check_numbers(command: Callable, asked: dict[str, Any]) -> None:
+    "Refuse whole numbers below 1, seeds and seconds below 0, before anything is opened; what a share may be, its owner says."
+    for name, value in asked.items():
+        kind = inspect.signature(command).parameters[name].annotation
+        whole = int in (kind, *get_args(kind))
+        if value is None or not (whole or name == "checkpoint"): continue
+        least = 0 if name in ("seed", "checkpoint") else 1
+        if not value >= least: raise Refused(f"{command.__name__}: --{name.replace('_', '-')} {value} cannot be used. Give {least} or more.")
 def written_into(name: str, given: dict[str, Any]) -> list[str]:
     "The folders into which a command is to write, so that no other process does meanwhile."
     if name in ("layers", "models", "fetch") or given.get("dry_run"): return []
@@ -805,6 +815,7 @@ def run(words: list[str]) -> int:
     command = commands[words[0]]
     given = vars(parser(command).parse_args(words[1:]))
     try:
+        check_numbers(command, given)
         with warnings.catch_warnings(), ExitStack() as held:
             warnings.showwarning = lambda message, *_, **__: remark(f"inner-detectors: {message}")
             held.enter_context(showing(not given.get("quiet")))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SECTIONS', 'READ', 'WITHOUT', 'FACTS', 'VERDICTS', 'REASONS', 'GONE', 'ONE_FILE', 'OURS', 'LIST', 'text_of',
            'as_json', 'numbers', 'packed', 'Part', 'Section', 'rows_of', 'table_part', 'concept_removal',
-           'unit_removal', 'partners', 'strongest_few', 'columns_part', 'threshold_curves', 'measured',
+           'unit_removal', 'partners', 'strongest_few', 'columns_part', 'threshold_curves', 'to_draw', 'measured',
            'evidence_weights', 'by_columns', 'sections_of', 'without_folder', 'room_or_reason', 'spoken', 'Shown',
            'shown_of', 'layer_pictures', 'thumbnail_side', 'thumbnail', 'thumbnails', 'facts_of', 'layer_of', 'judged',
            'layer_rows', 'unit_columns', 'protocol_words', 'made_of', 'several_named', 'room_words', 'Read',
@@ -53,9 +53,9 @@ def as_json(value: Any) -> str:
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
-def numbers(values: np.ndarray, digits: int = 4) -> Any:
-    "Nested lists of numbers with so many significant digits; None where a value is none."
-    def one(value): return None if not np.isfinite(value) else int(value) if value == int(value) and abs(value) < 1e15 else float(f"{value:.{digits}g}")
+def numbers(values: np.ndarray) -> Any:
+    "Nested lists of numbers, unrounded: what is shown is rounded once, on the page. None where a value is none."
+    def one(value): return None if not np.isfinite(value) else int(value) if value == int(value) and abs(value) < 1e15 else float(value)
     every = np.empty(values.size, object)
     every[:] = [one(value) for value in values.ravel().tolist()]
     return every.reshape(values.shape).tolist()
@@ -153,10 +153,16 @@ def threshold_curves(table: xr.Dataset, found: Dissection, most: int = 3) -> lis
             peak = values.max(1)
             if label[row] in names: peak[names.index(label[row])] = np.inf
             best = [i for i in strongest_few(peak, most) if peak[i] > 0]
-            curves.append([[text_of(names[i]), np.round(values[i], 4).tolist()] for i in best] or None)
+            curves.append([[text_of(names[i]), to_draw(values[i]).tolist()] for i in best] or None)
     places, protocol = rows_of(table.unit.values.tolist(), found), found.protocol
     return [Part("curves", ["share of positions above the threshold", measured(protocol)], [None if at is None else curves[at] for at in places],
                  {"x": numbers(table["quantile"].values), "mark": protocol.quantile, "marked": text_of(protocol.name)})]
+
+def to_draw(curve: Float[np.ndarray, " quantile"]) -> Float[np.ndarray, " quantile"]:
+    "A curve to four digits, as a line is drawn; its peak, which is said in words, as it is, and no other value above it."
+    drawn, peak = np.floor(curve * 1e4) / 1e4, int(curve.argmax())
+    drawn[peak] = curve[peak]
+    return drawn
 
 def measured(protocol: Protocol) -> str:
     "What the score is called in a sentence."
