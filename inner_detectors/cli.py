@@ -169,11 +169,15 @@ def at(path: str | None) -> str | None:
 
 def placed(word: str) -> str:
     "KIND:PLACE[,PLACE][?OPTIONS] with its places from the root."
-    from inner_detectors.sources import split_options
+    from inner_detectors.sources import split_options, two_places
     kind, colon, rest = word.partition(":")
     if kind in ("scenes", "staged") or not colon: return word
     place, _ = split_options(rest)
-    return f"{kind}:{','.join(part if part.startswith(('/', '~')) else str(Path.cwd()/part) for part in place.split(','))}{rest[len(place):]}"
+    both = two_places(place)          # a folder's name may hold a comma
+    commas = [at for at, letter in enumerate(place) if both and letter == ","]
+    cut = next((at for at in commas if both == (Path(place[:at]).expanduser(), Path(place[at + 1:]).expanduser())), None)
+    parts = [place] if cut is None else [place[:cut], place[cut + 1:]]
+    return f"{kind}:{','.join(part if part.startswith(('/', '~')) else str(Path.cwd()/part) for part in parts)}{rest[len(place):]}"
 
 def on_record(found, folder: str) -> dict:
     "The words of the command that made a dissection. Refused where it was made from Python."

@@ -18,7 +18,7 @@ import json
 import os
 import typing
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int, Int64, UInt8
 from PIL import Image
 
-from .concepts import NOTE, Concept, Refused, Vocabulary, counted, inert, join, near, replacing, tree
+from .concepts import NOTE, Concept, Refused, Vocabulary, counted, inert, join, near, replacing, tree, without_notes
 from .files import Changed, digest_of, hashed, still
 
 # %% ../nbs/01_data.ipynb #8dc471cb
@@ -245,6 +245,12 @@ class Data:
         "The pictures that sources left out because nothing says where things are in them (boxes without masks): in no count, and no sign of absence."
         return [key for source in self.sources for key in getattr(source, "untold", ())]
 
+    @property
+    def untold_why(self) -> list[str]:
+        "A sentence for each of them, as the problems have it where their source tells."
+        told = [getattr(source, "untold", ()) for source in self.sources]
+        return [one[key] if isinstance(one, Mapping) else key for one in told for key in one]
+
     def sample(self, item: int) -> Sample:
         "A picture as its source has it."
         place, key = self.items[item]
@@ -362,6 +368,7 @@ class Outline(NamedTuple):
     areas: dict[str, int]          # concept -> pixels of all of them, or-ed; only where there are any
     problems: tuple[str, ...] = ()
     group: str | None = None
+    torn: bool = False             # whether an annotation cannot be read, so that what it shows is not known
 
 def outline_of(sample: Sample) -> Outline:
     "A sample in numbers, with a problem for every annotation whose mask is empty."
@@ -480,8 +487,9 @@ class Survey:
     def __repr__(self) -> str:
         grouped = (f", {self.groups} groups" if self.groups else "") + (f", {self.untold} more that do not tell where things are" if self.untold else "")
         empty = f"; {self.nothing} images show nothing" if self.nothing else ""
+        notes = len(self.problems) - len(without_notes(self.problems))
         return (f"Survey({'+'.join(self.data.kinds)}: {self.images} images{grouped}, {self.annotations.sum()} annotations of {counted(self.data.concepts)}; "
-                f"{(self.shown > 0).sum()} of {len(self.shown)} concepts are shown{empty}; {len(self.problems)} problems)")
+                f"{(self.shown > 0).sum()} of {len(self.shown)} concepts are shown{empty}; {len(self.problems)} problems{f', {notes} of them notes' if notes else ''})")
 
     def _repr_html_(self) -> str:
         return f"<p><code>{html.escape(repr(self))}</code></p><pre>{html.escape(chr(10).join(self.lines()[:40]))}</pre>"
@@ -501,7 +509,7 @@ def survey(data: Data, progress: bool = True) -> Survey:
         if outline.size is None: continue
         images += 1
         grouped.append((place, key, outline.group))
-        nothing += not any(name in words for name in outline.areas)
+        nothing += not outline.torn and not any(name in words for name in outline.areas)
         for name, number in outline.annotations.items():
             if name in words: annotations[words.index(name)] += number
         for name, pixels in outline.areas.items():
@@ -523,14 +531,16 @@ def balanced(data: Data, number: int, seed: int = 0, progress: bool = True) -> D
     if number < 1: raise Refused(f"balance {number}: at least one image a concept is needed. Give a positive number.")
     order = data.shuffled(seed)
     quick: list[typing.Any] = [getattr(source, "shown", None) for source in data.sources]
-    if all(quick): every = [set(quick[place](key)) for place, key in data.items]
-    else: every = [set(outline.areas) for outline in outlines(data, progress)]
+    seen = [] if all(quick) else list(outlines(data, progress))
+    every = [set(outline.areas) for outline in seen] or [set(quick[place](key)) for place, key in data.items]
     by_concept = {name: [int(place) for place in order if name in every[place]] for name in data.concepts.names}
     chosen: set[int] = set()
     for _, places in sorted(by_concept.items(), key=lambda pair: (len(pair[1]), pair[0])):     # not in the order of a vocabulary
         have = sum(place in chosen for place in places)
         chosen.update([place for place in places if place not in chosen][:max(number - have, 0)])
-    if not chosen: raise Refused(f"balance {number}: no image shows any of the concepts. Look at the data with `inner-detectors map`.")
+    if not chosen:
+        why = [*without_notes(problem for outline in seen for problem in outline.problems), *data.untold_why, *without_notes(data.problems)][:1]
+        raise Refused(f"balance {number}: no image shows any of the concepts. {f'The first problem: {why[0]}' if why else 'Look at the data with `inner-detectors map`.'}")
     return data.at(chosen)
 
 # %% ../nbs/01_data.ipynb #4b7417da

@@ -8,7 +8,7 @@ __all__ = ['FORMAT', 'MARKS', 'PRINTS', 'ELSEWHERE', 'unit_areas', 'scores', 'pl
            'checksum', 'save', 'load', 'weights_of', 'computation', 'made_ready_by', 'other_network', 'fingerprint',
            'check_steady', 'check_alone', 'prints_of', 'tolerance', 'run_by', 'about_run', 'identity_of', 'differences',
            'table_of', 'attributes', 'choose_layers', 'with_geometry', 'make_folder', 'unsteady', 'unchanged',
-           'by_sizes', 'check_maps', 'nothing_left', 'view_of', 'refuse_blank', 'nothing_shown', 'doubting', 'first_of',
+           'by_sizes', 'check_maps', 'nothing_left', 'view_of', 'refuse_blank', 'nothing_shown', 'doubting',
            'remarks_on', 'borrowed', 'tidied', 'remarked', 'finished', 'dissect', 'plan', 'load_room', 'has_columns',
            'room_columns', 'one_line', 'several', 'units_text', 'chance_text', 'concepts_text', 'write_frame',
            'write_tables', 'Study', 'study', 'check_prints', 'in_depth', 'detecting', 'read_units', 'unit_places',
@@ -470,7 +470,7 @@ def check_maps(model: Model, shapes: Mapping[str, tuple[int, int, int]], protoco
 
 def nothing_left(data: Data, problems: list[str]) -> str:
     "Why not one image was used."
-    if len(data.untold) >= len(data): return f"{data}: not one image tells where things are, its annotations are boxes. The first: {problems[0]}"
+    if all(key in getattr(data.sources[place], "untold", ()) for place, key in data.items): return f"{data}: not one image tells where things are, its annotations are boxes. The first: {problems[0]}"
     if problems: return f"{data}: not one image could be read. The first: {problems[0]}"
     return f"{data}: not one image has a mask left after the crop. Look at the data with `inner-detectors map`, or choose another protocol."
 
@@ -507,15 +507,12 @@ def doubting() -> Fold:
         return merge(state, {"images": np.array(len(said)), "first": np.array(said[0] if said else "")})
     return Fold(init, step, merge, result=lambda state: (int(state["images"]), str(state["first"])))
 
-def first_of(data: Data) -> str:
-    "Why the first image that does not tell was left out."
-    return next((problem for problem in data.problems if data.untold[0] in problem), data.untold[0])
-
 def remarks_on(data: Data, problems: Sequence[str], doubts: tuple[int, str]) -> list[str]:
     "What whoever reads a result should know of its images: how many do not tell, could not be read, or are in doubt."
     number, first = doubts
-    gone = without_notes(problems)
-    untold = f"{len(data.untold)} images do not tell where things are and were left out. The first: {first_of(data)}" if data.untold else ""
+    why = data.untold_why
+    gone = [problem for problem in without_notes(problems) if problem not in set(why)]
+    untold = f"{len(why)} images do not tell where things are and were left out. The first: {why[0]}" if why else ""
     out = f"{len(gone)} of {len(data)} images could not be used and were left out. The first: {gone[0]}" if gone else ""
     blank = f"{number} of {len(data)} images count as showing nothing, and may be meant otherwise. The first: {first}" if number else ""
     return list(filter(None, [untold, out, blank]))

@@ -102,7 +102,7 @@ def remember(folder: str, found: Mapping[str, Known]) -> None:
     "Keep what is known of a folder's files for later runs, if it can be kept."
     lasting = {name: known for name, known in found.items() if known.settled and known.sha256 != UNREADABLE}
     if not lasting: return
-    with suppress(OSError, Refused, ValueError):
+    with suppress(OSError, Refused, ValueError, RuntimeError):       # the last where a ~ is nobody's
         there = set(os.listdir(folder))
         both = {name: known for name, known in {**recalled(folder), **lasting}.items() if name in there}
         body = json.dumps({"folder": folder, "files": {name: [*known.stamp, known.sha256] for name, known in both.items()}}).encode()

@@ -33,7 +33,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
 from .ablate import linked
-from .concepts import Concept, Refused, Vocabulary, replacing
+from .concepts import NOTE, Concept, Refused, Vocabulary, replacing, without_notes
 from .data import Data, Protocol, cores, fit_image, read_ahead
 from .dissect import Dissection, Study, detecting, load_room, make_folder, one_line, plain, several, unit_areas
 from .files import writes_alone
@@ -382,6 +382,7 @@ def made_of(found: Dissection, rooms: Mapping[str, xr.Dataset]) -> list[list[str
              "Shipped in": str(weights.get("source", "")),
              "Layers": ", ".join(names), "Pictures": f"{attrs['images']} of {attrs['data']}", "Data": sources,
              "Without a mask": f"{attrs['maskless']} pictures, not used" if attrs.get("maskless") else "",
+             "Without a place": f"{attrs['untold']} more pictures, whose annotations are boxes, not used" if attrs.get("untold") else "",
              "Protocol": protocol_words(found.protocol, about.get("view", {}).get("side", 0)),
              **{f"{kind.capitalize()} units": several_named(units) for kind, units in marked.items()},
              **{f"Room {name}": room_words(table) for name, table in rooms.items()},
@@ -426,7 +427,8 @@ def whole_of(read: Read, shown: Shown | None, files: Sequence[bool]) -> dict:
     verdicts, failed, trouble = judged(read.folder, found)
     units, layers = unit_columns(found, verdicts, failed), layer_rows(found, shown)
     labels = [place for place, detects in zip(units["concept"], units["detects"]) if detects]
-    view = json.loads(attrs["about"])["view"]
+    view, problems = json.loads(attrs["about"])["view"], json.loads(attrs["problems"])
+    gone = without_notes(problems)
     return {"title": title_of(found), "lead": lead_of(found, len(layers), len(labels)), "notes": [trouble] if trouble else [],
             "measure": measured(protocol), "rule": protocol.rule, "detects": protocol.detects, "size": view["size"], "side": view["side"],
             "verdicts": VERDICTS, "tested": bool({"holds", "fails"} & set(verdicts)), "pictures": int(attrs["images"]), "unique": len(set(labels)),
@@ -437,7 +439,8 @@ def whole_of(read: Read, shown: Shown | None, files: Sequence[bool]) -> dict:
                           "parts": [{"kind": part.kind, "names": list(part.names), "title": section.title, **part.more} for part in parts]}
                          for section, parts in read.sections],
             "pages": [["Why this network of detectors answers as it does, picture by picture", REASONS.name]] if (read.folder/REASONS).exists() else [],
-            "made": made_of(found, read.rooms), "problems": [text_of(problem, 400) for problem in json.loads(attrs["problems"])[:200]]}
+            "made": made_of(found, read.rooms), "problems": [text_of(problem, 400) for problem in gone[:200]],
+            "noted": [text_of(problem.removeprefix(NOTE), 400) for problem in problems if problem not in set(gone)][:200]}
 
 def concepts_of_all(found: Dissection, labels: Sequence[int]) -> dict[str, list]:
     "Categories; and concepts with category, number of detectors (`labels`: the concept of each), pictures."

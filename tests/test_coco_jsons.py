@@ -12,6 +12,8 @@ from sentences import assert_says
 from inner_detectors.cli import run
 from inner_detectors.concepts import Refused
 from inner_detectors.data import outline_of, survey
+from inner_detectors.dissect import dissect
+from inner_detectors.models import Model, half_pixel
 from inner_detectors.sources import load_data, located, parts_of
 
 SQUARE = [10, 10, 40, 10, 40, 40, 10, 40]
@@ -21,6 +23,7 @@ PLAIN = {"images": [{"id": i, "file_name": f"pic{i}.jpg", "height": 64, "width":
          "categories": [{"id": 1, "name": "crack", "supercategory": "none"}],
          "annotations": [{"id": 10 + i, "image_id": i, "category_id": 1, "bbox": [10, 10, 30, 30], "iscrowd": 0, "segmentation": [SQUARE]} for i in (1, 2, 3)]}
 LEFT_OUT = object()
+RUNS = {"size": [64, 96], "counts": [10 * 64 + 10, *[30, 34] * 29, 30, 6144 - (39 * 64 + 40)]}      # the square, drawn column by column
 
 
 def pictures(folder, names=("pic1.jpg", "pic2.jpg", "pic3.jpg")):
@@ -51,6 +54,11 @@ def categories(*entries): return lambda read: read.update(categories=[dict(zip((
 def mapped(*keys):
     "Entries as a mapping from their ids."
     return lambda read: read.update({key: {str(entry.pop("id")): entry for entry in read[key]} for key in keys})
+
+
+def tables(form):
+    "The json's lists as tables of another form."
+    return lambda read: read.update({key: form(read[key]) for key in ("images", "annotations", "categories")})
 
 
 def written(root, change=lambda read: None, where="images"):
@@ -102,7 +110,13 @@ SAME = {
     "entries by id": mapped("images", "annotations", "categories"),
     "flat polygon": drawn(SQUARE), "a list too many": drawn([[SQUARE]]), "two lists too many": drawn([[[SQUARE]]]), "pairs": drawn(PAIRS),
     "list of pairs": drawn([PAIRS]), "points": drawn(POINTS), "list of points": drawn([POINTS]), "numbers as text": drawn([list(map(str, SQUARE))]),
-    "a segmentation as text": drawn(json.dumps([SQUARE])),
+    "a segmentation as text": drawn(json.dumps([SQUARE])), "RLE as Python's words": drawn(str(RUNS)),
+    "RLE as Python's words, bytes": drawn(str(mask.frPyObjects(RUNS, 64, 96))),
+    "tables, a column each": tables(lambda rows: {key: {str(i): row.get(key) for i, row in enumerate(rows)} for key in rows[0]}),
+    "tables, a list each": tables(lambda rows: {key: [row.get(key) for row in rows] for key in rows[0]}),
+    "tables, split": tables(lambda rows: {"columns": list(rows[0]), "index": list(range(len(rows))), "data": [list(row.values()) for row in rows]}),
+    "tables with a schema": tables(lambda rows: {"schema": {"fields": []}, "data": rows}),
+    "tables as text": tables(json.dumps),
 }
 LIKE = {            # read with a note that says how
     "./": (name("./{}"), []), ".\\": (name(".\\{}"), []), "the folder's own name": (name("images/{}"), []), "and a backslash": (name("images\\{}"), []),
@@ -208,7 +222,7 @@ def test_what_is_wrong_with_one_picture_is_said_and_the_others_are_counted(case,
 
 # ---- boxes without masks
 
-@pytest.mark.parametrize("segmentation", [[], [[]], None, {}, "", float("nan"), LEFT_OUT], ids=str)
+@pytest.mark.parametrize("segmentation", [[], [[]], None, {}, "", "NaN", float("nan"), LEFT_OUT], ids=str)
 def test_a_picture_of_boxes_alone_does_not_tell_and_is_counted_apart(segmentation, tmp_path):
     "On the default, too, that stops at problems: such pictures are common, and no fault of the json."
     place = written(tmp_path, first(segmentation=segmentation))
@@ -225,6 +239,38 @@ def test_a_box_beside_masks_is_left_out_alone(tmp_path):
     found, numbers = counts(written(tmp_path, more))
     assert numbers == (3, 3, 2700) and found.untold == 0
     assert_says(found.problems[0], "note: ", "annotation 20 of pic1.jpg", "a box at most")
+
+
+def test_a_source_of_boxes_beside_another_is_counted_once(tmp_path):
+    good, boxes = written(tmp_path / "a"), written(tmp_path / "b", drawn([]))
+    model = Model("cells", lambda _, images: {"cells": images}, size=32, geometry={"cells": half_pixel(32, (32, 32))})
+    found = dissect(model, load_data(good, boxes), progress=False)
+    (remark,) = json.loads(found.table.attrs["remarks"])
+    assert_says(remark, "3 images do not tell", "The first: ", tmp_path / "b" / "a.json", "pic1.jpg was left out")
+    assert (found.table.attrs["images"], found.table.attrs["untold"], found.table.attrs["maskless"]) == (3, 3, 0)
+    mixed = both(first(segmentation=[]), put("annotations", slice(1, 2), segmentation=[]), put("annotations", slice(2, 3), segmentation=[[0.1, 0.1, 0.6, 0.1, 0.6, 0.9]]))
+    with pytest.raises(Refused) as refused: dissect(model, load_data(written(tmp_path / "c", mixed)), progress=False)
+    assert_says(refused.value, "not one image could be read", "shares of the image")
+    assert "its annotations are boxes" not in str(refused.value)
+
+
+@pytest.mark.parametrize("change, words", [(drawn([]), ["a box at most"]), (annotations(category_id=7), ["category 7, which is not listed"])], ids=["boxes", "category"])
+def test_a_balance_of_nothing_names_the_cause(change, words, tmp_path):
+    with pytest.raises(Refused) as refused: load_data(written(tmp_path, change), balance=1, on_problem="skip")
+    assert_says(refused.value, "no image shows any of the concepts", *words)
+
+
+def test_what_cannot_be_read_is_not_said_to_show_nothing(tmp_path):
+    found = survey(load_data(written(tmp_path, first(segmentation=3))), progress=False)
+    assert found.nothing == 0 and "show nothing" not in repr(found)
+
+
+def test_images_that_were_searched_for_some_categories_alone_are_said(tmp_path):
+    "LVIS: what is not annotated in a picture may be in it."
+    found, numbers = counts(written(tmp_path, put("images", slice(2), neg_category_ids=[], not_exhaustive_category_ids=[])))
+    (note,) = found.problems
+    assert numbers == (3, 3, 2700) and repr(found).endswith("1 problems, 1 of them notes)")
+    assert_says(note, "note: ", "2 of its images were searched for some categories alone", "count as absent")
 
 
 def test_a_picture_without_annotations_shows_nothing_and_counts(tmp_path):

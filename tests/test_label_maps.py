@@ -93,6 +93,13 @@ NAMES = {
     "names.csv": ("names.csv", "index,name\n1,crack\n2,spall\n"),
     "names.csv with colours": ("names.csv", "index,name,color\n1,crack,#FA3253\n2,spall,\"51, 221, 255\"\n"),
     "red, green and blue": ("class_dict.csv", "name,r,g,b\nbackground,0,0,0\nspall,51,221,255\ncrack,250,50,83\n"),
+    "numbers behind": ("labelmap.txt", "background 0\ncrack 1\nspall 2\n"),
+    "numbers behind, colons": ("classes.txt", "spall: 2\ncrack: 1\nbackground: 0\n"),
+    "in quotes": ("classes.txt", '"background"\n"crack"\n"spall"\n'),
+    "bg": ("classes.txt", "bg\ncrack\nspall\n"), "none": ("classes.txt", "none\ncrack\nspall\n"),
+    "label_map.txt": ("label_map.txt", "background\ncrack\nspall\n"), "names.txt": ("names.txt", "background\ncrack\nspall\n"),
+    "classes.csv without background": ("classes.csv", "name,id\ncrack,1\nspall,2\n"),
+    "names.csv in capitals": ("names.csv", "Index,Name\n1,crack\n2,spall\n"), "names.csv with spaces": ("names.csv", "index, name\n1, crack\n2, spall\n"),
     "Pixel Value, Class": ("_classes.csv", "Pixel Value, Class\n0, background\n1, crack\n2, spall\n"),
 }
 
@@ -429,6 +436,12 @@ def test_annotations_without_a_pixel_are_a_cause(tmp_path):
     (tmp_path / "annotations" / "instances_val.json").write_text(json.dumps(said | {"annotations": entries}))
     with pytest.raises(Refused) as refused: match(f"coco:{tmp_path}")
     assert_says(refused.value, "not one image shows any of its concepts", "The likely cause", "p0.png")
+
+
+def test_white_is_a_class_where_the_table_says_so(tmp_path):
+    "In a map of greys, too; where it gives no white, 255 counts as nothing."
+    table = [("class_dict.csv", "name,r,g,b\nroad,255,255,255\nbackground,0,0,0\n")]
+    assert areas(layout(tmp_path, "folder", [np.where(LABELS > 0, 255, 0).astype(np.uint8)], table)) == {"road": sum(AREAS.values())}
 
 
 def test_read_labels_needs_no_table(tmp_path):

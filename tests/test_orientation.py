@@ -184,6 +184,17 @@ def test_a_tag_that_means_nothing_turns_nothing(tmp_path):
         assert read_image(tmp_path / "a.jpg").shape == (20, 30, 3)
 
 
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+@pytest.mark.parametrize("tag", [3, 6])
+def test_a_label_map_that_says_that_it_is_turned_is_refused(tag, ending, tmp_path):
+    "Libraries differ: some turn a TIFF by themselves and a PNG not."
+    tagged(tmp_path / "images/a.jpg", pixels(20, 30), tag)
+    tagged(tmp_path / f"masks/a{ending}", labels((20, 30)), tag)
+    (tmp_path / "names.csv").write_text("index,name\n1,cat\n")
+    with pytest.raises(Refused) as refused: load_data(f"folder:{tmp_path}").sample(0)
+    assert_says(refused.value, f"a{ending}", f"EXIF orientation {tag}", "save it without")
+
+
 # ---- options
 
 @pytest.mark.parametrize("words, said", [
@@ -223,6 +234,9 @@ def test_options_stay_with_the_command_on_record(tmp_path, monkeypatch):
     assert placed(short) == f"{place}?orientation=stored&group=file_name"
     assert load_data(placed(short)).sample(0).group == "a.png"
     assert placed("scenes:64") == "scenes:64"
+    comma = coco(tmp_path / "x, y", pixels(20, 30), 3, (20, 30))
+    assert placed(comma.replace(f"{tmp_path}/", "")) == comma
+    assert placed("folder:x, y?orientation=stored") == f"folder:{tmp_path}/x, y?orientation=stored"
     identities = [load_data(place + option).identity()["sources"] for option in ("", "?orientation=stored", "?group=id")]
     assert identities[0] != identities[1] != identities[2], "options are part of what a data set is"
 
@@ -255,3 +269,16 @@ def test_groups_come_from_the_column_that_is_named(tmp_path):
     assert load_data(f"{place}?group=eye%20colour&orientation=stored").sample(0).group == "blue"
     with pytest.raises(Refused) as refused: load_data(f"{place}?group=video")
     assert_says(refused.value, tmp_path / "images.csv", "no column 'video'", "'patient', 'eye colour'")
+
+
+@pytest.mark.parametrize("lines", ["image,group\n{0}.png,v\n{1}.png,v\n{2}.png,w\n", "image, group\n{0}.png, v\n{1}.png, v\n{2}.png, w\n",
+    "image,group\n{0}.png, v\n{1}.png,v\n{2}.png,w\n", "Image,Group\n{0},v\n{1},v\n{2},w\n", "image,group\nimages/{0}.png,v\nimages\\{1}.png,v\n{2}.PNG,w\n",
+    "\ufeffimage,group\r\n{0}.png,v\r\n{0}.png,v\r\n{1}.png,v\r\n{2}.png,w\r\n"], ids=["plain", "spaces", "a space", "stems", "paths", "twice"])
+def test_groups_are_those_that_are_meant(lines, tmp_path):
+    for name in "abc":
+        tagged(tmp_path / f"images/{name}.png", pixels(20, 30), 1)
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.fromarray(labels((20, 30))).save(tmp_path / f"masks/{name}.png")
+    (tmp_path / "names.csv").write_text("index,name\n1,cat\n")
+    (tmp_path / "images.csv").write_text(lines.format(*"abc"), encoding="utf-8")
+    assert [load_data(f"folder:{tmp_path}").sample(i).group for i in range(3)] == ["v", "v", "w"]

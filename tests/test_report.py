@@ -480,3 +480,14 @@ def test_the_page_is_shipped(root):
     assert "</script" not in script.lower() and "<!--" not in script and "innerHTML" not in script and "fetch(" not in script and "eval(" not in script
     for name in ("report.html", "report.css", "report.js"): assert not re.search(r"https?://(?!www\.w3\.org/)", shipped(name))
     assert re.search(r"inner_detectors/pages", (root / "MANIFEST.in").read_text())
+
+
+def test_notes_are_not_listed_as_left_out(noise):
+    "What was used, and might have been meant otherwise, stands under a heading of its own."
+    from inner_detectors.report import read_folder, whole_of
+    folder, these, _ = noise
+    read = read_folder(folder, ())
+    table = these.found.table.assign_attrs(problems=json.dumps(["a.png: cannot be read.", "note: b.png: was turned."]), untold=2)
+    whole = whole_of(read._replace(found=replace(these.found, table=table)), None, [])
+    assert whole["problems"] == ["a.png: cannot be read."] and whole["noted"] == ["b.png: was turned."]
+    assert "2 more pictures" in dict(whole["made"])["Without a place"]

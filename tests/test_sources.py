@@ -730,6 +730,26 @@ def voc_folder(path, year="VOC2012", listed=("a",), pictures=("a",), maps=("a",)
     return f"voc:{path}:val"
 
 
+@pytest.mark.parametrize("text", ["\ufeffa\nb\n", "a\r\nb\r\n", "a.jpg\nb.jpg\n", "JPEGImages/a.jpg\nJPEGImages\\b.jpg\n", "JPEGImages/a.jpg SegmentationClass/a.png\nb\n",
+                                  "# two\na\nb\n", '"a"\n"b"\n', "a 1\nb -1\n"],
+                         ids=["byte order mark", "Windows", "endings", "folders", "pairs", "a comment", "quotes", "flags"])
+@pytest.mark.parametrize("where", ["Segmentation/val.txt", "val.txt"])
+def test_a_list_of_images_as_tools_write_it(text, where, tmp_path):
+    place = voc_folder(tmp_path, pictures="abc", maps="abc")
+    lists = tmp_path / "VOCdevkit/VOC2012/ImageSets"
+    (lists / "Segmentation/val.txt").unlink()
+    (lists / where).write_bytes(text.encode())
+    assert load_data(place).sources[0].keys == ["a", "b"]
+
+
+def test_a_list_that_is_no_text_is_refused(tmp_path):
+    place = voc_folder(tmp_path)
+    for coding in ("utf-16", "latin-1"):
+        (tmp_path / "VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt").write_bytes("é\n".encode(coding))
+        with pytest.raises(Refused) as refused: load_data(place)
+        assert_says(refused.value, "val.txt", "cannot be read as text", "Save it as UTF-8")
+
+
 @pytest.mark.parametrize("pictures, maps, words", [
     ("ac", "abc", ["b.png", "its image b.jpg is not in", "--on-problem skip"]),
     ("abc", "ac", ["'b' is listed and has no annotation", "--on-problem skip"]),

@@ -229,10 +229,14 @@ const report = (() => {
       : [h("p", {}, "By the number of their detectors."), table([heading("Concept"), heading(""), heading("Detectors", "end")], rows)]);
   }
 
+  function listed(title, texts) {
+    return texts.length > 0 && [h("h3", {}, title), h("ul", {class: "problems"}, texts.map(text => h("li", {}, word(text))))];
+  }
+
   function madeSection() {
     return h("section", {id: "made", tabindex: "-1", "aria-labelledby": "made-title"}, h("h2", {id: "made-title"}, "How it was made"),
       h("div", {class: "panel"}, h("dl", {class: "facts"}, run.made.map(([name, text]) => [h("dt", {}, name), h("dd", {}, word(text))])),
-        run.problems.length > 0 && [h("h3", {}, "Left out"), h("ul", {class: "problems"}, run.problems.map(text => h("li", {}, word(text))))]));
+        listed("Left out", run.problems), listed("Notes", run.noted || [])));
   }
 
   // ---- the gallery ----
