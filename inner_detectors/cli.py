@@ -151,9 +151,9 @@ With --out, an interrupted run goes on where it stopped when the same command is
     from inner_detectors.dissect import Dissection, dissect, plan
     given = None if thresholds is None else Dissection.load(thresholds)
     if given is not None and quantile is None: chosen = replace(chosen, quantile=given.protocol.quantile)
-    from inner_detectors.fetch import home
+    from inner_detectors.fetch import provenance
     network, devices = open_model(model, weights, preprocessing), choose_devices(device)
-    if weights is None and "weights" in network.record: remark(f"weights: {network.record['weights']} under {home()}, {network.record.get('source', '')}")
+    if weights is None and "weights" in network.record: remark(f"weights: {provenance(network.record)}")
     if dry_run: return say_plan(plan(network, images, layers, chosen, batch=batch, devices=devices), json)
     again = {"model": at(model), "weights": at(weights), "preprocessing": preprocessing, "data": [placed(word) for word in data], "limit": limit,
              "seed": seed, "on_problem": on_problem, "concepts": concepts, "balance": balance, "parts": parts}
@@ -755,7 +755,7 @@ example:
     print(f"{'FILE.onnx':20} any network, by the names of its tensors (needs the extra onnx)")
 
 def fetch(name: str,            # what to get, see below
-          folder: str | None = None,   # where to put it; not given: parameters in $INNER_DETECTORS_HOME or ./pre-models, data in ./data
+          folder: str | None = None,   # where to put it; not given: parameters in $INNER_DETECTORS_HOME, ./pre-models or your data folder, data in ./data
           quiet: bool = False,  # no progress
          ):
     """Get model parameters or data sets, checked by hash, size and number of files. A broken download goes on where it stopped.

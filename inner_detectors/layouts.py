@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 # %% ../nbs/05_layouts.ipynb #9ba66b38
 class Part(NamedTuple):
     "A run of places on an axis of what the network was shown: `size` of them, `step` apart, of an axis of `full` places."
-    of: str  # n(umber of the image), h(eight), w(idth), c(hannel), or ? where nothing is known
+    of: str  # n(umber of the image), h(eight), w(idth), c(hannel), r(epeated: the same again), or ? where nothing is known
     full: int
     step: int
     size: int
@@ -44,22 +44,22 @@ def written(letters: str, shape: Sequence[int]) -> Layout:
 
 def known(axis: Axis) -> bool:
     "Whether everything that an axis runs over is known."
-    return bool(axis) and all(part.of != "?" for part in axis)
+    return bool(axis) and all(part.of not in "?r" for part in axis)
 
 def inner(part: Part) -> bool:
     "Whether a part of the height or width lies inside cells (as the pixels of a patch do), and is thus no place on the map."
     return part.of in "hw" and part.step * part.size < part.full
 
 def channels(axis: Axis) -> bool:
-    "Whether an axis runs over channels: parts of channels in any order, or the pixels inside a patch."
-    return bool(axis) and all(part.of == "c" or inner(part) for part in axis)
+    "Whether an axis runs over channels: parts of channels in any order, repeated or not, or the pixels inside a patch."
+    return any(part.of != "r" for part in axis) and all(part.of in "cr" or inner(part) for part in axis)
 
 def role(axis: Axis) -> str:
     "What one axis stands for: n, h, w or c; ? where it is none of them alone."
     if channels(axis): return "c"
     first, *rest = axis or whole("?", 1)
     if first.of == "n" and first.size == first.full and not rest: return "n"
-    if first.of in "hw" and first.step * first.size == first.full and all(part.of in ("c", first.of) for part in rest): return first.of
+    if first.of in "hw" and first.step * first.size == first.full and all(part.of in ("c", "r", first.of) for part in rest): return first.of
     return "?"
 
 def order(layout: Layout, shape: Sequence[int]) -> tuple[int, ...] | None:
@@ -112,7 +112,9 @@ def joined(layouts: Iterable[Layout], shape: Sequence[int]) -> Layout:
     for place, size in enumerate(reversed(shape), 1):
         found = {layout[-place] for layout in layouts if len(layout) >= place and places(layout[-place]) == size}
         found = {axis for axis in found if known(axis)} or found
-        out.append(found.pop() if len(found) == 1 else whole("?", size))
+        short = {role(layout[-place]) for layout in layouts if len(layout) >= place and places(layout[-place]) == 1}
+        if not found and short: out.append(whole(short.pop() if len(short) == 1 and short != {"?"} else "r", size))
+        else: out.append(found.pop() if len(found) == 1 else whole("?", size))
     return tuple(reversed(out))
 
 def concatenated(layouts: Sequence[Layout], axis: int, shape: Sequence[int]) -> Layout:
@@ -125,9 +127,9 @@ def concatenated(layouts: Sequence[Layout], axis: int, shape: Sequence[int]) -> 
 def mixed(free: Layout, other: Sequence[Axis], rest: Layout) -> Layout:
     "The axes of a matrix that the axes `other` of an array are multiplied with; `rest` are those that the array keeps. A mixture of channels is channels."
     sums = [part for axis in other for part in axis]
-    if any(known(axis) and places(axis) > 1 for axis in free): return free
+    if any(part.of not in "?r" and part.size > 1 for axis in free for part in axis): return free
     taken = any(part.of == "c" for axis in rest for part in axis)
-    fresh = any(part.of == "c" for part in sums) or all(inner(part) or part.of == "?" or part.size == 1 for part in sums) and not taken
+    fresh = any(part.of == "c" for part in sums) or all(inner(part) or part.of in "?r" or part.size == 1 for part in sums) and not taken
     sizes = [places(axis) for axis in free]
     return reshaped((whole("c" if fresh else "?", math.prod(sizes)),), sizes)
 
@@ -275,6 +277,9 @@ def jax_layouts(jaxpr: Any, given: Sequence[Layout]) -> list[Layout]:
         within = getattr(within, "jaxpr", within)
         try:
             if step.params.get("name") == "_resize": after = [tuple(map(resized, before[0], shape)) for shape in shapes]
+            elif name == "cond":
+                ways = zip(*(jax_layouts(way.jaxpr, before[1:]) for way in step.params["branches"]), strict=True)
+                after = [way[0] if len(set(way)) == 1 else unknown(shape) for way, shape in zip(ways, shapes, strict=True)]
             elif name == "scan": after = scanned(within, step.params, before, shapes)
             elif within is not None: after = jax_layouts(within, before)
             else: after = [jax_step(name, step.params, before, shape) for shape in shapes]
@@ -332,7 +337,7 @@ def onnx_step(kind: str, given: Mapping[str, Any], layouts: Sequence[Layout], sh
 
 def onnx_layouts(nodes: Iterable[Any], shapes: Mapping[str, Sequence[int]], given: Mapping[str, Layout],
                  numbers: Mapping[str, Sequence[int]]) -> dict[str, Layout]:
-    """The layouts of an ONNX graph's tensors by name, from the shapes that they had for an image and from the layout of that image.
+    """The layouts by name of an ONNX graph's tensors that depend on the image, from the shapes that they had for an image and from the layout of that image.
     `numbers` are the lists of whole numbers that the file holds: since opset 13 an operation is told its axes by them."""
     from onnx.helper import get_attribute_value
     seen = dict(given)
@@ -341,9 +346,11 @@ def onnx_layouts(nodes: Iterable[Any], shapes: Mapping[str, Sequence[int]], give
         before = [seen.get(name) or unknown(shapes[name]) for name in names]
         attributes = {one.name: get_attribute_value(one) for one in node.attribute}
         if node.op_type.startswith("Reduce") and len(node.input) > 1 and node.input[1] in numbers: attributes["axes"] = numbers[node.input[1]]
-        for name in (name for name in node.output if name in shapes):
-            if not any(name in seen for name in names): continue
-            try: found = onnx_step(node.op_type, attributes, before, [shapes[one] for one in names], shapes[name])
-            except (IndexError, KeyError, TypeError, ValueError): found = unknown(shapes[name])
-            seen[name] = found if len(found) == len(shapes[name]) else unknown(shapes[name])
+        graphs = any(one.HasField("g") for one in node.attribute)                     # these see more than their inputs
+        if not graphs and not any(name in seen for name in node.input): continue
+        for name in filter(None, node.output):
+            out = shapes.get(name, ())
+            try: found = unknown(out) if graphs else onnx_step(node.op_type, attributes, before, [shapes[one] for one in names], out)
+            except (IndexError, KeyError, TypeError, ValueError): found = unknown(out)
+            seen[name] = found if len(found) == len(out) else unknown(out)
     return seen

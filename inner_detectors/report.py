@@ -375,8 +375,11 @@ def made_of(found: Dissection, rooms: Mapping[str, xr.Dataset]) -> list[list[str
     marked = {kind: found.table.unit.values[found.table[kind].values.astype(bool)].tolist() for kind in ("dead", "sparse")}
     sources = "; ".join(" ".join([source["name"], *(f"{key} {str(value)[:16]}" for key, value in source.items() if key != "name")])
                         for source in about.get("data", {}).get("sources", []))
-    lines = {"Network": ", ".join(map(str, [attrs["model"], *(weights[key] for key in ("network", "preprocessing", "source", "licence") if key in weights)])),
-             "Weights": next((f"SHA-256 {weights[key]}" for key in ("weights_sha256", "computation_sha256") if key in weights), ""),
+    lines = {"Network": ", ".join(map(str, [attrs["model"], *(weights[key] for key in ("network", "authors", "licence", "preprocessing") if key in weights)])),
+             "Weights": "; ".join([*([weights["inside"]] if "inside" in weights else []), *(f"{words} has SHA-256 {weights[key]}" for key, words in
+                                  (("weights_sha256", f"the file {weights['weights']}" if "weights" in weights else "what it computes with"),
+                                   ("computation_sha256", "its computation")) if key in weights)]),
+             "Shipped in": str(weights.get("source", "")),
              "Layers": ", ".join(names), "Pictures": f"{attrs['images']} of {attrs['data']}", "Data": sources,
              "Without a mask": f"{attrs['maskless']} pictures, not used" if attrs.get("maskless") else "",
              "Protocol": protocol_words(found.protocol, about.get("view", {}).get("side", 0)),

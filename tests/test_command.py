@@ -20,6 +20,7 @@ from PIL import Image
 from inner_detectors import __version__, models
 from inner_detectors.cli import commands, run
 from inner_detectors.dissect import Dissection
+from inner_detectors.fetch import home, homes
 from inner_detectors.models import Model
 
 COMMAND = Path(sys.executable).parent / "inner-detectors"
@@ -128,10 +129,23 @@ def test_layers(command, vgg16_weights):
 
 
 def test_where_weights_are_looked_for(command, tmp_path, monkeypatch, vgg16_weights):
+    "Where the environment says, then below the working folder, then in the user's data folder; fetched into the first that applies."
     monkeypatch.setenv("INNER_DETECTORS_HOME", str(tmp_path))
+    monkeypatch.setattr("platformdirs.user_data_path", lambda *_, **__: tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
     code, out, err = command("layers", "vgg16")
     assert (code, out) == (1, "")
-    assert str(tmp_path / "vgg16") in err and "inner-detectors fetch vgg16-conv" in err and "--weights" in err
+    assert str(tmp_path / "vgg16") in err and "inner-detectors fetch vgg16-conv" in err and "--weights FILE" in err and "weights=FILE" in err
+    assert homes() == [tmp_path, tmp_path / "data"]
+    (tmp_path / "data" / "vgg16").mkdir(parents=True)
+    (tmp_path / "data" / "vgg16" / "vgg16_conv.safetensors").symlink_to(vgg16_weights)
+    assert command("layers", "vgg16")[0] == 0
+    (tmp_path / "data" / "vgg16" / "vgg16_conv.safetensors").unlink()
+    monkeypatch.delenv("INNER_DETECTORS_HOME")
+    assert home() == tmp_path / "data"
+    (tmp_path / "pre-models").mkdir()
+    assert homes() == [Path("pre-models"), tmp_path / "data"] and home() == Path("pre-models")
+    monkeypatch.setenv("INNER_DETECTORS_HOME", str(tmp_path))
     (tmp_path / "vgg16").mkdir()
     (tmp_path / "vgg16" / "vgg16_conv.safetensors").symlink_to(vgg16_weights)
     assert command("layers", "vgg16")[0] == 0

@@ -1,5 +1,4 @@
 "Downloads from a server that does everything wrong that servers do, and archives that should not be unpacked. Nothing here needs the internet."
-import gzip
 import hashlib
 import io
 import os
@@ -405,72 +404,56 @@ def zipped(*entries):
     return out.getvalue()
 
 
-def huge(claimed, archive=None):
-    "A zip archive whose one file says that it has so many bytes."
-    archive = bytearray(archive or zipped(("set/a.mat", b"1")))
-    for signature, place in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
-        at = archive.index(signature) + place
-        archive[at:at + 4] = claimed.to_bytes(4, "little")
-    return bytes(archive)
-
-
-def headers(size):
-    "A packed tar archive that begins with an extended header of so many zeros."
-    info = tarfile.TarInfo("pax")
-    info.type, info.size = tarfile.XHDTYPE, size
-    return gzip.compress(info.tobuf() + bytes(size), 1)
-
-
-OUTSIDE, LINK, MUCH, DAMAGED = "would be written outside its folder", "is a link or device", "more than 1,000,000 bytes", "it is no archive, or damaged"
+LINK, MUCH, DAMAGED = "is a link or device", "more than 10,000 bytes", "it is no archive, or damaged"
 FINE = ("set/a.mat", b"1")
-HOSTILE = {
-    "tar ..": (tar(FINE, ("../evil", b"1")), OUTSIDE),
-    "tar deep ..": (tar(FINE, ("set/x/../../../evil", b"1")), OUTSIDE),
-    "tar absolute": (tar(FINE, ("/tmp/evil", b"1")), OUTSIDE),
-    "tar backslash": (tar(FINE, ("..\\evil", b"1")), OUTSIDE),
-    "tar drive": (tar(FINE, ("C:/evil", b"1")), OUTSIDE),
-    "tar symlink": (tar(FINE, ("out", tarfile.SYMTYPE, "/tmp"), ("out/evil", b"1")), LINK),
+REFUSED = {  # archives that any tool unpacks without harm, and what is said of each, at most 10,000 bytes being allowed
+    "tar colon": (tar(FINE, ("a:b", b"1")), "'a:b' would be written outside its folder"),
+    "zip colon": (zipped(FINE, ("a:b/c", b"1")), "'a:b/c' would be written outside its folder"),
     "tar symlink inside": (tar(FINE, ("set/b.mat", tarfile.SYMTYPE, "a.mat")), LINK),
-    "tar hardlink": (tar(FINE, ("set/b.mat", tarfile.LNKTYPE, "/etc/passwd")), LINK),
-    "tar device": (tar(FINE, ("set/null", tarfile.CHRTYPE, "")), LINK),
+    "tar hardlink inside": (tar(FINE, ("set/b.mat", tarfile.LNKTYPE, "set/a.mat")), LINK),
     "tar pipe": (tar(FINE, ("set/pipe", tarfile.FIFOTYPE, "")), LINK),
-    "tar bomb": (tar(("set/a.mat", bytes(30_000_000))), MUCH),
-    "tar bomb of nothings": (tar(*((f"set/{number}", b"") for number in range(300))), MUCH),
-    "tar zeros": (gzip.compress(bytes(30_000_000)), "it holds 0 of 1 set/*.mat"),
-    "tar header": (headers(30_000_000), "a header of 30,000,"),
-    "tar sparse": (tar(FINE, ("set/b.mat", tarfile.GNUTYPE_SPARSE, "")), LINK),
-    "tar truncated": (tar(("set/a.mat", CONTENT))[:100_000], DAMAGED),
-    "tar truncated, plain": (tar(("set/a.mat", CONTENT), mode="w")[:100_000], DAMAGED),
+    "zip symlink inside": (zipped(FINE, ("b.mat", b"set/a.mat", stat.S_IFLNK | 0o777)), LINK),
+    "tar large": (tar(("set/a.mat", b"1" * 20_000)), MUCH),
+    "tar of many": (tar(*((f"set/{number}", b"") for number in range(3))), MUCH),
+    "zip large": (zipped(("set/a.mat", b"1" * 20_000)), MUCH),
+    "tar cut": (tar(("set/a.mat", CONTENT[:9_000]))[:5_000], DAMAGED),
+    "tar cut, plain": (tar(("set/a.mat", CONTENT[:9_000]), mode="w")[:5_000], DAMAGED),
+    "zip cut": (zipped(("set/a.mat", CONTENT[:9_000]))[:5_000], DAMAGED),
     "tar twice": (tar(FINE, FINE), "File exists"),
-    "zip ..": (zipped(FINE, ("../evil", b"1")), OUTSIDE),
-    "zip absolute": (zipped(FINE, ("/tmp/evil", b"1")), OUTSIDE),
-    "zip backslash": (zipped(FINE, ("set\\..\\..\\evil", b"1")), OUTSIDE),
-    "zip symlink": (zipped(FINE, ("out", b"/tmp", stat.S_IFLNK | 0o777), ("out/evil", b"1")), LINK),
-    "zip device": (zipped(FINE, ("null", b"", stat.S_IFCHR | 0o666)), LINK),
-    "zip bomb": (zipped(("set/a.mat", bytes(30_000_000))), MUCH),
-    "zip that claims much": (huge(2**32 - 2), MUCH),
-    "zip that claims little": (huge(1, zipped(("set/a.mat", bytes(1_000)))), DAMAGED),
-    "zip truncated": (zipped(("set/a.mat", CONTENT))[:100_000], DAMAGED),
     "one byte": (b"P", DAMAGED),
     "words": (b"This is no archive. " * 100, DAMAGED),
 }
 
 
-@pytest.mark.parametrize("case", HOSTILE)
-def test_an_archive_that_is_not_harmless(case, web, get, monkeypatch, tmp_path):
-    content, said = HOSTILE[case]
-    put(monkeypatch, web, "some.archive", give(content), content=content, most=1_000_000 if said == MUCH else 40_000_000,
-        holds={"set/*.mat": 1})
+@pytest.mark.parametrize("case", REFUSED)
+def test_an_archive_that_is_refused(case, web, get, monkeypatch, tmp_path):
+    content, said = REFUSED[case]
+    put(monkeypatch, web, "some.archive", give(content), content=content, most=10_000 if said == MUCH else 40_000, holds={"set/*.mat": 1})
     refused(get, said)
     assert left(tmp_path) == ["some.archive"] and os.listdir(tmp_path) == ["some.archive"]
-    assert not Path("/tmp/evil").exists() and not (tmp_path.parent / "evil").exists()
+
+
+@pytest.mark.parametrize("name, stays", [
+    ("set/a.mat", True), ("a", True), ("a..b/c", True), ("a/b:c", True), ("", False), ("/a", False), ("..", False), ("a/../b", False),
+    ("a\\..\\b", False), ("\\a", False), ("C:/a", False), ("a\0b", False)])
+def test_names_that_stay_in_their_folder(name, stays): assert fetching.inside(name) is stays
+
+
+def test_a_header_is_read_within_its_limit(tmp_path):
+    (tmp_path / "a.tar").write_bytes(tar(FINE, mode="w"))
+    assert [member.name for member in fetching.in_tar(tmp_path / "a.tar", 10_000)] == ["set/a.mat"]
+    with open(tmp_path / "a.tar", "rb") as stream:
+        bounded = fetching.Bounded(stream, most=1_000, header=512)
+        assert len(bounded.read(512)) == 512
+        with pytest.raises(tarfile.ReadError, match="a header of 513 bytes"): bounded.read(513)
+        with pytest.raises(tarfile.ReadError, match="more than 1,000 bytes"): bounded.seek(1_001)
 
 
 def test_damage_anywhere_is_one_sentence(tmp_path):
     whole = {"a.zip": zipped(("set/a.mat", CONTENT[:2_000]), ("set/b.mat", b"2")), "a.tar": tar(("set/a.mat", CONTENT[:2_000]), mode="w"),
              "a.tar.gz": tar(("set/a.mat", CONTENT[:2_000]), ("set/b.mat", b"2"))}
     chance = random.Random(0)
-    for number in range(600):
+    for number in range(150):
         name, content = chance.choice(list(whole.items()))
         changed = bytearray(content)
         for _ in range(chance.choice([1, 3, 20])): changed[chance.randrange(len(changed))] = chance.randrange(256)

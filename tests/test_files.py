@@ -176,7 +176,7 @@ def test_an_opened_source_says_what_it_read(tmp_path):
 
 def test_unreadable_pictures_are_left_out_as_before(tmp_path):
     root = paint(tmp_path / "set")
-    (root / "images/p0.bmp").unlink(), (root / "images/p0.bmp").mkdir()
+    (root / "images/p0.bmp").write_bytes(b"no picture")
     found = run(root, tmp_path / "out")
     assert found.table.attrs["images"] == 5 and "p0" in found.table.attrs["problems"]
     data = data_of(root)

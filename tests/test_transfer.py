@@ -285,6 +285,8 @@ def test_the_weights_are_gone_or_changed(saved, lite0_weights, tmp_path, monkeyp
     head = Head(("x", "y"), *(np.zeros(2, np.float32), np.ones(2, np.float32), np.eye(2, dtype=np.float32), np.zeros(2, np.float32)))
     path = Transferred(bank, head).save(tmp_path / "lite0.safetensors")
     monkeypatch.setenv("INNER_DETECTORS_HOME", str(tmp_path / "empty"))
+    monkeypatch.setattr("platformdirs.user_data_path", lambda *_, **__: tmp_path / "empty")
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(Refused) as refused: load(path)
     assert_says(str(refused.value), "needs the network efficientnet-lite0", "fetch efficientnet-lite0")
 

@@ -16,6 +16,7 @@ from inner_detectors import verify as room
 from inner_detectors.concepts import Concept, Refused, Vocabulary
 from inner_detectors.data import Data, Region, Sample, netdissect, replace
 from inner_detectors.dissect import dissect, study, write_room
+from inner_detectors.identity import made_of
 from inner_detectors.models import Model
 from inner_detectors.verify import PLANTED, Rings, Verified, planted_model, planted_removal, planted_summary, verdict, verify
 
@@ -198,7 +199,7 @@ def test_passes_are_hardly_more_than_needed():
         shown.append(len(images))
         red = np.maximum(images[..., 0] - images[..., 1:].mean(-1), 0).reshape(len(images), 32, 2, 32, 2).mean((2, 4))
         return {"planted": np.repeat(red[..., None], 8, -1).astype(np.float32)}
-    counter = Model("counter", forward, size=64, geometry=net.geometry, record={"weights_sha256": "none"}, traced=False)
+    counter = Model("counter", made_of(forward, "red less the others"), size=64, geometry=net.geometry, record={"weights_sha256": "none"}, traced=False)
     these = these_of(Data([Rings()]), model=counter)
     shown.clear()
     table = verify(these, fills=["black", "mean"], concepts=["red ball"], progress=False).table
