@@ -488,8 +488,9 @@ class Survey:
         grouped = (f", {self.groups} groups" if self.groups else "") + (f", {self.untold} more that do not tell where things are" if self.untold else "")
         empty = f"; {self.nothing} images show nothing" if self.nothing else ""
         notes = len(self.problems) - len(without_notes(self.problems))
+        noted = f", {notes} of them notes" if notes else ""
         return (f"Survey({'+'.join(self.data.kinds)}: {self.images} images{grouped}, {self.annotations.sum()} annotations of {counted(self.data.concepts)}; "
-                f"{(self.shown > 0).sum()} of {len(self.shown)} concepts are shown{empty}; {len(self.problems)} problems{f', {notes} of them notes' if notes else ''})")
+                f"{(self.shown > 0).sum()} of {len(self.shown)} concepts are shown{empty}; {len(self.problems)} problems{noted})")
 
     def _repr_html_(self) -> str:
         return f"<p><code>{html.escape(repr(self))}</code></p><pre>{html.escape(chr(10).join(self.lines()[:40]))}</pre>"
@@ -540,7 +541,8 @@ def balanced(data: Data, number: int, seed: int = 0, progress: bool = True) -> D
         chosen.update([place for place in places if place not in chosen][:max(number - have, 0)])
     if not chosen:
         why = [*without_notes(problem for outline in seen for problem in outline.problems), *data.untold_why, *without_notes(data.problems)][:1]
-        raise Refused(f"balance {number}: no image shows any of the concepts. {f'The first problem: {why[0]}' if why else 'Look at the data with `inner-detectors map`.'}")
+        cause = f"The first problem: {why[0]}" if why else "Look at the data with `inner-detectors map`."
+        raise Refused(f"balance {number}: no image shows any of the concepts. {cause}")
     return data.at(chosen)
 
 # %% ../nbs/01_data.ipynb #4b7417da

@@ -470,7 +470,8 @@ def check_maps(model: Model, shapes: Mapping[str, tuple[int, int, int]], protoco
 
 def nothing_left(data: Data, problems: list[str]) -> str:
     "Why not one image was used."
-    if all(key in getattr(data.sources[place], "untold", ()) for place, key in data.items): return f"{data}: not one image tells where things are, its annotations are boxes. The first: {problems[0]}"
+    boxes = all(key in getattr(data.sources[place], "untold", ()) for place, key in data.items)
+    if boxes and problems: return f"{data}: not one image tells where things are, its annotations are boxes. The first: {problems[0]}"
     if problems: return f"{data}: not one image could be read. The first: {problems[0]}"
     return f"{data}: not one image has a mask left after the crop. Look at the data with `inner-detectors map`, or choose another protocol."
 

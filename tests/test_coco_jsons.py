@@ -222,7 +222,7 @@ def test_what_is_wrong_with_one_picture_is_said_and_the_others_are_counted(case,
 
 # ---- boxes without masks
 
-@pytest.mark.parametrize("segmentation", [[], [[]], None, {}, "", "NaN", float("nan"), LEFT_OUT], ids=str)
+@pytest.mark.parametrize("segmentation", [[], [[]], None, {}, "", "NaN", float("nan"), LEFT_OUT], ids=range(8))
 def test_a_picture_of_boxes_alone_does_not_tell_and_is_counted_apart(segmentation, tmp_path):
     "On the default, too, that stops at problems: such pictures are common, and no fault of the json."
     place = written(tmp_path, first(segmentation=segmentation))
@@ -248,13 +248,14 @@ def test_a_source_of_boxes_beside_another_is_counted_once(tmp_path):
     (remark,) = json.loads(found.table.attrs["remarks"])
     assert_says(remark, "3 images do not tell", "The first: ", tmp_path / "b" / "a.json", "pic1.jpg was left out")
     assert (found.table.attrs["images"], found.table.attrs["untold"], found.table.attrs["maskless"]) == (3, 3, 0)
-    mixed = both(first(segmentation=[]), put("annotations", slice(1, 2), segmentation=[]), put("annotations", slice(2, 3), segmentation=[[0.1, 0.1, 0.6, 0.1, 0.6, 0.9]]))
+    mixed = both(drawn([]), put("annotations", slice(2, 3), segmentation=[[0.1, 0.1, 0.6, 0.1, 0.6, 0.9]]))
     with pytest.raises(Refused) as refused: dissect(model, load_data(written(tmp_path / "c", mixed)), progress=False)
     assert_says(refused.value, "not one image could be read", "shares of the image")
     assert "its annotations are boxes" not in str(refused.value)
 
 
-@pytest.mark.parametrize("change, words", [(drawn([]), ["a box at most"]), (annotations(category_id=7), ["category 7, which is not listed"])], ids=["boxes", "category"])
+@pytest.mark.parametrize("change, words", [(drawn([]), ["a box at most"]), (annotations(category_id=7), ["category 7, which is not listed"])],
+                         ids=["boxes", "category"])
 def test_a_balance_of_nothing_names_the_cause(change, words, tmp_path):
     with pytest.raises(Refused) as refused: load_data(written(tmp_path, change), balance=1, on_problem="skip")
     assert_says(refused.value, "no image shows any of the concepts", *words)

@@ -730,7 +730,8 @@ def voc_folder(path, year="VOC2012", listed=("a",), pictures=("a",), maps=("a",)
     return f"voc:{path}:val"
 
 
-@pytest.mark.parametrize("text", ["\ufeffa\nb\n", "a\r\nb\r\n", "a.jpg\nb.jpg\n", "JPEGImages/a.jpg\nJPEGImages\\b.jpg\n", "JPEGImages/a.jpg SegmentationClass/a.png\nb\n",
+@pytest.mark.parametrize("text", ["\ufeffa\nb\n", "a\r\nb\r\n", "a.jpg\nb.jpg\n", "JPEGImages/a.jpg\nJPEGImages\\b.jpg\n",
+                                  "JPEGImages/a.jpg SegmentationClass/a.png\nb\n",
                                   "# two\na\nb\n", '"a"\n"b"\n', "a 1\nb -1\n"],
                          ids=["byte order mark", "Windows", "endings", "folders", "pairs", "a comment", "quotes", "flags"])
 @pytest.mark.parametrize("where", ["Segmentation/val.txt", "val.txt"])
