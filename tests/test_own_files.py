@@ -172,7 +172,8 @@ def theano(path, turned, first, colon, **said):
     ("vgg16_weights_th_dim_ordering_th_kernels.h5", True, True, True, {}, True), ("vgg16_weights_th_dim_ordering_tf_kernels.h5", False, True, True, {}, True),
     ("vgg16_weights_tf_dim_ordering_th_kernels.h5", True, False, True, {}, False),
     ("vgg16_weights_tf_dim_ordering_tf_kernels.h5", False, False, True, {}, True),
-    ("a_th_kernels.h5", True, True, False, {}, True), ("a.h5", True, True, True, {"backend": b"theano"}, True), ("a.h5", True, False, True, {"backend": b"theano"}, False),
+    ("a_th_kernels.h5", True, True, False, {}, True),
+    ("a.h5", True, True, True, {"backend": b"theano"}, True), ("a.h5", True, False, True, {"backend": b"theano"}, False),
     ("a.h5", False, True, True, {"backend": "tensorflow"}, True), ("a.h5", False, False, True, {"backend": b"tensorflow"}, True)])
 def test_theanos_kernels_are_turned_and_reordered(name, turned, first, colon, said, whole, tmp_path):
     "The same network, where a file says how its kernels lie; fc6 only where its order is known."
