@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['WHEELS', 'GB', 'COCO', 'TORCHVISION', 'ANNOTATIONS', 'VAL2017', 'TRAIN2017', 'PARTS', 'VOC2010', 'VGG16_TORCH',
-           'VGG16_KERAS', 'FLICKR', 'VGG', 'PUBLISHED', 'PATIENCE', 'BROKEN', 'homes', 'home', 'Wheel', 'origin',
-           'provenance', 'pip_says', 'download', 'take_out', 'File', 'Published', 'coco', 'is_page', 'wrong_with',
-           'OnlyWeb', 'words', 'ask', 'blocks', 'mark_of', 'beside', 'begun', 'forget', 'continues', 'objection',
-           'receive', 'store', 'persist', 'from_mirror', 'say', 'good', 'bring', 'room_for', 'Member', 'in_zip',
-           'Bounded', 'in_tar', 'members', 'inside', 'examine', 'unpack', 'short', 'settle', 'bring_unpacked', 'make',
-           'fetch_wheel', 'alone', 'place_of', 'fetch_published', 'fetch']
+           'VGG16_KERAS', 'FLICKR', 'VGG', 'PUBLISHED', 'PATIENCE', 'BROKEN', 'FETCHING', 'homes', 'home', 'Wheel',
+           'origin', 'provenance', 'pip_says', 'download', 'take_out', 'File', 'Published', 'coco', 'is_page',
+           'wrong_with', 'OnlyWeb', 'words', 'ask', 'blocks', 'mark_of', 'beside', 'begun', 'forget', 'continues',
+           'objection', 'receive', 'store', 'persist', 'from_mirror', 'say', 'good', 'bring', 'room_for', 'Member',
+           'in_zip', 'Bounded', 'in_tar', 'members', 'inside', 'examine', 'unpack', 'short', 'settle', 'bring_unpacked',
+           'make', 'fetch_wheel', 'alone', 'place_of', 'fetch_published', 'fetch']
 
 # %% ../nbs/04_fetch.ipynb #9df1bcb7
 import gzip
@@ -32,6 +32,7 @@ from functools import partial
 from http.client import HTTPException
 from itertools import chain
 from pathlib import Path
+from threading import RLock
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -489,16 +490,19 @@ def fetch_wheel(name: str, folder: Path | None, progress: bool) -> Path:
     say(f"{name}: {known}.", progress)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with alone(path.parent), tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as aside: make(wheel, Path(aside), path, progress)
+        with alone(path.parent), tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as aside:
+            if not (path.is_file() and sha256(path) == wheel.result): make(wheel, Path(aside), path, progress)     # another thread may have made it
     except OSError as problem: raise Refused(f"{path}: {problem.strerror or problem}. Make room, or set INNER_DETECTORS_HOME.") from None
     say(f"{name}: {path}", progress)
     return path
 
 # %% ../nbs/04_fetch.ipynb #455e2b08
+FETCHING = RLock()
+
 @contextmanager
 def alone(folder: Path):
-    "One process at a time fetches into a folder. What a killed one left of its work there is removed."
-    with holding(folder, "fetching"):
+    "One process at a time fetches into a folder, and of its threads one after the other. What a killed one left of its work there is removed."
+    with FETCHING, holding(folder, "fetching"):
         for left in (*folder.glob(".unpack-*"), *folder.glob(".fetch-*")): shutil.rmtree(left, ignore_errors=True)
         yield
 

@@ -445,12 +445,14 @@ def vgg16_form(arrays: Mapping[str, np.ndarray], path: Path, size: int = 224, wi
 def turned_round(tower: Tower, first: bool, path: Path, said: Mapping[str, str]) -> bool:
     "Whether a Keras file's kernels are Theano's, which are turned by 180 degrees. Refuses where that cannot be known."
     name = path.name.lower()
-    if tower.form == "torchvision" or not ("backend" in said or first and tower.form == "keras" or "th_kernels" in name): return False
+    early = [kernel for kernel in tower.layers.values() if re.search(r"_W(_\d+)?(:0)?$", kernel)]       # as Keras 1 named them
+    bare = tower.form != "rgb" and any(kernel.endswith("_W") for kernel in early)                        # TensorFlow's names end in :0, Theano's do not
+    doubtful = first and (tower.form == "keras" or early) or bare
+    if tower.form == "torchvision" or not ("backend" in said or doubtful or "th_kernels" in name): return False
     if "th_kernels" in name: return True
     if "tf_kernels" in name: return False
     if "backend" in said: return said["backend"] == "theano"
-    if not any(kernel.endswith(":0") for kernel in tower.layers.values()): return True       # TensorFlow's names end so, Theano's do not
-    raise Refused(f"{path}: its kernels lie as Theano's do, which are turned by 180 degrees, but nothing says whether these are. "
+    raise Refused(f"{path}: its kernels lie or are called as Theano's are, which are turned by 180 degrees, but nothing says whether these are. "
                   "End its name as Keras does, in th_kernels.h5 where they are turned, or in tf_kernels.h5.")
 
 def fitting_head(arrays: Mapping[str, np.ndarray], tower: Tower, cells: int, width: float, order: str | None) -> tuple[dict[str, np.ndarray], str, set[str]]:

@@ -97,7 +97,7 @@ def attempt(path: Path, read: Callable):
     except OSError as problem: raise Refused(f"{path}: {problem.strerror or problem}. Check the path, or fetch the file again.") from None
     except (ValueError, OverflowError, MemoryError, NotImplementedError, SafetensorError, zipfile.BadZipFile) as problem:
         kind = f"{path.suffix[1:].lower()} file" if path.suffix else "file of weights"
-        raise Refused(f"{path}: no readable {kind}: {problem}. Fetch or export it again.") from None
+        raise Refused(f"{path}: no readable {kind}: {' '.join(str(problem).split())}. Fetch or export it again.") from None
 
 # %% ../nbs/05_weights.ipynb #03e54311
 def varint(view: memoryview, at: int) -> tuple[int, int]:  # the number, and where the next byte is
@@ -711,8 +711,9 @@ def form_of(path: Path) -> str:
     for words, said in OTHERS.items():
         if start.lstrip().startswith(words): raise ValueError(said)
     if start[257:262] == b"ustar": raise ValueError("it is a tar archive. Unpack it")
+    if start[:1] == b"\x08" and size > 16 and ending != ".safetensors": return "ONNX"
     if ending in ENDINGS: return ENDINGS[ending]
-    if start[:1] in (b"\x08", b"\x3a") and size > 16: return "ONNX"
+    if start[:1] == b"\x3a" and size > 16: return "ONNX"
     raise ValueError(f"it begins as none of these does: {', '.join(READERS)}. Convert it to one of them")
 
 def read_weights(path: Path | str) -> dict[str, np.ndarray]:

@@ -237,7 +237,7 @@ WRONG = {
     "part of the file, unasked": (lambda handler: handler.head(206, Content_Length=0), ["it answers 206"]),
     "no range, unasked": (lambda handler: handler.head(416, Content_Length=0), ["it answers 416"]),
     "nothing at all": (lambda handler: handler.connection.shutdown(socket.SHUT_RDWR), ["closed connection without response"]),
-    "to a file of ours": (move("file:///etc/passwd"), ["file:///etc/passwd", "not allowed"]),
+    "to a file of ours": (move("file:///net.bin"), ["file:///net.bin", "not allowed"]),
     "to ftp": (move("ftp://127.0.0.1/net.bin"), ["ftp://127.0.0.1/net.bin", "not allowed"]),
     "in a circle": (move("/0/net.bin"), ["it redirects in a circle"]),
     "to a port that is none": (move("http://a:b@c:d/"), ["nonnumeric port"]),

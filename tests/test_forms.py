@@ -8,6 +8,7 @@ import random
 import struct
 import tracemalloc
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import h5py
@@ -393,18 +394,23 @@ def test_a_shape_that_claims_more_than_there_is(tmp_path, form):
 
 
 @pytest.mark.parametrize("cells", [3, 14])
-def test_fc6_is_turned_for_other_sizes_of_input(cells):
+def test_fc6_is_turned_for_other_sizes_of_input(cells, tmp_path):
     "torchvision's order over 3 x 3 and 14 x 14 cells: the same product as ours of the same map."
     noise = np.random.default_rng(cells)
-    ours, maps = noise.normal(size=(cells, cells, 2, 4)), noise.normal(size=(cells, cells, 2))
-    turned = models.laid_out(ours.transpose(3, 2, 0, 1).reshape(4, -1), True, 4, True, cells)
+    ours, maps = noise.normal(size=(cells, cells, 32, 256)).astype(np.float32), noise.normal(size=(cells, cells, 32))
+    save_file(torchvision(ARRAYS) | {"classifier.0.weight": np.ascontiguousarray(ours.transpose(3, 2, 0, 1).reshape(256, -1))}, tmp_path / "a.safetensors")
+    turned = np.asarray(load(tmp_path / "a.safetensors", size=32 * cells).parameters["fc6"]["kernel"][...])
     np.testing.assert_allclose(maps.reshape(-1) @ turned, np.einsum("hwu,hwuc->c", maps, ours))
 
 
 def test_a_square_kernel_of_as_many_units_is_turned():
     "3 x 3 kernels of three units from three: PyTorch's axes cannot be told by their lengths."
     kernel = np.arange(81).reshape(3, 3, 3, 3)
-    np.testing.assert_array_equal(models.laid_out(kernel, False, 3, True), kernel.transpose(2, 3, 1, 0))
+    def first(names, ending):
+        arrays = {f"{names[layer]}{end}": value for layer in LAYERS[:13] for end, value in zip(ending, (kernel, kernel[0, 0, 0]))}
+        return models.vgg16_form({name: value.astype(np.float32) for name, value in arrays.items()}, Path("a.safetensors")).arrays["conv1_1/kernel"]
+    np.testing.assert_array_equal(first(dict(torch_names()), (".weight", ".bias")), kernel.transpose(2, 3, 1, 0))
+    np.testing.assert_array_equal(first(KERAS_NAMES, ("/kernel:0", "/bias:0")), kernel)
 
 
 def test_an_empty_fc6_is_refused(tmp_path):

@@ -172,7 +172,8 @@ def theano(path, turned, first, colon, **said):
     ("vgg16_weights_th_dim_ordering_th_kernels.h5", True, True, True, {}, True), ("vgg16_weights_th_dim_ordering_tf_kernels.h5", False, True, True, {}, True),
     ("vgg16_weights_tf_dim_ordering_th_kernels.h5", True, False, True, {}, False),
     ("vgg16_weights_tf_dim_ordering_tf_kernels.h5", False, False, True, {}, True),
-    ("a.h5", True, True, False, {}, True), ("a.h5", True, True, True, {"backend": b"theano"}, True), ("a.h5", True, False, True, {"backend": b"theano"}, False),
+    ("a_th_kernels.h5", True, True, False, {}, True),
+    ("a.h5", True, True, True, {"backend": b"theano"}, True), ("a.h5", True, False, True, {"backend": b"theano"}, False),
     ("a.h5", False, True, True, {"backend": "tensorflow"}, True), ("a.h5", False, False, True, {"backend": b"tensorflow"}, True)])
 def test_theanos_kernels_are_turned_and_reordered(name, turned, first, colon, said, whole, tmp_path):
     "The same network, where a file says how its kernels lie; fc6 only where its order is known."
@@ -183,9 +184,52 @@ def test_theanos_kernels_are_turned_and_reordered(name, turned, first, colon, sa
     else: assert "does not say in which order" in absent(model, "fc6")
 
 
-def test_kernels_that_may_be_turned_are_not_read(tmp_path):
-    with pytest.raises(Refused) as said: load(theano(tmp_path / "a.h5", True, True, True))
+@pytest.mark.parametrize("turned", [True, False])
+@pytest.mark.parametrize("first, colon", [(True, True), (True, False), (False, False)])
+def test_kernels_that_may_be_turned_are_not_read(turned, first, colon, tmp_path):
+    "Units first, or Keras 1's names without TensorFlow's :0, and nothing that says who wrote them."
+    with pytest.raises(Refused) as said: load(theano(tmp_path / "a.h5", turned, first, colon))
     assert_says(said.value, "a.h5", "turned by 180 degrees", "th_kernels.h5", "tf_kernels.h5")
+
+
+@pytest.mark.parametrize("names", ["{0}_W {0}_b", "{0}/{0}_W {0}/{0}_b", "{0}/{0}_W_1:0 {0}/{0}_b_1:0"])
+def test_theanos_kernels_under_other_names(names, tmp_path):
+    "The paper's names, as Keras 1 wrote them, or in an .npz: never read in silence where the units are first."
+    one, two = names.split()
+    arrays = {(one if name.endswith("kernel") else two).format(name.split("/")[0]): array[::-1, ::-1].transpose(3, 2, 0, 1) if array.ndim == 4 else array
+              for name, array in CONV.items()}
+    np.savez(tmp_path / "a.npz", **arrays)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name, array in arrays.items(): file[name] = np.ascontiguousarray(array)
+    for name in ("a.npz", "a.h5"):
+        with pytest.raises(Refused, match="turned by 180 degrees"): load(tmp_path / name)
+
+
+FROSSARD = {name.replace("/kernel", "_W").replace("/bias", "_b"): array for name, array in ARRAYS.items()}
+
+
+@pytest.mark.parametrize("before", ["", "module.", "vgg/"])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_frossards_file(save, before, tmp_path):
+    "vgg16_weights.npz, whose first layer takes RGB: whole, without fc8, without fully connected layers."
+    def read(last):
+        save(tmp_path / "vgg16_weights.npz", **{before + name: array for name, array in FROSSARD.items() if name < last})
+        return load(tmp_path / "vgg16_weights.npz")
+    for last, layer in (("z", "prob"), ("fc8", "fc7"), ("fc", "pool5")):
+        model = read(last)
+        same_convolutions(model)
+        assert list(layers(model))[-1] == layer and model.record["preprocessing"] == "rgb-means"
+        if layer != "pool5": np.testing.assert_array_equal(np.asarray(model.parameters["fc6"]["kernel"][...]), ARRAYS["fc6/kernel"])
+
+
+@pytest.mark.parametrize("wrap", ["", "model_weights/", "vgg16/"])
+def test_keras_with_ten_classes(wrap, tmp_path):
+    with h5py.File(tmp_path / "ten.h5", "w") as file:
+        for name, array in TEN.items(): file[f"{wrap}{KERAS_NAMES[name.split('/')[0]]}/{KERAS_NAMES[name.split('/')[0]]}/{name.split('/')[1]}:0"] = array
+    model = load(tmp_path / "ten.h5")
+    same_convolutions(model)
+    assert layers(model)["prob"] == (1, 1, 10) and not model.absent
+    np.testing.assert_array_equal(np.asarray(model.parameters["fc8"]["kernel"][...]), TEN["fc8/kernel"])
 
 
 # ---- Lite0
