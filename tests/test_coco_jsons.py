@@ -208,7 +208,7 @@ def test_what_is_wrong_with_one_picture_is_said_and_the_others_are_counted(case,
 
 # ---- boxes without masks
 
-@pytest.mark.parametrize("segmentation", [[], [[]], None, {}, "", float("nan"), LEFT_OUT], ids=str)
+@pytest.mark.parametrize("segmentation", [[], [[]], None, {}, "", float("nan"), LEFT_OUT], ids=range(7))
 def test_a_picture_of_boxes_alone_does_not_tell_and_is_counted_apart(segmentation, tmp_path):
     "On the default, too, that stops at problems: such pictures are common, and no fault of the json."
     place = written(tmp_path, first(segmentation=segmentation))

@@ -94,6 +94,14 @@ def test_versions_agree():
     assert (ROOT / "inner_detectors" / "__init__.py").read_text(encoding="utf-8").strip() == f'__version__ = "{version()}"'
 
 
+@pytest.mark.parametrize("path", sorted(ROOT.glob("findings/*.sh")), ids=lambda path: path.stem)
+def test_a_finding_stands_alone(path):
+    text = path.read_text(encoding="utf-8")
+    assert os.access(path, os.X_OK) and text.startswith("#!/usr/bin/env bash\n# ") and "\nset -euo pipefail\n" in text
+    assert re.search(r"[\w.-]+==\d", text) and re.search(r"\d+\.\d+", text.splitlines()[1]), "its first line names the versions"
+    assert not re.search(r"inner.detectors|://|index-url", text) and f"`{path.name}`" in (ROOT / "findings" / "README.md").read_text(encoding="utf-8")
+
+
 def test_ruff():
     passes(BIN / "ruff", "check", "inner_detectors", "tools", "tests", "setup.py")
 

@@ -368,7 +368,7 @@ def test_activations_that_are_not_numbers():
     these = started(Data([Patches(9)]))
     bad = replace(NET, forward=lambda *given: {**boxes(*given), "small": boxes(*given)["small"] / given[1].min() * 0})
     with pytest.raises(Refused) as refused: top(these._replace(model=bad), progress=False)
-    assert_says(refused.value, "finite numbers", "of picture 000 of patches.png")
+    assert_says(refused.value, "finite numbers", "in picture 000 of patches.png")
 
 
 def test_hostile_names_are_escaped(tmp_path):
