@@ -21,7 +21,7 @@ COLOURS = ("red", "green", "blue")
 
 
 class Squares:
-    """Pictures of squares in three colours, each in half of them, of any strength; `grouped` says how many are of one film."""
+    """Pictures of squares in three colours, each in about half of them, of any strength, no two alike; `grouped` says how many are of one film."""
     def __init__(self, count, grouped=0, colours=COLOURS, name="squares"):
         self.keys, self.grouped, self.name = [f"{name}{place}" for place in range(count)], grouped, name
         self.concepts = Vocabulary([Concept(colour, "colour") for colour in colours] + [Concept("nothing", "object")])
@@ -29,11 +29,12 @@ class Squares:
     def sample(self, key):
         place = int(key.removeprefix(self.name))
         random, image, regions = np.random.default_rng([len(self.name), place]), np.zeros((32, 32, 3), np.uint8), []
+        drawn = next(some for some in iter(lambda: random.random(3) < 0.5, None) if some.any())
         for channel, name in enumerate(COLOURS):
             mask = np.zeros((32, 32), bool)
             top, left = random.integers(0, 17, 2)
             mask[top:top + 16, left:left + 16] = True
-            if random.random() < 0.5:
+            if drawn[channel]:
                 image[mask, channel] = random.integers(80, 256)
                 if name in self.concepts: regions.append(Region(name, mask))
         return Sample(key, image, tuple(regions), f"film{place // self.grouped}" if self.grouped else None)

@@ -30,6 +30,7 @@ class Patches:
     def __init__(self, count, name="patches", colours=COLOURS, broken=(), grouped=0):
         self.name, self.colours, self.broken, self.grouped = name, colours, broken, grouped
         self.keys = [f"{place:03}" for place in range(count)]
+        self.opened = f"{name} {count} {colours} {broken} {grouped}"      # stays, whatever breaks later
         self.concepts = Vocabulary([Concept(colour, "colour") for colour in colours])
 
     def sample(self, key):
@@ -45,7 +46,7 @@ class Patches:
                 if colour in self.colours: regions.append(Region(colour, mask))
         return Sample(f"picture {key} of {self.name}.png", image, tuple(regions), f"film{place // self.grouped}" if self.grouped else None)
 
-    def identity(self): return {"what": f"{self.name} {len(self.keys)} {self.colours} {self.broken} {self.grouped}"}
+    def identity(self): return {"what": self.opened}
 
 
 def boxes(_, images):
