@@ -9,11 +9,11 @@ __all__ = ['FORMAT', 'MARKS', 'PRINTS', 'ELSEWHERE', 'unit_areas', 'scores', 'pl
            'fingerprint', 'check_steady', 'check_alone', 'prints_of', 'tolerance', 'run_by', 'about_run', 'identity_of',
            'differences', 'table_of', 'attributes', 'choose_layers', 'with_geometry', 'make_folder', 'unsteady',
            'unchanged', 'by_sizes', 'check_maps', 'nothing_left', 'view_of', 'refuse_blank', 'nothing_shown',
-           'doubting', 'first_of', 'remarks_on', 'borrowed', 'tidied', 'remarked', 'finished', 'dissect', 'plan',
-           'load_room', 'has_columns', 'room_columns', 'one_line', 'several', 'units_text', 'chance_text',
-           'concepts_text', 'write_frame', 'write_tables', 'Study', 'study', 'check_prints', 'in_depth', 'detecting',
-           'read_units', 'unit_places', 'goes_on', 'about_room', 'run_room', 'refuse_memory', 'write_room',
-           'finished_room', 'tidied_room']
+           'doubting', 'first_of', 'remarks_on', 'borrowed', 'tidied', 'remarked', 'finished', 'refuse_memory',
+           'dissect', 'plan', 'load_room', 'has_columns', 'room_columns', 'one_line', 'several', 'units_text',
+           'chance_text', 'concepts_text', 'write_frame', 'write_tables', 'Study', 'study', 'check_prints', 'in_depth',
+           'detecting', 'read_units', 'unit_places', 'goes_on', 'about_room', 'run_room', 'write_room', 'finished_room',
+           'tidied_room']
 
 # %% ../nbs/11_dissect.ipynb #2cba5289
 import hashlib
@@ -571,6 +571,12 @@ def finished(out: Path, about: dict, prints: Float32[np.ndarray, "unit 3"]) -> D
     apart = ", ".join(differences(about, theirs))
     raise Refused(f"{out}: holds the result of another run (other {apart}). {another}")
 
+def refuse_memory(needed: int | float, what: str, remedy: str) -> None:
+    "Refuse what this machine's memory (bytes) cannot hold, before any work is done."
+    try: there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError): return        # a system that does not tell
+    if needed > 0.9 * there: raise Refused(f"{what} would take {needed / 1e9:.1f} GB of memory, this machine has {there / 1e9:.1f}. {remedy}")
+
 @writes_alone
 def dissect(model: Model, data: Data, layers: Sequence[str] | None = None, protocol: Protocol = netdissect,
             out: str | Path | None = None, *,
@@ -827,12 +833,6 @@ def run_room(room: str, these: Study, fold: Fold, choices: Mapping, out: str | P
     fresh = [problem for problem in without_notes(swept.problems) if problem not in known]
     if fresh: warnings.warn(f"{several(len(fresh), 'picture')} could not be used. The first: {fresh[0]}", stacklevel=5)
     return fold.result(swept.state), swept
-
-def refuse_memory(needed: float, what: str, remedy: str) -> None:
-    "Refuse what this machine's memory (bytes) cannot hold, before any work is done."
-    try: there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError): return        # a system that does not tell
-    if needed > 0.9 * there: raise Refused(f"{what} would take {needed / 1e9:.1f} GB of memory, this machine has {there / 1e9:.1f}. {remedy}")
 
 @writes_alone
 def write_room(room: str, table: xr.Dataset, these: Study, choices: Mapping, out: str | Path | None = None, columns: Sequence[str] = (),
