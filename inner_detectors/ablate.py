@@ -35,7 +35,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int, Int32
 
 from .concepts import Refused, at_least, near
 from .data import Data, Seen, cores, families, independent, read_ahead, with_digests
-from .dissect import Study, detecting, finished_room, run_room, unit_places, write_room
+from .dissect import Study, detecting, finished_room, goes_on, run_room, unit_places, write_room
 from .files import writes_alone
 from .models import Model, check_layers, classes_of, geometry_of, layers
 from .probe import grid, probe, resuming
@@ -695,7 +695,7 @@ def ablate(these: Study,
     about = about_probe(probe, labels, seed, 1e-2) if probe else these.model.record.get("probe", "")
     choices = {"layer": layer, "units": plan.units, "concepts": plan.concepts, "sets": plan.sets, "groups": groups, "labels": labels.digest(), "fill": fill,
                "by": by, "k": k, "probe": about, "scores": scores, "data": data.identity(), "seed": seed, "splits": splits, "controls": controls,
-               "least": least}
+               "least": least, "resume": goes_on(these.model, layer)}
     if (there := finished_room(out, "ablate", these, choices)) is not None: return Ablated(there)
     if probe: these = probe_layer(these, probe, labels, data=data, seed=seed, **running)
     check_classes(labels, these.model, score_layer(these.model, layer, scores))
@@ -966,7 +966,8 @@ def simulate(these: Study, layer: str, labels: Any, *, concepts: Sequence[str] |
     plan = plan_ablation(these, layer, None, concepts, None)
     check_classes(labels, these.model, wanted)
     fitted = these.model.record.get("probe")
-    choices = {"layer": layer, "concepts": plan.concepts, "labels": labels.digest(), "probe": fitted or "", "scores": wanted, "seed": seed}
+    choices = {"layer": layer, "concepts": plan.concepts, "labels": labels.digest(), "probe": fitted or "", "scores": wanted, "seed": seed,
+               "resume": goes_on(these.model, layer)}
     if (there := finished_room(out, "simulate", these, choices)) is not None: return there
     concept = concept_of_units(these, plan)
     pool = pooler(these.model, layer, these.view.size, these.view.side, concept)

@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['FORMAT', 'MARKS', 'PRINTS', 'ELSEWHERE', 'unit_areas', 'scores', 'plain', 'best_labels', 'best_of_all', 'count_rule',
            'summarise', 'read_netdissect', 'Dissection', 'unit_table', 'concept_table', 'top_table', 'near_unit',
-           'checksum', 'save', 'load', 'weights_of', 'computation', 'made_ready_by', 'other_network', 'fingerprint',
-           'check_steady', 'check_alone', 'prints_of', 'tolerance', 'run_by', 'about_run', 'identity_of', 'differences',
-           'table_of', 'attributes', 'choose_layers', 'with_geometry', 'make_folder', 'unsteady', 'unchanged',
-           'by_sizes', 'check_maps', 'nothing_left', 'view_of', 'refuse_blank', 'nothing_shown', 'doubting',
-           'remarks_on', 'borrowed', 'tidied', 'remarked', 'finished', 'refuse_memory', 'dissect', 'plan', 'load_room',
-           'has_columns', 'room_columns', 'one_line', 'several', 'units_text', 'chance_text', 'concepts_text',
-           'write_frame', 'write_tables', 'Study', 'study', 'check_prints', 'in_depth', 'detecting', 'read_units',
-           'unit_places', 'about_room', 'run_room', 'write_room', 'finished_room', 'tidied_room']
+           'checksum', 'save', 'load', 'weights_of', 'computation', 'spelled_shown', 'made_ready_by', 'other_network',
+           'fingerprint', 'check_steady', 'check_alone', 'prints_of', 'tolerance', 'run_by', 'about_run', 'identity_of',
+           'differences', 'table_of', 'attributes', 'choose_layers', 'with_geometry', 'make_folder', 'unsteady',
+           'unchanged', 'by_sizes', 'check_maps', 'nothing_left', 'view_of', 'refuse_blank', 'nothing_shown',
+           'doubting', 'remarks_on', 'borrowed', 'tidied', 'remarked', 'finished', 'refuse_memory', 'dissect', 'plan',
+           'load_room', 'has_columns', 'room_columns', 'one_line', 'several', 'units_text', 'chance_text',
+           'concepts_text', 'write_frame', 'write_tables', 'Study', 'study', 'check_prints', 'in_depth', 'detecting',
+           'read_units', 'unit_places', 'goes_on', 'about_room', 'run_room', 'write_room', 'finished_room',
+           'tidied_room']
 
 # %% ../nbs/11_dissect.ipynb #2cba5289
 import hashlib
@@ -27,7 +28,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +43,7 @@ from jaxtyping import Bool, Float32, Int64
 from .concepts import Refused, at_least, inert, near, replacing, without_notes
 from .data import Data, Protocol, Seen, cores, groups_in, look, netdissect, read_ahead
 from .files import Changed, holding, made_folders, showing, writes_alone
-from .identity import TOLERANCE, Unknown, alike, apart, fixed_pictures, grain, print_of, spelled, traced
+from .identity import TOLERANCE, Unknown, alike, apart, fixed_pictures, grain, print_of, spelled, spelled_running, traced
 from .models import Model, check_layers, geometry_of
 from .models import layers as layers_of
 from .probe import measured, probe
@@ -286,9 +287,17 @@ def weights_of(model: Model) -> dict[str, str]:
 def computation(model: Model) -> dict[str, str]:
     "The hash of what a model computes, from the picture on, with its parameters. Ends in `Unknown` where it cannot be read."
     image = jax.ShapeDtypeStruct((1, model.size, model.size, 3), np.uint8)
-    if not model.traced: return {"computation_sha256": spelled(made_ready_by(model, image), model.forward, model.parameters, model.size)}
+    if not model.traced: return {"computation_sha256": spelled_shown(model, (made_ready_by(model, image), model.forward, model.parameters, model.size))}
     seen, calls = traced(lambda parameters, images: model.forward(parameters, model.preprocess(images)), model.parameters, image)
     return {"computation_sha256": spelled(seen, jax.tree.leaves(model.parameters)), **({"computation_calls": "Python"} if calls else {})}
+
+def spelled_shown(model: Model, values: Sequence[Any]) -> str:
+    "The hash of what makes up a network that JAX cannot look into, without what changes as it is run: activations that a hook keeps, counters."
+    if isinstance(getattr(model.forward, "made_of", None), str): return spelled(*values)      # a file
+    def run(pictures: int) -> None:
+        try: model.forward(model.parameters, np.asarray(jax.jit(model.preprocess)(fixed_pictures(model.size)[:pictures])), None)
+        except Exception: return                  # which is said where it is run for its answers
+    return spelled_running(run, *values)
 
 def made_ready_by(model: Model, image: jax.ShapeDtypeStruct) -> Any:
     "What tells a preprocessing: what JAX sees of it, else itself."
@@ -560,7 +569,7 @@ def finished(out: Path, about: dict, prints: Float32[np.ndarray, "unit 3"]) -> D
     apart = ", ".join(differences(about, theirs))
     raise Refused(f"{out}: holds the result of another run (other {apart}). {another}")
 
-def refuse_memory(needed: float, what: str, remedy: str) -> None:
+def refuse_memory(needed: int | float, what: str, remedy: str) -> None:
     "Refuse what this machine's memory (bytes) cannot hold, before any work is done."
     try: there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError): return        # a system that does not tell
@@ -790,6 +799,13 @@ def unit_places(found: Dissection, words: Sequence[str]) -> list[int]:
     return [rows[word] for word in words]
 
 # %% ../nbs/11_dissect.ipynb #f73ac580
+@lru_cache(maxsize=8)
+def goes_on(model: Model, layer: str) -> str:
+    "A hash of how a network goes on from a layer's activations, which a dissection does not depend on; nothing where it cannot."
+    if model.resume is None: return ""
+    later, maps = model.resume, jax.ShapeDtypeStruct((1, *layers_of(model)[layer]), np.float32)
+    return traced(lambda parameters, maps: later(parameters, layer, maps), model.parameters, maps)[0]
+
 def about_room(room: str, these: Study, choices: Mapping) -> dict:
     "Everything that moves a room's numbers, in words."
     theirs = json.loads(these.found.table.attrs["about"])
@@ -838,7 +854,8 @@ def finished_room(folder: str | Path | None, room: str, these: Study, choices: M
     there = None if folder is None else load_room(folder, room, these.found)
     if there is None or folder is None: return None
     about = about_room(room, these, choices)
-    apart = differences(about["choices"], json.loads(there.attrs["choices"]))
+    theirs = json.loads(there.attrs["choices"])
+    apart = [name for name in differences(about["choices"], theirs) if name in theirs]     # one that is not there is younger than that file
     if apart: raise Refused(f"{folder}/{room}.nc: was made with other choices ({', '.join(apart)}). Delete it, or give a folder of its own.")
     if there.attrs.get("identity") != identity_of(about): return None     # another version, or another machine
     tidied_room(room, these, folder)

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['PLAIN', 'UNREAD', 'BESIDE', 'TOLERANCE', 'Unknown', 'of_package', 'package_of', 'identifiers', 'outside', 'Spelling',
-           'simple', 'spelled', 'made_of', 'of_torch', 'tensor_words', 'of_module', 'module_sha256', 'external_files',
-           'onnx_sha256', 'traced', 'operations', 'fixed_pictures', 'print_of', 'scale_of', 'alike', 'apart', 'grain']
+           'simple', 'spelled', 'spelling_of', 'spelled_running', 'made_of', 'of_torch', 'tensor_words', 'of_module',
+           'of_graph', 'state_of', 'module_sha256', 'external_files', 'onnx_sha256', 'traced', 'operations',
+           'fixed_pictures', 'print_of', 'scale_of', 'alike', 'apart', 'grain']
 
 # %% ../nbs/06_identity.ipynb #3c44cc50
 import builtins
@@ -17,7 +18,8 @@ import re
 import sys
 import sysconfig
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -75,10 +77,13 @@ def outside(code: types.CodeType) -> Iterator[tuple[str, str]]:
 
 # %% ../nbs/06_identity.ipynb #2415027d
 class Spelling:
-    "A hash that is fed values: equal for what computes alike, in every process. `most`: values it may meet."
-    def __init__(self, most: int = 200_000):
-        self.hash, self.left = hashlib.sha256(), most
-        self.met: dict[int, tuple[int, Any]] = {}            # by address: its turn, and the value, which is kept alive
+    "A hash that is fed values: equal for what computes alike, in every process. `most`: values it may meet; `beside`: places that it passes over."
+    def __init__(self, most: int = 200_000, beside: Collection[str] = ()):
+        self.hash, self.left, self.beside = hashlib.sha256(), most, beside
+        self.place, self.within = "", [hashlib.sha256()]     # where we are, and at each level the hash of what is named there
+        self.own: dict[str, str] = {}                         # by place: the hash of what stands there, without what is named in it
+        self.turns: Counter[str] = Counter()                  # by place: how many of this name, and how many values, were met there
+        self.met: dict[int, tuple[str, Any]] = {}            # by address: where, and the value, which is kept alive
         self.names = {"forward"}                               # that code has asked objects for
         self.open: list[tuple[Mapping[str, Any], set[str]]] = []   # what is read by name alone, and what was read of it
         self.trail: list[str] = []                            # how we came here, for a sentence
@@ -98,12 +103,20 @@ class Spelling:
                     done.add(name)
                     self.named(name, parts[name])
                     fresh = True
-        return self.hash.hexdigest()
+        return hashlib.sha256(self.hash.digest() + self.within[0].digest()).hexdigest()
 
     def named(self, name: str, value: Any) -> None:
+        at = f"{self.place}/{name}"
+        self.turns[at] += 1
+        at = f"{at}#{self.turns[at]}"
+        if at in self.beside: return
         self.trail.append(name)
-        self.word(name)
+        before, self.place, self.hash = (self.place, self.hash), at, hashlib.sha256(name.encode())
+        self.within.append(hashlib.sha256())
         self.add(value)
+        self.own[at], inside = self.hash.hexdigest(), self.within.pop()
+        self.within[-1].update(self.hash.digest() + inside.digest())
+        self.place, self.hash = before
         self.trail.pop()
 
     def each(self, values: Mapping[str, Any]) -> None:
@@ -119,7 +132,8 @@ class Spelling:
         if isinstance(value, tuple) and type(value).__module__ != "torch": return self.series(value)
         if isinstance(value, (set, frozenset)): return self.word("set", *sorted(spelled(one) for one in value))
         if id(value) in self.met: return self.word("again", self.met[id(value)][0])
-        self.met[id(value)] = len(self.met), value
+        self.turns[self.place] += 1
+        self.met[id(value)] = f"{self.place} {self.turns[self.place]}", value
         if isinstance(value, list): return self.series(value)
         if isinstance(value, (dict, types.MappingProxyType)): return self.pairs(value)
         kinds: list[tuple[Any, Callable]] = [(types.ModuleType, self.module), (type, self.a_class), (types.FunctionType, self.function),
@@ -252,9 +266,27 @@ def simple(value: Any, deep: int = 4) -> bool:
 
 def spelled(*values: Any) -> str:  # 64 hexadecimal digits
     "A hash of what some values are and do. Ends in `Unknown` where one of them cannot be read."
-    spelling = Spelling()
-    for value in values: spelling.add(value)
-    return spelling.digest()
+    return spelling_of(values)[0]
+
+def spelling_of(values: Iterable[Any], beside: Collection[str] = ()) -> tuple[str, dict[str, str]]:
+    "The hash, and by place that of what stands there alone."
+    spelling = Spelling(beside=beside)
+    for place, value in enumerate(values): spelling.named(str(place), value)
+    return spelling.digest(), spelling.own
+
+def spelled_running(run: Callable[[int], Any], *values: Any) -> str:  # 64 hexadecimal digits
+    """The hash of what some values are and do, without what running them changes: counts of calls, activations that a hook keeps. `run(1)` and `run(2)`
+    show them one picture and two. Ends in `Unknown`, too, where something else changes every time."""
+    beside: set[str] = set()
+    for _ in range(4):
+        run(1)
+        _, one = spelling_of(values, beside)
+        run(2)
+        found, two = spelling_of(values, beside)
+        changed = {place for place in one.keys() | two.keys() if one.get(place) != two.get(place)}
+        if not changed: return found
+        beside |= changed
+    raise Unknown(f"{re.sub('#[0-9]+', '', min(changed)).strip('/').replace('/', '.')} changes whenever it is run")
 
 # %% ../nbs/06_identity.ipynb #8ece7b31
 def made_of(forward: Callable, parts: Any) -> Callable:
@@ -290,18 +322,33 @@ def of_module(spelling: Spelling, module: Any) -> None:
     "Reads a module of PyTorch: its class, what it holds and saves, its hooks, its parts."
     torch, common = sys.modules["torch"], sys.modules["torch.nn.modules.module"]
     usual = {*vars(torch.nn.Module()), "_compiled_call_impl", "_graph"}
-    spelling.add(type(module))
+    graph = getattr(module, "graph", None) if isinstance(module, sys.modules["torch.fx"].GraphModule) else None
+    if graph is None: spelling.add(type(module))
     held: dict[str, Any] = {}
-    module._save_to_state_dict(held, "", True)          # its own, without its parts'
+    try: module._save_to_state_dict(held, "", True)     # its own, without its parts'
+    except Exception: held = dict(module._parameters)     # it does not give what more it saves
     spelling.each(held | dict(module._buffers))
     for hooks in (module._forward_pre_hooks, module._forward_hooks, common._global_forward_pre_hooks, common._global_forward_hooks):
         spelling.series(tuple(hooks.values()))
-    spelling.holdings(type(module), {name: value for name, value in sorted(vars(module).items()) if name not in usual})
-    spelling.each(module._modules)
+    if graph is None: spelling.holdings(type(module), {name: value for name, value in sorted(vars(module).items()) if name not in usual})
+    else: of_graph(spelling, module.code, graph)
+    spelling.each({name: part for name, part in module._modules.items() if graph is None or name != "_guards_fn"})     # checks alone
+
+def of_graph(spelling: Spelling, code: str, graph: Any) -> None:
+    "Reads a traced or exported module of PyTorch: its code, which was written for it, and the functions that this calls."
+    spelling.word("graph", code)
+    for called in dict.fromkeys(node.target for node in graph.nodes if node.op == "call_function"):
+        if type(called).__module__.startswith("torch._ops"): spelling.word(str(called))
+        else: spelling.add(called)
+
+def state_of(module: Any) -> dict[str, Any]:
+    "What a PyTorch module saves; its parameters and buffers alone, where it does not give what more it saves."
+    try: return dict(module.state_dict())
+    except Exception: return dict(module.named_parameters())
 
 def module_sha256(module: Any) -> str:  # 64 hexadecimal digits
     "The hash of all that a PyTorch module holds: parameters, buffers, extra state, and the attributes that its description names."
-    spelling, state = Spelling(10_000_000), dict(module.state_dict())
+    spelling, state = Spelling(10_000_000), state_of(module)
     spelling.word(repr(module))
     spelling.each(state | {name: value for name, value in module.named_buffers() if name not in state})
     return spelling.digest()

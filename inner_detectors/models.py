@@ -4,20 +4,20 @@
 
 # %% auto #0
 __all__ = ['PREPROCESSING', 'VGG16_UNITS', 'CONVOLUTIONS', 'DENSE', 'FAMILY', 'KERAS_DENSE', 'KERAS_NUMBERED', 'GLUON_NUMBERED',
-           'NORMALISED', 'ALTERED', 'LITE0_BLOCKS', 'ANOTHER', 'EVALUATION', 'WATCHING', 'ALONE', 'SCRIPTED', 'UNRUN',
-           'FRONT_MODULES', 'SAVE_BESIDE', 'REALS', 'WHOLE_NUMBERS', 'MODELS', 'Geometry', 'compose', 'half_pixel',
-           'unit_range', 'bgr_means', 'rgb_means', 'mean_std', 'signed_range', 'grey_range', 'pixels', 'preprocessing',
-           'Model', 'layers', 'maps_of', 'shown_once', 'classes_of', 'check_layers', 'geometry_of', 'layer_table',
-           'vgg16_geometry', 'in_eights', 'mean_map', 'run_steps', 'VGG16', 'filled', 'Placed', 'vgg16_place',
-           'numbered', 'blocks_of', 'Tower', 'torch_towers', 'named_towers', 'family_of', 'the_tower', 'head_of',
-           'Vgg16Arrays', 'vgg16_form', 'turned_round', 'fitting_head', 'as_dense', 'write_vgg16_conv',
-           'parameter_file', 'vgg16', 'loaded', 'same_pads', 'lite0_geometry', 'depthwise_slowly', 'shifted_sum',
-           'depthwise', 'LiteBlock', 'EfficientNetLite0', 'folded', 'lukemelas', 'timm', 'lite0_form', 'symmetric',
-           'efficientnet_lite0', 'write_efficientnet_lite0', 'class_names', 'axes_of', 'as_maps', 'made_ready',
-           'words_of', 'unfit', 'nnx_axes', 'evaluating', 'of_watched', 'Gave', 'watching', 'from_nnx', 'of_linen',
-           'from_linen', 'torch_inside', 'torch_values', 'from_torch', 'with_outputs', 'onnx_tensors', 'check_external',
-           'open_onnx', 'onnx_session', 'channel_axis', 'Taken', 'taken_by', 'held_shapes', 'from_onnx', 'onnx_kinds',
-           'Known', 'load_model']
+           'NORMALISED', 'ALTERED', 'LITE0_BLOCKS', 'ANOTHER', 'EVALUATION', 'IMAGES_ALONE', 'WATCHING', 'ALONE',
+           'SCRIPTED', 'UNRUN', 'FRONT_MODULES', 'SAVE_BESIDE', 'REALS', 'WHOLE_NUMBERS', 'MODELS', 'Geometry',
+           'compose', 'half_pixel', 'unit_range', 'bgr_means', 'rgb_means', 'mean_std', 'signed_range', 'grey_range',
+           'pixels', 'preprocessing', 'Model', 'layers', 'checked', 'maps_of', 'shown_once', 'classes_of',
+           'check_layers', 'geometry_of', 'layer_table', 'vgg16_geometry', 'in_eights', 'mean_map', 'run_steps',
+           'VGG16', 'filled', 'Placed', 'vgg16_place', 'numbered', 'blocks_of', 'Tower', 'torch_towers', 'named_towers',
+           'family_of', 'the_tower', 'head_of', 'Vgg16Arrays', 'vgg16_form', 'turned_round', 'fitting_head', 'as_dense',
+           'write_vgg16_conv', 'parameter_file', 'vgg16', 'loaded', 'same_pads', 'lite0_geometry', 'depthwise_slowly',
+           'shifted_sum', 'depthwise', 'LiteBlock', 'EfficientNetLite0', 'folded', 'lukemelas', 'timm', 'lite0_form',
+           'symmetric', 'efficientnet_lite0', 'write_efficientnet_lite0', 'class_names', 'axes_of', 'as_maps',
+           'made_ready', 'words_of', 'unfit', 'nnx_axes', 'evaluating', 'of_watched', 'Gave', 'watching', 'from_nnx',
+           'of_linen', 'from_linen', 'torch_inside', 'torch_values', 'from_torch', 'with_outputs', 'onnx_tensors',
+           'check_external', 'open_onnx', 'onnx_session', 'channel_axis', 'Taken', 'taken_by', 'held_shapes',
+           'from_onnx', 'onnx_kinds', 'Known', 'load_model']
 
 # %% ../nbs/06_models.ipynb #3ec014ba
 import csv
@@ -141,12 +141,23 @@ def layers(model: Model) -> dict[str, tuple[int, int, int]]:  # layer -> (rows, 
     if not model.traced: return shown_once(model)
     order: list[str] = []
     def named(parameters, images):
-        out = model.forward(parameters, model.preprocess(images))
+        out = checked(model, model.forward(parameters, model.preprocess(images)))
         order.extend(out)                                     # JAX sorts the keys of what it returns
         return out
     image = jax.ShapeDtypeStruct((1, model.size, model.size, 3), jnp.uint8)
-    shapes = {name: out.shape for name, out in jax.eval_shape(named, model.parameters, image).items()}
+    try: shapes = {name: out.shape for name, out in jax.eval_shape(named, model.parameters, image).items()}
+    except Refused: raise
+    except Exception as error:
+        raise Refused(f"{model.name}: JAX cannot trace forward(parameters, images) for images of {model.size} x {model.size} pixels ({words_of(error)}). "
+                      "Write it with jax.numpy, or give traced=False.") from None
     return {name: maps_of(model, name, shapes[name]) for name in order}
+
+def checked(model: Model, out: Any) -> Mapping[str, Any]:
+    "What `forward` gave, if it is arrays by the names of layers."
+    if not isinstance(out, Mapping): raise Refused(f"{model.name}: forward gives a {type(out).__name__}, arrays by the names of layers are needed (a dict).")
+    for name, maps in out.items():
+        if not hasattr(maps, "shape"): raise Refused(f"{model.name}: forward gives a {type(maps).__name__} for layer {name!r}. Make it an array.")
+    return out
 
 def maps_of(model: Model, name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
     "The rows, columns and units of a layer whose activations for one image have a shape. Refuses what are no maps."
@@ -158,7 +169,12 @@ def maps_of(model: Model, name: str, shape: tuple[int, ...]) -> tuple[int, int, 
 def shown_once(model: Model) -> dict[str, tuple[int, int, int]]:
     "The layers of a network that JAX cannot look into: it is shown one black image."
     image = np.asarray(model.preprocess(jnp.zeros((1, model.size, model.size, 3), jnp.uint8)))
-    return {name: maps_of(model, name, out.shape) for name, out in model.forward(model.parameters, image, None).items()}
+    try: out = model.forward(model.parameters, image, None)
+    except Refused: raise
+    except Exception as error:
+        raise Refused(f"{model.name}: forward(parameters, images, names) does not run on a NumPy array of {' x '.join(map(str, image.shape))} with names=None, "
+                      f"which asks for all layers ({words_of(error)}). Call it so to see where, and mend it there.") from None
+    return {name: maps_of(model, name, maps.shape) for name, maps in checked(model, out).items()}
 
 # %% ../nbs/06_models.ipynb #a97fea43
 def classes_of(model: Model, layer: str = "prob") -> tuple[str, ...]:
@@ -738,6 +754,8 @@ def evaluating(call: Callable) -> dict[str, bool]:
     named = {name for name, one in taken.items() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
     return {name: value for name, value in EVALUATION.items() if name in named}
 
+IMAGES_ALONE = "Wrap it in a module whose call takes images [batch height width channel] alone."
+
 def of_watched(name: str, watched: Callable, parameters: Any, size: int, preprocess: str | Callable, geometry: Mapping[str, Geometry] | None) -> Model:
     """A Model from `watched(parameters, images, calls)`, which gives what each layer gave and adds a layer's name to the list `calls` as it ends.
     Refuses a network that cannot run, in its own words."""
@@ -748,7 +766,7 @@ def of_watched(name: str, watched: Callable, parameters: Any, size: int, preproc
         raise Refused(f"{name}: {called} cannot make ready images of {size} x {size} x 3 bytes ({words_of(error)}). Write preprocess with jax.numpy.") from None
     try: found = nnx_axes(partial(watched, calls=calls), parameters, one)
     except Refused: raise
-    except Exception as error: raise unfit(name, one, called, error) from None
+    except Exception as error: raise unfit(name, one, called, error, IMAGES_ALONE if "missing" in words_of(error) else ANOTHER) from None
     try: beside = jax.eval_shape(lambda parameters, images: {layer: out for layer, out in watched(parameters, images, []).items() if hasattr(out, "ndim")},
                                  parameters, two)
     except Exception as error: raise unfit(name, two, called, error, "It takes one image and not two: keep the first axis, which counts images.") from None
