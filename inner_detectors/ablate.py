@@ -445,6 +445,7 @@ def with_probe(model: Model, layer: str, kernel: Float32[np.ndarray, "unit class
         if start == layer: return read(parameters[1], x)
         found = further(parameters[0], start, x)
         return behind(parameters[1], found, found[layer])
+    resume.before = model      # type: ignore[attr-defined]   # without the probe, which is on record
     record = {**model.record, "probe": about, "probe_sha256": hashlib.sha256(kernel.tobytes() + bias.tobytes()).hexdigest()}
     return replace(model, forward=forward, parameters=(model.parameters, (jnp.asarray(kernel), jnp.asarray(bias))), resume=resume,
                    classes=tuple(classes), record=record)

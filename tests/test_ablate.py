@@ -388,7 +388,7 @@ def ask(these, labels, **choices): return ablate(these, "units", labels, progres
 
 WRONG = {
     "layer": (lambda t, ls: ablate(t, "unit", ls), ["no layer 'unit'", "Did you mean 'units'?"]),
-    "unit": (lambda t, ls: ask(t, ls, units=["units:99"]), ["no unit 'units:99'", "Did you mean"]),
+    "unit": (lambda t, ls: ask(t, ls, units=["units:99"]), ["no unit 'units:99'", "has units units:0 to units:31"]),
     "concept": (lambda t, ls: ask(t, ls, concepts=["rad"]), ["no concept 'rad'", "Did you mean 'red'"]),
     "fill": (lambda t, ls: ask(t, ls, fill="zeros"), ["fill='zeros'", "Did you mean 'zero'?"]),
     "measure": (lambda t, ls: ask(t, ls, by="acc"), ["by='acc'", "accuracy"]),

@@ -29,7 +29,7 @@ class Squares:
     def sample(self, key):
         place = int(key.removeprefix(self.name))
         random, image, regions = np.random.default_rng([len(self.name), place]), np.zeros((32, 32, 3), np.uint8), []
-        drawn = next(some for some in iter(lambda: random.random(3) < 0.5, None) if some.any())
+        drawn = next(some for some in (random.random(3) < 0.5 for _ in range(99)) if some.any())
         for channel, name in enumerate(COLOURS):
             mask = np.zeros((32, 32), bool)
             top, left = random.integers(0, 17, 2)

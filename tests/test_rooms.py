@@ -19,9 +19,9 @@ COMMAND = Path(sys.executable).with_name("inner-detectors")
 
 @pytest.fixture(scope="module")
 def matched(lite0_weights, tmp_path_factory):
-    "A match of two layers on 16 pictures in a folder, made from the folder above it."
+    "A match of two layers on 32 pictures in a folder, made from the folder above it."
     place = tmp_path_factory.mktemp("rooms")
-    write_folder(Scenes(16), place / "pictures")
+    write_folder(Scenes(32), place / "pictures")
     words = ["match", "efficientnet-lite0", "--weights", str(lite0_weights), "--data", "folder:pictures", "--layers", "blocks_4", "blocks_15",
              "--out", "result", "--quiet"]
     subprocess.run([COMMAND, *words], cwd=place, check=True, capture_output=True)
@@ -86,7 +86,7 @@ import os, signal, sys
 from inner_detectors import dissect, sweep
 from inner_detectors.cli import run
 Checkpoint, save, written = sweep.Checkpoint, sweep.save_checkpoint, []
-dissect.Checkpoint = lambda path, identity, every: Checkpoint(path, identity, 0)
+dissect.Checkpoint = lambda path, identity, every, *more: Checkpoint(path, identity, 0, *more)
 def saving(*words):
     save(*words); written.append(words)
     if len(written) == int(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)

@@ -459,7 +459,7 @@ def test_killed_and_started_again(matched, capsys, tmp_path):
     (["--units", "blocks_4:99"], "no unit 'blocks_4:99'"),
     (["--labels", "none.csv"], "none.csv: cannot be read"), (["--data", "scenes:8"], "lies in no folder"),
     (["--test", "train=staged:8"], "train and validation are taken"), (["--batch", "0"], "--batch 0 cannot be used. Give 1 or more"),
-    (["--classes", "car"], "belongs to --labels shown"), (["--data", "staged:12", "--forbid", "unicorn"], "no concept, category or detector 'unicorn'"),
+    (["--classes", "car"], "belongs to --labels shown"), (["--data", "staged:24", "--forbid", "unicorn"], "no concept, category or detector 'unicorn'"),
     (["--statistic", "sum"], "no statistic 'sum'")])
 def test_wrong_words(matched, capsys, tmp_path, words, sentence):
     code, out, err = said(capsys, "transfer", matched, *words, "--out", tmp_path / "out", "--quiet")
