@@ -87,7 +87,8 @@ def same(one, other, but=()):
     """Every number of two dissections is equal, `but` some, and of the same images."""
     one, other = one.table, other.table
     assert set(one.variables) == set(other.variables) and sorted(one.image.values) == sorted(other.image.values)
-    for name in (name for name in one.variables if "image" not in one[name].dims and name not in but): np.testing.assert_array_equal(one[name], other[name], name)
+    names = [name for name in one.variables if "image" not in one[name].dims and name not in but]
+    for name in names: np.testing.assert_array_equal(one[name], other[name], name)
 
 
 # ---- VGG16 on 60 photographs of two data sets
