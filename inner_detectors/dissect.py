@@ -802,8 +802,8 @@ def unit_places(found: Dissection, words: Sequence[str]) -> list[int]:
 @lru_cache(maxsize=8)
 def goes_on(model: Model, layer: str) -> str:
     "A hash of how a network goes on from a layer's activations, which a dissection does not depend on; nothing where it cannot."
-    if model.resume is None: return ""
     model = getattr(model.resume, "before", model)
+    if model.resume is None: return ""
     later, maps = model.resume, jax.ShapeDtypeStruct((1, *layers_of(model)[layer]), np.float32)
     return traced(lambda parameters, maps: later(parameters, layer, maps), model.parameters, maps)[0]
 
