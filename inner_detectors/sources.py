@@ -13,11 +13,11 @@ __all__ = ['NUMBER', 'NAMED', 'MAPS', 'BORDER', 'TABLES', 'NOTHING', 'THREE', 'L
            'existing', 'Table', 'taken', 'record', 'listed', 'Coco', 'alone_in_group', 'asked', 'CocoStuff', 'losing',
            'lossless', 'numbers_in', 'by_palette', 'by_colour', 'read_labels', 'label_regions', 'unnamed', 'doubtful',
            'Names', 'Row', 'read_lines', 'text_rows', 'as_colour', 'whole_number', 'cell', 'colour_in', 'csv_rows',
-           'in_order', 'read_classes', 'coloured', 'find_names', 'names_of', 'files_in', 'pictures_in', 'picture_of',
-           'maps_in', 'unfit', 'by_picture', 'pairs', 'find_voc', 'split_names', 'listed_name', 'voc_names', 'Voc',
-           'wide_high', 'one_by_one', 'CocoPanoptic', 'segments', 'whole_segments', 'part_name', 'numbered',
-           'read_objects', 'PascalPart', 'read_part_codes', 'part_vocabulary', 'read_table', 'Folder', 'read_groups',
-           'read_names', 'wholes_first', 'there', 'split_options', 'load_data']
+           'in_order', 'read_classes', 'coloured', 'find_names', 'names_of', 'files_in', 'pictures_in', 'maps_in',
+           'unfit', 'by_picture', 'pairs', 'find_voc', 'split_names', 'listed_name', 'voc_names', 'Voc', 'wide_high',
+           'one_by_one', 'CocoPanoptic', 'segments', 'whole_segments', 'part_name', 'numbered', 'read_objects',
+           'PascalPart', 'read_part_codes', 'part_vocabulary', 'read_table', 'Folder', 'read_groups', 'read_names',
+           'wholes_first', 'there', 'split_options', 'load_data']
 
 # %% ../nbs/02_sources.ipynb #89a81d41
 import ast
@@ -861,10 +861,6 @@ def pictures_in(folder: Path) -> dict[str, list[Path]]:
     for path in sorted(files_in(folder), key=rank):
         if path.suffix.lower() not in BESIDE: found.setdefault(path.stem, []).append(path)
     return found
-
-def picture_of(folder: Path, key: str) -> Path:
-    "The image file of a key, whatever its ending."
-    return pictures_in(folder).get(key, [folder/f"{key}.jpg"])[0]
 
 def maps_in(folder: Path, nested: bool = False) -> dict[str, list[Path]]:
     "Stem -> the label maps of that name, one a folder. Refused where a folder holds two of a name, or there is none at all."
