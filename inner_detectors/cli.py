@@ -582,7 +582,7 @@ baselines.csv, baselines.png and .pdf, faithfulness.csv. Each of FOLDERS gets tr
 A stopped run goes on where it was when the same command is given again."""
     from inner_detectors.dissect import make_folder, read_units, write_frame, write_room
     from inner_detectors.explain import explanation_page
-    from inner_detectors.transfer import detector_bank, labelled, rules, unit_weights
+    from inner_detectors.transfer import detector_bank, labelled, rows_named, rules, unit_weights
     from inner_detectors.transfer import transfer as run_transfer
     from inner_detectors.visualise import write_figure
     from inner_detectors.concepts import replacing
@@ -592,6 +592,7 @@ A stopped run goes on where it was when the same command is given again."""
     if units and Path(units[0]).is_file(): units = [unit for path in units for unit in read_units(path)]
     bank = detector_bank(studies, folders, concepts=concepts, without=without or (), layers=layers, units=units, where=where, number=number,
                          statistic=statistic, opened=opened)
+    if forbid: rows_named(bank, forbid)                   # what is unknown is said before anything is run
     pictures, known, tests = labelled_pictures(data, labels, classes, test, seed, studies[0].view, quiet)
     place = make_folder(out or Path(folders[0])/"transfer")
     running: dict[str, Any] = dict(batch=batch, devices=list(studies[0].devices), progress=not quiet, out=place)

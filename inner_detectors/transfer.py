@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'STATISTICS', 'TOLD', 'STEPS', 'reading', 'layer_name', 'Bank', 'Level', 'levels_of', 'above', 'Evidence',
-           'as_given', 'model_of', 'digest', 'identity', 'candidates', 'in_turns', 'detector_bank', 'of_network',
-           'one_of_each', 'at_layers', 'of_units', 'check_concept', 'marked', 'passing', 'Gathered', 'gather', 'kept',
-           'thinned', 'Head', 'losses_of', 'loss', 'balance', 'spread', 'strongest_penalty', 'sparse_path', 'Labelled',
-           'Fit', 'Trace', 'Standard', 'traces', 'trace', 'chosen_step', 'settled', 'fit_head', 'Network',
-           'Transferred', 'rows_named', 'Transfer', 'quality', 'labelled', 'transfer', 'fitted', 'check_parts',
-           'weights_figure', 'unit_weights', 'Reasons', 'reasons', 'raised', 'what_if', 'Rules', 'small_tree', 'rules',
-           'save', 'read', 'same_network', 'load']
+           'as_given', 'model_of', 'told_by', 'digest', 'identity', 'candidates', 'in_turns', 'detector_bank',
+           'of_network', 'one_of_each', 'at_layers', 'of_units', 'check_concept', 'marked', 'passing', 'Gathered',
+           'gather', 'kept', 'thinned', 'Head', 'losses_of', 'loss', 'balance', 'spread', 'strongest_penalty',
+           'sparse_path', 'Labelled', 'Fit', 'Trace', 'Standard', 'traces', 'trace', 'chosen_step', 'settled',
+           'fit_head', 'Network', 'Transferred', 'rows_named', 'Transfer', 'quality', 'labelled', 'transfer', 'fitted',
+           'check_parts', 'weights_figure', 'unit_weights', 'Reasons', 'reasons', 'raised', 'what_if', 'Rules',
+           'small_tree', 'rules', 'save', 'read', 'same_network', 'load']
 
 # %% ../nbs/16_transfer.ipynb #f1721d95
 import hashlib
@@ -179,10 +179,14 @@ def model_of(module: nnx.Module, bank: Bank, classes: Sequence[str] = ()) -> Mod
 
 TOLD = ("weights_sha256", "computation_sha256", "preprocessing")      # what tells a network from another in its record
 
+def told_by(model: Model) -> list[str | None]:
+    "What tells a network from another."
+    about = weights_of(model)
+    return [about.get(key) for key in TOLD]
+
 def digest(model: Model) -> str:
     "The hash that a network is called by: of its file of parameters, or of all that it computes, where no file's is on record."
-    about = weights_of(model)
-    return about.get("weights_sha256") or about["computation_sha256"]
+    return model.record.get("weights_sha256") or weights_of(model)["computation_sha256"]
 
 def identity(bank: Bank, module: nnx.Module) -> str:
     "What tells a network made of a bank from others."
@@ -258,7 +262,7 @@ def one_of_each(studies: Sequence[Study]) -> dict[str, Model]:
     networks: dict[str, Model] = {}
     for these in studies:
         there = networks.setdefault(these.model.name, these.model)
-        if any(weights_of(there).get(key) != weights_of(these.model).get(key) for key in TOLD):
+        if there is not these.model and told_by(there) != told_by(these.model):
             raise Refused(f"bank: two networks are called {these.model.name} and have other parameters, or compute otherwise. "
                           "Give one of them another name (replace(model, name=...)).")
         if there.geometry != these.model.geometry:
@@ -790,8 +794,8 @@ def save(bank: Bank, path: str | Path, head: Head | None = None, made: Mapping[s
     arrays = {"threshold": bank.table.threshold.to_numpy(np.float32)}
     if head is not None: arrays |= {"mean": head.mean, "scale": head.scale, "kernel": head.kernel, "bias": head.bias}
     rows = bank.table.assign(unit=bank.table.unit.astype(int)).drop(columns="threshold").to_dict("records")
-    def told(model): return {key: weights_of(model)[key] for key in ("computation_by", "computation_sha256")}
-    networks = {name: {"sha256": digest(model), **told(model), "preprocessing": model.record.get("preprocessing", ""),
+    def made_by(about): return {key: about[key] for key in ("computation_by", "computation_sha256")}
+    networks = {name: {"sha256": digest(model), **made_by(weights_of(model)), "preprocessing": model.record.get("preprocessing", ""),
                        "weights": model.record.get("weights", ""),
                        "opened": list(bank.opened.get(name, (name, None))),
                        "geometry": {level.layer: asdict(geometry_of(model, level.layer)) for level in levels_of(bank.table) if level.network == name}}

@@ -1,5 +1,7 @@
 "What all tests share: where the samples and the weights are, and a quiet JAX on the CPU."
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,17 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+# Many tests start the command anew on the same network. What one process has compiled, the others of this run take up; the next run starts with nothing.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ |= {"JAX_COMPILATION_CACHE_DIR": tempfile.mkdtemp(prefix="compiled-"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
+    MADE_HERE = os.environ["JAX_COMPILATION_CACHE_DIR"]
+else: MADE_HERE = ""
+
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_unconfigure():
+    if MADE_HERE: shutil.rmtree(MADE_HERE, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,9 @@ def compare(data, model, theirs, detectors):
         assert (mine.argmax(1) == iou.argmax(1))[clear].all() and clear.mean() > 0.4, layer
 
 
-@pytest.mark.parametrize("detectors", [{"conv5_3": 81, "pool5": 70}, pytest.param({"conv4_3": 60}, marks=[SLOW, pytest.mark.slow])], ids=",".join)
+@SLOW
+@pytest.mark.slow
+@pytest.mark.parametrize("detectors", [{"conv5_3": 81, "pool5": 70}, {"conv4_3": 60}], ids=",".join)
 def test_vgg16_on_camvid(samples, vgg16_weights, detectors):
     theirs = expected(samples, "vgg16-camvid-val")
     compare(photographs(samples, "camvid", "val"), load_model("vgg16", vgg16_weights), theirs, detectors)

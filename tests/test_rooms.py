@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import small_network
 from sentences import assert_says
 
+from inner_detectors import models
 from inner_detectors.cli import run
 from inner_detectors.scenes import Scenes, write_folder
 
@@ -83,36 +85,50 @@ def test_labels_stand_in_for_units(matched, capsys):
 
 KILLED = """
 import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+import small_network
 from inner_detectors import dissect, sweep
 from inner_detectors.cli import run
+small_network.register()
 Checkpoint, save, written = sweep.Checkpoint, sweep.save_checkpoint, []
 dissect.Checkpoint = lambda path, identity, every, *more: Checkpoint(path, identity, 0, *more)
 def saving(*words):
     save(*words); written.append(words)
-    if len(written) == int(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)
+    if len(written) == int(sys.argv[2]): os.kill(os.getpid(), signal.SIGKILL)
 sweep.save_checkpoint = saving
-sys.exit(run(sys.argv[2:]))
+sys.exit(run(sys.argv[3:]))
 """
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    "A match of a network that is read in no time, on 32 pictures in a folder."
+    place = tmp_path_factory.mktemp("small")
+    write_folder(Scenes(32), place / "pictures")
+    small_network.register()
+    assert run(["match", "small", "--data", f"folder:{place / 'pictures'}", "--layers", "cells", "mixed", "--out", str(place / "result"), "--quiet"]) == 0
+    yield place / "result"
+    del models.MODELS[small_network.NAME]
 
 
 @pytest.mark.parametrize("room, words, after", [
     ("evidence", ["evidence"], 2), ("sensitivity", ["sensitivity", "--quantiles", "0.005", "0.05"], 5), ("correlate", ["correlate"], 2),
-    ("verify", ["verify", "concepts", "--concepts", "grass", "sky", "--units", "blocks_15:3"], 2),
-    ("ablate", ["verify", "units", "--layer", "blocks_15", "--probe", "head", "--units", "blocks_15:3", "blocks_15:7"], 7),
-    ("simulate", ["verify", "simulation", "--layer", "blocks_15", "--probe", "head"], 5)], ids=lambda value: value if isinstance(value, str) else "")
-def test_killed_and_started_again(matched, capsys, tmp_path, room, words, after):
+    ("verify", ["verify", "concepts", "--concepts", "grass", "sky", "--units", "cells:3"], 2),
+    ("ablate", ["verify", "units", "--layer", "mixed", "--probe", "head", "--units", "mixed:3", "mixed:7"], 7),
+    ("simulate", ["verify", "simulation", "--layer", "mixed", "--probe", "head"], 5)], ids=lambda value: value if isinstance(value, str) else "")
+def test_killed_and_started_again(small, capsys, tmp_path, room, words, after):
     "Of each command: killed right after it has written a checkpoint, and started again, it says what an undisturbed run says."
     kind, rest = (words[:2], words[2:]) if words[0] == "verify" else (words[:1], words[1:])
     with open(tmp_path / "classes.csv", "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["image", "class"], *((name, "ab"[place % 2]) for place, name in enumerate(picture_names(matched)))])
+        csv.writer(file).writerows([["image", "class"], *((name, "ab"[place % 2]) for place, name in enumerate(picture_names(small)))])
     if room in ("ablate", "simulate"): rest += ["--labels", str(tmp_path / "classes.csv")]
     results = []
     for name in ("killed", "whole"):
         (folder := tmp_path / name).mkdir()
-        shutil.copy(matched / "dissection.nc", folder)
+        shutil.copy(small / "dissection.nc", folder)
         command = [*kind, str(folder), *rest, "--batch", "4", "--quiet", "--json"]
         if name == "killed":
-            done = subprocess.run([sys.executable, "-c", KILLED, str(after), *command], capture_output=True, text=True)
+            done = subprocess.run([sys.executable, "-c", KILLED, str(Path(__file__).parent), str(after), *command], capture_output=True, text=True)
             assert done.returncode == -signal.SIGKILL, done.stderr
             assert list(folder.glob("*.checkpoint.npz")) and not (folder / f"{room}.nc").exists()
         code, out, err = said(capsys, *command)
@@ -201,10 +217,13 @@ def test_what_is_meant(looked_at):
     assert chosen_units(found, ["blocks_4:7", "blocks_4:7"]) == ["blocks_4:7"]
 
 
-def test_a_word_that_is_nothing(looked_at, capsys):
-    code, out, err = said(capsys, "visualise", looked_at, "blocks_15:3000", "--quiet")
+@pytest.mark.parametrize(("word", "words"), [
+    ("blocks_15:3000", ["no unit 'blocks_15:3000'", "units blocks_15:0 to blocks_15:319"]),
+    ("blocks_51", ["is no unit, layer or concept", "Did you mean"])])
+def test_a_word_that_is_nothing(looked_at, capsys, word, words):
+    code, out, err = said(capsys, "visualise", looked_at, word, "--quiet")
     assert code == 1 and out == ""
-    assert_says(err.strip(), "is no unit, layer or concept", "Did you mean")
+    assert_says(err.strip(), *words)
 
 
 def test_the_pictures_are_gone(looked_at, capsys, tmp_path):

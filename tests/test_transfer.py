@@ -4,14 +4,17 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+import small_network
 from sentences import assert_says
 
+from inner_detectors import models
 from inner_detectors.ablate import as_labels, folder_classes, shown_classes
 from inner_detectors.baselines import all_units, contest, part_of, pick, related, split
 from inner_detectors.cli import run
@@ -427,24 +430,31 @@ def test_it_compares(matched, capsys, tmp_path):
 
 KILLED = """
 import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+import small_network
 from inner_detectors import sweep, transfer
 from inner_detectors.cli import run
+small_network.register()
 Checkpoint, save, written = sweep.Checkpoint, sweep.save_checkpoint, []
 transfer.Checkpoint = lambda path, identity: Checkpoint(path, identity, 0)
 def saving(*words):
     save(*words); written.append(words)
     if len(written) == 8: os.kill(os.getpid(), signal.SIGKILL)
 sweep.save_checkpoint = saving
-sys.exit(run(sys.argv[1:]))
+sys.exit(run(sys.argv[2:]))
 """
 
 
-def test_killed_and_started_again(matched, capsys, tmp_path):
+def test_killed_and_started_again(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(models.MODELS, small_network.NAME, models.Known("", small_network.small))
+    place = tmp_path / "small"
+    assert run(["match", "small", "--data", "scenes:24", "--layers", "cells", "mixed", "--out", str(place), "--quiet"]) == 0
+    capsys.readouterr()
     results = []
     for name in ("killed", "whole"):
-        command = ["transfer", str(matched), "--data", "staged:24", "--number", "8", "--out", str(tmp_path / name), "--batch", "4", "--quiet"]
+        command = ["transfer", str(place), "--data", "staged:24", "--number", "8", "--out", str(tmp_path / name), "--batch", "4", "--quiet"]
         if name == "killed":
-            done = subprocess.run([sys.executable, "-c", KILLED, *command], capture_output=True, text=True)
+            done = subprocess.run([sys.executable, "-c", KILLED, str(Path(__file__).parent), *command], capture_output=True, text=True)
             assert done.returncode == -signal.SIGKILL, done.stderr
             assert len(list((tmp_path / name).glob("*.checkpoint.npz"))) == 2
         code, out, err = said(capsys, *command)

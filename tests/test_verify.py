@@ -262,7 +262,7 @@ def test_verdict_takes_what_is_there(tmp_path):
     (dict(fills=["blakc"]), ["no fill 'blakc'", "Did you mean 'black'?"]),
     (dict(fills=[]), ["no fill ''", "'inpaint'"]),
     (dict(concepts=["red bal"]), ["no concept 'red bal'", "Did you mean 'red ball'"]),
-    (dict(units=["planted:12"]), ["no unit 'planted:12'", "Did you mean"]),
+    (dict(units=["planted:12"]), ["no unit 'planted:12'", "units planted:0 to planted:7"]),
     (dict(least=99), ["99 images", "ask for fewer"])], ids=str)
 def test_what_is_unknown_is_refused(asked, words, rings):
     with pytest.raises(Refused) as refused: verify(rings, progress=False, **asked)
