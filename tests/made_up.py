@@ -12,7 +12,7 @@ from inner_detectors.models import Model
 from inner_detectors.sweep import View
 
 HOSTILE = ["<script>window.stolen = 1</script>", "</script><img src=x onerror=window.stolen=2>", "dog\x07\x1b[31m\nbark", "\u202egod gnikrab\u202c \u200f",
-           "=HYPERLINK(\"http://example.org\",\"x\")", "x" * 10_000, "'\"&<b>", "{{script}}", "کلب", "\u2028-->", "javascript:stolen=3", "a:b/c?d=e#f%00"]
+           "=SUM(1,2)", "x" * 10_000, "'\"&<b>", "{{script}}", "کلب", "\u2028-->", "javascript:stolen=3", "a:b/c?d=e#f%00"]
 PROTOCOL = {"name": "netdissect", "threshold_over": "data", "quantile": 0.005, "score_over": "data", "area": "annotated", "mask_size": 0.5, "keep": 0.0,
             "maskless": "kept", "geometry": "receptive-field", "detects": 0.04, "labels": 1}
 VGG16 = {**{f"conv3_{i}": (56, 256) for i in (1, 2, 3)}, "pool3": (28, 256), **{f"conv4_{i}": (28, 512) for i in (1, 2, 3)}, "pool4": (14, 512),

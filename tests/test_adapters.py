@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sentences import assert_says
 
 from inner_detectors.concepts import Refused
-from inner_detectors.models import check_layers, from_nnx, from_onnx, from_torch, layers, load_model, mean_std, pixels
+from inner_detectors.models import check_external, check_layers, from_nnx, from_onnx, from_torch, layers, load_model, mean_std, pixels
 
 REASON = "nothing tells which of its axes are rows, columns and units"
 
@@ -418,26 +418,41 @@ def test_external_data_from_anywhere(tmp_path, monkeypatch, location):
         np.testing.assert_array_equal(answers(load_model(str(path)))["conv"], plain["conv"])
 
 
-@pytest.mark.parametrize(("location", "said"), [("../beside/net.data", "outside the folder of the file. Save it again"), ("/net.data", "outside the folder"),
-                                                ("sub/../../net.data", "outside the folder"),
-                                                 ("gone.data", "which is not there. Put that file beside it"), ("", "outside")])
-def test_external_data_elsewhere(tmp_path, location, said):
-    path = onnx_file(tmp_path / "nets" / "net.onnx", [], external="net.data")
+def lies_in(path, location):
+    "The model in a file with its external data, said to lie elsewhere."
     model = onnx.load(path, load_external_data=False)
     next(entry for entry in model.graph.initializer[0].external_data if entry.key == "location").value = location
-    onnx.save(model, path)
+    return model
+
+
+@pytest.mark.parametrize(("location", "said"), [("a:net.data", "outside the folder of the file. Save it again"),
+                                                ("gone.data", "which is not there. Put that file beside it"), ("", "outside")])
+def test_external_data_elsewhere(tmp_path, location, said):
+    path = onnx_file(tmp_path / "nets" / "net.onnx", [], external="net.data")
+    onnx.save(lies_in(path, location), path)
     with pytest.raises(Refused) as refused: from_onnx(path)
     assert_says(refused.value, "net.onnx", "kernel", repr(location), said)
 
 
-def test_external_data_too_short_or_linked(tmp_path):
+@pytest.mark.parametrize("location", ["../beside/net.data", "/net.data", "sub/../../beside/net.data", "..\\beside\\net.data", "..", "C:/net.data"])
+def test_external_data_outside_the_folder(tmp_path, location):
+    "By hand: no file on the disk says so."
     path = onnx_file(tmp_path / "nets" / "net.onnx", [], external="net.data")
-    data = path.with_name("net.data")
-    data.rename(tmp_path / "elsewhere.data")
-    data.symlink_to(tmp_path / "elsewhere.data")
-    with pytest.raises(Refused, match="is a link out of the folder of net.onnx") as refused: from_onnx(path)
+    check_external(path, lies_in(path, "net.data"))
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "net.data").write_bytes(path.with_name("net.data").read_bytes())
+    with pytest.raises(Refused) as refused: check_external(path, lies_in(path, location))
+    assert_says(refused.value, "net.onnx", "kernel", repr(location), "outside the folder of the file. Save it again")
+
+
+def test_external_data_too_short_or_linked(tmp_path, monkeypatch):
+    "A link is told by where it leads; here there is none, it is only said so."
+    path = onnx_file(tmp_path / "nets" / "net.onnx", [], external="net.data")
+    data, resolve = path.with_name("net.data"), Path.resolve
+    with monkeypatch.context() as linked:
+        linked.setattr(Path, "resolve", lambda one, *more: tmp_path / "elsewhere.data" if one == data else resolve(one, *more))
+        with pytest.raises(Refused, match="is a link out of the folder of net.onnx") as refused: from_onnx(path)
     assert_says(refused.value, "Copy the file itself")
-    data.unlink()
     data.write_bytes(b"short")
     with pytest.raises(Refused, match="has 5 bytes, and array 'kernel' of net.onnx ends at 864") as refused: from_onnx(path)
     assert_says(refused.value, "net.data", "Copy or export both files again")

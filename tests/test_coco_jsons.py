@@ -9,12 +9,13 @@ from PIL import Image
 from pycocotools import mask
 from sentences import assert_says
 
+from inner_detectors import sources
 from inner_detectors.cli import run
 from inner_detectors.concepts import Refused
 from inner_detectors.data import outline_of, survey
 from inner_detectors.dissect import dissect
 from inner_detectors.models import Model, half_pixel
-from inner_detectors.sources import load_data, located, parts_of
+from inner_detectors.sources import decode_mask, load_data, located, packed_mask, parts_of, read_image_entry
 
 SQUARE = [10, 10, 40, 10, 40, 40, 10, 40]
 PAIRS = [[10, 10], [40, 10], [40, 40], [10, 40]]
@@ -105,7 +106,6 @@ SAME = {
     "Roboflow's root twice": categories((0, "Crack", "none"), (1, "crack", "Crack"), (2, "crack", "Crack")),
     "sizes as floats": images(height=64.0, width=96.0), "sizes as text": images(height="64", width="96.0"), "sizes null": images(height=None, width=None),
     "sizes missing": images(height=LEFT_OUT, width=LEFT_OUT), "one size": images(height=LEFT_OUT), "sizes NaN": images(height=float("nan"), width=float("nan")),
-    "sizes zero": images(height=0, width=0), "sizes below zero": images(height=-1, width=-1),
     "an image listed once an annotation": lambda read: read["images"].extend(deepcopy(read["images"])),
     "entries by id": mapped("images", "annotations", "categories"),
     "flat polygon": drawn(SQUARE), "a list too many": drawn([[SQUARE]]), "two lists too many": drawn([[[SQUARE]]]), "pairs": drawn(PAIRS),
@@ -120,18 +120,19 @@ SAME = {
 }
 LIKE = {            # read with a note that says how
     "./": (name("./{}"), []), ".\\": (name(".\\{}"), []), "the folder's own name": (name("images/{}"), []), "and a backslash": (name("images\\{}"), []),
-    "Windows": (name("C:\\data\\{}"), ["'C:\\\\data\\\\pic1.jpg'"]), "absolute": (name("/home/somebody/data/{}"), ["3 of its 3 images", "'pic1.jpg'"]),
+    "Windows": (name("data\\new\\{}"), ["'data\\\\new\\\\pic1.jpg'"]),
     "a URL": (name("https://host.example/a/{}?token=1"), ["host.example"]), "a bucket": (name("s3://bucket/a/{}"), ["s3:"]),
-    "above": (name("../../media/upload/{}"), ["upload"]), "Label Studio": (name("/data/local-files/?d=mine/{}"), ["local-files"]),
-    "flattened": (name("train/{}"), ["train"]), "an ending": (images(file_name=lambda e: e["file_name"].replace("jpg", "JPG")), ["pic1.JPG"]),
+    "above": (name("media/../upload/{}"), ["upload"]), "Label Studio": (name("data/local-files/?d=mine/{}"), ["local-files"]),
+    "flattened": (name("train/{}"), ["3 of its 3 images", "'train/pic1.jpg'", "for 'pic1.jpg'"]),
+    "an ending": (images(file_name=lambda e: e["file_name"].replace("jpg", "JPG")), ["pic1.JPG"]),
     "percents": (images(file_name=lambda e: e["file_name"].replace("p", "%70", 1)), ["%70ic1"]),
     "LVIS": (images(coco_url=lambda e: f"http://host.example/val2017/{e['file_name']}", file_name=LEFT_OUT), ["val2017"]),
     "flickr_url": (images(flickr_url=lambda e: f"http://host.example/{e['file_name']}", file_name=None), ["host.example"]),
-    "path": (images(path=lambda e: f"/datasets/x/{e['file_name']}", file_name=LEFT_OUT), ["/datasets/x"]),
+    "path": (images(path=lambda e: f"datasets/x/{e['file_name']}", file_name=LEFT_OUT), ["datasets/x"]),
 }
 PIECES = {
-    "an empty one": [], "two points": [1, 1, 2, 2], "one point": [5, 5], "half a point": [1, 1, 2, 2, 3, 3, 4], "far away": [1, 1, 2, 2, 1e7, 3],
-    "NaN": [1, 1, float("nan"), 3, 4, 4], "null": None, "words": list("abcdef"), "a number": 5}
+    "an empty one": [], "two points": [1, 1, 2, 2], "one point": [5, 5], "half a point": [1, 1, 2, 2, 3, 3, 4], "far away": [1, 1, 2, 2, 300, 3],
+    "null": None, "words": list("abcdef"), "a number": 5}
 CAUSES = {
     "no image_id": (first(image_id=LEFT_OUT), ["annotation 11 is for no image (image_id is missing)", "--on-problem skip"]),
     "image_id NaN": (first(image_id=float("nan")), ["annotation 11 is for no image (image_id is nan)"]),
@@ -149,7 +150,7 @@ CAUSES = {
     "empty annotations": (lambda read: read.update(annotations=[]), ["none of its 0 annotations has a segmentation"]),
     "boxes, missing": (annotations(segmentation=LEFT_OUT), ["no masks", "boxes"]),
     "not one image": (name("other-{}"), ["not one of its images is in", "other-pic1.jpg", "ANNOTATIONS.json,IMAGES"]),
-    "outside": (put("images", slice(1), file_name="../outside.jpg"), ["'../outside.jpg'", "outside", "1 of 3"]),
+    "outside": (put("images", slice(1), file_name="images/../outside.jpg"), ["'images/../outside.jpg'", "it is outside", "1 of 3"]),
 }
 PICTURES = {        # said of one picture; the others are counted
     "sizes that have changed places": (put("images", slice(1), height=96, width=64), ["the image is 96 x 64, its masks are 64 x 96", "changed places"]),
@@ -160,7 +161,6 @@ PICTURES = {        # said of one picture; the others are counted
     "shares as pairs": (first(segmentation=[[0.1, 0.1], [0.6, 0.1], [0.6, 0.9]]), ["shares of the image"]),
     "nothing but a bad piece": (first(segmentation=[[1, 1, 2, 2]]), ["three points or more"]),
     "no outline at all": (first(segmentation=3), ["neither polygons nor RLE"]),
-    "half of Python's bytes": (first(segmentation={"size": [64, 96], "counts": "b'PP"}), ["half of Python's bytes"]),
 }
 
 
@@ -192,8 +192,7 @@ def test_a_bad_piece_among_good_ones_is_left_out_alone(case, tmp_path):
 PACKED = mask.encode(np.asfortranarray(np.eye(64, 96, dtype=np.uint8)))["counts"]
 
 
-@pytest.mark.parametrize("runs, pixels", [([0.0, 6144.0], 6144), (["6000", "144"], 144), (PACKED.decode(), 64), (str(PACKED), 64)],
-                         ids=["floats", "text", "packed", "bytes"])
+@pytest.mark.parametrize("runs, pixels", [([0.0, 6144.0], 6144), (["6000", "144"], 144), (PACKED.decode(), 64)], ids=["floats", "text", "packed"])
 def test_run_lengths_as_others_write_them(runs, pixels, tmp_path):
     for size in ([64, 96], [64.0, 96.0], ["64", "96"]):
         for wrap in (lambda rle: rle, lambda rle: [rle], json.dumps):
@@ -201,10 +200,18 @@ def test_run_lengths_as_others_write_them(runs, pixels, tmp_path):
             assert numbers == (3, 3, 3 * pixels)
 
 
+def test_run_lengths_as_pythons_bytes():
+    "By hand: other readers take the quotes for run lengths."
+    for rle in ({"size": size, "counts": str(PACKED)} for size in ([64, 96], [64.0, 96.0], ["64", "96"])):
+        for one in (rle, [rle], json.dumps(rle)):
+            assert decode_mask(one, 64, 96).sum() == mask.area(packed_mask(one, 64, 96)) == 64
+    for decode in (decode_mask, packed_mask):
+        with pytest.raises(ValueError, match="half of Python's bytes"): decode({"size": [64, 96], "counts": "b'PP"}, 64, 96)
+
+
 @pytest.mark.parametrize("case", CAUSES)
 def test_a_refusal_says_the_true_cause(case, tmp_path):
     change, words = CAUSES[case]
-    Image.new("RGB", (96, 64)).save(tmp_path / "outside.jpg")
     with pytest.raises(Refused) as refused: load_data(written(tmp_path, change))
     assert_says(refused.value, tmp_path / "a.json", *words)
 
@@ -308,6 +315,27 @@ def test_two_names_for_one_file_are_no_guess(tmp_path):
 def test_another_folder_of_equal_names_is_another_folder(tmp_path):
     pictures(tmp_path / "i", ["cam1/pic1.jpg", "cam1/pic2.jpg"])
     assert located(["cam2/pic1.jpg", "cam1/pic2.jpg"], tmp_path / "i")[0] == {"cam1/pic2.jpg": "cam1/pic2.jpg"}
+
+
+@pytest.mark.parametrize("name", ["../../media/upload/pic1.jpg", "/home/somebody/data/pic1.jpg", "/data/local-files/?d=mine/pic1.jpg", "C:\\data\\pic1.jpg"])
+def test_a_name_that_leads_elsewhere_means_the_one_inside(name, tmp_path):
+    "By hand: a json with such a name would lead other tools out of its folder."
+    pictures(tmp_path / "i")
+    assert located([name], tmp_path / "i") == ({name: "pic1.jpg"}, set())
+
+
+def test_no_file_outside_is_found(tmp_path):
+    pictures(tmp_path / "i")
+    pictures(tmp_path, ["outside.jpg"])
+    names = ["../outside.jpg", str(tmp_path / "outside.jpg"), "x/../../outside.jpg", "..", ""]
+    assert located(names, tmp_path / "i") == ({}, set()) and not any(map(sources.inside, names)) and sources.inside("x/..y/outside.jpg")
+
+
+@pytest.mark.parametrize("size", [0, -1, 0.0, "0"])
+def test_a_size_that_is_none_is_the_images_own(size):
+    for more in ({"height": size, "width": size}, {"height": size, "width": 5}, {"height": 5, "width": size}):
+        _, entry = read_image_entry("a.json", {"id": 1, "file_name": "a.jpg", **more})
+        assert (entry.height, entry.width) == (None, None)
 
 
 def test_parts_of_names():

@@ -64,7 +64,7 @@ from inner_detectors.top import top
 from inner_detectors.verify import Rings, planted_model
 
 class Hostile(Rings):
-    NAMES = {"red ball": "</bdi><script>window.harmed = 1</script>" + "x" * 10_000, "blue ball": "=cmd|' /C calc'!A0\u202egpj.exe\x07\x1b[31m"}
+    NAMES = {"red ball": "</bdi><script>window.harmed = 1</script>" + "x" * 10_000, "blue ball": "=1+1\u202egpj.exe\x07\x1b[31m"}
     def __init__(self):
         super().__init__(24)
         self.concepts = Vocabulary([Concept(name, "object") for name in self.NAMES.values()])
@@ -489,7 +489,7 @@ def test_hostile_names_are_text(worse):
     "HTML, scripts, control characters, marks that turn the writing round, formulas and 10,000 letters, as names of all that has one."
     root, page = worse["hostile"], worse["hostile"].page
     said = root.inner_text() + "".join(option.inner_text() for option in root.locator("option").all())
-    for name in ("<script>window.harmed = 1", "<b onclick=", "=cmd|'", "<img src=x"): assert name in said, name
+    for name in ("<script>window.harmed = 1", "<b onclick=", "=1+1", "<img src=x"): assert name in said, name
     assert not any(mark in said for mark in ("\u202e", "\x07", "\x1b", "\x00")) and "x" * 200 not in said
     root.locator(".ide-tile").first.click()
     wait_until(page, lambda: root.locator(".ide-answer tbody tr").count() >= 2, "the bench does not answer")

@@ -228,7 +228,7 @@ WRONG = {
     "a page of the right size": (give(PAGE + bytes(len(CONTENT) - len(PAGE))), ["a web page instead of the file"]),
     "a page by its type alone": (give(kind="text/html"), ["a web page instead of the file"]),
     "claims less": (give(claims=1_000), ["it has 1,000 bytes to send, 300,000 were published"]),
-    "claims more": (give(claims=10**15), ["it has 1,000,000,000,000,000 bytes to send, 300,000 were published"]),
+    "claims more": (give(claims=400_000), ["it has 400,000 bytes to send, 300,000 were published"]),
     "sends less, unsaid": (give(claims="none", stops=[1_000, 0] * 3), ["broke off at 1,000 of 300,000 bytes"]),
     "sends more, unsaid": (give(CONTENT + b"more", claims="none"), ["it sends more than 300,000 bytes"]),
     "sends nothing": (give(b"", claims="none"), ["broke off at 0 of 300,000 bytes"]),
@@ -411,7 +411,7 @@ REFUSED = {  # archives that any tool unpacks without harm, and what is said of 
     "zip colon": (zipped(FINE, ("a:b/c", b"1")), "'a:b/c' would be written outside its folder"),
     "tar symlink inside": (tar(FINE, ("set/b.mat", tarfile.SYMTYPE, "a.mat")), LINK),
     "tar hardlink inside": (tar(FINE, ("set/b.mat", tarfile.LNKTYPE, "set/a.mat")), LINK),
-    "tar pipe": (tar(FINE, ("set/pipe", tarfile.FIFOTYPE, "")), LINK),
+    "tar label": (tar(FINE, ("set/label", b"V", "")), LINK),      # the name of a tape, which other tools pass over
     "zip symlink inside": (zipped(FINE, ("b.mat", b"set/a.mat", stat.S_IFLNK | 0o777)), LINK),
     "tar large": (tar(("set/a.mat", b"1" * 20_000)), MUCH),
     "tar of many": (tar(*((f"set/{number}", b"") for number in range(3))), MUCH),

@@ -21,10 +21,10 @@ from inner_detectors.models import Model
 
 CHROMIUM = os.environ.get("INNER_DETECTORS_CHROMIUM") or "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-WORDS = [*HOSTILE, "+1+1", "-2+3", "@SUM(A1)", "  spaces  ", "$\\frac{", "_hidden", "%s {0}", "../../up"]
-FILES = ["<img src=x onerror=alert(1)>.png", "</script><script>alert(2)<", "=1+1.png", "\u202egnp.exe", "a\nb\tc\x1b[31m.png", "'\";$HOME.png",
+WORDS = [*HOSTILE, "+1+1", "-2+3", "@SUM(A1)", "  spaces  ", "$\\frac{", "_hidden", "%s {0}", "a/../up"]
+FILES = ["<img src=x onerror=window.stolen=4>.png", "</script><script>window.stolen=5<", "=1+1.png", "\u202egnp.exe", "a\nb\tc\x1b[31m.png", "'\";$HOME.png",
          "%2e%2e.png", "#1?.png"]
-LAYERS = ("<script>alert(3)</script>", "one cell \u202e=1")
+LAYERS = ("<script>window.stolen = 6</script>", "one cell \u202e=1")
 COLOURS = [(220, 40, 40), (40, 220, 40), (40, 40, 220)]
 
 

@@ -125,7 +125,7 @@ def test_names_of_other_networks():
     assert concepts_of(VOC_CLASSES, words(*COCO)) == {place: (name,) for place, name in enumerate(VOC.values())}
 
 
-@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "=cmd()", "\u202egod", "a" * 10_000, "dog.n.01"])
+@pytest.mark.parametrize("name", ["<script>window.stolen = 1</script>", "=1+1", "\u202egod", "a" * 10_000, "dog.n.01"])
 def test_strange_names_do_no_harm(name):
     found = mapped(words(name))
     assert "<script>" not in found._repr_html_() and not found.found[0].classes

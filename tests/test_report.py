@@ -13,7 +13,7 @@ import pytest
 from made_up import HOSTILE, dissection, written
 
 from inner_detectors.dissect import Dissection, save
-from inner_detectors.report import ONE_FILE, Part, Section, report, shipped
+from inner_detectors.report import ONE_FILE, OURS, Part, Section, report, shipped
 
 CHROMIUM = os.environ.get("INNER_DETECTORS_CHROMIUM") or "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -314,7 +314,6 @@ def test_written_again(noise, tmp_path):
     page = report(folder, these, out, progress=False)
     images = {path.name for path in (out / "images").iterdir()}
     for name in ("images/9999.jpg", "data/notes.txt", "data/layer-9.js", "mine.html"): (out / name).write_text("mine")
-    (tmp_path / "mine.jpg").write_text("mine")
     written(few, {"conv5_3": (14, 2)}, WORDS, IMAGES, gone=("0003.jpg",))
 
     def there(): return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
@@ -327,9 +326,12 @@ def test_written_again(noise, tmp_path):
     assert there() == mine | {"index.html"}
     for name in mine: (out / name).unlink()
     report(few, None, out, progress=False)
-    (out / "data" / "files.json").write_text(json.dumps(["../mine.jpg", "images/../../mine.jpg", f"{tmp_path}/mine.jpg", "index.html", None, "images/77.jpg"]))
+    (out / "mine.jpg").write_text("mine")
+    (out / "data" / "files.json").write_text(json.dumps(["mine.jpg", "images/../mine.jpg", f"{out}/mine.jpg", "index.html", None, "images/77.jpg"]))
     report(few, None, out, single=True, progress=False)
-    assert (tmp_path / "mine.jpg").exists() and (out / "index.html").exists() and (out / "data" / "run.js").exists()     # not listed, so not ours
+    assert (out / "mine.jpg").exists() and (out / "index.html").exists() and (out / "data" / "run.js").exists()     # not listed, so not ours
+    assert not any(map(OURS.fullmatch, ("../images/1.jpg", "images/../../1.jpg", "/images/1.jpg", "images\\1.jpg", "data/../../run.js", "images/1.jpg\n")))
+    (out / "mine.jpg").unlink()
     (out / "data" / "files.json").write_bytes(b"\xff[")
     report(few, None, out, progress=False)
     assert set(json.loads((out / "data" / "files.json").read_text())) == there() - {"index.html", "data/files.json"}
