@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Pillow 13.0.0, OpenCV 5.0.0 (headless) and jax 0.10.2: "nearest" takes other pixels, so that a label map is shifted by up to a pixel.
-# Seen, a row of 6 brought to 3: Pillow and JAX take 1 3 5, OpenCV's INTER_NEAREST takes 0 2 4; to 4: 0 2 3 5 against 0 1 3 4.
-# A good guess is that nearest is exact, so all agree: Pillow and JAX ask at pixels' centres, OpenCV at their left upper corners (its
-# INTER_NEAREST_EXACT is Pillow's; PyTorch's "nearest" and "nearest-exact" divide alike). Masks from one and maps from the other are half a
-# cell of the coarse grid apart, always in the same direction, which lowers the IoU of small parts and of nothing else.
+# Pillow 13.0.0, OpenCV 5.0.0 (headless) and jax 0.10.2: "nearest" takes other pixels, so that a label map is shifted by up to half a coarse cell.
+# Seen, a row of 6 brought to 3: Pillow and JAX take 1 3 5, OpenCV's INTER_NEAREST takes 0 2 4; to 4: 0 2 3 5 against 0 1 3 4; to 2: 1 4
+# against 0 3. A good guess is that nearest is exact, so all agree: Pillow and JAX ask at pixels' centres, OpenCV at their left upper corners (its
+# INTER_NEAREST_EXACT is Pillow's; PyTorch's "nearest" and "nearest-exact" divide alike). Where one makes the masks and the other the maps,
+# they are apart always in the same direction, which lowers the IoU of small parts most.
 set -euo pipefail
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT

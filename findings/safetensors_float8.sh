@@ -3,6 +3,7 @@
 # Seen: save_file of an ml_dtypes.float8_e4m3fn array succeeds and its header says F8_E4M3; load_file of that file raises
 # "AttributeError: module 'numpy' has no attribute 'float8_e4m3fn'". A good guess is that what a library writes without a complaint it reads,
 # and bfloat16, which NumPy has not either, does come back. The file itself is whole: the bytes after the header are the array.
+# Reported where PaddlePaddle reads through the NumPy side (safetensors, issue 682).
 set -euo pipefail
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT

@@ -3,7 +3,7 @@
 # Seen: Pearson's r of a constant sample is nan, and the test says p 0.02 of 99 resamples, which is what a perfect correlation gets; a
 # difference of means in which one value is missing gets p 0.0 where all permutations are gone through, below what any number can get.
 # A good guess is p = nan, as pearsonr answers; the p-value counts the permutations that are "as extreme", every comparison with nan is
-# false, and none is counted. Sorted by p, the constant units come first.
+# false, and none is counted (of drawn permutations one is added). Sorted by p, the constant units come first.
 set -euo pipefail
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
