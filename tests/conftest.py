@@ -1,6 +1,7 @@
 "What all tests share: where the samples and the weights are, and a quiet JAX on the CPU."
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ |= {"JAX_COMPILATION_CACHE_DIR": tempfile.mkdtemp(prefix="compiled-"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
     MADE_HERE = os.environ["JAX_COMPILATION_CACHE_DIR"]
 else: MADE_HERE = ""
+
+# A shell that starts this in the background has Ctrl-C ignored, and so would every command that is interrupted here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 
