@@ -18,10 +18,10 @@ LAYERS = "conv3_1 conv3_2 conv3_3 pool3 conv4_1 conv4_2 conv4_3 pool4 conv5_1 co
 
 def bare_pass(data: str, images: int, batch: int) -> float:
     "Seconds of one forward pass over the images; decoding and compilation are done before."
-    from inner_detectors.models import load_model
-    from inner_detectors.probe import probe
-    from inner_detectors.sources import load_data
-    from inner_detectors.sweep import View, batches
+    from inner_detectors.networks.registry import load_model
+    from inner_detectors.passes.probe import probe
+    from inner_detectors.data.readers.registry import load_data
+    from inner_detectors.passes.batches import View, batches
     model, source = load_model("vgg16"), load_data(data, limit=images)
     ready = [batch_.images for _, batch_, _ in batches(source, View(model.size, 112, batch=batch)) if batch_ is not None]
     look = probe(model, LAYERS)

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 def ours(name: str, layer: str, images: np.ndarray, grouped: bool = False):
     "Our pass as a function without arguments."
     from inner_detectors import models
-    from inner_detectors.probe import probe
+    from inner_detectors.passes.probe import probe
     if grouped: models.depthwise = models.depthwise_slowly
     look = probe(models.load_model(name), [layer])
     look(images)[layer].block_until_ready()
@@ -31,7 +31,7 @@ def vgg16_torch(images: np.ndarray):
     import torch
     from torch import nn
 
-    from inner_detectors.models import load_model
+    from inner_detectors.networks.registry import load_model
     arrays, net, below = load_model("vgg16").parameters, [], 3
     for block, (units, count) in enumerate(((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), 1):
         for place in range(1, count + 1):
@@ -48,7 +48,8 @@ def lite0_torch(images: np.ndarray):
     import torch
     from torch import nn
 
-    from inner_detectors.models import LITE0_BLOCKS, load_model, same_pads
+    from inner_detectors.networks.efficientnet import LITE0_BLOCKS, same_pads
+    from inner_detectors.networks.registry import load_model
     parameters = load_model("efficientnet-lite0").parameters
 
     def conv(at, stride=1, length=0, groups=1):

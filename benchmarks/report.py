@@ -50,8 +50,9 @@ def main() -> None:
 
     import numpy as np
 
-    from inner_detectors.dissect import save
-    from inner_detectors.report import Part, Section, report
+    from inner_detectors.dissection.store import save
+    from inner_detectors.views.report import report
+    from inner_detectors.views.sections import Part, Section
 
     def curves(table, found):
         "Three curves of noise for each unit."

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from inner_detectors.models import Geometry
-from inner_detectors.probe import enlarge_slowly, grid
-from inner_detectors.score import count_batch
+from inner_detectors.networks.geometry import Geometry
+from inner_detectors.passes.interpolation import enlarge_slowly, grid
+from inner_detectors.dissection.counts import count_batch
 
 SIDE, SIZE, BATCH, SHOWN = 112, 224, 8, 8
 LAYERS = {"conv3": (56, 768, 1.5, 4), "conv4": (28, 1536, 3.5, 8), "conv5": (14, 1536, 7.5, 16),   # sorted, as jit sorts the keys of a dictionary

@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from inner_detectors.concepts import Concept, Vocabulary
-from inner_detectors.data import Data, Region, Sample
-from inner_detectors.dissect import FORMAT, Dissection, save
-from inner_detectors.models import Model
-from inner_detectors.sweep import View
+from inner_detectors.data.vocabulary import Concept, Vocabulary
+from inner_detectors.data.dataset import Data
+from inner_detectors.data.sample import Region, Sample
+from inner_detectors.dissection.result import Dissection
+from inner_detectors.dissection.store import FORMAT, save
+from inner_detectors.networks.model import Model
+from inner_detectors.passes.batches import View
 
 HOSTILE = ["<script>window.stolen = 1</script>", "</script><img src=x onerror=window.stolen=2>", "dog\x07\x1b[31m\nbark", "\u202egod gnikrab\u202c \u200f",
            "=SUM(1,2)", "x" * 10_000, "'\"&<b>", "{{script}}", "کلب", "\u2028-->", "javascript:stolen=3", "a:b/c?d=e#f%00"]
@@ -101,7 +103,7 @@ def pictures(found: Dissection, layers: dict[str, tuple[int, int]], ranks: int =
 
 def written(folder: Path, layers: dict[str, tuple[int, int]], words: list[str], images: list[str], gone: tuple[str, ...] = ()):
     "A folder with a made-up dissection and its pictures, and the study to report it with."
-    from inner_detectors.dissect import Study
+    from inner_detectors.dissection.study import Study
     found = dissection(layers, words, images)
     found.save(folder)
     save(pictures(found, layers), folder / "top.nc")

@@ -4,7 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from inner_detectors import models
-from inner_detectors.models import Known, Model, half_pixel
+from inner_detectors.networks.geometry import half_pixel
+from inner_detectors.networks.model import Model
+from inner_detectors.networks.registry import Known
 
 SIZE, CELLS, UNITS = 64, 8, 12
 NAME = "small"

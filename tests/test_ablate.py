@@ -10,39 +10,35 @@ from scipy.stats import pearsonr
 from sentences import assert_says
 from torch_golden import picture, small_weights
 
-from inner_detectors.ablate import (
-    Labels,
-    Outcome,
-    Sets,
-    ablate,
-    as_labels,
-    balanced_accuracy,
-    constant,
-    fit_linear,
-    folder_classes,
-    gathering,
-    insert,
-    measure,
-    one_by_one,
-    parts,
-    pearson,
-    probe_layer,
-    ranking,
-    read_classes,
-    removing,
-    rows_at_once,
-    shown_classes,
-    simulate,
-    standard_error,
-    straight,
-)
-from inner_detectors.concepts import Concept, Refused, Vocabulary
-from inner_detectors.data import Data, Region, Sample, digest_in, netdissect
-from inner_detectors.dissect import Dissection, dissect, load_room, study
-from inner_detectors.models import Model, from_nnx, half_pixel, layers, load_model, run_steps
-from inner_detectors.probe import probe
-from inner_detectors.sweep import Batch, Seen, View, sweep
-from inner_detectors.weights import read_weights, write_safetensors
+from inner_detectors.analyses.ablation import (Outcome, Sets, balanced_accuracy, constant, measure, one_by_one, ranking, removing, rows_at_once,
+                                               standard_error)
+from inner_detectors.analyses.insertion import insert
+from inner_detectors.analyses.linear_probe import fit_linear, probe_layer
+from inner_detectors.analyses.simulation import gathering, pearson, simulate, straight
+from inner_detectors.analyses.splits import parts
+from inner_detectors.analyses.unit_removal import ablate
+from inner_detectors.data.labels import Labels, as_labels, folder_classes, read_classes, shown_classes
+from inner_detectors.core.errors import Refused
+from inner_detectors.data.vocabulary import Concept, Vocabulary
+from inner_detectors.data.dataset import Data, digest_in
+from inner_detectors.data.sample import Region, Sample
+from inner_detectors.dissection.protocol import netdissect
+from inner_detectors.dissection.result import Dissection
+from inner_detectors.dissection.run import dissect
+from inner_detectors.dissection.study import study
+from inner_detectors.dissection.tables import load_room
+from inner_detectors.networks.adapters.nnx import from_nnx
+from inner_detectors.networks.building import run_steps
+from inner_detectors.networks.geometry import half_pixel
+from inner_detectors.networks.model import Model, layers
+from inner_detectors.networks.registry import load_model
+from inner_detectors.passes.probe import probe
+from inner_detectors.data.groups import Seen
+from inner_detectors.passes.batches import View
+from inner_detectors.passes.fold import Batch
+from inner_detectors.passes.sweep import sweep
+from inner_detectors.networks.weights.formats import read_weights
+from inner_detectors.networks.weights.safetensors import write_safetensors
 
 UNITS, CLASSES = 32, ["red", "green", "blue", "none"]
 

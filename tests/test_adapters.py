@@ -13,8 +13,13 @@ from flax import nnx
 from onnx import TensorProto, helper, numpy_helper
 from sentences import assert_says
 
-from inner_detectors.concepts import Refused
-from inner_detectors.models import check_external, check_layers, from_nnx, from_onnx, from_torch, layers, load_model, mean_std, pixels
+from inner_detectors.core.errors import Refused
+from inner_detectors.networks.adapters.nnx import from_nnx
+from inner_detectors.networks.adapters.onnx import check_external, from_onnx
+from inner_detectors.networks.adapters.torch import from_torch
+from inner_detectors.networks.model import check_layers, layers
+from inner_detectors.networks.preprocessing import mean_std, pixels
+from inner_detectors.networks.registry import load_model
 
 REASON = "nothing tells which of its axes are rows, columns and units"
 

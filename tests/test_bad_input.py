@@ -14,13 +14,19 @@ from PIL import Image
 from sentences import assert_says
 
 from inner_detectors import models
-from inner_detectors.cli import run
-from inner_detectors.concepts import Refused, inert
-from inner_detectors.data import read_image
-from inner_detectors.dissect import Dissection, dissect, netdissect, write_tables
-from inner_detectors.models import VGG16_UNITS, Model, load_model
-from inner_detectors.sources import load_data
-from inner_detectors.weights import write_safetensors
+from inner_detectors.cli.main import run
+from inner_detectors.core.errors import Refused
+from inner_detectors.core.text import inert
+from inner_detectors.data.images import read_image
+from inner_detectors.dissection.protocol import netdissect
+from inner_detectors.dissection.result import Dissection
+from inner_detectors.dissection.run import dissect
+from inner_detectors.dissection.tables import write_tables
+from inner_detectors.networks.model import Model
+from inner_detectors.networks.registry import load_model
+from inner_detectors.networks.vgg import VGG16_UNITS
+from inner_detectors.data.readers.registry import load_data
+from inner_detectors.networks.weights.safetensors import write_safetensors
 
 SIZE = 40  # of every picture, unless said
 

@@ -10,12 +10,16 @@ from pycocotools import mask
 from sentences import assert_says
 
 from inner_detectors import sources
-from inner_detectors.cli import run
-from inner_detectors.concepts import Refused
-from inner_detectors.data import outline_of, survey
-from inner_detectors.dissect import dissect
-from inner_detectors.models import Model, half_pixel
-from inner_detectors.sources import decode_mask, load_data, located, packed_mask, parts_of, read_image_entry
+from inner_detectors.cli.main import run
+from inner_detectors.core.errors import Refused
+from inner_detectors.data.outlines import outline_of
+from inner_detectors.data.survey import survey
+from inner_detectors.dissection.run import dissect
+from inner_detectors.networks.geometry import half_pixel
+from inner_detectors.networks.model import Model
+from inner_detectors.data.readers.coco_json import located, parts_of, read_image_entry
+from inner_detectors.data.readers.masks import decode_mask, packed_mask
+from inner_detectors.data.readers.registry import load_data
 
 SQUARE = [10, 10, 40, 10, 40, 40, 10, 40]
 PAIRS = [[10, 10], [40, 10], [40, 40], [10, 40]]

@@ -18,10 +18,10 @@ import xarray as xr
 from PIL import Image
 
 from inner_detectors import __version__, models
-from inner_detectors.cli import commands, run
-from inner_detectors.dissect import Dissection
-from inner_detectors.fetch import home, homes
-from inner_detectors.models import Model
+from inner_detectors.cli.main import commands, run
+from inner_detectors.dissection.result import Dissection
+from inner_detectors.networks.fetch.published import home, homes
+from inner_detectors.networks.model import Model
 
 COMMAND = Path(sys.executable).parent / "inner-detectors"
 FILES = {"dissection.nc", "units.csv", "concepts.csv", "summary.csv", "units.txt", "concepts.txt",

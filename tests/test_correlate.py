@@ -10,12 +10,19 @@ import scipy.stats
 from sentences import assert_says
 
 from inner_detectors import correlate as room
-from inner_detectors.concepts import Concept, Refused, Vocabulary
-from inner_detectors.correlate import Correlations, concept_figure, correlate, dendrogram_figure, levels, matrix_figure, p_of, pearson, q_of, ranked
-from inner_detectors.data import Data, Region, Sample, netdissect, replace
-from inner_detectors.dissect import dissect, study
-from inner_detectors.models import Model, half_pixel
-from inner_detectors.probe import probe
+from inner_detectors.core.errors import Refused
+from inner_detectors.data.vocabulary import Concept, Vocabulary
+from inner_detectors.analyses.correlation import Correlations, concept_figure, correlate, dendrogram_figure, matrix_figure
+from inner_detectors.analyses.pairs import levels, p_of, pearson, q_of, ranked
+from inner_detectors.data.dataset import Data
+from inner_detectors.data.sample import Region, Sample
+from inner_detectors.dissection.protocol import netdissect
+from dataclasses import replace
+from inner_detectors.dissection.run import dissect
+from inner_detectors.dissection.study import study
+from inner_detectors.networks.geometry import half_pixel
+from inner_detectors.networks.model import Model
+from inner_detectors.passes.probe import probe
 
 COLOURS = ("red", "green", "blue")
 

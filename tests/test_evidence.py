@@ -7,14 +7,19 @@ import reference
 from sentences import assert_says
 
 from inner_detectors import evidence as room
-from inner_detectors.concepts import Refused, Vocabulary
-from inner_detectors.data import Data, netdissect, per_image, pnas, replace
-from inner_detectors.dissect import dissect, study, unit_areas
-from inner_detectors.evidence import Evidence, evidence, paired, piling
-from inner_detectors.models import Model
-from inner_detectors.probe import probe
-from inner_detectors.scenes import Scenes
-from inner_detectors.sweep import sweep
+from inner_detectors.core.errors import Refused
+from inner_detectors.data.vocabulary import Vocabulary
+from inner_detectors.data.dataset import Data
+from inner_detectors.dissection.protocol import netdissect, per_image, pnas
+from dataclasses import replace
+from inner_detectors.dissection.detectors import unit_areas
+from inner_detectors.dissection.run import dissect
+from inner_detectors.dissection.study import study
+from inner_detectors.analyses.chance import Evidence, evidence, paired, piling
+from inner_detectors.networks.model import Model
+from inner_detectors.passes.probe import probe
+from inner_detectors.synthetic.scenes import Scenes
+from inner_detectors.passes.sweep import sweep
 
 SIDE = 28
 

@@ -14,14 +14,24 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools.coco import COCO
 
-from inner_detectors.dissect import Dissection, dissect, netdissect, replace, summarise
-from inner_detectors.models import VGG16_UNITS, Geometry, Model, load_model
-from inner_detectors.probe import grid, probe
-from inner_detectors.scenes import Sample, Scenes, write_coco
-from inner_detectors.score import Counts, count_batch, counting, iou
-from inner_detectors.sources import load_data
-from inner_detectors.sweep import View, batches
-from inner_detectors.threshold import compact, quantiles
+from inner_detectors.dissection.detectors import summarise
+from inner_detectors.dissection.protocol import netdissect
+from inner_detectors.dissection.result import Dissection
+from inner_detectors.dissection.run import dissect
+from dataclasses import replace
+from inner_detectors.networks.geometry import Geometry
+from inner_detectors.networks.model import Model
+from inner_detectors.networks.registry import load_model
+from inner_detectors.networks.vgg import VGG16_UNITS
+from inner_detectors.passes.interpolation import grid
+from inner_detectors.passes.probe import probe
+from inner_detectors.data.sample import Sample
+from inner_detectors.synthetic.scenes import Scenes
+from inner_detectors.synthetic.writers import write_coco
+from inner_detectors.dissection.counts import Counts, count_batch, counting, iou
+from inner_detectors.data.readers.registry import load_data
+from inner_detectors.passes.batches import View, batches
+from inner_detectors.dissection.thresholds import compact, quantiles
 
 SEEN = settings(max_examples=25, deadline=None, derandomize=True)   # where every example compiles
 MANY = settings(SEEN, max_examples=200)

@@ -4,9 +4,9 @@ import os
 import numpy as np
 import pytest
 
-from inner_detectors.dissect import dissect
-from inner_detectors.models import load_model
-from inner_detectors.sources import load_data
+from inner_detectors.dissection.run import dissect
+from inner_detectors.networks.registry import load_model
+from inner_detectors.data.readers.registry import load_data
 
 SLOW = pytest.mark.skipif(os.environ.get("INNER_DETECTORS_SLOW") != "1", reason="takes minutes; INNER_DETECTORS_SLOW=1 runs it")
 

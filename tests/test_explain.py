@@ -15,12 +15,17 @@ import test_report
 from made_up import HOSTILE
 from test_explore import jupyterlab, notebook, open_notebook, wait_until
 
-from inner_detectors.concepts import Refused
-from inner_detectors.data import Data, Sample
-from inner_detectors.explain import explained, explanation_page, filled, page_of, spread_out
-from inner_detectors.report import shipped
-from inner_detectors.transfer import Bank, Head, Transferred, reasons, spread, what_if
-from inner_detectors.verify import Rings, planted_model
+from inner_detectors.core.errors import Refused
+from inner_detectors.data.dataset import Data
+from inner_detectors.data.sample import Sample
+from inner_detectors.views.explained import explained
+from inner_detectors.views.explanation import explanation_page, filled, page_of, spread_out
+from inner_detectors.views.report import shipped
+from inner_detectors.transfer.bank import Bank, Head
+from inner_detectors.transfer.head import spread
+from inner_detectors.transfer.network import Transferred
+from inner_detectors.transfer.reasons import reasons, what_if
+from inner_detectors.synthetic.planted import Rings, planted_model
 
 browser, visit = test_report.browser, test_report.visit
 WORDS = ["red small", "red", "red large", "ring small", "ring", "ring large", "blue", "ball"]
@@ -343,7 +348,7 @@ def test_hostile_names(visit, tmp_path):
 
 def test_a_picture_that_is_gone(one, visit, tmp_path):
     "Before its evidence was gathered: it is named. After that: its reasons are there, without a place."
-    from inner_detectors.explain import gathered
+    from inner_detectors.views.explained import gathered
     data, _ = Data([Named([f"{place}.png" for place in range(40)])]), one
     made, gone = one[1].network, one[1].pictures[4].name
     less = Data([Named([f"{place}.png" for place in range(40)], gone=(gone,))])

@@ -292,10 +292,13 @@ def test_regions_are_those_of_the_score(page):
     "The page's float32 steps light the very points that the exact counts counted."
     import numpy as np
 
-    from inner_detectors.data import Data, netdissect, replace
-    from inner_detectors.dissect import dissect
-    from inner_detectors.explore import laid_over, material, shelf_of_network
-    from inner_detectors.verify import Rings, planted_model
+    from inner_detectors.data.dataset import Data
+    from inner_detectors.dissection.protocol import netdissect
+    from dataclasses import replace
+    from inner_detectors.dissection.run import dissect
+    from inner_detectors.views.explorer.measuring import laid_over
+    from inner_detectors.views.explorer.shelf import material, shelf_of_network
+    from inner_detectors.synthetic.planted import Rings, planted_model
     net, rings = planted_model(), Data([Rings()])
     found = dissect(net, rings, ["planted"], replace(netdissect, quantile=0.02), progress=False)
     shelf = shelf_of_network(material(found, rings, net), "planted", 1e8)

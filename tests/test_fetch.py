@@ -23,8 +23,11 @@ from types import SimpleNamespace
 import pytest
 
 from inner_detectors import fetch as fetching
-from inner_detectors.concepts import Refused, sha256
-from inner_detectors.fetch import GB, PUBLISHED, File, Published, fetch, unpack
+from inner_detectors.core.errors import Refused
+from inner_detectors.core.files import sha256
+from inner_detectors.networks.fetch.fetch import fetch
+from inner_detectors.networks.fetch.published import GB, PUBLISHED, File, Published
+from inner_detectors.networks.fetch.unpack import unpack
 
 CONTENT = random.Random(0).randbytes(300_000)
 PAGE = b"<!DOCTYPE html><html><title>Moved</title></html>"
@@ -535,7 +538,7 @@ def test_the_table_is_whole():
 ])
 def test_the_layout_is_what_sources_reads(name, layout, place, web, monkeypatch, tmp_path):
     "The published entries, with few files in each archive: they come to lie where the room sources looks."
-    from inner_detectors.sources import find_coco, split_place
+    from inner_detectors.data.readers.coco_json import find_coco, split_place
     files = []
     for file in PUBLISHED[name].files:
         content = zipped(*((inside, b"1") for inside in layout if any(Path(inside).match(pattern) for pattern in file.holds)))
@@ -552,7 +555,7 @@ def test_the_layout_is_what_sources_reads(name, layout, place, web, monkeypatch,
 
 def test_pascal_part_and_its_images_come_together(web, monkeypatch, tmp_path):
     "From the samples' layout: what `sources` finds once both are fetched."
-    from inner_detectors.sources import find_voc
+    from inner_detectors.data.readers.voc import find_voc
     for name, entry in (("pascal-part", ("Annotations_Part/2008_000008.mat", b"1")), ("voc2010", ("VOCdevkit/VOC2010/JPEGImages/2008_000008.jpg", b"1"))):
         file, content = PUBLISHED[name].files[0], tar(entry)
         web.routes[f"/{file.name}"] = give(content)

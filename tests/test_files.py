@@ -14,15 +14,25 @@ from PIL import Image
 from sentences import assert_says
 
 from inner_detectors import files
-from inner_detectors.ablate import Labels, as_labels, check_labels, folder_classes, parts, read_classes, shares, shown_classes
-from inner_detectors.baselines import family_names
-from inner_detectors.concepts import Concept, Refused, Vocabulary, part_beside, replacing
-from inner_detectors.data import Data, Region, Sample, Seen, groups_in, independent, survey
-from inner_detectors.dissect import Dissection, dissect, study
-from inner_detectors.evidence import evidence
-from inner_detectors.files import LOCK, Changed, Gone, cache_file, hashed, holding, recalled, still
-from inner_detectors.models import Model, half_pixel
-from inner_detectors.sources import load_data
+from inner_detectors.analyses.splits import parts, shares
+from inner_detectors.data.labels import Labels, as_labels, check_labels, folder_classes, read_classes, shown_classes
+from inner_detectors.transfer.baselines import family_names
+from inner_detectors.core.errors import Refused
+from inner_detectors.core.files import part_beside, replacing
+from inner_detectors.data.vocabulary import Concept, Vocabulary
+from inner_detectors.data.dataset import Data
+from inner_detectors.data.groups import Seen, groups_in, independent
+from inner_detectors.data.sample import Region, Sample
+from inner_detectors.data.survey import survey
+from inner_detectors.dissection.result import Dissection
+from inner_detectors.dissection.run import dissect
+from inner_detectors.dissection.study import study
+from inner_detectors.analyses.chance import evidence
+from inner_detectors.core.files import Changed, Gone, cache_file, hashed, recalled, still
+from inner_detectors.core.locks import LOCK, holding
+from inner_detectors.networks.geometry import half_pixel
+from inner_detectors.networks.model import Model
+from inner_detectors.data.readers.registry import load_data
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +138,8 @@ def test_the_same_bytes_are_the_same_run(change, tmp_path):
 
 
 def published(root, layout):
-    from inner_detectors.scenes import LAYOUTS, Scenes
+    from inner_detectors.synthetic.scenes import Scenes
+    from inner_detectors.synthetic.writers import LAYOUTS
     LAYOUTS[layout](Scenes(3), root)
 
 

@@ -6,12 +6,14 @@ import pytest
 from flax import linen, nnx
 from sentences import assert_says
 
-from inner_detectors.concepts import Refused
-from inner_detectors.data import netdissect, replace
-from inner_detectors.dissect import choose_layers, dissect
-from inner_detectors.models import from_linen, from_nnx, layers
-from inner_detectors.probe import probe
-from inner_detectors.sources import load_data
+from inner_detectors.core.errors import Refused
+from inner_detectors.dissection.protocol import netdissect
+from dataclasses import replace
+from inner_detectors.dissection.run import choose_layers, dissect
+from inner_detectors.networks.adapters.nnx import from_linen, from_nnx
+from inner_detectors.networks.model import layers
+from inner_detectors.passes.probe import probe
+from inner_detectors.data.readers.registry import load_data
 
 TENTH = replace(netdissect, quantile=0.1, geometry="half-pixel")
 SIZE = 16

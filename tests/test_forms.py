@@ -21,11 +21,12 @@ from test_pickles import npy, old, python2, write_state, zipped
 from torch_golden import BLOCKS, GOLDEN, picture, sampled, small_weights, torch_pass
 
 from inner_detectors import models
-from inner_detectors.cli import run
-from inner_detectors.concepts import Refused
-from inner_detectors.dissect import Dissection
-from inner_detectors.models import check_layers, layers, load_model
-from inner_detectors.weights import write_safetensors
+from inner_detectors.cli.main import run
+from inner_detectors.core.errors import Refused
+from inner_detectors.dissection.result import Dissection
+from inner_detectors.networks.model import check_layers, layers
+from inner_detectors.networks.registry import load_model
+from inner_detectors.networks.weights.safetensors import write_safetensors
 
 LAYERS = [f"conv{block}_{place}" for block, (_, count) in enumerate(BLOCKS, 1) for place in range(1, count + 1)] + ["fc6", "fc7", "fc8"]
 ARRAYS = small_weights()

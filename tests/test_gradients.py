@@ -13,25 +13,16 @@ from test_models import lite0, real, small  # noqa: F401  fixtures
 from torch_golden import GOLDEN, GRADIENTS, INTEGRATED, picture, sampled
 
 from inner_detectors import gradients
-from inner_detectors.concepts import Refused
-from inner_detectors.gradients import (
-    METHODS,
-    Ascent,
-    Integrated,
-    Optimised,
-    deconvolution,
-    double,
-    fitted_picture,
-    gradient,
-    gradients_figure,
-    guided_backpropagation,
-    integrated_gradients,
-    optimised,
-    unit_map,
-)
-from inner_detectors.models import VGG16_UNITS, Model, from_nnx, from_onnx, load_model
-from inner_detectors.verify import Rings, planted_model
-from inner_detectors.weights import write_safetensors
+from inner_detectors.core.errors import Refused
+from inner_detectors.analyses.attribution import METHODS, Ascent, Integrated, Optimised, gradients_figure, integrated_gradients, optimised
+from inner_detectors.analyses.gradients import deconvolution, double, fitted_picture, gradient, guided_backpropagation, unit_map
+from inner_detectors.networks.adapters.nnx import from_nnx
+from inner_detectors.networks.adapters.onnx import from_onnx
+from inner_detectors.networks.model import Model
+from inner_detectors.networks.registry import load_model
+from inner_detectors.networks.vgg import VGG16_UNITS
+from inner_detectors.synthetic.planted import Rings, planted_model
+from inner_detectors.networks.weights.safetensors import write_safetensors
 
 QUICK = Ascent(steps=24)
 

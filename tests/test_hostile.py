@@ -16,8 +16,8 @@ from made_up import HOSTILE
 from PIL import Image
 
 from inner_detectors import models
-from inner_detectors.cli import run
-from inner_detectors.models import Model
+from inner_detectors.cli.main import run
+from inner_detectors.networks.model import Model
 
 CHROMIUM = os.environ.get("INNER_DETECTORS_CHROMIUM") or "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]

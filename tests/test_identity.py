@@ -17,13 +17,22 @@ from flax import nnx
 from onnx import TensorProto, helper, numpy_helper
 from sentences import assert_says
 
-from inner_detectors.concepts import Refused
-from inner_detectors.data import Data, netdissect, replace
-from inner_detectors.dissect import Dissection, dissect, fingerprint, study, weights_of
-from inner_detectors.identity import Unknown, alike, external_files, onnx_sha256, spelled
-from inner_detectors.models import Model, from_nnx, from_onnx, from_torch, layers
-from inner_detectors.scenes import Scenes
-from inner_detectors.sources import load_data
+from inner_detectors.core.errors import Refused
+from inner_detectors.data.dataset import Data
+from inner_detectors.dissection.protocol import netdissect
+from dataclasses import replace
+from inner_detectors.dissection.identity import fingerprint, weights_of
+from inner_detectors.dissection.result import Dissection
+from inner_detectors.dissection.run import dissect
+from inner_detectors.dissection.study import study
+from inner_detectors.networks.identity import alike
+from inner_detectors.networks.spelling import Unknown, external_files, onnx_sha256, spelled
+from inner_detectors.networks.adapters.nnx import from_nnx
+from inner_detectors.networks.adapters.onnx import from_onnx
+from inner_detectors.networks.adapters.torch import from_torch
+from inner_detectors.networks.model import Model, layers
+from inner_detectors.synthetic.scenes import Scenes
+from inner_detectors.data.readers.registry import load_data
 
 TENTH = replace(netdissect, quantile=0.1)
 SCALE = 2.0

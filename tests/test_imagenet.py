@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from sentences import assert_says
 
-from inner_detectors.cli import class_groups
-from inner_detectors.concepts import Concept, Refused, Vocabulary, spelled
-from inner_detectors.imagenet import (MEANINGS, are_imagenet, as_ranges, chains, class_synsets, class_titles, classes_below, classes_of, compare, concepts_of,
-                                      find_concept, mapped, synsets)
-from inner_detectors.models import class_names
-from inner_detectors.sources import VOC_CLASSES
+from inner_detectors.cli.analyses import class_groups
+from inner_detectors.core.errors import Refused
+from inner_detectors.data.vocabulary import Concept, Vocabulary, spelled
+from inner_detectors.analyses.imagenet import (MEANINGS, are_imagenet, as_ranges, chains, class_synsets, class_titles, classes_below, classes_of,
+                                               compare, concepts_of, find_concept, mapped, synsets)
+from inner_detectors.networks.building import class_names
+from inner_detectors.data.readers.voc import VOC_CLASSES
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = resources.files("inner_detectors").joinpath("imagenet_wordnet.tsv")

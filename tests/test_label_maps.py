@@ -13,12 +13,17 @@ from sentences import assert_says
 
 from inner_detectors import dissect as rooms
 from inner_detectors import models
-from inner_detectors.cli import run
-from inner_detectors.concepts import NOTE, Refused, without_notes
-from inner_detectors.data import replace, survey
-from inner_detectors.dissect import dissect, netdissect, plan
-from inner_detectors.models import Model, half_pixel
-from inner_detectors.sources import load_data, read_labels
+from inner_detectors.cli.main import run
+from inner_detectors.core.errors import NOTE, Refused, without_notes
+from inner_detectors.data.survey import survey
+from dataclasses import replace
+from inner_detectors.dissection.plan import plan
+from inner_detectors.dissection.protocol import netdissect
+from inner_detectors.dissection.run import dissect
+from inner_detectors.networks.geometry import half_pixel
+from inner_detectors.networks.model import Model
+from inner_detectors.data.readers.label_maps import read_labels
+from inner_detectors.data.readers.registry import load_data
 
 LABELS = np.zeros((40, 48), np.uint8)
 LABELS[4:24, 8:20], LABELS[10:36, 26:44] = 1, 2      # crack, spall

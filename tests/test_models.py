@@ -8,9 +8,12 @@ import pytest
 import skimage.data
 from torch_golden import GOLDEN, picture, sampled, small_weights
 
-from inner_detectors.data import fit_image
-from inner_detectors.models import check_layers, depthwise_slowly, layers, load_model, shifted_sum
-from inner_detectors.weights import read_weights, write_safetensors
+from inner_detectors.data.sample import fit_image
+from inner_detectors.networks.efficientnet import depthwise_slowly, shifted_sum
+from inner_detectors.networks.model import check_layers, layers
+from inner_detectors.networks.registry import load_model
+from inner_detectors.networks.weights.formats import read_weights
+from inner_detectors.networks.weights.safetensors import write_safetensors
 
 
 @pytest.fixture(scope="session")

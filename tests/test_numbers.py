@@ -13,23 +13,28 @@ from made_up import dissection
 from sentences import assert_says
 
 from inner_detectors import cli
-from inner_detectors.ablate import ablate
-from inner_detectors.baselines import rivals
-from inner_detectors.concepts import Refused, at_least
-from inner_detectors.correlate import correlate
-from inner_detectors.data import protocols
-from inner_detectors.dissect import Dissection, dissect, near_unit, study, unit_places
-from inner_detectors.evidence import evidence
-from inner_detectors.explain import explained
-from inner_detectors.models import Model
-from inner_detectors.report import numbers, shipped
-from inner_detectors.scenes import Scenes
-from inner_detectors.sensitivity import sensitivity
-from inner_detectors.sources import load_data
-from inner_detectors.sweep import Checkpoint, View
-from inner_detectors.top import top
-from inner_detectors.transfer import detector_bank, transfer
-from inner_detectors.verify import verify
+from inner_detectors.analyses.unit_removal import ablate
+from inner_detectors.transfer.baselines import rivals
+from inner_detectors.core.errors import Refused, at_least
+from inner_detectors.analyses.correlation import correlate
+from inner_detectors.dissection.protocol import protocols
+from inner_detectors.dissection.result import Dissection, near_unit
+from inner_detectors.dissection.run import dissect
+from inner_detectors.dissection.study import study, unit_places
+from inner_detectors.analyses.chance import evidence
+from inner_detectors.views.explained import explained
+from inner_detectors.networks.model import Model
+from inner_detectors.views.report import shipped
+from inner_detectors.views.sections import numbers
+from inner_detectors.synthetic.scenes import Scenes
+from inner_detectors.analyses.sensitivity import sensitivity
+from inner_detectors.data.readers.registry import load_data
+from inner_detectors.passes.batches import View
+from inner_detectors.passes.sweep import Checkpoint
+from inner_detectors.analyses.top_images import top
+from inner_detectors.transfer.detector_bank import detector_bank
+from inner_detectors.transfer.network import transfer
+from inner_detectors.analyses.concept_removal import verify
 
 # ---- activations that are not finite
 

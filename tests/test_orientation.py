@@ -10,11 +10,15 @@ from PIL import Image
 from scipy.io import savemat
 from sentences import assert_says
 
-from inner_detectors.cli import placed, run
-from inner_detectors.concepts import Refused, without_notes
-from inner_detectors.data import glance, read_image, read_turned, survey
-from inner_detectors.scenes import structs
-from inner_detectors.sources import VOC_CLASSES, load_data
+from inner_detectors.cli.main import run
+from inner_detectors.cli.options import placed
+from inner_detectors.core.errors import Refused, without_notes
+from inner_detectors.data.images import read_image, read_turned
+from inner_detectors.data.outlines import glance
+from inner_detectors.data.survey import survey
+from inner_detectors.synthetic.writers import structs
+from inner_detectors.data.readers.registry import load_data
+from inner_detectors.data.readers.voc import VOC_CLASSES
 
 # what a viewer does with the stored pixels, by tag
 UNDO = {1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1], 5: lambda a: a.swapaxes(0, 1),

@@ -9,9 +9,10 @@ from sentences import assert_says
 from test_forms import ARRAYS, KERAS_NAMES, LAYERS, load, torch_names, units_first
 from test_pickles import old, write_state, zipped
 
-from inner_detectors.concepts import Refused
-from inner_detectors.models import LITE0_BLOCKS, Model, check_layers, layers, lite0_form
-from inner_detectors.weights import read_weights
+from inner_detectors.core.errors import Refused
+from inner_detectors.networks.efficientnet import LITE0_BLOCKS, lite0_form
+from inner_detectors.networks.model import Model, check_layers, layers
+from inner_detectors.networks.weights.formats import read_weights
 
 NAMES = dict(torch_names())
 CONV = {name: array for name, array in ARRAYS.items() if name.startswith("conv")}
@@ -258,7 +259,7 @@ def lite0(stages=(1, 2, 2, 3, 3, 4, 1), before=""):
 
 def test_timms_lite0(tmp_path):
     "The same network as by lukemelas' names; of any number of classes, and without."
-    from inner_detectors.models import load_model
+    from inner_detectors.networks.registry import load_model
     timm, other = lite0(before="model.")
     path = saved(tmp_path / "tf_efficientnet_lite0.safetensors", timm)
     one, two = lite0_form(read_weights(path), path), lite0_form(other, tmp_path / "x")

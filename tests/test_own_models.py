@@ -16,30 +16,25 @@ from flax import nnx
 from onnx import TensorProto, helper, numpy_helper
 from sentences import assert_says
 
-from inner_detectors.concepts import Refused
-from inner_detectors.data import Data, netdissect, replace
-from inner_detectors.dissect import dissect, weights_of
-from inner_detectors.models import (
-    EfficientNetLite0,
-    Model,
-    check_layers,
-    compose,
-    from_nnx,
-    from_onnx,
-    from_torch,
-    geometry_of,
-    half_pixel,
-    layers,
-    lite0_geometry,
-    load_model,
-    preprocessing,
-    run_steps,
-    signed_range,
-    unit_range,
-)
-from inner_detectors.probe import measured, probe, resuming
-from inner_detectors.scenes import Scenes
-from inner_detectors.sources import load_data
+from inner_detectors.core.errors import Refused
+from inner_detectors.data.dataset import Data
+from inner_detectors.dissection.protocol import netdissect
+from dataclasses import replace
+from inner_detectors.dissection.identity import weights_of
+from inner_detectors.dissection.run import dissect
+from inner_detectors.networks.adapters.nnx import from_nnx
+from inner_detectors.networks.adapters.onnx import from_onnx
+from inner_detectors.networks.adapters.torch import from_torch
+from inner_detectors.networks.building import run_steps
+from inner_detectors.networks.efficientnet import EfficientNetLite0, lite0_geometry
+from inner_detectors.networks.geometry import compose, half_pixel
+from inner_detectors.networks.model import Model, check_layers, geometry_of, layers
+from inner_detectors.networks.preprocessing import preprocessing, signed_range, unit_range
+from inner_detectors.networks.registry import load_model
+from inner_detectors.passes.measured import measured
+from inner_detectors.passes.probe import probe, resuming
+from inner_detectors.synthetic.scenes import Scenes
+from inner_detectors.data.readers.registry import load_data
 
 CONVOLUTIONS = {"conv1": 6, "conv2": 7, "conv3": 8}
 STEPS = ["conv1", "relu1", "conv2", "relu2", "pool", "conv3", "mean", "head"]

@@ -21,8 +21,10 @@ import pytest
 import sentences
 
 from inner_detectors import weights
-from inner_detectors.concepts import Refused
-from inner_detectors.weights import Limits, arrays_in, check_pickle, read_pickle, read_weights, write_safetensors
+from inner_detectors.core.errors import Refused
+from inner_detectors.networks.weights.formats import read_weights
+from inner_detectors.networks.weights.pickles import Limits, arrays_in, check_pickle, read_pickle
+from inner_detectors.networks.weights.safetensors import write_safetensors
 
 MAGIC = (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}})
 NAMES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long", "int32": "Int", "int16": "Short",

@@ -10,10 +10,16 @@ import pytest
 import reference
 from flax import nnx
 
-from inner_detectors.dissect import dissect, netdissect, replace
-from inner_detectors.models import Model, compose
-from inner_detectors.scenes import ANGLES, COLOUR_RADIUS, COLOURS, PATTERNS, SCALES, Scenes, pattern, write_coco
-from inner_detectors.sources import load_data
+from inner_detectors.dissection.protocol import netdissect
+from inner_detectors.dissection.run import dissect
+from dataclasses import replace
+from inner_detectors.networks.geometry import compose
+from inner_detectors.networks.model import Model
+from inner_detectors.synthetic.drawing import COLOUR_RADIUS, COLOURS, PATTERNS, pattern
+from inner_detectors.synthetic.scenes import Scenes
+from inner_detectors.synthetic.things import ANGLES, SCALES
+from inner_detectors.synthetic.writers import write_coco
+from inner_detectors.data.readers.registry import load_data
 
 PICTURES, SEED, SIZE = 48, 3, 224
 WINDOW, STRIDE = 40, 8                            # of the pattern units, pixels

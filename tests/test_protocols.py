@@ -9,15 +9,24 @@ import numpy as np
 import pytest
 import reference
 
-from inner_detectors.concepts import Concept, Refused, Vocabulary
-from inner_detectors.data import Data, Region, Sample, netdissect, per_image, protocols, replace
-from inner_detectors.dissect import Dissection, dissect
-from inner_detectors.models import Geometry, Model, load_model
-from inner_detectors.probe import probe
-from inner_detectors.score import averaging, counting
-from inner_detectors.sources import load_data
-from inner_detectors.sweep import View, sweep, together
-from inner_detectors.threshold import extremes, quantiles
+from inner_detectors.core.errors import Refused
+from inner_detectors.data.vocabulary import Concept, Vocabulary
+from inner_detectors.data.dataset import Data
+from inner_detectors.data.sample import Region, Sample
+from inner_detectors.dissection.protocol import netdissect, per_image, protocols
+from dataclasses import replace
+from inner_detectors.dissection.result import Dissection
+from inner_detectors.dissection.run import dissect
+from inner_detectors.networks.geometry import Geometry
+from inner_detectors.networks.model import Model
+from inner_detectors.networks.registry import load_model
+from inner_detectors.passes.probe import probe
+from inner_detectors.dissection.counts import averaging, counting
+from inner_detectors.data.readers.registry import load_data
+from inner_detectors.passes.batches import View
+from inner_detectors.passes.fold import together
+from inner_detectors.passes.sweep import sweep
+from inner_detectors.dissection.thresholds import extremes, quantiles
 
 
 class Choices(NamedTuple):

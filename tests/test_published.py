@@ -3,7 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from inner_detectors.dissect import best_of_all, read_netdissect, summarise
+from inner_detectors.dissection.detectors import best_of_all, read_netdissect, summarise
 
 ALEXNET = "CSAILVision_NetDissect_plot/caffe_reference_imagenet.csv"
 RESNET = "CSAILVision_NetDissect_plot/ResNet-152-model_imagenet.csv"

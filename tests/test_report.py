@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from made_up import HOSTILE, dissection, written
 
-from inner_detectors.dissect import Dissection, save
-from inner_detectors.report import ONE_FILE, OURS, Part, Section, report, shipped
+from inner_detectors.dissection.result import Dissection
+from inner_detectors.dissection.store import save
+from inner_detectors.views.report import ONE_FILE, OURS, report, shipped
+from inner_detectors.views.sections import Part, Section
 
 CHROMIUM = os.environ.get("INNER_DETECTORS_CHROMIUM") or "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -65,13 +67,16 @@ def noise(tmp_path_factory):
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
     "A report of the planted units, all rooms run."
-    from inner_detectors.correlate import correlate
-    from inner_detectors.data import Data, netdissect
-    from inner_detectors.dissect import dissect, study
-    from inner_detectors.evidence import evidence
-    from inner_detectors.sensitivity import sensitivity
-    from inner_detectors.top import top
-    from inner_detectors.verify import Rings, planted_model, verify
+    from inner_detectors.analyses.correlation import correlate
+    from inner_detectors.data.dataset import Data
+    from inner_detectors.dissection.protocol import netdissect
+    from inner_detectors.dissection.run import dissect
+    from inner_detectors.dissection.study import study
+    from inner_detectors.analyses.chance import evidence
+    from inner_detectors.analyses.sensitivity import sensitivity
+    from inner_detectors.analyses.top_images import top
+    from inner_detectors.analyses.concept_removal import verify
+    from inner_detectors.synthetic.planted import Rings, planted_model
     folder = tmp_path_factory.mktemp("planted")
     model, data = planted_model(), Data([Rings()])
     these = study(dissect(model, data, ["planted"], replace(netdissect, quantile=0.02), folder, progress=False), model, data)
@@ -357,7 +362,7 @@ def test_what_a_region_is(planted, visit):
 
 def test_pictures_at_random(planted, visit):
     "The same for every unit, with the concept's mask where it is shown."
-    from inner_detectors.top import Top
+    from inner_detectors.analyses.top_images import Top
     run, labels, table, tab = run_of(planted[2]), Dissection.load(planted[0]).units().concept, Top.load(planted[0]).table, visit(planted[2])
     drawn = [run["images"]["name"][place] for place in run["images"]["random"]]
     assert len(set(drawn)) == 6
@@ -376,7 +381,7 @@ def test_the_class_is_chosen_on_other_pictures():
     "Of a unit that costs class b most where units are ranked, and class c most by chance where it is tested: b, and what is measured there."
     import xarray as xr
 
-    from inner_detectors.report import unit_removal
+    from inner_detectors.views.sections import unit_removal
     found, none = dissection({"conv5_3": (14, 2)}, WORDS, IMAGES), np.zeros(1)
     ranked, tested = np.array([[[-0.1, -0.5, 0.2]]]), np.array([[[-0.2, -0.3, -0.9]]])
     table = xr.Dataset({"logprob": ("removed", none), "error": ("removed", none), "accuracy": ("removed", none),
@@ -464,10 +469,12 @@ def test_a_room_to_come(planted, visit, tmp_path):
 
 def test_means_of_images(visit, tmp_path):
     "The per-image protocol: scores without counts, a threshold in each picture."
-    from inner_detectors.data import Data, per_image
-    from inner_detectors.dissect import dissect, study
-    from inner_detectors.top import top
-    from inner_detectors.verify import Rings, planted_model
+    from inner_detectors.data.dataset import Data
+    from inner_detectors.dissection.protocol import per_image
+    from inner_detectors.dissection.run import dissect
+    from inner_detectors.dissection.study import study
+    from inner_detectors.analyses.top_images import top
+    from inner_detectors.synthetic.planted import Rings, planted_model
     model, data = planted_model(), Data([Rings(8)])
     these = study(dissect(model, data, ["planted"], per_image, tmp_path, progress=False), model, data)
     top(these, tmp_path, number=4, progress=False)
@@ -486,7 +493,7 @@ def test_the_page_is_shipped(root):
 
 def test_notes_are_not_listed_as_left_out(noise):
     "What was used, and might have been meant otherwise, stands under a heading of its own."
-    from inner_detectors.report import read_folder, whole_of
+    from inner_detectors.views.unit_pages import read_folder, whole_of
     folder, these, _ = noise
     read = read_folder(folder, ())
     table = these.found.table.assign_attrs(problems=json.dumps(["a.png: cannot be read.", "note: b.png: was turned."]), untold=2)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inner_detectors.dissect import Dissection
+from inner_detectors.dissection.result import Dissection
 
 COMMAND = Path(sys.executable).parent / "inner-detectors"
 RUN = "match vgg16 --data scenes:24 --layers conv3_3 pool3 --batch 2 --checkpoint 0".split()

@@ -13,8 +13,9 @@ import small_network
 from sentences import assert_says
 
 from inner_detectors import models
-from inner_detectors.cli import run
-from inner_detectors.scenes import Scenes, write_folder
+from inner_detectors.cli.main import run
+from inner_detectors.synthetic.scenes import Scenes
+from inner_detectors.synthetic.writers import write_folder
 
 COMMAND = Path(sys.executable).with_name("inner-detectors")
 
@@ -173,7 +174,7 @@ def test_moved_pictures_can_be_named(matched, capsys, tmp_path):
 
 def test_a_folder_that_python_made(tmp_path, capsys, matched):
     "What opens its network is not on record."
-    from inner_detectors.dissect import Dissection
+    from inner_detectors.dissection.result import Dissection
     found = Dissection.load(matched)
     del found.table.attrs["command"]
     found.save(tmp_path)
@@ -206,8 +207,8 @@ def test_pictures_and_a_report(looked_at, capsys):
 
 def test_what_is_meant(looked_at):
     "Units, the best of a layer, the detectors of a concept; and the best of all where nothing is said."
-    from inner_detectors.cli import chosen_units
-    from inner_detectors.dissect import Dissection
+    from inner_detectors.cli.small import chosen_units
+    from inner_detectors.dissection.result import Dissection
     found = Dissection.load(looked_at)
     detectors = found.detectors()
     concept = detectors.concept.iloc[0]
@@ -228,7 +229,7 @@ def test_a_word_that_is_nothing(looked_at, capsys, word, words):
 
 def test_the_pictures_are_gone(looked_at, capsys, tmp_path):
     "What the photographs are read with is gone: that is said, and the rest works; without top images, too."
-    from inner_detectors.dissect import Dissection
+    from inner_detectors.dissection.result import Dissection
     found = Dissection.load(looked_at)
     command = json.loads(found.table.attrs["command"]) | {"data": [f"folder:{tmp_path / 'gone'}"]}
     for name in ("with", "without"):

@@ -7,13 +7,18 @@ import numpy as np
 import pytest
 from sentences import assert_says
 
-from inner_detectors.ablate import ablate
-from inner_detectors.concepts import Refused
-from inner_detectors.data import netdissect, replace
-from inner_detectors.dissect import dissect, study, weights_of
-from inner_detectors.identity import Unknown, spelled_running
-from inner_detectors.models import Model, from_nnx, from_torch, layers
-from inner_detectors.sources import load_data
+from inner_detectors.analyses.unit_removal import ablate
+from inner_detectors.core.errors import Refused
+from inner_detectors.dissection.protocol import netdissect
+from dataclasses import replace
+from inner_detectors.dissection.identity import weights_of
+from inner_detectors.dissection.run import dissect
+from inner_detectors.dissection.study import study
+from inner_detectors.networks.spelling import Unknown, spelled_running
+from inner_detectors.networks.adapters.nnx import from_nnx
+from inner_detectors.networks.adapters.torch import from_torch
+from inner_detectors.networks.model import Model, layers
+from inner_detectors.data.readers.registry import load_data
 
 TENTH = replace(netdissect, quantile=0.1)
 HELD: dict = {}

@@ -13,9 +13,11 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from inner_detectors import scenes as room
-from inner_detectors.concepts import Refused
-from inner_detectors.data import Source
-from inner_detectors.scenes import COLOUR_RADIUS, COLOURS, PATTERNS, Scenes, colour_mask, pattern, write_coco
+from inner_detectors.core.errors import Refused
+from inner_detectors.data.sample import Source
+from inner_detectors.synthetic.drawing import COLOUR_RADIUS, COLOURS, PATTERNS, colour_mask, pattern
+from inner_detectors.synthetic.scenes import Scenes
+from inner_detectors.synthetic.writers import write_coco
 
 DIGEST = """
 import hashlib
@@ -165,7 +167,7 @@ def test_a_key_that_is_none_is_refused():
 
 
 def test_load_data_finds_the_set():
-    from inner_detectors.sources import load_data
+    from inner_detectors.data.readers.registry import load_data
     source = load_data("scenes:3", seed=2)
     source = getattr(source, "sources", [source])[0]
     assert (source.count, source.seed) == (3, 2) and source.identity() == Scenes(3, seed=2).identity()

@@ -10,14 +10,19 @@ import pytest
 from sentences import assert_says
 
 from inner_detectors import sensitivity as room
-from inner_detectors.concepts import Refused
-from inner_detectors.data import Data, netdissect, per_image, pnas
-from inner_detectors.dissect import Study, dissect, study
-from inner_detectors.models import Model, geometry_of, half_pixel
-from inner_detectors.probe import enlarge_slowly, grid, probe
-from inner_detectors.scenes import Scenes
-from inner_detectors.sensitivity import Sensitivity, needed, quantile_grid, sensitivity
-from inner_detectors.sweep import batches
+from inner_detectors.core.errors import Refused
+from inner_detectors.data.dataset import Data
+from inner_detectors.dissection.protocol import netdissect, per_image, pnas
+from inner_detectors.dissection.run import dissect
+from inner_detectors.dissection.study import Study, study
+from inner_detectors.networks.geometry import half_pixel
+from inner_detectors.networks.model import Model, geometry_of
+from inner_detectors.passes.interpolation import enlarge_slowly, grid
+from inner_detectors.passes.probe import probe
+from inner_detectors.synthetic.scenes import Scenes
+from inner_detectors.analyses.levels import quantile_grid
+from inner_detectors.analyses.sensitivity import Sensitivity, needed, sensitivity
+from inner_detectors.passes.batches import batches
 
 TEN = [0.0007, 0.002, 0.005, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.9]
 COUNTS = ["intersection", "unit_area", "score", "threshold", "concept_area", "concept_images"]

@@ -18,11 +18,23 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 from sentences import assert_says
 
-from inner_detectors.cli import run
-from inner_detectors.concepts import Concept, Problems, Refused, Vocabulary, inert, spelled
-from inner_detectors.data import Data, Region, Sample, balanced, outline_of, survey
-from inner_detectors.scenes import LAYOUTS, Scenes, structs
-from inner_detectors.sources import PART_CODES, PART_WORDS, VOC_CLASSES, Coco, decode_mask, load_data, numbered, packed_mask, read_json, whole_segments
+from inner_detectors.cli.main import run
+from inner_detectors.core.errors import Problems, Refused
+from inner_detectors.core.text import inert
+from inner_detectors.data.vocabulary import Concept, Vocabulary, spelled
+from inner_detectors.data.dataset import Data
+from inner_detectors.data.outlines import outline_of
+from inner_detectors.data.sample import Region, Sample
+from inner_detectors.data.survey import balanced, survey
+from inner_detectors.synthetic.scenes import Scenes
+from inner_detectors.synthetic.writers import LAYOUTS, structs
+from inner_detectors.data.readers.coco import Coco
+from inner_detectors.data.readers.coco_json import read_json
+from inner_detectors.data.readers.coco_panoptic import whole_segments
+from inner_detectors.data.readers.masks import decode_mask, packed_mask
+from inner_detectors.data.readers.pascal_part import PART_CODES, PART_WORDS, numbered
+from inner_detectors.data.readers.registry import load_data
+from inner_detectors.data.readers.voc import VOC_CLASSES
 
 
 def by_concept(regions):

@@ -14,12 +14,20 @@ from sentences import assert_says
 
 from inner_detectors import dissect as rooms
 from inner_detectors import top as room
-from inner_detectors.concepts import Concept, Refused, Vocabulary
-from inner_detectors.data import Data, Region, Sample, netdissect, per_image, pnas, replace
-from inner_detectors.dissect import Dissection, dissect, study
-from inner_detectors.models import Model, half_pixel
-from inner_detectors.probe import probe
-from inner_detectors.top import Kept, Top, at_random, cases, top
+from inner_detectors.core.errors import Refused
+from inner_detectors.data.vocabulary import Concept, Vocabulary
+from inner_detectors.data.dataset import Data
+from inner_detectors.data.sample import Region, Sample
+from inner_detectors.dissection.protocol import netdissect, per_image, pnas
+from dataclasses import replace
+from inner_detectors.dissection.result import Dissection
+from inner_detectors.dissection.run import dissect
+from inner_detectors.dissection.study import study
+from inner_detectors.networks.geometry import half_pixel
+from inner_detectors.networks.model import Model
+from inner_detectors.passes.probe import probe
+from inner_detectors.analyses.strongest import Kept
+from inner_detectors.analyses.top_images import Top, at_random, cases, top
 
 COLOURS = ("red", "green", "blue")
 PROTOCOLS = {"netdissect": replace(netdissect, quantile=0.1), "pnas": replace(pnas, quantile=0.1), "per-image": per_image}

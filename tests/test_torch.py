@@ -7,9 +7,9 @@ from test_gradients import drawn
 from test_models import activations, lite0, real, small  # noqa: F401  fixtures
 from torch_golden import DEEPER, GOLDEN, GRADIENTS, lite0_file, lite0_pass, picture, sampled, small_weights, torch_gradient, torch_pass
 
-from inner_detectors.gradients import integrated_gradients
-from inner_detectors.models import load_model
-from inner_detectors.weights import read_weights
+from inner_detectors.analyses.attribution import integrated_gradients
+from inner_detectors.networks.registry import load_model
+from inner_detectors.networks.weights.formats import read_weights
 
 pytest.importorskip("torch", reason="torch is not installed; make test-torch installs it")
 

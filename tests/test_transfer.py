@@ -15,20 +15,29 @@ import small_network
 from sentences import assert_says
 
 from inner_detectors import models
-from inner_detectors.ablate import as_labels, folder_classes, shown_classes
-from inner_detectors.baselines import all_units, contest, part_of, pick, related, split
-from inner_detectors.cli import run
-from inner_detectors.concepts import Refused
-from inner_detectors.correlate import image_level
-from inner_detectors.data import Data, netdissect
-from inner_detectors.dissect import Dissection, dissect, study
-from inner_detectors.models import load_model, run_steps
-from inner_detectors.models import Model, half_pixel
-from inner_detectors.probe import enlarge_slowly, grid, probe
-from inner_detectors.scenes import Staged
-from inner_detectors.transfer import (Bank, Head, Transferred, detector_bank, gather, load, of_network, quality, reasons, read, thinned, transfer,
-                                      what_if)
-from inner_detectors.verify import PLANTED, Rings, planted_model
+from inner_detectors.data.labels import as_labels, folder_classes, shown_classes
+from inner_detectors.transfer.baselines import all_units, contest, part_of, pick, related, split
+from inner_detectors.cli.main import run
+from inner_detectors.core.errors import Refused
+from inner_detectors.analyses.pairs import image_level
+from inner_detectors.data.dataset import Data
+from inner_detectors.dissection.protocol import netdissect
+from inner_detectors.dissection.result import Dissection
+from inner_detectors.dissection.run import dissect
+from inner_detectors.dissection.study import study
+from inner_detectors.networks.building import run_steps
+from inner_detectors.networks.registry import load_model
+from inner_detectors.networks.geometry import half_pixel
+from inner_detectors.networks.model import Model
+from inner_detectors.passes.interpolation import enlarge_slowly, grid
+from inner_detectors.passes.probe import probe
+from inner_detectors.synthetic.staged import Staged
+from inner_detectors.transfer.bank import Bank, Head
+from inner_detectors.transfer.detector_bank import detector_bank, gather, of_network, thinned
+from inner_detectors.transfer.network import Transferred, quality, transfer
+from inner_detectors.transfer.reasons import reasons, what_if
+from inner_detectors.transfer.store import load, read
+from inner_detectors.synthetic.planted import PLANTED, Rings, planted_model
 
 PROTOCOL = replace(netdissect, quantile=0.02)
 
@@ -258,7 +267,7 @@ def test_a_damaged_file(saved, about):
 
 
 def test_other_files(tmp_path, saved):
-    from inner_detectors.weights import write_safetensors
+    from inner_detectors.networks.weights.safetensors import write_safetensors
     (tmp_path / "text.safetensors").write_text("hello")
     for path in (tmp_path / "text.safetensors", tmp_path / "none.safetensors", write_safetensors(tmp_path / "w.safetensors", {"a": np.zeros(3, np.float32)})):
         with pytest.raises(Refused) as refused: load(path)
@@ -269,7 +278,7 @@ def test_other_files(tmp_path, saved):
 
 
 def test_a_bank_alone(bank, tmp_path):
-    from inner_detectors.transfer import save
+    from inner_detectors.transfer.bank import save
     path = save(bank, tmp_path / "bank.safetensors")
     again, head, _ = read(path, {"planted": planted_model()})
     assert head is None and again.names == bank.names
@@ -327,9 +336,9 @@ def test_wrong_labels(bank, pictures):
 
 def aside(pictures, seed, place):
     "Whether an image is laid aside for validation."
-    from inner_detectors.ablate import share_of
-    from inner_detectors.data import digest_in
-    from inner_detectors.sweep import Seen
+    from inner_detectors.analyses.splits import share_of
+    from inner_detectors.data.dataset import digest_in
+    from inner_detectors.data.groups import Seen
     source, key = pictures.sources[0], pictures.items[place][1]
     return share_of(Seen(0, key, None, digest_in(source, key, source.sample(key))), seed, "validation") < 0.3
 
@@ -493,7 +502,7 @@ def test_the_stage_misleads(lite0_weights):
     model = load_model("efficientnet-lite0", lite0_weights)
     bank = made({model.name: model}, [(model.name, "blocks_10", 0, "a")])
     train, swapped = Data([Staged(120)]), Data([Staged(60, 1, swapped=True)])
-    from inner_detectors.baselines import whole_probe
+    from inner_detectors.transfer.baselines import whole_probe
     classes = ["dog", "car", "house", "face", "flower", "clock"]
     part, other = (part_of(bank, data, folder_classes(data), classes, progress=False) for data in (train, swapped))
     parts = {**split(part, 0, test=False), "swapped": other}

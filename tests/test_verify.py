@@ -13,12 +13,19 @@ from scipy import stats
 from sentences import assert_says
 
 from inner_detectors import verify as room
-from inner_detectors.concepts import Concept, Refused, Vocabulary
-from inner_detectors.data import Data, Region, Sample, netdissect, replace
-from inner_detectors.dissect import dissect, study, write_room
-from inner_detectors.identity import made_of
-from inner_detectors.models import Model
-from inner_detectors.verify import PLANTED, Rings, Verified, planted_model, planted_removal, planted_summary, verdict, verify
+from inner_detectors.core.errors import Refused
+from inner_detectors.data.vocabulary import Concept, Vocabulary
+from inner_detectors.data.dataset import Data
+from inner_detectors.data.sample import Region, Sample
+from inner_detectors.dissection.protocol import netdissect
+from dataclasses import replace
+from inner_detectors.dissection.run import dissect
+from inner_detectors.dissection.study import study, write_room
+from inner_detectors.networks.spelling import made_of
+from inner_detectors.networks.model import Model
+from inner_detectors.analyses.concept_removal import Verified, planted_removal, planted_summary, verify
+from inner_detectors.analyses.verdict import verdict
+from inner_detectors.synthetic.planted import PLANTED, Rings, planted_model
 
 HALF = replace(netdissect, quantile=0.02)
 

@@ -14,15 +14,27 @@ import pytest
 from sentences import assert_says
 
 from inner_detectors import visualise as room
-from inner_detectors.concepts import Concept, Refused, Vocabulary
-from inner_detectors.data import Data, Region, Sample, netdissect, per_image, replace, survey
-from inner_detectors.dissect import Dissection, dissect, read_netdissect, save, study
-from inner_detectors.models import Model, half_pixel
-from inner_detectors.sources import load_data
-from inner_detectors.top import Top, top
-from inner_detectors.visualise import (WAYS, agreement, compare_figure, compared, contours, crop, distribution_figure, file_name, heat, label, laid_over,
-                                       layers_apart, layers_figure, outcome_figure, reveal, sizes_figure, survey_figure, unit_concept_figure,
-                                       unit_figure, write_figures, write_unit_pictures)
+from inner_detectors.core.errors import Refused
+from inner_detectors.data.vocabulary import Concept, Vocabulary
+from inner_detectors.data.dataset import Data
+from inner_detectors.data.sample import Region, Sample
+from inner_detectors.data.survey import survey
+from inner_detectors.dissection.protocol import netdissect, per_image
+from dataclasses import replace
+from inner_detectors.dissection.detectors import read_netdissect
+from inner_detectors.dissection.result import Dissection
+from inner_detectors.dissection.run import dissect
+from inner_detectors.dissection.store import save
+from inner_detectors.dissection.study import study
+from inner_detectors.networks.geometry import half_pixel
+from inner_detectors.networks.model import Model
+from inner_detectors.data.readers.registry import load_data
+from inner_detectors.analyses.top_images import Top, top
+from inner_detectors.core.text import file_name, label
+from inner_detectors.views.figures import (compare_figure, compared, distribution_figure, layers_apart, layers_figure, sizes_figure,
+                                           survey_figure, unit_concept_figure, write_figures)
+from inner_detectors.views.unit_images import (WAYS, agreement, contours, crop, heat, laid_over, outcome_figure, reveal, unit_figure,
+                                               write_unit_pictures)
 
 HOSTILE = ["plain", "$x^2$", "$\\frac{", "\\alpha $", "_hidden", "\u202egnp.exe", "line\nbreak\ttab\x00\x1b[31m", "a" * 10_000, "=SUM(1)",
            "<b>bold</b>", "\u200b", "\ud800 alone", "%s %d {0}", "a/../up"]
@@ -409,7 +421,7 @@ def test_pictures_at_random_are_the_same_for_every_unit(plain):
 
 def test_real_units(vgg16_weights, tmp_path):
     "VGG16 on generated scenes: every way of drawing, of a unit with a label."
-    from inner_detectors.models import load_model
+    from inner_detectors.networks.registry import load_model
     model, data = load_model("vgg16", vgg16_weights), load_data("scenes:4")
     found = dissect(model, data, ["conv5_3"], progress=False, batch=4)
     best = top(study(found, model, data, 4), number=3, progress=False)

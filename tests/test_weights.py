@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inner_detectors import fetch as fetching
-from inner_detectors.concepts import Refused
-from inner_detectors.concepts import sha256
-from inner_detectors.weights import read_metadata, read_weights, write_safetensors
+from inner_detectors.core.errors import Refused
+from inner_detectors.core.files import sha256
+from inner_detectors.networks.weights.formats import read_metadata, read_weights
+from inner_detectors.networks.weights.safetensors import write_safetensors
 
 ARRAYS = {"conv1_1/kernel": np.arange(108, dtype=np.float32).reshape(3, 3, 3, 4), "conv1_1/bias": np.zeros(4, np.float32)}
 
