@@ -136,6 +136,17 @@ def upward(root):
             if private and other.rpartition(".")[0] != module.rpartition(".")[0]: yield f"{module} takes {', '.join(private)} from {other}"
 
 
+@pytest.mark.parametrize(("reason", "code"), [("torch is not installed; make test-torch installs it", 0), ("not today", 1)])
+def test_a_skip_needs_a_reason(tmp_path, reason, code):
+    "Where everything must hold, what is skipped for another reason than those on the list fails."
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    (tmp_path / "test_it.py").write_text(f"import pytest\ndef test_it(): pytest.skip({reason!r})\ndef test_that(): pass\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "INNER_DETECTORS_CI": "1"})
+    assert done.returncode == code, done.stdout
+    assert ("not on the list" in done.stdout) == bool(code)
+
+
 def test_data_flows_one_way():
     "Each module imports only from wings above its own, and in its own from modules above it."
     assert not list(upward(ROOT))
