@@ -30,7 +30,7 @@ def check_model(name: str) -> None:
     "Refuse a model that cannot be named, without loading what models need."
     loaded = sys.modules.get("inner_detectors.models")
     names = loaded.MODELS if loaded else MODEL_NAMES
-    if name not in names and not name.endswith((".onnx", ".safetensors")): raise Refused(f"no model {name!r}. {near(name, names)}")
+    if name not in names and not name.lower().endswith((".onnx", ".safetensors")): raise Refused(f"no model {name!r}. {near(name, names)}")
 
 def choose_devices(words: str | None) -> list | None:
     "JAX devices from `cpu`, `gpu`, `cuda:1`, or several separated by commas."

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MARKS', 'PRINTS', 'ELSEWHERE', 'weights_of', 'computation', 'spelled_shown', 'made_ready_by', 'other_network',
-           'fingerprint', 'check_steady', 'check_alone', 'prints_of', 'tolerance', 'run_by', 'about_run', 'identity_of',
-           'differences']
+           'fingerprint', 'check_steady', 'check_alone', 'check_order', 'prints_of', 'tolerance', 'run_by', 'about_run',
+           'identity_of', 'differences']
 
 # %% ../../nbs/dissection/06_identity.ipynb #1ef1b12c
 import hashlib
@@ -13,7 +13,7 @@ import json
 import platform
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 import jax
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from ..core.errors import Refused
 from ..data.dataset import Data
@@ -29,8 +29,8 @@ from .protocol import Protocol
 from .result import Dissection
 from .store import checksum
 from ..networks.identity import TOLERANCE, apart, fixed_pictures, grain, print_of, traced
-from ..networks.model import Model, geometry_of, layers as layers_of
-from ..networks.spelling import Unknown, spelled, spelled_running
+from ..networks.model import Model, geometry_of, layers as layers_of, preprocessor
+from ..networks.spelling import Unknown, module_sha256, spelled, spelled_running
 from ..passes.batches import View
 from ..passes.probe import probe
 
@@ -40,10 +40,12 @@ MARKS: WeakKeyDictionary = WeakKeyDictionary()   # of functions whose code canno
 def weights_of(model: Model) -> dict[str, str]:
     "A model's record, with a hash of its parameters and its computation, and the programs by which that hash was made."
     by = f"Python {sys.version_info.major}.{sys.version_info.minor}, jax {version('jax')}, flax {version('flax')}"
-    try: return {**model.record, "computation_by": by, **computation(model)}
+    record, module = dict(model.record), getattr(model.forward, "made_of", None)
+    if "weights_sha256" in record and hasattr(module, "named_buffers"): record["weights_sha256"] = module_sha256(module)      # trained further meanwhile
+    try: return {**record, "computation_by": by, **computation(model)}
     except Unknown as reason:
         mark = MARKS.setdefault(model.forward, uuid.uuid4().hex)
-        return {**model.record, "computation_by": by, "computation_sha256": f"unknown {mark}", "computation_unknown": str(reason)}
+        return {**record, "computation_by": by, "computation_sha256": f"unknown {mark}", "computation_unknown": str(reason)}
 
 def computation(model: Model) -> dict[str, str]:
     "The hash of what a model computes, from the picture on, with its parameters. Ends in `Unknown` where it cannot be read."
@@ -55,14 +57,15 @@ def computation(model: Model) -> dict[str, str]:
 def spelled_shown(model: Model, values: Sequence[Any]) -> str:
     "The hash of what makes up a network that JAX cannot look into, without what changes as it is run: activations that a hook keeps, counters."
     if isinstance(getattr(model.forward, "made_of", None), str): return spelled(*values)      # a file
+    ready = preprocessor(model)
     def run(pictures: int) -> None:
-        try: model.forward(model.parameters, np.asarray(jax.jit(model.preprocess)(fixed_pictures(model.size)[:pictures])), None)
+        try: model.forward(model.parameters, ready(fixed_pictures(model.size)[:pictures]), None)
         except Exception: return                  # which is said where it is run for its answers
     return spelled_running(run, *values)
 
 def made_ready_by(model: Model, image: jax.ShapeDtypeStruct) -> Any:
     "What tells a preprocessing: what JAX sees of it, else itself."
-    try: return traced(model.preprocess, image)[0]
+    try: return traced(lambda images: model.preprocess(images), image)[0]
     except Unknown: raise
     except Exception: return model.preprocess
 
@@ -90,7 +93,10 @@ def fingerprint(model: Model, names: Sequence[str], weights: Mapping[str, str], 
         return {name: np.concatenate([np.asarray(maps[name]) for maps in shown]) for name in names}
     first = answers(0, 1)
     if not pure: check_steady(model, first, answers(0, 1))
+    elif weights["computation_sha256"] != computation(model)["computation_sha256"]:
+        raise Refused(f"{model.name}: computes otherwise each time JAX reads it, as with NumPy's random numbers inside `forward`. Draw them once, outside.")
     if batch > 1: check_alone(model, first, answers(1, 1))
+    else: check_order(model, look, pair)
     found = np.concatenate([print_of(first[name]) for name in names])
     if len(PRINTS) > 64: PRINTS.clear()
     if pure: PRINTS[key] = found
@@ -112,6 +118,17 @@ def check_alone(model: Model, beside: Mapping[str, np.ndarray], twice: Mapping[s
         if (far := apart(seen, twice[name])) > max(TOLERANCE, 16 * coarse * (coarse > 1e-6)):
             raise Refused(f"{model.name}: layer {name!r} answers a picture otherwise beside other pictures (by {far:.2g} of its largest), as noise or a "
                           "normalisation by the batch's own statistics does. Give it running statistics, or show one picture at a time (batch=1, --batch 1).")
+
+def check_order(model: Model, look: Callable, pair: UInt8[np.ndarray, "2 size size 3"]) -> None:
+    """Where each picture is shown alone: refuse the first layer in which a picture's answer hangs on its place among two, as dropout with a fixed seed
+    does, and the batch's own statistics do not. A network that takes one picture at a time is not asked."""
+    try: there, back = look(pair), look(pair[::-1].copy())
+    except Exception: return
+    for name in (name for name in layers_of(model) if name in there):
+        one, other = np.asarray(there[name]), np.asarray(back[name])[::-1]
+        if one.shape[0] == 2 and (far := apart(one, other)) > max(TOLERANCE, 16 * grain(one) * (grain(one) > 1e-6)):
+            raise Refused(f"{model.name}: layer {name!r} answers a picture otherwise in another place of a batch (by {far:.2g} of its largest), as dropout or "
+                          "noise does. Switch that off in evaluation mode.")
 
 def prints_of(found: "Dissection", names: Sequence[str] | None = None) -> Float32[np.ndarray, "unit 3"] | None:
     "The fingerprint that a dissection keeps, of some layers in an order; None where it has none."

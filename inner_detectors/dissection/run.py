@@ -39,7 +39,7 @@ from .result import Dissection
 from .store import FORMAT
 from .thresholds import Thresholds, bytes_of, extremes, quantiles
 from ..networks.identity import alike
-from ..networks.model import Model, check_layers, layers as layers_of
+from ..networks.model import Model, check_layers, forget_layers, layers as layers_of
 from ..passes.batches import View
 from ..passes.fold import Batch, Fold, together
 from ..passes.measured import measured
@@ -82,6 +82,7 @@ def attributes(about: dict, images: Sequence[Seen], data: Data, problems: list[s
 # %% ../../nbs/dissection/07_run.ipynb #307d9fb3
 def choose_layers(model: Model, names: Sequence[str] | None) -> list[str]:
     "The layers named, each once; the deepest with maps where none was."
+    forget_layers(model)
     with_maps = [name for name, (height, width, _) in layers_of(model).items() if height * width > 1]
     if not names and not with_maps: raise Refused(f"{model.name}: none of its layers has maps. Name layers. {near('', layers_of(model))}")
     return check_layers(model, dict.fromkeys(names or with_maps[-1:]))

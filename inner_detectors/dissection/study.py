@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +30,7 @@ from .run import by_sizes, in_depth, make_folder, nothing_left, unchanged, with_
 from .store import FORMAT, save
 from .tables import load_room, several, write_tables
 from ..networks.identity import alike, traced
-from ..networks.model import Model, check_layers, layers as layers_of
+from ..networks.model import Model, check_layers, forget_layers, layers as layers_of
 from ..passes.batches import View
 from ..passes.fold import Fold
 from ..passes.sweep import Checkpoint, Swept, sweep
@@ -60,6 +59,7 @@ def study(found: Dissection, model: Model, data: Data, batch: int = 8,
          ) -> Study:
     "What later rooms start from. Refused where network or pictures are not those of the dissection, naming the difference."
     theirs = json.loads(found.table.attrs["about"])
+    forget_layers(model)
     if model.name == theirs["model"]: check_layers(model, theirs["layers"])
     else: raise Refused(f"{found!r}: is of {theirs['model']}, not of {model.name}. Give the network that it was made with.")
     with warnings.catch_warnings():
@@ -103,7 +103,6 @@ def unit_places(found: Dissection, words: Sequence[str]) -> list[int]:
     return [rows[word] for word in words]
 
 # %% ../../nbs/dissection/10_study.ipynb #f73ac580
-@lru_cache(maxsize=8)
 def goes_on(model: Model, layer: str) -> str:
     "A hash of how a network goes on from a layer's activations, which a dissection does not depend on; nothing where it cannot."
     model = getattr(model.resume, "before", model)

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['Axis', 'Layout', 'SAME', 'VIEWS', 'CUT', 'REDUCED', 'PRODUCTS', 'FRONT', 'CONVOLUTION', 'POINTWISE', 'ONNX_POINTWISE',
            'ONNX_FRONT', 'ONNX_CONVOLUTIONS', 'ONNX_SIZES', 'Part', 'whole', 'places', 'unknown', 'written', 'known',
-           'inner', 'channels', 'role', 'order', 'merged', 'reshaped', 'resized', 'joined', 'concatenated', 'mixed',
-           'multiplied', 'first_channels', 'reduced', 'torch_step', 'following', 'jax_step', 'jax_layouts', 'scanned',
-           'onnx_step', 'onnx_layouts']
+           'inner', 'channels', 'role', 'order', 'merged', 'reshaped', 'flipped', 'resized', 'joined', 'concatenated',
+           'mixed', 'multiplied', 'first_channels', 'reduced', 'torch_step', 'following', 'jax_step', 'jax_layouts',
+           'scanned', 'onnx_step', 'onnx_layouts']
 
 # %% ../../nbs/networks/03_layouts.ipynb #af98e13c
 import math
@@ -44,7 +44,7 @@ def written(letters: str, shape: Sequence[int]) -> Layout:
 
 def known(axis: Axis) -> bool:
     "Whether everything that an axis runs over is known."
-    return bool(axis) and all(part.of not in "?r" for part in axis)
+    return bool(axis) and all(part.of not in "?rx" for part in axis)
 
 def inner(part: Part) -> bool:
     "Whether a part of the height or width lies inside cells (as the pixels of a patch do), and is thus no place on the map."
@@ -101,6 +101,11 @@ def reshaped(layout: Layout, after: Sequence[int]) -> Layout:
         out.append(merged(axis))
     return tuple(out)
 
+def flipped(layout: Layout, axes: Iterable[int]) -> Layout:
+    "With some axes turned round: channels in another order are channels, but a place would lie at the other end of the image."
+    gone = {axis % len(layout) for axis in axes}
+    return tuple(whole("x", places(axis)) if place in gone and role(axis) != "c" else axis for place, axis in enumerate(layout))
+
 def resized(axis: Axis, size: int) -> Axis:
     "An axis that was cut, padded or scaled."
     if places(axis) == size: return axis
@@ -156,7 +161,7 @@ def reduced(layout: Layout, axes: Iterable[int] | None, keep: bool) -> Layout:
     return tuple(whole(role(axis), 1) if place in gone else axis for place, axis in enumerate(layout) if keep or place not in gone)
 
 # %% ../../nbs/networks/03_layouts.ipynb #dadf40b5
-SAME = set("""clone detach alias contiguous _to_copy to lift_fresh dropout native_dropout _softmax _log_softmax softmax log_softmax _safe_softmax roll flip
+SAME = set("""clone detach alias contiguous _to_copy to lift_fresh dropout native_dropout _softmax _log_softmax softmax log_softmax _safe_softmax roll
     cumsum native_group_norm group_norm native_layer_norm layer_norm rms_norm _fused_rms_norm quantize_per_tensor quantize_per_channel dequantize
     hardswish hardtanh hardsigmoid mish silu gelu elu celu selu leaky_relu prelu _prelu_kernel softplus log_sigmoid log_sigmoid_forward softshrink
     hardshrink threshold relu6 rrelu rrelu_with_noise
@@ -178,6 +183,7 @@ def torch_step(name: str, given: Mapping[str, Any], layouts: Sequence[Layout], s
         return [found] if isinstance(found, int) else found
     if CONVOLUTION.search(name): return first_channels(first, out, fresh=True) if alike else unknown(out)
     if FRONT.search(name): return first_channels(first, out, fresh="pixel" in name) if alike and len(out) > 1 else unknown(out)
+    if name == "flip": return flipped(first, given["dims"])
     if name in SAME: return first if tuple(shapes[0]) == tuple(out) else unknown(out)
     if name in VIEWS: return reshaped(first, out)
     if name == "copy": return joined(layouts[1:], out)
@@ -244,7 +250,7 @@ def following(start: Any, layout: Layout) -> Any:
 # %% ../../nbs/networks/03_layouts.ipynb #a6f46a57
 POINTWISE = set("""abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type copy cos cosh cummax cumsum digamma div
     eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite le lgamma log log1p logistic lt max min mul name ne neg nextafter not
-    optimization_barrier or pow real reduce_precision rem rev round rsqrt select_n sharding_constraint sign sin sinh sqrt square stop_gradient sub tan
+    optimization_barrier or pow real reduce_precision rem round rsqrt select_n sharding_constraint sign sin sinh sqrt square stop_gradient sub tan
     tanh xor""".split())
 
 def jax_step(name: str, given: Mapping[str, Any], layouts: Sequence[Layout], out: Sequence[int]) -> Layout:
@@ -257,6 +263,7 @@ def jax_step(name: str, given: Mapping[str, Any], layouts: Sequence[Layout], out
         return tuple(turned[numbers.out_spec.index(axis)] for axis in range(len(out)))
     if name.startswith("reduce_window") or name in ("slice", "dynamic_slice", "pad", "split"): return tuple(map(resized, first, out))
     if name == "transpose": return tuple(first[axis] for axis in given["permutation"])
+    if name == "rev": return flipped(first, given["dimensions"])
     if name in ("reshape", "squeeze", "expand_dims"): return reshaped(first, out)
     if name == "broadcast_in_dim":
         axes = dict(zip(given["broadcast_dimensions"], first, strict=True))

@@ -6,6 +6,7 @@
 __all__ = ['MODELS', 'Known', 'load_model']
 
 # %% ../../nbs/networks/09_registry.ipynb #085361b3
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -25,8 +26,11 @@ class Known(NamedTuple):
 MODELS = {"vgg16": Known("VGG16 (Simonyan and Zisserman 2015), ImageNet, 224 x 224; weights: fetch vgg16-conv", vgg16),
           "efficientnet-lite0": Known("EfficientNet-Lite0 (Tan and Le 2019), ImageNet, 224 x 224; weights: fetch efficientnet-lite0", efficientnet_lite0)}
 
-def load_model(name: str, weights: Path | str | None = None, **options) -> Model:
+def load_model(name: str | os.PathLike[str], weights: Path | str | None = None, **options) -> Model:
     "A model by its name in MODELS, with the parameters of the file `weights`, or those that `fetch` brought; or an ONNX file. `options` go to its loader."
-    if name.endswith(".onnx"): return from_onnx(name, **options)
+    name = os.fspath(name)
+    if name.lower().endswith(".onnx"):
+        if weights is not None: raise Refused(f"{name}: holds its own parameters, so {weights} has no place in it. Leave out weights.")
+        return from_onnx(name, **options)
     if name not in MODELS: raise Refused(f"no model {name!r}. {near(name, MODELS)}")
     return MODELS[name].load(weights, **options)

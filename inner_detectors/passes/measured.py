@@ -28,7 +28,7 @@ def measured(model: Model, layer: str, images: UInt8[np.ndarray, "batch size siz
     steps = np.unique(np.linspace(0.25, 0.75, cells))
     places = sorted({(round(step * (height - 1)), round(step * (width - 1))) for step in steps})
     chosen = np.random.default_rng(seed).permutation(count)[:units]
-    ready = jax.jit(model.preprocess)(images)
+    ready = jax.jit(lambda images: model.preprocess(images))(images)
 
     @jax.jit
     def weights(parameters, ready, row, column, unit):

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float32, UInt8
 
 from ..core.errors import Refused, near
-from ..networks.model import Model, check_layers, layers
+from ..networks.model import Model, check_layers, layers, preprocessor, words_of
 
 # %% ../../nbs/passes/00_probe.ipynb #361dace6
 def probe(model: Model,
@@ -39,9 +39,15 @@ def compiled(forward: Callable, model: Model, names: Sequence[str], device: jax.
 
 def on_the_host(model: Model, names: Sequence[str]) -> Callable:
     "The same for a network that JAX cannot look into (PyTorch, ONNX): images are made ready by JAX, and the rest is the network's own."
-    ready = jax.jit(model.preprocess)
+    ready = preprocessor(model)
     def look(images):
-        found = model.forward(model.parameters, np.asarray(ready(images)), list(names))
+        try: found = model.forward(model.parameters, ready(images), list(names))
+        except Refused: raise
+        except Exception as error:
+            raise Refused(f"{model.name}: forward(parameters, images, names) does not run on {len(images)} images ({words_of(error)}). "
+                          "Call it so to see where, and mend it there.") from None
+        for name in names:
+            if name not in found: raise Refused(f"{model.name}: forward does not give layer {name!r}, which was asked for. {near(name, found)}")
         return {name: np.asarray(found[name], np.float32) for name in names}
     return look
 

@@ -19,11 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...core.errors import Refused
+from ...core.files import stamp_of
 from .nnx import as_maps, axes_of, made_ready, unfit
 from ..geometry import Geometry
 from ..layouts import ONNX_CONVOLUTIONS, ONNX_POINTWISE, onnx_layouts, written
 from ..model import Model, words_of
-from ..spelling import made_of, onnx_sha256
+from ..spelling import external_files, made_of, onnx_sha256
 from ..weights.safetensors import attempt
 
 # %% ../../../nbs/networks/adapters/02_onnx.ipynb #7d66a958
@@ -167,8 +168,15 @@ def from_onnx(path: str | Path, size: int | None = None, preprocess: str | Calla
     shape = jax.eval_shape(ready, jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.uint8)).shape
     taken = taken_by(path, whole, model, shape[-1], called, size)
 
+    beside = {name: stamp_of(path.parent / name) for name in external_files(path)}
+
     @lru_cache(maxsize=4)
-    def session(some: tuple[str, ...]): return onnx_session(path, content, [name for name in some if name not in own])
+    def session(some: tuple[str, ...]):
+        for name, before in beside.items():
+            file = path.parent / name
+            if not file.is_file() or stamp_of(file) != before:
+                raise Refused(f"{file}: has changed or gone since {path.name} was opened. Open {path.name} again.")
+        return onnx_session(path, content, [name for name in some if name not in own])
 
     def fitted(images: np.ndarray) -> np.ndarray:
         images = np.asarray(images, None if images.dtype.kind in "iu" else np.float32)

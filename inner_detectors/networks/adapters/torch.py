@@ -47,18 +47,21 @@ def torch_values(out: Any) -> Any:
     if out.is_floating_point(): return out.detach().clone()
     return f"gives numbers of the type {str(out.dtype).removeprefix('torch.')}, which are no activations. Name another layer."
 
-def from_torch(name: str, module: Any, size: int = 224, preprocess: str | Callable = "mean-std", geometry: Mapping[str, Geometry] | None = None) -> Model:
+def from_torch(name: str, module: Any, size: int = 224, preprocess: str | Callable | None = "mean-std", geometry: Mapping[str, Geometry] | None = None) -> Model:
     """A PyTorch module as a Model. Its layers are its submodules by name; `output` is its own. It is put into evaluation mode.
     A layer of four axes whose channels, rows and columns are not known is absent."""
     import torch
     module = torch_inside(name, module)
-    try: module.eval()
-    except (AttributeError, NotImplementedError, RuntimeError): pass               # frozen or exported: it has one mode only
+    if not isinstance(size, int): raise Refused(f"{name}: size={size!r} is no whole number of pixels. Give one, the height and width of the input.")
+    def evaluate() -> None:
+        try: module.eval()
+        except (AttributeError, NotImplementedError, RuntimeError): pass               # frozen or exported: it has one mode only
+    evaluate()
     parts = {layer.replace("._orig_mod", "") or "output": part for layer, part in module.named_modules()}
     held = [*module.parameters(), *module.buffers()]
     place, types = next((value.device for value in held), "cpu"), list(dict.fromkeys(value.dtype for value in held if value.is_floating_point()))
     eagerly = getattr(torch.compiler, "set_stance", lambda _: nullcontext())
-    ready, called = made_ready(preprocess)
+    ready, called = made_ready(preprocess or "mean-std")
 
     def given(images: np.ndarray, kind: Any) -> Any:
         turned = images.transpose(0, 3, 1, 2)
@@ -67,6 +70,7 @@ def from_torch(name: str, module: Any, size: int = 224, preprocess: str | Callab
 
     def run(images: np.ndarray, names: Iterable[str] | None, kind: Any, follow: bool = False) -> dict[str, tuple[Any, Layout | None]]:
         seen: dict[str, tuple[Any, Layout | None]] = {}
+        if any(getattr(part, "training", False) for part in module.modules()): evaluate()      # it was trained further meanwhile
         inputs = given(images, kind)
         watch = following(inputs, written("nchw", inputs.shape)) if follow else nullcontext()
         def note(layer, part, out):
