@@ -200,12 +200,12 @@ def class_table(ablated: Ablated) -> pd.DataFrame:
     found = []
     for target, images, group in zip(table.target.values.tolist(), table.target_images.values, table.target_group.values):
         line = {"target": target, "group": bool(group), "images": int(images)}
-        for measure, start in (("accuracy", ""), ("logprob", "logprob_")):
-            values = ablated.values(measure, target)
+        for of, start in (("accuracy", ""), ("logprob", "logprob_")):
+            values = ablated.values(of, target)
             intact = values[((rows.kind == "most") & (rows.number == 0)).to_numpy()].mean()
             line[f"{start}intact"] = intact
             for kind, random in (("removed", "random"), ("kept", "random-kept")):
-                mean, spread, _ = beside(ablated, random, k, measure, target)
+                mean, spread, _ = beside(ablated, random, k, of, target)
                 line |= {f"{start}{kind}": values[((rows.name == target) & (rows.kind == kind)).to_numpy()].mean(),
                          f"{start}random_{kind}": intact + mean, f"{start}random_{kind}_spread": spread}
         first = rows.units[(rows.name == target) & (rows.kind == "removed")].iloc[0].split()
@@ -221,12 +221,12 @@ def concept_table(ablated: Ablated, target: str | None = None) -> pd.DataFrame:
     for kind, name in rows[rows.kind.isin(["concept", "named"])][["kind", "name"]].drop_duplicates().itertuples(index=False):
         mine = ((rows.kind == kind) & (rows.name == name)).to_numpy()
         line = {"concept": name, "label": kind == "concept", "units": int(rows.number[mine].iloc[0])}
-        for measure in Measure._fields:
-            change = ablated.changes(measure, target)[mine].mean()
-            mean, spread, draws = beside(ablated, "random", min(line["units"], most), measure, target)
-            line |= {measure: change, f"random_{measure}": mean, f"random_{measure}_spread": spread}
+        for of in Measure._fields:
+            change = ablated.changes(of, target)[mine].mean()
+            mean, spread, draws = beside(ablated, "random", min(line["units"], most), of, target)
+            line |= {of: change, f"random_{of}": mean, f"random_{of}_spread": spread}
         found.append(line | {"as_bad": float((draws <= change).mean())})
-    numbers = [f"{random}{measure}{spread}" for measure in Measure._fields for random, spread in (("", ""), ("random_", ""), ("random_", "_spread"))]
+    numbers = [f"{random}{of}{spread}" for of in Measure._fields for random, spread in (("", ""), ("random_", ""), ("random_", "_spread"))]
     return pd.DataFrame(found, columns=["concept", "label", "units", *numbers, "as_bad"])
 
 # %% ../../nbs/analyses/12_unit_removal.ipynb #8fa11fe0
