@@ -171,8 +171,9 @@ def redrawn(parameters, images): return {"maps": images[:, ::2, ::2] + np.random
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize(("model", "words"), [(lambda: from_nnx("n", Dropping(nnx.Rngs(0)), SIZE), ["answers"]), (lambda: Model("n", drawn, (), SIZE), ["answers"]),
-                                              (lambda: Model("n", redrawn, (), SIZE), ["each time JAX reads it"])])
+@pytest.mark.parametrize(("model", "words"), [
+    (lambda: from_nnx("n", Dropping(nnx.Rngs(0)), SIZE), ["answers"]), (lambda: Model("n", drawn, (), SIZE), ["answers"]),
+    (lambda: Model("n", redrawn, (), SIZE), ["each time JAX reads it"])])
 def test_noise_is_found_in_any_batch(model, words, batch): refused(lambda: run(model(), batch=batch), "n:", *words)
 
 

@@ -79,7 +79,7 @@ class Squares:
         square = np.zeros((32, 32), bool)
         square[8:8 + 12, int(key):int(key) + 12] = True
         colour = ["red", "blue"][int(key) % 2]
-        image = np.where(square[..., None], np.uint8([250, 0, 0] if colour == "red" else [0, 0, 250]), np.uint8(60))
+        image = np.where(square[..., None], np.array([250, 0, 0] if colour == "red" else [0, 0, 250], np.uint8), np.uint8(60))
         return Sample(key, image, (Region(colour, square), Region("square", square)))
 
 def colours_forward(_, images: Float32[Array, "batch 32 32 3"]) -> dict[str, Float32[Array, "batch 16 16 3"]]:
