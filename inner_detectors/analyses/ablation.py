@@ -39,7 +39,7 @@ def score_layer(model: Model, layer: str, wanted: str | None = None) -> str:
     check_layers(model, [layer])
     if model.resume is None:
         raise Refused(f"{model.name}: cannot go on from {layer!r}, since it is run as one piece. "
-                      "Give the Model a `resume`, as a network of steps has (models.run_steps), or take vgg16 or efficientnet-lite0.")
+                      "Give the Model a `resume`, as a network of steps has (run_steps), or take vgg16 or efficientnet-lite0.")
     order = list(layers(model))
     if wanted is None and "prob" not in order[1:]:
         raise Refused(f"{model.name}: has no layer 'prob', so no classes. Name the layer of its scores, or fit a probe (probe={order[-1]!r}).")
@@ -59,7 +59,7 @@ def outcomes(model: Model, layer: str, wanted: str) -> Callable:
         found = later(parameters, layer, x)[wanted][:, 0, 0].astype(jnp.float32)
         if truth.ndim == 2: return jax.nn.log_sigmoid(jnp.where(truth[row], found, -found)), jnp.zeros((len(row), 0), jnp.int32)
         return jnp.take_along_axis(jax.nn.log_softmax(found), truth[row][:, None], 1), found.argmax(1)[:, None].astype(jnp.int32)
-    @partial(jax.jit, compiler_options={"xla_gpu_autotune_level": 0})     # as in `probe.compiled`
+    @partial(jax.jit, compiler_options={"xla_gpu_autotune_level": 0})     # as in `passes.probe.compiled`
     def run(parameters, maps, instead, keep, variant, truth, rows, sets):
         return jax.lax.map(lambda pair: one(parameters, maps, instead, keep, variant, truth, *pair), (rows, sets))
     parameters = jax.tree.map(jnp.asarray, model.parameters)

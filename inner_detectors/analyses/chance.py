@@ -74,7 +74,7 @@ def lit_layer(maps: Float32[Array, "batch height width unit"],
               limits: Float32[Array, "batch unit"],
               rows: Between, columns: Between,
               counts: Bool[Array, " batch"],           # the pictures that are added
-              lowest: Float32[Array, ""],              # -inf, see probe.mix
+              lowest: Float32[Array, ""],              # -inf, see passes.interpolation.mix
              ) -> Integer[Array, "side side unit"]:
     "In how many pictures of a batch each unit is on, pixel by pixel."
     side, units = len(rows.low), maps.shape[3]

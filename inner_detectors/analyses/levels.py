@@ -45,7 +45,7 @@ def room_for(positions: int, cells: int, quantiles: Sequence[float]) -> tuple[in
     return keep, keep + max(cells, keep // 4)
 
 def settled_at(top: Top, quantiles: Sequence[float], rows: int = 64) -> Float32[np.ndarray, "quantile unit"]:
-    "Every unit's thresholds once all positions have been seen: `threshold.settled`, for all quantiles at once."
+    "Every unit's thresholds once all positions have been seen: `thresholds.settled`, for all quantiles at once."
     if not top.positions: raise Refused("thresholds: not one image could be read. See the problems listed, and repair the data.")
     found = np.empty((len(quantiles), len(top.fill)), np.float32)
     for first in range(0, len(top.fill), rows):
@@ -82,7 +82,7 @@ def thresholds_at(shapes: Mapping[str, tuple[int, int, int]],       # layer -> h
 
 # %% ../../nbs/analyses/05_levels.ipynb #00d12e1a
 def image_limits(name: str, batch: Batch, units: Int64[np.ndarray, "_"], quantiles: Sequence[float]) -> Float32[np.ndarray, "quantile batch unit"]:
-    "Each unit's thresholds in each image: `threshold.image_thresholds`, for all quantiles at once."
+    "Each unit's thresholds in each image: `thresholds.image_thresholds`, for all quantiles at once."
     maps = np.asarray(batch.activations[name])[..., units]
     ordered = np.sort(maps.reshape(len(maps), -1, len(units)), axis=1)
     return np.stack([np.percentile(ordered, 100 * (1 - share), axis=1, overwrite_input=True) for share in quantiles]).astype(np.float32)
@@ -131,7 +131,7 @@ def level_picture(maps: Float32[Array, "height width unit"],
                   limits: Float32[Array, "quantile unit"],        # descending
                   codes: Int32[Array, "group side side"],         # of `regions`, as `holds`
                   holds: Bool[Array, "group row region"],
-                  lowest: Float32[Array, ""],                     # -inf, see probe.mix
+                  lowest: Float32[Array, ""],                     # -inf, see passes.interpolation.mix
                  ) -> Int32[Array, "row unit quantile+1"]:          # the last row is of all pixels
     "Histograms of the activation levels inside every mask of one picture, and of all of it."
     side, units, number = codes.shape[1], maps.shape[2], len(limits) + 1

@@ -83,7 +83,7 @@ def probe_layer(these: Study, layer: str, labels: Any, *, data: Data | None = No
     data = these.data if data is None else data
     check_layers(these.model, [layer])
     if these.model.resume is None:
-        raise Refused(f"{these.model.name}: cannot go on from a layer, so a probe helps nothing. Give the Model a `resume` (models.run_steps).")
+        raise Refused(f"{these.model.name}: cannot go on from a layer, so a probe helps nothing. Give the Model a `resume` (run_steps).")
     labels = as_labels(labels, data)
     check_labels(labels, data)
     fold = means(layer, layers(these.model)[layer][2], len(data))

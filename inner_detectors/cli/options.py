@@ -24,11 +24,11 @@ def choose_protocol(name: str, **choices):
     if name not in protocols: raise Refused(f"no protocol {name!r}. {near(name, protocols)}")
     return replace(protocols[name], **given(**choices))
 
-MODEL_NAMES = ("vgg16", "efficientnet-lite0")  # of `models.MODELS`, which takes seconds to import
+MODEL_NAMES = ("vgg16", "efficientnet-lite0")  # of `networks.registry.MODELS`, which takes seconds to import
 
 def check_model(name: str) -> None:
     "Refuse a model that cannot be named, without loading what models need."
-    loaded = sys.modules.get("inner_detectors.models")
+    loaded = sys.modules.get("inner_detectors.networks.registry")
     names = loaded.MODELS if loaded else MODEL_NAMES
     if name not in names and not name.lower().endswith((".onnx", ".safetensors")): raise Refused(f"no model {name!r}. {near(name, names)}")
 
@@ -79,7 +79,7 @@ def placed(word: str) -> str:
 def on_record(found, folder: str) -> dict:
     "The words of the command that made a dissection. Refused where it was made from Python."
     if "command" not in found.table.attrs:
-        raise Refused(f"{folder}: was not made by the command, so what opens its network and its data is not on record. Call the room from Python.")
+        raise Refused(f"{folder}: was not made by the command, so what opens its network and its data is not on record. Open network and data in Python, and call the function there.")
     return loads(found.table.attrs["command"])
 
 def reopened(folder: str, data: list[str] | None = None, weights: str | None = None, batch: int = 8, quiet: bool = False, device: str | None = None):

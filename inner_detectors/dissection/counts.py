@@ -48,7 +48,7 @@ def count_picture(maps: Float32[Array, "height width unit"],
                   rows: Between, columns: Between,
                   threshold: Float32[Array, " unit"],
                   masks: Bool[Array, "shown side side"],
-                  lowest: Float32[Array, ""],              # -inf, see probe.mix
+                  lowest: Float32[Array, ""],              # -inf, see passes.interpolation.mix
                  ) -> Int32[Array, "shown+1 unit"]:        # the last row counts the unit's own area
     "|B & M| of every mask and unit of one picture, and |B|."
     side, units = masks.shape[1], maps.shape[2]

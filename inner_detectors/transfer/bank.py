@@ -57,7 +57,7 @@ class Bank:
         if self.statistic not in STATISTICS: raise Refused(f"bank: no statistic {self.statistic!r}. {near(self.statistic, STATISTICS)}")
         if not len(self.table): raise Refused("bank: has no detector. Choose concepts that units detect, or a lower bar.")
         host = next((name for name, model in self.networks.items() if not model.traced), None)
-        if host: raise Refused(f"bank: {host} runs outside JAX, and a bank is one Flax module. Bring the network to Flax (models.from_nnx).")
+        if host: raise Refused(f"bank: {host} runs outside JAX, and a bank is one Flax module. Bring the network to Flax (from_nnx).")
         sizes = {model.size for model in self.networks.values()}
         if len(sizes) > 1:
             raise Refused(f"bank: its networks take pictures of {' and '.join(map(str, sorted(sizes)))} pixels, a bank has one size. Make a bank each.")

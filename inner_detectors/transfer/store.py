@@ -68,5 +68,5 @@ def same_network(path: Path, name: str, about: Mapping[str, Any], given: Model |
 def load(path: str | Path, networks: Mapping[str, Model] | None = None) -> Transferred:
     "Read a transferred network. Refused where the file holds a bank alone."
     bank, head, made = read(path, networks)
-    if head is None: raise Refused(f"{path}: is a bank without a head. Fit one (transfer), or open it with transfer.read.")
+    if head is None: raise Refused(f"{path}: is a bank without a head. Fit one (transfer), or open it with transfer.store.read.")
     return Transferred(bank, head, made)

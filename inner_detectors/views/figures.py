@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,9 @@ from ..core.files import replacing
 from ..core.text import label
 from ..data.survey import Survey
 from ..data.vocabulary import spelled
+
+if TYPE_CHECKING:
+    from inner_detectors.dissection.result import Dissection
 
 # %% ../../nbs/views/00_figures.ipynb #d33893f1
 def layers_figure(dissection: "Dissection", axis=None):

@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,10 @@ from ..core.text import file_name, label
 from ..data.dataset import Data
 from ..data.sample import Example, fit_mask
 from .figures import measure_word, write_figure
+
+if TYPE_CHECKING:
+    from inner_detectors.analyses.top_images import Top
+    from inner_detectors.dissection.result import Dissection
 
 # %% ../../nbs/views/01_unit_images.ipynb #f2d6ece9
 def laid_over(cells: Float[np.ndarray, "height width"], lit: Bool[np.ndarray, "height width"], limit: float,
