@@ -79,7 +79,8 @@ def placed(word: str) -> str:
 def on_record(found, folder: str) -> dict:
     "The words of the command that made a dissection. Refused where it was made from Python."
     if "command" not in found.table.attrs:
-        raise Refused(f"{folder}: was not made by the command, so what opens its network and its data is not on record. Open network and data in Python, and call the function there.")
+        raise Refused(f"{folder}: was not made by the command, so what opens its network and its data is not on record. "
+                      "Open network and data in Python, and call the function there.")
     return loads(found.table.attrs["command"])
 
 def reopened(folder: str, data: list[str] | None = None, weights: str | None = None, batch: int = 8, quiet: bool = False, device: str | None = None):

@@ -47,7 +47,8 @@ def torch_values(out: Any) -> Any:
     if out.is_floating_point(): return out.detach().clone()
     return f"gives numbers of the type {str(out.dtype).removeprefix('torch.')}, which are no activations. Name another layer."
 
-def from_torch(name: str, module: Any, size: int = 224, preprocess: str | Callable | None = "mean-std", geometry: Mapping[str, Geometry] | None = None) -> Model:
+def from_torch(name: str, module: Any, size: int = 224, preprocess: str | Callable | None = "mean-std",
+               geometry: Mapping[str, Geometry] | None = None) -> Model:
     """A PyTorch module as a Model. Its layers are its submodules by name; `output` is its own. It is put into evaluation mode.
     A layer of four axes whose channels, rows and columns are not known is absent."""
     import torch
