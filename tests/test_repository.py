@@ -1,4 +1,5 @@
 "The repository agrees with itself: notebooks, package, README and version say the same, and the linters are content."
+import ast
 import configparser
 import json
 import os
@@ -39,7 +40,7 @@ def copy(tmp_path_factory):
     for folder in ("nbs", "inner_detectors"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
     for file in ("settings.ini", "pyproject.toml", "setup.py"): shutil.copy(ROOT / file, copy)
-    for path in (copy / "inner_detectors").glob("*.py"):
+    for path in (copy / "inner_detectors").rglob("*.py"):
         if path.name != "__init__.py": path.unlink()  # so that a module whose notebook is gone is noticed
     for command in ("nbdev_export", "nbdev_clean"): passes(BIN / command, cwd=copy)
     return copy
@@ -68,11 +69,11 @@ def test_readme_is_what_the_index_gives():
 
 
 def test_notebooks_are_small():
-    large = {path.name: path.stat().st_size for path in ROOT.glob("nbs/*.ipynb") if path.stat().st_size > 400_000}
+    large = {path.name: path.stat().st_size for path in ROOT.glob("nbs/**/*.ipynb") if path.stat().st_size > 400_000}
     assert not large, "keep fewer or smaller outputs"
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("nbs/[0-9]*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("nbs/**/[0-9]*.ipynb")), ids=lambda path: str(path.relative_to(ROOT / "nbs").with_suffix("")))
 def test_notebook_opens_as_a_room(path):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     first = "".join(next(cell["source"] for cell in cells if cell["cell_type"] == "markdown"))
@@ -91,7 +92,7 @@ def test_versions_agree():
     citation = re.search(r'^version: "?([^"\n]+)"?$', (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.M)
     changelog = re.search(r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
     assert (citation[1], changelog[1]) == (version(), version())
-    assert (ROOT / "inner_detectors" / "__init__.py").read_text(encoding="utf-8").strip() == f'__version__ = "{version()}"'
+    assert (ROOT / "inner_detectors" / "__init__.py").read_text(encoding="utf-8").startswith(f'__version__ = "{version()}"\n')
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("findings/*.sh")), ids=lambda path: path.stem)
@@ -100,6 +101,72 @@ def test_a_finding_stands_alone(path):
     assert os.access(path, os.X_OK) and text.startswith("#!/usr/bin/env bash\n# ") and "\nset -euo pipefail\n" in text
     assert re.search(r"[\w.-]+==\d", text) and re.search(r"\d+\.\d+", text.splitlines()[1]), "its first line names the versions"
     assert not re.search(r"inner.detectors|://|index-url", text) and f"`{path.name}`" in (ROOT / "findings" / "README.md").read_text(encoding="utf-8")
+
+
+WINGS = ["core", "data", "data.readers", "networks.weights", "networks.fetch", "networks", "networks.adapters", "synthetic", "passes", "dissection",
+         "analyses", "transfer", "views", "views.explorer", "cli"]
+DOORS = {"networks.registry": ["networks.adapters.onnx"]}     # stand at the end of their wing, and open what lies in folders behind it
+
+
+def places(root):
+    "Module -> (wing, number of its notebook), for the modules that notebooks make."
+    found = {}
+    for path in sorted(root.glob("nbs/*/**/[0-9]*.ipynb")):
+        wing, (number, name) = ".".join(path.parent.relative_to(root / "nbs").parts), path.stem.split("_", 1)
+        found[f"{wing}.{name}"] = (WINGS.index(wing), int(number))
+    return found
+
+
+def imported(path, module):
+    "The modules of the package from which a file imports anywhere, inside functions too; and the private names that it takes from them."
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom): continue
+        base = ["inner_detectors", *module.split(".")][:-node.level] if node.level else []
+        full = ".".join([*base, *([node.module] if node.module else [])])
+        if full.startswith("inner_detectors."): yield full.removeprefix("inner_detectors."), [name.name for name in node.names if name.name.startswith("_")]
+
+
+def upward(root):
+    "Imports that go upward or round in a circle, and private names taken from outside their folder, each as a sentence."
+    found = places(root)
+    for module, place in found.items():
+        for other, private in imported(root / "inner_detectors" / f"{module.replace('.', '/')}.py", module):
+            if other not in found: yield f"{module} imports from {other}, which no notebook makes"
+            elif found[other] >= place and other not in DOORS.get(module, ()): yield f"{module} imports from {other}, which stands behind it"
+            if private and other.rpartition(".")[0] != module.rpartition(".")[0]: yield f"{module} takes {', '.join(private)} from {other}"
+
+
+@pytest.mark.parametrize(("reason", "code"), [("torch is not installed; make test-torch installs it", 0), ("not today", 1)])
+def test_a_skip_needs_a_reason(tmp_path, reason, code):
+    "Where everything must hold, what is skipped for another reason than those on the list fails."
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    (tmp_path / "test_it.py").write_text(f"import pytest\ndef test_it(): pytest.skip({reason!r})\ndef test_that(): pass\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "INNER_DETECTORS_CI": "1"})
+    assert done.returncode == code, done.stdout
+    assert ("not on the list" in done.stdout) == bool(code)
+
+
+def test_data_flows_one_way():
+    "Each module imports only from wings above its own, and in its own from modules above it."
+    assert not list(upward(ROOT))
+
+
+@pytest.mark.parametrize("line, sentence", [
+    ("def late():\n    from inner_detectors.passes.sweep import sweep", "core.text imports from passes.sweep, which stands behind it"),
+    ("from .locks import lock", "core.text imports from core.locks, which stands behind it"),
+    ("from ..core.errors import _hidden", None), ("from inner_detectors.nowhere import this", "core.text imports from nowhere, which no notebook makes")])
+def test_a_planted_import_is_found(tmp_path, line, sentence):
+    for name in ("nbs", "inner_detectors"): shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "images", "pages"))
+    with open(tmp_path / "inner_detectors" / "core" / "text.py", "a", encoding="utf-8") as file: file.write(f"\n{line}\n")
+    assert list(upward(tmp_path)) == ([sentence] if sentence else [])
+
+
+def test_modules_are_small():
+    "Under 400 lines each."
+    large = {module: lines for module in places(ROOT)
+             if (lines := len((ROOT / "inner_detectors" / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8").splitlines())) >= 400}
+    assert not large
 
 
 def test_ruff():
@@ -127,13 +194,11 @@ def test_import_is_light():
     assert not light("import inner_detectors")
 
 
-@pytest.mark.skipif(not (ROOT / "inner_detectors" / "cli.py").exists(), reason="there is no command line yet")
 @pytest.mark.parametrize("arguments", [["--help"], ["match", "--help"], ["layers", "--help"]], ids=" ".join)
 def test_help_is_light(arguments):
-    assert not light(f"sys.argv[1:] = {arguments!r}; from inner_detectors.cli import main; main()")
+    assert not light(f"sys.argv[1:] = {arguments!r}; from inner_detectors.cli.main import main; main()")
 
 
-@pytest.mark.skipif(not (ROOT / "inner_detectors" / "cli.py").exists(), reason="there is no command line yet")
 def test_the_command_is_installed():
     assert "match" in passes(BIN / "inner-detectors", "--help").stdout
 

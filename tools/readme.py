@@ -16,7 +16,24 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS, IMAGES = ROOT / "nbs", ROOT / "nbs" / "images"
 HEAD = "<!-- Made from nbs/index.ipynb by `make readme`. Change it there. -->\n\n"
 PICTURE = "images/index_{cell_index}_{index}{extension}"
-ROOMS = "<!-- rooms -->"  # where the index wants the table of rooms
+ROOMS = "<!-- wings -->"  # where the index wants the table of wings
+WINGS = {
+    "core": "what everything may use: errors, text, files, locks, threads",
+    "data": "what is in an image: concepts, samples, data sets, surveys, classes",
+    "data/readers": "one file a published layout, and `KIND:PLACE` in one word",
+    "networks/weights": "one file a format of parameters; nothing in them is run",
+    "networks/fetch": "brings published files to this machine",
+    "networks": "what a network is: layers with names, layouts, geometry, identity; VGG16 and EfficientNet-Lite0",
+    "networks/adapters": "a network of one's own: Flax, PyTorch, ONNX",
+    "synthetic": "images made on the spot with exact truth, and planted networks",
+    "passes": "one pass over the data: probe, interpolation, fold, sweep, checkpoint",
+    "dissection": "which unit stands for which concept: protocol, thresholds, counts, result, store, study",
+    "analyses": "one file an analysis, and what they share",
+    "transfer": "a network made of detectors",
+    "views": "figures, report, explanation",
+    "views/explorer": "a dissection to play with in JupyterLab",
+    "cli": "the command: one file a command",
+}
 HIDDEN = re.compile(r"^#\s*\|\s*(hide|include:\s*false)\s*$", re.M)
 SILENT = re.compile(r"^#\s*\|\s*(hide_output|output:\s*false)\s*$", re.M)
 BLIND = re.compile(r"^#\s*\|\s*(hide_input|echo:\s*false)\s*$", re.M)
@@ -33,11 +50,15 @@ def room(path: Path) -> tuple[str, str] | None:
 
 
 def table() -> str:
-    "The rooms in reading order, in their own words."
-    lines = ["| room | what it is for |", "|---|---|"]
-    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
-        if path.name != "index.ipynb" and (found := room(path)):
-            lines.append(f"| [{found[0]}](nbs/{path.name}) | {found[1].replace('|', chr(92) + '|')} |")
+    "The wings in the order in which data flows, with links to their notebooks; then the guides in their own words."
+    lines = ["| wing | what it is for | its notebooks |", "|---|---|---|"]
+    for wing, purpose in WINGS.items():
+        paths = sorted((NOTEBOOKS / wing).glob("*.ipynb"))
+        links = ", ".join(f"[{found[0]}](nbs/{path.relative_to(NOTEBOOKS)})" for path in paths if (found := room(path)))
+        lines.append(f"| `{wing}` | {purpose} | {links} |")
+    lines += ["", "| guide | what it shows |", "|---|---|"]
+    for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
+        if found := room(path): lines.append(f"| [{found[0]}](nbs/{path.name}) | {found[1].replace('|', chr(92) + '|')} |")
     return "\n".join(lines)
 
 
