@@ -19,6 +19,7 @@ from .. import __version__
 
 from .analyses import correlate, evidence, sensitivity, verify
 from .flags import parser
+from .map import map
 from .match import match
 from .options import remark
 from .small import fetch, layers, models, scenes, visualise
