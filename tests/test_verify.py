@@ -12,7 +12,6 @@ import xarray as xr
 from scipy import stats
 from sentences import assert_says
 
-from inner_detectors.analyses import concept_removal as room
 from inner_detectors.core.draws import draw_for
 from inner_detectors.core.errors import Refused
 from inner_detectors.data.vocabulary import Concept, Vocabulary
@@ -25,6 +24,7 @@ from inner_detectors.dissection.study import study, write_room
 from inner_detectors.networks.spelling import made_of
 from inner_detectors.networks.model import Model
 from inner_detectors.analyses.concept_removal import Verified, planted_removal, planted_summary, verify
+from inner_detectors.analyses import occlusion
 from inner_detectors.analyses.occlusion import black, elsewhere, flat
 from inner_detectors.analyses.statistics import resampled
 from inner_detectors.analyses.verdict import verdict
@@ -294,6 +294,6 @@ def test_another_network_or_other_data(rings):
 
 
 def test_without_scikit_image(rings, monkeypatch):
-    monkeypatch.setattr(room, "inpainting", lambda: "")
+    monkeypatch.setattr(occlusion, "inpainting", lambda: "")
     with pytest.raises(Refused) as refused: verify(rings, fills=["inpaint"], progress=False)
     assert_says(refused.value, "scikit-image", "blur")
