@@ -18,10 +18,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 def ours(name: str, layer: str, images: np.ndarray, grouped: bool = False):
     "Our pass as a function without arguments."
-    from inner_detectors import models
+    from inner_detectors.networks import efficientnet
+    from inner_detectors.networks.registry import load_model
     from inner_detectors.passes.probe import probe
-    if grouped: models.depthwise = models.depthwise_slowly
-    look = probe(models.load_model(name), [layer])
+    if grouped: efficientnet.depthwise = efficientnet.depthwise_slowly
+    look = probe(load_model(name), [layer])
     look(images)[layer].block_until_ready()
     return lambda: look(images)[layer].block_until_ready()
 

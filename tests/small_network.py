@@ -3,10 +3,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from inner_detectors import models
 from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model
-from inner_detectors.networks.registry import Known
+from inner_detectors.networks.registry import MODELS, Known
 
 SIZE, CELLS, UNITS = 64, 8, 12
 NAME = "small"
@@ -31,4 +30,4 @@ def small(weights=None):
     return Model(NAME, forward, parameters, SIZE, geometry=dict.fromkeys(("cells", "mixed"), half_pixel(SIZE, (CELLS, CELLS))), resume=resume)
 
 
-def register(): models.MODELS[NAME] = Known("two small layers and a head", small)
+def register(): MODELS[NAME] = Known("two small layers and a head", small)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from sentences import assert_says
 
-from inner_detectors import models
+from inner_detectors.networks import registry
 from inner_detectors.cli.main import run
 from inner_detectors.core.errors import Refused
 from inner_detectors.core.text import inert
@@ -93,7 +93,7 @@ def folder(tmp_path): return Folder(tmp_path / "coco")
 
 
 @pytest.fixture
-def toy(monkeypatch): monkeypatch.setitem(models.MODELS, "toy", models.Known("one small layer", lambda weights=None: TOY))
+def toy(monkeypatch): monkeypatch.setitem(registry.MODELS, "toy", registry.Known("one small layer", lambda weights=None: TOY))
 
 
 @pytest.fixture

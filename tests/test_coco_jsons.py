@@ -9,7 +9,6 @@ from PIL import Image
 from pycocotools import mask
 from sentences import assert_says
 
-from inner_detectors import sources
 from inner_detectors.cli.main import run
 from inner_detectors.core.errors import Refused
 from inner_detectors.data.outlines import outline_of
@@ -17,7 +16,7 @@ from inner_detectors.data.survey import survey
 from inner_detectors.dissection.run import dissect
 from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model
-from inner_detectors.data.readers.coco_json import located, parts_of, read_image_entry
+from inner_detectors.data.readers.coco_json import inside as stays_inside, located, parts_of, read_image_entry
 from inner_detectors.data.readers.masks import decode_mask, packed_mask
 from inner_detectors.data.readers.registry import load_data
 
@@ -332,7 +331,7 @@ def test_no_file_outside_is_found(tmp_path):
     pictures(tmp_path / "i")
     pictures(tmp_path, ["outside.jpg"])
     names = ["../outside.jpg", str(tmp_path / "outside.jpg"), "x/../../outside.jpg", "..", ""]
-    assert located(names, tmp_path / "i") == ({}, set()) and not any(map(sources.inside, names)) and sources.inside("x/..y/outside.jpg")
+    assert located(names, tmp_path / "i") == ({}, set()) and not any(map(stays_inside, names)) and stays_inside("x/..y/outside.jpg")
 
 
 @pytest.mark.parametrize("size", [0, -1, 0.0, "0"])

@@ -17,10 +17,11 @@ import pytest
 import xarray as xr
 from PIL import Image
 
-from inner_detectors import __version__, models
+from inner_detectors import __version__
 from inner_detectors.cli.main import commands, run
 from inner_detectors.dissection.result import Dissection
 from inner_detectors.networks.fetch.published import home, homes
+from inner_detectors.networks import registry
 from inner_detectors.networks.model import Model
 
 COMMAND = Path(sys.executable).parent / "inner-detectors"
@@ -40,7 +41,7 @@ def forward(parameters, images):
 @pytest.fixture
 def command(monkeypatch, capsys):
     "Exit code, stdout and stderr of the command, run in this process."
-    monkeypatch.setitem(models.MODELS, "toy", models.Known("two small layers", lambda weights=None: Model("toy", forward)))
+    monkeypatch.setitem(registry.MODELS, "toy", registry.Known("two small layers", lambda weights=None: Model("toy", forward)))
     def command(*words):
         try: code = run([str(word) for word in words])
         except SystemExit as end: code = end.code
@@ -56,7 +57,7 @@ def result(tmp_path_factory):
     "The folder of one finished run."
     out = tmp_path_factory.mktemp("result") / "new" / "folder"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(models.MODELS, "toy", models.Known("two small layers", lambda weights=None: Model("toy", forward)))
+        patch.setitem(registry.MODELS, "toy", registry.Known("two small layers", lambda weights=None: Model("toy", forward)))
         assert run([*RUN, "--quiet", "--out", str(out)]) == 0
     return out
 
@@ -116,7 +117,7 @@ def test_a_pipe_that_closes_early(words, reader, vgg16_weights):
 def test_models(command):
     code, out, _ = command("models")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == [*models.MODELS, "FILE.onnx"]
+    assert [line.split()[0] for line in out.splitlines()] == [*registry.MODELS, "FILE.onnx"]
     assert "VGG16 (Simonyan and Zisserman 2015)" in out and "fetch vgg16-conv" in out
 
 

@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 from sentences import assert_says
 
-from inner_detectors import correlate as room
+from inner_detectors.analyses import correlation as room
 from inner_detectors.core.errors import Refused
 from inner_detectors.data.vocabulary import Concept, Vocabulary
 from inner_detectors.analyses.correlation import Correlations, concept_figure, correlate, dendrogram_figure, matrix_figure

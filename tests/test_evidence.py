@@ -6,7 +6,7 @@ import pytest
 import reference
 from sentences import assert_says
 
-from inner_detectors import evidence as room
+from inner_detectors.analyses import chance as room
 from inner_detectors.core.errors import Refused
 from inner_detectors.data.vocabulary import Vocabulary
 from inner_detectors.data.dataset import Data

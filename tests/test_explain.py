@@ -396,7 +396,7 @@ NOTEBOOK = '''
 import json, sys
 sys.path.insert(0, {tests!r})
 from test_explain import *
-from inner_detectors.explain import Explanation
+from inner_detectors.views.explanation import Explanation
 data = Data([Named([f"<img src=x onerror=window.harmed=1>{{place}}" for place in range(8)])])
 made = network(data)
 look = Explanation(made, data, {{key: CLASSES[place % 3] for place, (_, key) in enumerate(data.items)}}, 8, progress=False)

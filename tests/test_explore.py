@@ -20,13 +20,15 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 NOTEBOOK = '''
 import numpy as np
 from dataclasses import replace
-from inner_detectors.ablate import with_probe
-from inner_detectors.concepts import Concept, Vocabulary
-from inner_detectors.data import Data, Region, Sample, netdissect
-from inner_detectors.dissect import dissect
-from inner_detectors.explore import Explorer
-from inner_detectors.models import half_pixel
-from inner_detectors.verify import Rings, planted_model
+from inner_detectors.analyses.linear_probe import with_probe
+from inner_detectors.data.dataset import Data
+from inner_detectors.data.sample import Region, Sample
+from inner_detectors.data.vocabulary import Concept, Vocabulary
+from inner_detectors.dissection.protocol import netdissect
+from inner_detectors.dissection.run import dissect
+from inner_detectors.views.explorer.explorer import Explorer
+from inner_detectors.networks.geometry import half_pixel
+from inner_detectors.synthetic.planted import Rings, planted_model
 
 class Named(Rings):
     NAMES = {"red ball": "<img src=x onerror='window.harmed = 1'>red ball", "blue ball": "blue ball"}
@@ -53,15 +55,18 @@ WORSE = r'''
 from dataclasses import replace
 from pathlib import Path
 from IPython.display import display
-from inner_detectors.concepts import Concept, Vocabulary
-from inner_detectors.data import Data, Region, Sample, netdissect
-from inner_detectors.dissect import dissect, study
-from inner_detectors.explore import Explorer
-from inner_detectors.models import half_pixel
-from inner_detectors.scenes import write_folder
-from inner_detectors.sources import load_data
-from inner_detectors.top import top
-from inner_detectors.verify import Rings, planted_model
+from inner_detectors.data.dataset import Data
+from inner_detectors.data.sample import Region, Sample
+from inner_detectors.data.vocabulary import Concept, Vocabulary
+from inner_detectors.dissection.protocol import netdissect
+from inner_detectors.dissection.run import dissect
+from inner_detectors.dissection.study import study
+from inner_detectors.views.explorer.explorer import Explorer
+from inner_detectors.networks.geometry import half_pixel
+from inner_detectors.synthetic.writers import write_folder
+from inner_detectors.data.readers.registry import load_data
+from inner_detectors.analyses.top_images import top
+from inner_detectors.synthetic.planted import Rings, planted_model
 
 class Hostile(Rings):
     NAMES = {"red ball": "</bdi><script>window.harmed = 1</script>" + "x" * 10_000, "blue ball": "=1+1\u202egpj.exe\x07\x1b[31m"}

@@ -22,12 +22,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from inner_detectors import fetch as fetching
 from inner_detectors.core.errors import Refused
 from inner_detectors.core.files import sha256
+from inner_detectors.networks.fetch import download
 from inner_detectors.networks.fetch.fetch import fetch
 from inner_detectors.networks.fetch.published import GB, PUBLISHED, File, Published
-from inner_detectors.networks.fetch.unpack import unpack
+from inner_detectors.networks.fetch.unpack import Bounded, in_tar, inside, unpack
 
 CONTENT = random.Random(0).randbytes(300_000)
 PAGE = b"<!DOCTYPE html><html><title>Moved</title></html>"
@@ -92,7 +92,7 @@ def give(content=CONTENT, mark='"one"', ranges=True, stops=(), claims=None, kind
 def web(monkeypatch):
     "A server on this machine: routes by path, and the requests that came."
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(fetching, "PATIENCE", 5.0)
+    monkeypatch.setattr(download, "PATIENCE", 5.0)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads, server.routes, server.asked, server.over = True, {}, [], threading.Event()
     server.at = f"http://127.0.0.1:{server.server_port}"
@@ -204,7 +204,7 @@ def test_a_file_that_changed_is_not_glued_to_an_old_half(honest, web, net, get):
     (206, "", '"one"', False), (416, "bytes */1000", '"one"', False)])
 def test_what_continues_a_file(status, said, mark, same):
     answer = SimpleNamespace(status=status, headers={"Content-Range": said} | ({"ETag": mark} if mark else {}))
-    assert fetching.continues(answer, 1_000, '"one"') is same
+    assert download.continues(answer, 1_000, '"one"') is same
 
 
 def test_a_part_that_is_whole_is_only_checked(web, net, get, tmp_path):
@@ -285,7 +285,7 @@ def test_silence_is_given_up(first, web, net, get, monkeypatch):
             handler.head(200, Content_Length=len(CONTENT), ETag='"one"')
             handler.give(CONTENT[:first])
         web.over.wait()
-    monkeypatch.setattr(fetching, "PATIENCE", 0.2)
+    monkeypatch.setattr(download, "PATIENCE", 0.2)
     net(silent, give(), content=CONTENT)
     assert get().read_bytes() == CONTENT
     assert web.asked[-1].range == (f"bytes={first}-" if first else None)       # the second mirror goes on where the first stopped
@@ -321,7 +321,7 @@ def test_a_file_put_there_by_hand_is_used_or_mended(web, net, get, tmp_path):
 
 RUN = """
 import sys, signal, resource
-from inner_detectors import fetch as fetching
+from inner_detectors.networks.fetch import fetch as fetching
 fetching.PUBLISHED["it"] = fetching.Published((eval(sys.argv[1], vars(fetching)),), "~/net", "", "https://example.org", "")
 if len(sys.argv) > 3:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -439,14 +439,14 @@ def test_an_archive_that_is_refused(case, web, get, monkeypatch, tmp_path):
 @pytest.mark.parametrize("name, stays", [
     ("set/a.mat", True), ("a", True), ("a..b/c", True), ("a/b:c", True), ("", False), ("/a", False), ("..", False), ("a/../b", False),
     ("a\\..\\b", False), ("\\a", False), ("C:/a", False), ("a\0b", False)])
-def test_names_that_stay_in_their_folder(name, stays): assert fetching.inside(name) is stays
+def test_names_that_stay_in_their_folder(name, stays): assert inside(name) is stays
 
 
 def test_a_header_is_read_within_its_limit(tmp_path):
     (tmp_path / "a.tar").write_bytes(tar(FINE, mode="w"))
-    assert [member.name for member in fetching.in_tar(tmp_path / "a.tar", 10_000)] == ["set/a.mat"]
+    assert [member.name for member in in_tar(tmp_path / "a.tar", 10_000)] == ["set/a.mat"]
     with open(tmp_path / "a.tar", "rb") as stream:
-        bounded = fetching.Bounded(stream, most=1_000, header=512)
+        bounded = Bounded(stream, most=1_000, header=512)
         assert len(bounded.read(512)) == 512
         with pytest.raises(tarfile.ReadError, match="a header of 513 bytes"): bounded.read(513)
         with pytest.raises(tarfile.ReadError, match="more than 1,000 bytes"): bounded.seek(1_001)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from sentences import assert_says
 
-from inner_detectors import files
+from inner_detectors.core import files, locks
 from inner_detectors.analyses.splits import parts, shares
 from inner_detectors.data.labels import Labels, as_labels, check_labels, folder_classes, read_classes, shown_classes
 from inner_detectors.transfer.baselines import family_names
@@ -408,7 +408,7 @@ def test_folders_of_equal_names():
 
 # ---- one process a folder
 
-HOLD = "import sys, time; from inner_detectors.files import holding\nwith holding(sys.argv[1]): print('in', flush=True); time.sleep(100)"
+HOLD = "import sys, time; from inner_detectors.core.locks import holding\nwith holding(sys.argv[1]): print('in', flush=True); time.sleep(100)"
 
 
 @pytest.fixture
@@ -427,7 +427,7 @@ def test_the_second_process_says_who_is_first(other, tmp_path):
         with pytest.raises(Refused) as refused: run(root, out)
         assert_says(str(refused.value), f"{out}: another process is writing into it (process {other.pid} on ", "since ", "Wait until it is done")
     words = ["match", "vgg16", "--data", f"folder:{root}", "--out", str(out)]
-    called = subprocess.run([sys.executable, "-c", "from inner_detectors.cli import main; main()", *words], capture_output=True, text=True)
+    called = subprocess.run([sys.executable, "-c", "from inner_detectors.cli.main import main; main()", *words], capture_output=True, text=True)
     assert called.returncode == 1 and called.stderr.count("\n") == 1 and "another process is writing into it" in called.stderr
     other.kill()                                                            # nothing is left to be cleared away by hand
     other.wait()
@@ -452,7 +452,7 @@ def test_readers_need_no_lock(tmp_path):
 def test_a_lock_is_given_back_whatever_happens(tmp_path):
     "A cell that fails, a folder that was made for nothing; and as often as one likes within a thread."
     with pytest.raises(ZeroDivisionError), holding(tmp_path / "new/out"), holding(tmp_path / "new/out"): raise ZeroDivisionError
-    assert not (tmp_path / "new").exists() and not files.HELD
+    assert not (tmp_path / "new").exists() and not locks.HELD
     with holding(tmp_path / "out"):
         (tmp_path / "link").symlink_to(tmp_path / "out")
         with holding(tmp_path / "link"): assert (tmp_path / "out" / LOCK).exists()
@@ -472,7 +472,7 @@ def test_threads_of_one_process(tmp_path):
 
 def test_a_file_system_without_locks(tmp_path, monkeypatch):
     def none(handle): raise OSError(95, "Operation not supported")
-    monkeypatch.setattr(files, "lock", none)
+    monkeypatch.setattr(locks, "lock", none)
     with pytest.warns(UserWarning, match="has no locks"), holding(tmp_path / "out"): pass
 
 

@@ -20,12 +20,13 @@ from sentences import assert_says
 from test_pickles import npy, old, python2, write_state, zipped
 from torch_golden import BLOCKS, GOLDEN, picture, sampled, small_weights, torch_pass
 
-from inner_detectors import models
+from inner_detectors.networks import registry
 from inner_detectors.cli.main import run
 from inner_detectors.core.errors import Refused
 from inner_detectors.dissection.result import Dissection
 from inner_detectors.networks.model import check_layers, layers
 from inner_detectors.networks.registry import load_model
+from inner_detectors.networks.vgg import vgg16, vgg16_form
 from inner_detectors.networks.weights.safetensors import write_safetensors
 
 LAYERS = [f"conv{block}_{place}" for block, (_, count) in enumerate(BLOCKS, 1) for place in range(1, count + 1)] + ["fc6", "fc7", "fc8"]
@@ -235,7 +236,7 @@ def test_an_unknown_preprocessing(tmp_path):
                                                 ("torchvision zip", ("--preprocessing", "bgr-means"), "bgr-means")])
 def test_a_dissection_says_its_preprocessing(tmp_path, monkeypatch, capsys, form, words, named):
     "From the command line, in the attributes of what it writes; the same in JSON."
-    monkeypatch.setitem(models.MODELS, "vgg16", models.Known("narrow", partial(models.vgg16, width=1 / 16)))
+    monkeypatch.setitem(registry.MODELS, "vgg16", registry.Known("narrow", partial(vgg16, width=1 / 16)))
     path, out = written(tmp_path, form), tmp_path / "out"
     order = ["match", "vgg16", "--weights", path, "--data", "scenes:2", "--layers", "pool2", "--quantile", "0.02", "--out", out, "--json", "--quiet", *words]
     assert run(list(map(str, order))) == 0
@@ -419,7 +420,7 @@ def test_a_square_kernel_of_as_many_units_is_turned():
     kernel = np.arange(81).reshape(3, 3, 3, 3)
     def first(names, ending):
         arrays = {f"{names[layer]}{end}": value for layer in LAYERS[:13] for end, value in zip(ending, (kernel, kernel[0, 0, 0]))}
-        return models.vgg16_form({name: value.astype(np.float32) for name, value in arrays.items()}, Path("a.safetensors")).arrays["conv1_1/kernel"]
+        return vgg16_form({name: value.astype(np.float32) for name, value in arrays.items()}, Path("a.safetensors")).arrays["conv1_1/kernel"]
     np.testing.assert_array_equal(first(dict(torch_names()), (".weight", ".bias")), kernel.transpose(2, 3, 1, 0))
     np.testing.assert_array_equal(first(KERAS_NAMES, ("/kernel:0", "/bias:0")), kernel)
 

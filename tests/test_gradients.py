@@ -12,7 +12,7 @@ from flax import nnx
 from test_models import lite0, real, small  # noqa: F401  fixtures
 from torch_golden import GOLDEN, GRADIENTS, INTEGRATED, picture, sampled
 
-from inner_detectors import gradients
+from inner_detectors.analyses import gradients
 from inner_detectors.core.errors import Refused
 from inner_detectors.analyses.attribution import METHODS, Ascent, Integrated, Optimised, gradients_figure, integrated_gradients, optimised
 from inner_detectors.analyses.gradients import deconvolution, double, fitted_picture, gradient, guided_backpropagation, unit_map

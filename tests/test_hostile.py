@@ -15,7 +15,7 @@ import pytest
 from made_up import HOSTILE
 from PIL import Image
 
-from inner_detectors import models
+from inner_detectors.networks import registry
 from inner_detectors.cli.main import run
 from inner_detectors.networks.model import Model
 
@@ -59,7 +59,8 @@ def coco(folder: Path) -> Path:
 @pytest.fixture
 def command(monkeypatch, capsys):
     "What the command prints, run in this process: a traceback would fail the test, and so would letters that turn a terminal around."
-    monkeypatch.setitem(models.MODELS, "toy", models.Known("one small layer", lambda weights=None: Model("toy", forward, size=64, classes=tuple(HOSTILE[:2]))))
+    made = Model("toy", forward, size=64, classes=tuple(HOSTILE[:2]))
+    monkeypatch.setitem(registry.MODELS, "toy", registry.Known("one small layer", lambda weights=None: made))
     def command(*words, code=0):
         ended = run([str(word) for word in words])
         out, err = capsys.readouterr()

@@ -115,8 +115,8 @@ ELSEWHERE = """
 import sys
 from functools import partial
 import numpy as np
-from inner_detectors.dissect import weights_of
-from inner_detectors.models import Model
+from inner_detectors.dissection.identity import weights_of
+from inner_detectors.networks.model import Model
 class Ready:
     def __init__(self): self.mean, self.words = np.arange(3.0), {"a", "b", "c", "d"}
     def __call__(self, x): return (x - self.mean) / 255
@@ -126,7 +126,7 @@ print(weights_of(Model("here", forward, size=4, traced=False))["computation_sha2
 print(weights_of(Model("here", lambda parameters, images: {"layer": images}, np.ones(3), size=4, preprocess=ready))["computation_sha256"])
 try: import torch
 except ImportError: sys.exit()
-from inner_detectors.models import from_torch
+from inner_detectors.networks.adapters.torch import from_torch
 torch.manual_seed(0)
 class Net(torch.nn.Module):
     def __init__(self):
@@ -198,7 +198,7 @@ def test_code_that_cannot_be_read_is_taken_for_nothing_earlier(data, tmp_path):
 
 def test_answers_tell_what_code_does_not(data, tmp_path, monkeypatch):
     "The record is made the same by force; the answers to two fixed pictures still part the networks: for a finished run, a study, lent thresholds."
-    import inner_detectors.dissect as room
+    from inner_detectors.dissection import identity as room
     monkeypatch.setattr(room, "computation", lambda model: {"computation_sha256": "0" * 64})
     room.PRINTS.clear()
     one, two = outside(1.0), outside(1.001)
@@ -210,7 +210,7 @@ def test_answers_tell_what_code_does_not(data, tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_of_another_network_is_not_taken_up(data, tmp_path, monkeypatch, capsys):
-    import inner_detectors.dissect as room
+    from inner_detectors.dissection import identity as room
     monkeypatch.setattr(room, "computation", lambda model: {"computation_sha256": "0" * 64})
 
     class Stopping(Scenes):
@@ -417,6 +417,6 @@ def test_attributes_of_flax_modules_count():
 
 def test_importing_verify_shows_nothing(root):
     "No module draws or runs what its notebook shows."
-    for path in (root / "inner_detectors").glob("*.py"):
+    for path in (root / "inner_detectors").rglob("*.py"):
         loose = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith(("Image.", "plt.", "print(", "display("))]
         assert not loose, path.name

@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 from sentences import assert_says
 
-from inner_detectors import dissect as rooms
-from inner_detectors import models
+from inner_detectors.networks import registry
 from inner_detectors.cli.main import run
 from inner_detectors.core.errors import NOTE, Refused, without_notes
 from inner_detectors.data.survey import survey
@@ -140,7 +139,7 @@ def test_where_vocs_twenty_are_taken_it_is_said(tmp_path, capsys, monkeypatch):
     assert areas(place) == {"airplane": AREAS["crack"], "bicycle": AREAS["spall"]}
     assert run(["map", place, "--quiet"]) == 0 and "VOC's twenty classes were taken" in capsys.readouterr().out
     assert run(["map", place, "--quiet", "--json"]) == 0 and json.loads(capsys.readouterr().out)["problems"] == [NOTE + note]
-    monkeypatch.setitem(models.MODELS, "toy", models.Known("one small layer", lambda weights=None: TOY))
+    monkeypatch.setitem(registry.MODELS, "toy", registry.Known("one small layer", lambda weights=None: TOY))
     for _ in range(2):       # the second time, the finished run is read
         assert run(["match", "toy", "--data", place, "--quantile", "0.2", "--quiet", "--out", str(tmp_path / "out")]) == 0
         assert "VOC's twenty classes were taken" in capsys.readouterr().out
@@ -394,7 +393,7 @@ def test_where_nothing_is_shown_the_cause_is_said_before_the_network_runs(case, 
     maps, tables, words = NOTHING[case]
     data = load_data(layout(tmp_path, kind, maps, tables))
     def never(*words, **more): raise AssertionError("no network is needed to see this")
-    monkeypatch.setattr(rooms, "sweep", never)
+    monkeypatch.setattr("inner_detectors.dissection.run.sweep", never)
     for act in (lambda: dissect(TOY, data, ["cells"], MANY, progress=False), lambda: plan(TOY, data, ["cells"], MANY)):
         with pytest.raises(Refused) as refused: act()
         assert_says(refused.value, *words)

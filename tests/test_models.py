@@ -116,5 +116,5 @@ def test_real_weights_are_the_keras_form(vgg16_weights):
 
 
 def test_importing_starts_no_device():
-    code = "import inner_detectors.models, jax._src.xla_bridge as bridge; assert not bridge._backends, bridge._backends"
+    code = "import inner_detectors.networks.registry, jax._src.xla_bridge as bridge; assert not bridge._backends, bridge._backends"
     subprocess.run([sys.executable, "-c", code], check=True)

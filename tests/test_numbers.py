@@ -1,6 +1,7 @@
 "Numbers that are refused (infinite activations, options that are 0), that are rounded once, and names that are not there."
 import inspect
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,7 +13,8 @@ import pytest
 from made_up import dissection
 from sentences import assert_says
 
-from inner_detectors import cli
+from inner_detectors.cli.main import commands, run
+from inner_detectors.cli.small import chosen_units
 from inner_detectors.analyses.unit_removal import ablate
 from inner_detectors.transfer.baselines import rivals
 from inner_detectors.core.errors import Refused, at_least
@@ -86,7 +88,7 @@ def words_of(command):
     return {"verify": ["units", "nowhere"], "match": ["vgg16", "--data", "scenes:2"], "map": ["scenes:2"], "scenes": ["nowhere"]}.get(command, ["nowhere"])
 
 
-OPTIONS = [(name, option) for name, command in cli.commands.items() for option, parameter in inspect.signature(command).parameters.items()
+OPTIONS = [(name, option) for name, command in commands.items() for option, parameter in inspect.signature(command).parameters.items()
            if re.search(r"\bint\b|\bfloat\b", str(parameter.annotation)) and parameter.default is not parameter.empty]
 
 
@@ -96,7 +98,7 @@ def test_no_number_is_replaced_in_silence(name, option, capsys):
     if option in ("quantile", "quantiles", "mask_size", "keep", "detects", "apart"): wrong = ["-1"]    # shares: their owners refuse them
     else: wrong = ["-1"] if option in ("seed", "checkpoint") else ["0", "-3"]
     for number in wrong:
-        assert cli.run([name, *words_of(name), f"--{option.replace('_', '-')}", number]) == 1
+        assert run([name, *words_of(name), f"--{option.replace('_', '-')}", number]) == 1
         said = capsys.readouterr().err
         assert option.replace("_", "-") in said.replace("_", "-") and number in said or option in ("quantiles", "apart")
 
@@ -120,7 +122,7 @@ APART = {"data", "labels", "fills", "classes", "without", "forbid", "units", "co
 @pytest.mark.parametrize("name,function,called", PAIRS, ids=lambda one: getattr(one, "__name__", one if isinstance(one, str) else ""))
 def test_defaults_of_command_and_function_agree(name, function, called):
     from fastcore.docments import docments
-    command, theirs = cli.commands[name], inspect.signature(function).parameters
+    command, theirs = commands[name], inspect.signature(function).parameters
     comments = docments(command)
     for option, parameter in inspect.signature(command).parameters.items():
         owner = theirs.get(called.get(option, option))
@@ -170,9 +172,9 @@ def test_sentences_show_plain_names(tmp_path):
     found.save(tmp_path)
     found = Dissection.load(tmp_path)
     for ask, words in ((lambda: unit_places(found, [UNITS[511]]), ("no unit 'conv4_3:511'", "conv4_3:0 to conv4_3:7")),
-                       (lambda: cli.chosen_units(found, ["conv5_3:12"]), ("no unit 'conv5_3:12'", "conv5_3:0 to conv5_3:11")),
-                       (lambda: cli.chosen_units(found, ["dgo"]), ("'dgo'", "Did you mean 'dog'?")),
-                       (lambda: cli.chosen_units(found, ["conv5-3"]), ("'conv5-3'", "Did you mean 'conv5_3'")),
+                       (lambda: chosen_units(found, ["conv5_3:12"]), ("no unit 'conv5_3:12'", "conv5_3:0 to conv5_3:11")),
+                       (lambda: chosen_units(found, ["dgo"]), ("'dgo'", "Did you mean 'dog'?")),
+                       (lambda: chosen_units(found, ["conv5-3"]), ("'conv5-3'", "Did you mean 'conv5_3'")),
                        (lambda: found.known("unit", np.str_("conv4_3:9")), ("no unit 'conv4_3:9'", "conv4_3:0 to conv4_3:7")),
                        (lambda: found.known("concept", np.str_("cra")), ("no concept 'cra'", "Did you mean 'car'?"))):
         with pytest.raises(Refused) as refused: ask()
@@ -182,10 +184,9 @@ def test_sentences_show_plain_names(tmp_path):
 
 def test_memory_is_asked_for_before_the_start(data):
     many = replace(FINE, forward=lambda _, images: {"deep": jnp.repeat(images.reshape(-1, 8, 4, 8, 4, 3).mean((2, 4)), 4, -1)})
-    from inner_detectors import dissect as room
-    before = room.os.sysconf
+    before = os.sysconf
     try:
-        room.os.sysconf = lambda name: 1       # a machine with one byte
+        os.sysconf = lambda name: 1       # a machine with one byte
         with pytest.raises(Refused) as refused: dissect(many, data, ["deep"], replace(protocols["netdissect"], geometry="half-pixel"), progress=False)
-    finally: room.os.sysconf = before
+    finally: os.sysconf = before
     assert_says(refused.value, "thresholds of 12 units over 5 images", "memory", "Name fewer layers")

@@ -20,11 +20,13 @@ import numpy as np
 import pytest
 import sentences
 
-from inner_detectors import weights
 from inner_detectors.core.errors import Refused
 from inner_detectors.networks.weights.formats import read_weights
+from inner_detectors.networks.weights.hdf5 import h5_arrays
+from inner_detectors.networks.weights.numpy import members, npy_header
 from inner_detectors.networks.weights.pickles import Limits, arrays_in, check_pickle, read_pickle
 from inner_detectors.networks.weights.safetensors import write_safetensors
+from inner_detectors.networks.weights.torch import storages as storages_in
 
 MAGIC = (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}})
 NAMES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long", "int32": "Int", "int16": "Short",
@@ -171,13 +173,13 @@ def test_each_limit_of_a_tree_and_an_archive(tmp_path):
     with pytest.raises(ValueError, match="more than 3 values"): arrays_in([1, 2, 3], steps=3)
     with pytest.raises(ValueError, match="more than 1 deep"): arrays_in([[[1]]], deepest=1)
     path = zip_of(tmp_path / "a.zip", {"a": bytes(100), "b": b"b"}, zipfile.ZIP_DEFLATED)
-    assert {name: bytes(view) for name, view in weights.members(path, ".").items()} == {"a": bytes(100), "b": b"b"}
-    with pytest.raises(ValueError, match="more than 1 members"): weights.members(path, ".", most=1)
-    with pytest.raises(ValueError, match="over 0 times as large"): weights.members(path, ".", swells=0)
-    with pytest.raises(ValueError, match="does not begin"): weights.npy_header(memoryview(b"\x93NUMPY\1\0\x10\0" + b" " * 20), most=9)
+    assert {name: bytes(view) for name, view in members(path, ".").items()} == {"a": bytes(100), "b": b"b"}
+    with pytest.raises(ValueError, match="more than 1 members"): members(path, ".", most=1)
+    with pytest.raises(ValueError, match="over 0 times as large"): members(path, ".", swells=0)
+    with pytest.raises(ValueError, match="does not begin"): npy_header(memoryview(b"\x93NUMPY\1\0\x10\0" + b" " * 20), most=9)
     with h5py.File(tmp_path / "a.h5", "w") as file: file.create_dataset("a/b/c", data=ARRAY, chunks=(2, 2), compression="gzip")
-    with pytest.raises(ValueError, match="more than 1 deep"): weights.h5_arrays(tmp_path / "a.h5", 1000, deepest=1)
-    with pytest.raises(ValueError, match="over 2 times as large"): weights.h5_arrays(tmp_path / "a.h5", 10, swells=2, spare=0)
+    with pytest.raises(ValueError, match="more than 1 deep"): h5_arrays(tmp_path / "a.h5", 1000, deepest=1)
+    with pytest.raises(ValueError, match="over 2 times as large"): h5_arrays(tmp_path / "a.h5", 10, swells=2, spare=0)
 
 
 def test_pickles_elsewhere_in_an_archive_stay_bytes(tmp_path):
@@ -222,7 +224,7 @@ def test_no_tensor_reaches_beyond_its_storage(tmp_path, write):
 @pytest.mark.parametrize("stored", [storage(numel=25), storage(numel=-1), storage("Double")], ids=["numel", "negative numel", "type"])
 def test_no_storage_is_larger_than_its_bytes(stored):
     "By hand, in no file: another reader might believe it."
-    bytes_of = weights.storages({"0": memoryview(ARRAY.tobytes())})
+    bytes_of = storages_in({"0": memoryview(ARRAY.tobytes())})
     np.testing.assert_equal(arrays_in(read_pickle(io.BytesIO(whole(tensor())))[0], bytes_of), {"": ARRAY})
     with pytest.raises(ValueError, match="claims .* and has 96 bytes"): arrays_in(read_pickle(io.BytesIO(whole(tensor(stored))))[0], bytes_of)
 

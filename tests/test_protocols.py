@@ -388,7 +388,7 @@ def test_a_run_cut_short_goes_on_to_the_same_scores(name, fault, alone, tmp_path
         return lambda *args: (fold := make(*args))._replace(step=partial(cut, fold))
     if fault == "reading": monkeypatch.setattr(DATA.sources[1], "fails", "two 7")
     else:
-        for make in (averaging, counting): monkeypatch.setattr(f"inner_detectors.dissect.{make.__name__}", failing(make))
+        for make in (averaging, counting): monkeypatch.setattr(f"inner_detectors.dissection.run.{make.__name__}", failing(make))
     with pytest.raises(RuntimeError, match="the power is cut"): small(name, batch=3, out=tmp_path, every=0)
     assert not (tmp_path / "dissection.nc").exists() and list(tmp_path.glob("*.checkpoint.npz"))
     monkeypatch.undo()

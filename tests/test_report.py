@@ -344,7 +344,7 @@ def test_written_again(noise, tmp_path):
 
 def test_an_interrupted_report_is_removed_too(noise, tmp_path, monkeypatch):
     "Each file is listed before it is written."
-    from inner_detectors import report as room
+    from inner_detectors.views import report as room
     folder, these, _ = noise
     monkeypatch.setattr(room, "folder_page", lambda found: 1 / 0)
     with pytest.raises(ZeroDivisionError): report(folder, these, tmp_path, progress=False)

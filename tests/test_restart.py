@@ -30,16 +30,19 @@ FIGURES = {"layers.png", "layers.pdf", "sizes.png", "sizes.pdf"}
 TOY = '''
 import json, os, resource, signal, subprocess, sys, warnings
 import h5netcdf, jax.numpy as jnp, matplotlib.figure, matplotlib.backends.backend_agg, matplotlib.backends.backend_pdf
-from inner_detectors import dissect, models, visualise
-from inner_detectors.cli import run
-from inner_detectors.scenes import Scenes
+from inner_detectors.cli.main import run
+from inner_detectors.networks.geometry import half_pixel
+from inner_detectors.networks.model import Model
+from inner_detectors.networks.registry import MODELS, Known
+from inner_detectors.synthetic.scenes import Scenes
+from inner_detectors.views import figures as views
 
 def forward(parameters, images):
     cells = images.reshape(-1, 8, 28, 8, 28, 3).mean((2, 4))
     return {"cells": jnp.concatenate([cells, 1 - cells], -1)}
 
-tiles = {"cells": models.half_pixel(224, (8, 8))}
-models.MODELS["toy"] = models.Known("one small layer", lambda weights=None: models.Model("toy", forward, geometry=tiles))
+tiles = {"cells": half_pixel(224, (8, 8))}
+MODELS["toy"] = Known("one small layer", lambda weights=None: Model("toy", forward, geometry=tiles))
 warnings.filterwarnings("ignore", "os.fork")          # nothing runs yet
 replace, replaced = os.replace, 0
 
@@ -63,7 +66,7 @@ def stage(words, limit=-1, full_after=0, before=None, die=None, interrupt=(0, 0)
         if read == interrupt[1]: os.kill(os.getpid(), interrupt[0])
         return sample(self, key)
     os.replace, Scenes.sample = counted, signalled
-    if not figures: visualise.write_figures = lambda *_: None
+    if not figures: views.write_figures = lambda *_: None
     if before: subprocess.run(before, check=True)
     if not full_after: room(limit)
     code = run(words)

@@ -12,7 +12,7 @@ import pytest
 import small_network
 from sentences import assert_says
 
-from inner_detectors import models
+from inner_detectors.networks import registry
 from inner_detectors.cli.main import run
 from inner_detectors.synthetic.scenes import Scenes
 from inner_detectors.synthetic.writers import write_folder
@@ -88,11 +88,12 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 import small_network
-from inner_detectors import dissect, sweep
-from inner_detectors.cli import run
+from inner_detectors.cli.main import run
+from inner_detectors.dissection import study
+from inner_detectors.passes import sweep
 small_network.register()
 Checkpoint, save, written = sweep.Checkpoint, sweep.save_checkpoint, []
-dissect.Checkpoint = lambda path, identity, every, *more: Checkpoint(path, identity, 0, *more)
+study.Checkpoint = lambda path, identity, every, *more: Checkpoint(path, identity, 0, *more)
 def saving(*words):
     save(*words); written.append(words)
     if len(written) == int(sys.argv[2]): os.kill(os.getpid(), signal.SIGKILL)
@@ -109,7 +110,7 @@ def small(tmp_path_factory):
     small_network.register()
     assert run(["match", "small", "--data", f"folder:{place / 'pictures'}", "--layers", "cells", "mixed", "--out", str(place / "result"), "--quiet"]) == 0
     yield place / "result"
-    del models.MODELS[small_network.NAME]
+    del registry.MODELS[small_network.NAME]
 
 
 @pytest.mark.parametrize("room, words, after", [

@@ -12,16 +12,16 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from inner_detectors import scenes as room
 from inner_detectors.core.errors import Refused
-from inner_detectors.data.sample import Source
+from inner_detectors.data.sample import Sample, Source
 from inner_detectors.synthetic.drawing import COLOUR_RADIUS, COLOURS, PATTERNS, colour_mask, pattern
 from inner_detectors.synthetic.scenes import Scenes
+from inner_detectors.synthetic.things import ANGLES, SCALES
 from inner_detectors.synthetic.writers import write_coco
 
 DIGEST = """
 import hashlib
-from inner_detectors.scenes import Scenes
+from inner_detectors.synthetic.scenes import Scenes
 sample = Scenes(20, seed=5).sample("000013")
 text = sample.image.tobytes() + b"".join(region.concept.encode() + region.mask.tobytes() for region in sample.regions)
 print(hashlib.sha256(text).hexdigest())
@@ -102,7 +102,7 @@ def widest_square(mask, side=72):
 def test_a_filter_bank_tells_the_textures_apart():
     y, x = np.mgrid[:72, :72].astype(np.float32)
     bank = [(name, fingerprint(pattern(name, y, x, scale, angle).astype(float)))
-            for name in PATTERNS for scale in room.SCALES for angle in sorted(set(room.ANGLES))]
+            for name in PATTERNS for scale in SCALES for angle in sorted(set(ANGLES))]
     scenes, right, seen = Scenes(300), 0, set()
     patches = [(region.concept, sample.image, widest_square(region.mask)) for sample in map(scenes.sample, scenes.keys)
                for region in sample.regions if region.concept in PATTERNS]
@@ -134,7 +134,7 @@ def test_coco_folder(tmp_path, capsys):
 
 def test_names_with_slashes_become_one_file_name(tmp_path):
     class Video(Scenes):
-        def sample(self, key): return room.Sample(f"video 1/frame:{key}.jpg", super().sample(key).image)
+        def sample(self, key): return Sample(f"video 1/frame:{key}.jpg", super().sample(key).image)
     listed = json.loads(write_coco(Video(1), tmp_path).read_text())["images"][0]["file_name"]
     assert listed == "video 1%2Fframe%3A000000.jpg.png" and (tmp_path / "val2017" / listed).exists()
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sentences import assert_says
 
-from inner_detectors import sensitivity as room
+from inner_detectors.analyses import levels as room
 from inner_detectors.core.errors import Refused
 from inner_detectors.data.dataset import Data
 from inner_detectors.dissection.protocol import netdissect, per_image, pnas
@@ -21,7 +21,7 @@ from inner_detectors.passes.interpolation import enlarge_slowly, grid
 from inner_detectors.passes.probe import probe
 from inner_detectors.synthetic.scenes import Scenes
 from inner_detectors.analyses.levels import quantile_grid
-from inner_detectors.analyses.sensitivity import Sensitivity, needed, sensitivity
+from inner_detectors.analyses.sensitivity import Sensitivity, curve_figure, needed, sensitivity, sensitivity_figure
 from inner_detectors.passes.batches import batches
 
 TEN = [0.0007, 0.002, 0.005, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.9]
@@ -170,8 +170,8 @@ def test_the_grid():
 def test_figures():
     """Both are drawn, for a dead unit, too."""
     found = sensitivity(made(), progress=False)
-    for unit in ("fine:0", "rough:6"): assert room.curve_figure(found, unit).get_title() == unit
-    upper, lower = room.sensitivity_figure(found)
+    for unit in ("fine:0", "rough:6"): assert curve_figure(found, unit).get_title() == unit
+    upper, lower = sensitivity_figure(found)
     assert [line.get_label() for line in upper.lines[:2]] == ["rough", "fine"] and "detectors" in lower.get_ylabel()
 
 

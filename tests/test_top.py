@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 from sentences import assert_says
 
-from inner_detectors import dissect as rooms
-from inner_detectors import top as room
+from inner_detectors.analyses import top_images as room
 from inner_detectors.core.errors import Refused
 from inner_detectors.data.vocabulary import Concept, Vocabulary
 from inner_detectors.data.dataset import Data
@@ -25,6 +24,7 @@ from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import study
 from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model
+from inner_detectors.passes.fold import Batch
 from inner_detectors.passes.probe import probe
 from inner_detectors.analyses.strongest import Kept
 from inner_detectors.analyses.top_images import Top, at_random, cases, top
@@ -245,7 +245,7 @@ def test_masks_of_pushed_out_pictures_are_thrown_away():
     fold = room.gathering(500, kept)
     state, mask = fold.init(), np.ones((1, 2, 8, 8), bool)
     for image in range(500):
-        batch = room.Batch(np.zeros((1, 8, 8, 3), np.uint8), np.int32([[0, 1]]), mask, np.int32([0]), (f"{image} name",), (None,), 1,
+        batch = Batch(np.zeros((1, 8, 8, 3), np.uint8), np.int32([[0, 1]]), mask, np.int32([0]), (f"{image} name",), (None,), 1,
                            {"one": np.full((1, 1, 1, 1), image, np.float32)})
         state = fold.step(state, batch)
         assert len(state.mask_image) <= 16
@@ -266,7 +266,7 @@ def test_merging_is_associative(seed):
         for first in range(start, stop, batch):
             rows = slice(first, min(first + batch, stop))
             names = tuple(f"{image} {image}" for image in range(rows.start, rows.stop))
-            state = fold.step(state, room.Batch(np.zeros((1, 8, 8, 3), np.uint8), concepts[rows], masks[rows], np.zeros(len(names), np.int32), names,
+            state = fold.step(state, Batch(np.zeros((1, 8, 8, 3), np.uint8), concepts[rows], masks[rows], np.zeros(len(names), np.int32), names,
                                                 (None,) * len(names), len(names), {name: maps[rows] for name, maps in values.items()}))
         return state
 
@@ -287,7 +287,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 import test_top
-from inner_detectors import top as room
+from inner_detectors.analyses import top_images as room
 gathering = room.gathering
 def killing(*words):
     fold = gathering(*words)
@@ -351,7 +351,7 @@ def test_memory_is_announced_before_any_work(monkeypatch):
     kept = Kept({f"layer{place}": (112, 112, 512) for place in range(10)}, {}, 80, 112, 12, True)
     assert 1.5e9 < room.bytes_of(1000, kept) < 2e9
     memory = {"SC_PHYS_PAGES": 1e6, "SC_PAGE_SIZE": 4096}
-    monkeypatch.setattr(rooms.os, "sysconf", memory.get)
+    monkeypatch.setattr(os, "sysconf", memory.get)
     with pytest.raises(Refused) as refused: room.announce(1000, kept)
     assert_says(refused.value, "5120 units", "GB of memory", "deeper layers")
     memory["SC_PHYS_PAGES"] = 1e9

@@ -14,7 +14,7 @@ import pytest
 import small_network
 from sentences import assert_says
 
-from inner_detectors import models
+from inner_detectors.networks import registry
 from inner_detectors.data.labels import as_labels, folder_classes, shown_classes
 from inner_detectors.transfer.baselines import all_units, contest, part_of, pick, related, split
 from inner_detectors.cli.main import run
@@ -215,8 +215,8 @@ def test_forbidding_is_setting_evidence_to_its_mean(found):
 
 LOAD = """
 import sys, numpy as np
-from inner_detectors.transfer import load
-from inner_detectors.verify import planted_model
+from inner_detectors.synthetic.planted import planted_model
+from inner_detectors.transfer.store import load
 np.save(sys.argv[3], load(sys.argv[1], {"planted": planted_model()})(np.load(sys.argv[2])))
 """
 
@@ -441,11 +441,12 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 import small_network
-from inner_detectors import sweep, transfer
-from inner_detectors.cli import run
+from inner_detectors.cli.main import run
+from inner_detectors.passes import sweep
+from inner_detectors.transfer import detector_bank
 small_network.register()
 Checkpoint, save, written = sweep.Checkpoint, sweep.save_checkpoint, []
-transfer.Checkpoint = lambda path, identity: Checkpoint(path, identity, 0)
+detector_bank.Checkpoint = lambda path, identity: Checkpoint(path, identity, 0)
 def saving(*words):
     save(*words); written.append(words)
     if len(written) == 8: os.kill(os.getpid(), signal.SIGKILL)
@@ -455,7 +456,7 @@ sys.exit(run(sys.argv[2:]))
 
 
 def test_killed_and_started_again(monkeypatch, capsys, tmp_path):
-    monkeypatch.setitem(models.MODELS, small_network.NAME, models.Known("", small_network.small))
+    monkeypatch.setitem(registry.MODELS, small_network.NAME, registry.Known("", small_network.small))
     place = tmp_path / "small"
     assert run(["match", "small", "--data", "scenes:24", "--layers", "cells", "mixed", "--out", str(place), "--quiet"]) == 0
     capsys.readouterr()

@@ -12,7 +12,7 @@ import xarray as xr
 from scipy import stats
 from sentences import assert_says
 
-from inner_detectors import verify as room
+from inner_detectors.core.draws import draw_for
 from inner_detectors.core.errors import Refused
 from inner_detectors.data.vocabulary import Concept, Vocabulary
 from inner_detectors.data.dataset import Data
@@ -24,6 +24,9 @@ from inner_detectors.dissection.study import study, write_room
 from inner_detectors.networks.spelling import made_of
 from inner_detectors.networks.model import Model
 from inner_detectors.analyses.concept_removal import Verified, planted_removal, planted_summary, verify
+from inner_detectors.analyses import occlusion
+from inner_detectors.analyses.occlusion import black, elsewhere, flat
+from inner_detectors.analyses.statistics import resampled
 from inner_detectors.analyses.verdict import verdict
 from inner_detectors.synthetic.planted import PLANTED, Rings, planted_model
 
@@ -94,7 +97,7 @@ def slowly(these, fill):
                 ready = these.model.preprocess(np.asarray(image)[None])
                 return np.asarray(forward(these.model.parameters, ready)["planted"][0], np.float64).mean((0, 1))
             name = these.data.concepts[place].name
-            moved = room.elsewhere(mask, room.draw_for(0, one.name, name))
+            moved = elsewhere(mask, draw_for(0, one.name, name))
             before, after = look(one.image), look(fill(one.image, mask))
             own = sums.setdefault(name, [np.zeros(8) for _ in range(6)] + [0, 0])
             for at, value in enumerate([before, before, after]): own[at] += value     # the units are never negative
@@ -107,7 +110,7 @@ def slowly(these, fill):
 
 def test_numbers_are_those_of_slow_code(rings, verified):
     table = verified.table
-    for fill, painted in (("black", room.black), ("mean", lambda image, mask: room.flat(image, mask, table.mean_colour.values))):
+    for fill, painted in (("black", black), ("mean", lambda image, mask: flat(image, mask, table.mean_colour.values))):
         for name, (before, weight, after, control_before, control_weight, control_after, images, none) in slowly(rings, painted).items():
             own = table.sel(concept=name, fill=fill)
             expected = dict(before=before, weight=weight, after=after, control_before=control_before, control_weight=control_weight,
@@ -138,8 +141,8 @@ def test_the_bootstrap_is_that_of_slow_code():
     random = np.random.default_rng(0)
     values, score, groups = random.random((12, 4, 9)).astype(np.float32), random.random(9), np.repeat(np.arange(6), 2)
     values[3, 3] = np.nan
-    fast, beyond = room.resampled(values, groups, score, room.draw_for(1), 5)
-    counts = room.draw_for(1).multinomial(6, np.full(6, 1 / 6), 5)
+    fast, beyond = resampled(values, groups, score, draw_for(1), 5)
+    counts = draw_for(1).multinomial(6, np.full(6, 1 / 6), 5)
     for sample, count in enumerate(counts):
         rows = [row for group, times in enumerate(count) for row in np.flatnonzero(groups == group) for _ in range(times)]
         some = values[rows].astype(float)
@@ -173,16 +176,18 @@ def test_a_picture_means_the_same_in_any_set(rings, verified):
 
 KILLED = """
 import os, signal, sys
-from inner_detectors import verify as room
-sample = room.Rings.sample
+from inner_detectors.analyses.concept_removal import verify
+from inner_detectors.data.dataset import Data
+from inner_detectors.dissection.result import Dissection
+from inner_detectors.dissection.study import study
+from inner_detectors.synthetic.planted import Rings, planted_model
+sample = Rings.sample
 def killing(self, key):
     if key == "0019": os.kill(os.getpid(), signal.SIGKILL)
     return sample(self, key)
-from inner_detectors.data import Data
-from inner_detectors.dissect import Dissection, study
-these = study(Dissection.load(sys.argv[1]), room.planted_model(), Data([room.Rings()]), 4)
-room.Rings.sample = killing
-room.verify(these, sys.argv[1], every=0, progress=False)
+these = study(Dissection.load(sys.argv[1]), planted_model(), Data([Rings()]), 4)
+Rings.sample = killing
+verify(these, sys.argv[1], every=0, progress=False)
 """
 
 
@@ -289,6 +294,6 @@ def test_another_network_or_other_data(rings):
 
 
 def test_without_scikit_image(rings, monkeypatch):
-    monkeypatch.setattr(room, "inpainting", lambda: "")
+    monkeypatch.setattr(occlusion, "inpainting", lambda: "")
     with pytest.raises(Refused) as refused: verify(rings, fills=["inpaint"], progress=False)
     assert_says(refused.value, "scikit-image", "blur")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from sentences import assert_says
 
-from inner_detectors import visualise as room
+from inner_detectors.analyses.drawing import new_figure
 from inner_detectors.core.errors import Refused
 from inner_detectors.data.vocabulary import Concept, Vocabulary
 from inner_detectors.data.dataset import Data
@@ -30,11 +30,11 @@ from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model
 from inner_detectors.data.readers.registry import load_data
 from inner_detectors.analyses.top_images import Top, top
-from inner_detectors.core.text import file_name, label
-from inner_detectors.views.figures import (compare_figure, compared, distribution_figure, layers_apart, layers_figure, sizes_figure,
-                                           survey_figure, unit_concept_figure, write_figures)
-from inner_detectors.views.unit_images import (WAYS, agreement, contours, crop, heat, laid_over, outcome_figure, reveal, unit_figure,
-                                               write_unit_pictures)
+from inner_detectors.core.text import HIDDEN, file_name, label
+from inner_detectors.views.figures import (PRINT, compare_figure, compared, distribution_figure, layers_apart, layers_figure, sizes_figure,
+                                           survey_figure, unit_concept_figure, write_figure, write_figures)
+from inner_detectors.views.unit_images import (UNIT, WAYS, agreement, contours, crop, draw_outline, heat, laid_over, outcome_figure, reveal, show,
+                                               unit_figure, write_unit_pictures)
 
 HOSTILE = ["plain", "$x^2$", "$\\frac{", "\\alpha $", "_hidden", "\u202egnp.exe", "line\nbreak\ttab\x00\x1b[31m", "a" * 10_000, "=SUM(1)",
            "<b>bold</b>", "\u200b", "\ud800 alone", "%s %d {0}", "a/../up"]
@@ -102,7 +102,7 @@ def drawn(figure, tmp_path, name="one"):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        return room.write_figure(figure, tmp_path / name)
+        return write_figure(figure, tmp_path / name)
 
 
 def size(path):
@@ -117,7 +117,7 @@ def size(path):
 def test_labels(name):
     said = label(name, 24)
     assert 0 < len(said.replace("\\$", "$")) <= 25
-    assert all(unicodedata.category(letter) not in room.HIDDEN for letter in said)
+    assert all(unicodedata.category(letter) not in HIDDEN for letter in said)
     assert not said.startswith("_") and "$" not in said.replace("\\$", "")
 
 
@@ -145,7 +145,7 @@ def hostile():
 def harmless(figure, paths):
     "No control or turning letters, nothing long, no picture wider than a page."
     for text in texts(figure):
-        assert all(unicodedata.category(letter) not in room.HIDDEN for letter in text.replace("\n", ""))
+        assert all(unicodedata.category(letter) not in HIDDEN for letter in text.replace("\n", ""))
         assert max(map(len, text.split("\n"))) < 160
     assert max(size(paths[0])) <= 9 * 200
 
@@ -199,7 +199,7 @@ def test_without_photographs(plain, tmp_path):
 def test_needs_no_photographs_and_no_dissection_in_a_process_of_its_own(plain, tmp_path):
     "A folder that holds nothing but top.nc."
     save(plain[1].table.assign_attrs(format=2, run="", columns="[]"), tmp_path / "top.nc")
-    words = ("import sys; from inner_detectors.top import Top; from inner_detectors.visualise import write_unit_pictures; "
+    words = ("import sys; from inner_detectors.analyses.top_images import Top; from inner_detectors.views.unit_images import write_unit_pictures; "
              "print(len(write_unit_pictures(None, Top.load(sys.argv[1]), None, sys.argv[1], ['maps:1'])))")
     done = subprocess.run([sys.executable, "-c", words, str(tmp_path)], capture_output=True, text=True, env={**os.environ, "MPLBACKEND": "agg"})
     assert done.stdout.strip() == "4", done.stderr
@@ -308,15 +308,15 @@ def test_photographs_in_print(tmp_path):
     "No finer than print shows, and a byte a pixel; the figure is as it was, and what is drawn over it lies where it lay."
     random = np.random.default_rng(0)
     noise = random.integers(0, 256, (600, 600, 3), np.uint8)
-    figure = room.new_figure(3, 1, shown=False)
+    figure = new_figure(3, 1, shown=False)
     left, middle, right = figure.subplots(1, 3)
-    room.show(left, noise); room.show(middle, noise)
-    room.draw_outline(left, np.pad(np.ones((200, 200)), 200), 0.5, room.UNIT)
+    show(left, noise); show(middle, noise)
+    draw_outline(left, np.pad(np.ones((200, 200)), 200), 0.5, UNIT)
     middle.set(xlim=(100, 300), ylim=(300, 100))                                            # a part of it
     right.imshow(random.random((4, 4)), extent=(0, 10, 0, 10))                              # numbers, not a photograph: left alone
     before = [axis.axis() for axis in figure.axes]
     paper = drawn(figure, tmp_path)[1]
-    wide = left.get_position().width * 3 * room.PRINT
+    wide = left.get_position().width * 3 * PRINT
     assert abs(int(re.findall(rb"/Width (\d+)", paper.read_bytes())[0]) - wide) <= 1
     assert paper.stat().st_size < 2 * wide ** 2 < noise.size / 4
     for axis in (left, middle): np.testing.assert_array_equal(axis.images[0].get_array(), noise)

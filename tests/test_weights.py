@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inner_detectors import fetch as fetching
+from inner_detectors.networks.fetch import fetch as fetching
 from inner_detectors.core.errors import Refused
 from inner_detectors.core.files import sha256
 from inner_detectors.networks.weights.formats import read_metadata, read_weights
@@ -74,7 +74,7 @@ def test_a_folder_and_a_file_without_permission(tmp_path):
 
 FULL = """
 import resource, sys, numpy as np
-from inner_detectors.weights import write_safetensors
+from inner_detectors.networks.weights.safetensors import write_safetensors
 import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))       # like a full disk: writing on fails
 write_safetensors(sys.argv[1], {"large": np.ones(1 << 20, np.float32)})

@@ -18,9 +18,9 @@ sys.path.insert(0, str(ROOT / "tests"))     # how JupyterLab is driven is writte
 from test_explore import CHROMIUM, FLAGS, answered, jupyterlab, notebook, open_notebook
 
 LOOK = f"""
-from inner_detectors.explore import Explorer
-from inner_detectors.models import load_model
-from inner_detectors.sources import load_data
+from inner_detectors.data.readers.registry import load_data
+from inner_detectors.networks.registry import load_model
+from inner_detectors.views.explorer.explorer import Explorer
 Explorer({str(DEMO)!r}, load_data("scenes:64"), load_model("vgg16"), unit="conv5_3:181")
 """
 
