@@ -22,6 +22,7 @@ from inner_detectors.dissection.run import dissect
 from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model
 from inner_detectors.data.readers.label_maps import read_labels
+from inner_detectors.data.readers.names import text_rows
 from inner_detectors.data.readers.registry import load_data
 
 LABELS = np.zeros((40, 48), np.uint8)
@@ -451,3 +452,9 @@ def test_white_is_a_class_where_the_table_says_so(tmp_path):
 def test_read_labels_needs_no_table(tmp_path):
     rgb(LABELS).save(tmp_path / "a.png")
     assert (read_labels(tmp_path / "a.png") == LABELS).all()
+
+
+@pytest.mark.parametrize("line", ["{name} - {number}", "{number} - {name}", "{number}: {name}", "{name} {number}"])
+def test_names_and_numbers_with_a_dash_or_without(tmp_path, line):
+    (tmp_path / "labelmap.txt").write_text("\n".join(line.format(name=name, number=place) for place, name in enumerate(["background", "hair-line crack", "spall"])))
+    assert [(row.name, row.number) for row in text_rows(tmp_path / "labelmap.txt")] == [("background", 0), ("hair-line crack", 1), ("spall", 2)]

@@ -173,7 +173,7 @@ def redrawn(parameters, images): return {"maps": images[:, ::2, ::2] + np.random
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize(("model", "words"), [
     (lambda: from_nnx("n", Dropping(nnx.Rngs(0)), SIZE), ["answers"]), (lambda: Model("n", drawn, (), SIZE), ["answers"]),
-    (lambda: Model("n", redrawn, (), SIZE), ["each time JAX reads it"])])
+    (lambda: Model("n", redrawn, (), SIZE), ["each time JAX reads it"])], ids=["dropout", "key", "numpy"])
 def test_noise_is_found_in_any_batch(model, words, batch): refused(lambda: run(model(), batch=batch), "n:", *words)
 
 
@@ -193,7 +193,7 @@ def only(**more): return lambda parameters, images, names=None: more
     (lambda: run(Model("m", lambda p, x, n: {"a": np.fft.fft2(x, axes=(1, 2))}, (), SIZE, traced=False)), ["'a'", "complex", "Make them real"]),
     (lambda: run(Model("m", lambda p, x: {3: x}, (), SIZE)), ["calls a layer 3", "Call it '3'"]),
     (lambda: run(Model("m", lambda p, x: {"a": x[..., :0]}, (), SIZE), names=["a"]), ["'a'", "nothing"]),
-    (lambda: load_model("net.onnx", "/nowhere.pth"), ["net.onnx", "Leave out weights"])], ids=str)
+    (lambda: load_model("net.onnx", "/nowhere.pth"), ["net.onnx", "Leave out weights"])], ids=["complex", "complex outside", "name", "empty", "weights"])
 def test_what_is_wrong_is_said(act, words): refused(act, *words)
 
 

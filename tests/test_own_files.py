@@ -1,6 +1,8 @@
 """VGG16 and Lite0 as people have them: other heads, other names, what wrappers put before the names, endings, networks of the family, Theano's kernels.
 
 A narrow network (a sixteenth of the units); the convolutions must be those of our own file, whatever the form."""
+import json
+
 import h5py
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from test_pickles import old, write_state, zipped
 from inner_detectors.core.errors import Refused
 from inner_detectors.networks.efficientnet import LITE0_BLOCKS, lite0_form
 from inner_detectors.networks.model import Model, check_layers, layers
+from inner_detectors.networks.registry import load_model
 from inner_detectors.networks.weights.formats import read_weights
 
 NAMES = dict(torch_names())
@@ -273,3 +276,17 @@ def test_timms_lite0(tmp_path):
     with pytest.raises(Refused, match="pads both sides alike"): load_model("efficientnet-lite0", saved(tmp_path / "efficientnet_lite0_ra-3.safetensors", timm))
     (tmp_path / "config.json").write_text('{"architecture": "efficientnet_lite0"}')
     with pytest.raises(Refused, match="pads both sides alike"): load_model("efficientnet-lite0", path)
+
+
+def test_an_index_of_several_files_is_called_so(tmp_path):
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": 4}, "weight_map": {"features.0.weight": "model-00001-of-00002.safetensors"}}))
+    with pytest.raises(Refused) as said: read_weights(tmp_path / "model.safetensors.index.json")
+    assert_says(said.value, "the index of a network in several files", "save it as one")
+
+
+@pytest.mark.parametrize("parts", [("weight_orig", "weight_mask"), ("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1")])
+def test_a_pruned_kernel_is_called_so(tmp_path, parts):
+    arrays = {f"features.0.{part}": np.ones((4, 3, 3, 3), np.float32) for part in parts} | {"features.0.bias": np.zeros(4, np.float32)}
+    save_file(arrays, tmp_path / "pruned.safetensors")
+    with pytest.raises(Refused) as said: load_model("vgg16", tmp_path / "pruned.safetensors")
+    assert_says(said.value, "pruned.safetensors", f"features.0.{parts[0]}", "prune.remove")

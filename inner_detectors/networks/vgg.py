@@ -145,6 +145,10 @@ def torch_towers(arrays: Mapping[str, np.ndarray], path: Path, exported: bool) -
         parts = {f"{stem}.{part}" for stem in stems.values() for part in ("weight", "bias")}
         parts |= {f"{stem}.{part}" for stem in norms.values() for part in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")}
         rest = [name for name in arrays if before and re.match(re.escape(before) + r"(module\.)?\d+\.", name) and name not in parts]
+        odd = next((name for name in arrays if re.search(r"(_orig|_mask|weight_[guv]|\.parametrizations\..*)$", name)), None)
+        if rest and odd and not exported:
+            raise Refused(f"{path}: array {odd!r} is a part of a kernel that was pruned or written otherwise. Make it plain (torch.nn.utils.prune.remove, "
+                          "remove_weight_norm, or parametrize.remove_parametrizations) and save it again.")
         if names and rest and not exported: raise Refused(f"{path}: array {rest[0]!r} has no place in VGG16. These are the weights of another network.")
         if not names: continue
         yield Tower(before.removesuffix("features."), "torchvision", {name: f"{stem}.weight" for name, stem in stems.items()},

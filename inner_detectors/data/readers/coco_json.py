@@ -236,10 +236,11 @@ def without_masks(entries: Mapping[str, Entry], path: Path, problems: Problems) 
     untold = {}
     for name, entry in entries.items():
         if not entry.boxes: continue
-        said = f"annotation {entry.boxes[0]}{f' and {len(entry.boxes) - 1} more' if entry.boxes[1:] else ''}"
-        if entry.annotations: problems.noted(f"{path}: {said} of {name} has neither polygons nor RLE, a box at most, and was left out; its masks were used.")
-        else: untold[name] = (f"{path}: {name} was left out, since it does not tell where things are: {said} has neither polygons nor RLE, a box at most. "
-                              "Repair or remove it, or outline what it shows.")
+        more = len(entry.boxes) - 1
+        said = f"annotation {entry.boxes[0]}{f' and {more} more have' if more else ' has'} neither polygons nor RLE, a box at most"
+        if entry.annotations: problems.noted(f"{path}: of {name}, {said}, and {'were' if more else 'was'} left out; the masks of {name} were used.")
+        else: untold[name] = (f"{path}: {name} was left out, since it does not tell where things are: {said}. Repair or remove "
+                              f"{'them' if more else 'it'}, or outline what it shows.")
     return untold
 
 # %% ../../../nbs/data/readers/01_coco_json.ipynb #563676d1

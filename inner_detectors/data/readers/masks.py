@@ -84,6 +84,7 @@ def check_polygon(polygon: object, height: int, width: int) -> list[float]:
     "One polygon as numbers. ValueError or TypeError where it is not a list of points in or near the image."
     points = np.array(polygon, float)
     if points.ndim != 1 or len(points) < 6 or len(points) % 2: raise ValueError("a polygon needs three points or more, x and y of each")
+    if np.isnan(points).any(): raise ValueError("a polygon has a point that is no number")
     if not (np.abs(points) <= 2 * max(height, width) + 16).all(): raise ValueError("a polygon has a point far outside the image")
     return points.tolist()
 

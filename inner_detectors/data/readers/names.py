@@ -51,8 +51,8 @@ def read_lines(path: Path) -> list[str]:
 THREE = r"[(\[]?(?P<r>\d{1,3})[\s,;]+(?P<g>\d{1,3})[\s,;]+(?P<b>\d{1,3})[)\]]?"      # a colour
 LINES = tuple(map(re.compile, (rf"{THREE}[\s,;:]+(?P<name>\S.*)", rf"(?P<name>.*\S)[\s,;:=]+{THREE}")))
 DATUMARO = re.compile(rf"(?P<name>.*?)\s*:\s*(?:{THREE})?\s*(?::[^:]*){{0,2}}:*")     # name:r,g,b:parts:actions
-COUNTED = re.compile(r"(\d{1,6})\s*[:;,=\s]\s*(\S.*)")
-BEHIND = re.compile(r"(.*[^\s:;,=])\s*[:;,=\s]\s*(\d{1,6})")
+COUNTED = re.compile(r"(\d{1,6})(?:\s*[:;,=]\s*|\s+-\s+|\s+)(\S.*)")
+BEHIND = re.compile(r"(.*?[^\s:;,=])(?:\s*[:;,=]\s*|\s+-\s+|\s+)(\d{1,6})")
 
 def text_rows(path: Path) -> list[Row]:
     "The rows of a table in text: a name a line; or with a number, or a colour, in every line; or as Datumaro has it."

@@ -46,6 +46,8 @@ def form_of(path: Path) -> str:
     if any(start[place:place + 8] == b"\x89HDF\r\n\x1a\n" for place in (0, 512, 1024)): return "HDF5 (Keras)"
     if start[8:9] == b"{" and 2 <= length <= size - 8: return "safetensors"
     if start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5"): return "PyTorch or pickle"
+    if start.lstrip()[:1] == b"{" and b'"weight_map"' in start:
+        raise ValueError("it is the index of a network in several files. Load it with the library that wrote it, and save it as one")
     for words, said in OTHERS.items():
         if start.lstrip().startswith(words): raise ValueError(said)
     if start[257:262] == b"ustar": raise ValueError("it is a tar archive. Unpack it")
