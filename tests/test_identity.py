@@ -4,6 +4,7 @@ Every change that moves a number must change a network's record; the same networ
 What needs PyTorch is skipped where it is not installed: `make test-torch` runs it.
 """
 import functools
+import importlib
 import subprocess
 import sys
 import warnings
@@ -26,7 +27,7 @@ from inner_detectors.dissection.result import Dissection
 from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import study
 from inner_detectors.networks.identity import alike
-from inner_detectors.networks.spelling import Unknown, external_files, onnx_sha256, spelled
+from inner_detectors.networks.spelling import Unknown, external_files, onnx_sha256, package_of, spelled
 from inner_detectors.networks.adapters.nnx import from_nnx
 from inner_detectors.networks.adapters.onnx import from_onnx
 from inner_detectors.networks.adapters.torch import from_torch
@@ -420,3 +421,10 @@ def test_importing_verify_shows_nothing(root):
     for path in (root / "inner_detectors").rglob("*.py"):
         loose = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith(("Image.", "plt.", "print(", "display("))]
         assert not loose, path.name
+
+
+def test_every_wing_belongs_to_the_package():
+    "What stands in a folder of the package is known by its name and version, and is no code of one's own."
+    for module in ("inner_detectors", "inner_detectors.passes.probe", "inner_detectors.networks.adapters.torch"):
+        assert package_of(importlib.import_module(module).__name__) == "inner_detectors"
+    assert package_of(__name__) is None

@@ -50,7 +50,7 @@ def of_package(file: str) -> str | None:
         return f"{inside[1]} {version} {sha256(file) if file.endswith('.py') and Path(file).is_file() else ''}"
     if file.startswith((places["stdlib"], places["platstdlib"])): return "python"
     own = getattr(sys.modules.get("inner_detectors"), "__file__", None)
-    return "inner_detectors" if own and Path(file).parent == Path(own).parent else None
+    return "inner_detectors" if own and Path(own).parent in Path(file).parents else None
 
 def package_of(module: str | None) -> str | None:
     "The same by a module's name."
