@@ -456,5 +456,6 @@ def test_read_labels_needs_no_table(tmp_path):
 
 @pytest.mark.parametrize("line", ["{name} - {number}", "{number} - {name}", "{number}: {name}", "{name} {number}"])
 def test_names_and_numbers_with_a_dash_or_without(tmp_path, line):
-    (tmp_path / "labelmap.txt").write_text("\n".join(line.format(name=name, number=place) for place, name in enumerate(["background", "hair-line crack", "spall"])))
+    names = ["background", "hair-line crack", "spall"]
+    (tmp_path / "labelmap.txt").write_text("\n".join(line.format(name=name, number=place) for place, name in enumerate(names)))
     assert [(row.name, row.number) for row in text_rows(tmp_path / "labelmap.txt")] == [("background", 0), ("hair-line crack", 1), ("spall", 2)]

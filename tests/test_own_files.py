@@ -279,16 +279,19 @@ def test_timms_lite0(tmp_path):
 
 
 def test_an_index_of_several_files_is_called_so(tmp_path):
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": 4}, "weight_map": {"features.0.weight": "model-00001-of-00002.safetensors"}}))
+    index = {"metadata": {"total_size": 4}, "weight_map": {"features.0.weight": "model-00001-of-00002.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(Refused) as said: read_weights(tmp_path / "model.safetensors.index.json")
     assert_says(said.value, "the index of a network in several files", "save it as one")
 
 
-@pytest.mark.parametrize("parts", [("weight_orig", "weight_mask"), ("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1")])
+@pytest.mark.parametrize("parts", [("weight_orig", "weight_mask"), ("weight_g", "weight_v"),
+                                   ("parametrizations.weight.original0", "parametrizations.weight.original1")])
 def test_a_pruned_kernel_is_called_so(tmp_path, parts):
     others = [f"features.{place}" for place in (2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)]
     arrays = {f"features.0.{part}": np.ones((4, 3, 3, 3), np.float32) for part in parts}
-    arrays |= {f"{name}.weight": np.ones((4, 4, 3, 3), np.float32) for name in others} | {f"{name}.bias": np.zeros(4, np.float32) for name in ["features.0", *others]}
+    arrays |= {f"{name}.weight": np.ones((4, 4, 3, 3), np.float32) for name in others}
+    arrays |= {f"{name}.bias": np.zeros(4, np.float32) for name in ["features.0", *others]}
     save_file(arrays, tmp_path / "pruned.safetensors")
     with pytest.raises(Refused) as said: load_model("vgg16", tmp_path / "pruned.safetensors")
     assert_says(said.value, "pruned.safetensors", "array 'features.0.", "pruned or written otherwise", "prune.remove")
