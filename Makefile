@@ -17,6 +17,10 @@ FLAGS  ?=
 export INNER_DETECTORS_HOME ?= $(CURDIR)/pre-models
 WORKERS ?= 2
 
+# What one process of the tests has compiled, the others take up: notebooks and tests start the same small networks hundreds of times.
+test checks notebooks pytest test-torch test-lowest: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/$(VENV)/.compiled
+test checks notebooks pytest test-torch test-lowest: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.1
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup weights demo test checks notebooks pytest lab test-torch test-lowest lock readme export studies clean browser \

@@ -181,7 +181,7 @@ def test_a_folder_that_python_made(tmp_path, capsys, matched):
     found.save(tmp_path)
     code, _, err = said(capsys, "evidence", tmp_path, "--quiet")
     assert code == 1
-    assert_says(err.strip(), "not on record", "from Python")
+    assert_says(err.strip(), "not on record", "in Python")
 
 
 # ---- visualise

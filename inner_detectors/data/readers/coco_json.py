@@ -237,9 +237,10 @@ def without_masks(entries: Mapping[str, Entry], path: Path, problems: Problems) 
     for name, entry in entries.items():
         if not entry.boxes: continue
         more = len(entry.boxes) - 1
-        said = f"annotation {entry.boxes[0]}{f' and {more} more have' if more else ' has'} neither polygons nor RLE, a box at most"
-        if entry.annotations: problems.noted(f"{path}: of {name}, {said}, and {'were' if more else 'was'} left out; the masks of {name} were used.")
-        else: untold[name] = (f"{path}: {name} was left out, since it does not tell where things are: {said}. Repair or remove "
+        boxes = f"annotation {entry.boxes[0]}{f' and {more} more' if more else ''}"
+        lack = f"{'have' if more else 'has'} neither polygons nor RLE, a box at most"
+        if entry.annotations: problems.noted(f"{path}: {boxes} of {name} {lack}, and {'were' if more else 'was'} left out; the masks of {name} were used.")
+        else: untold[name] = (f"{path}: {name} was left out, since it does not tell where things are: {boxes} {lack}. Repair or remove "
                               f"{'them' if more else 'it'}, or outline what it shows.")
     return untold
 
