@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MARKS', 'PRINTS', 'ELSEWHERE', 'weights_of', 'computation', 'spelled_shown', 'made_ready_by', 'other_network',
-           'fingerprint', 'check_steady', 'check_alone', 'check_order', 'prints_of', 'tolerance', 'run_by', 'about_run',
-           'identity_of', 'differences']
+           'fingerprint', 'check_steady', 'rounding', 'check_alone', 'check_order', 'prints_of', 'tolerance', 'run_by',
+           'about_run', 'identity_of', 'differences']
 
 # %% ../../nbs/dissection/06_identity.ipynb #1ef1b12c
 import hashlib
@@ -86,7 +86,6 @@ def fingerprint(model: Model, names: Sequence[str], weights: Mapping[str, str], 
     pure = model.traced and not {"computation_calls", "computation_unknown"} & weights.keys()
     key = weights["computation_sha256"], tuple(names), batch == 1, str(device)
     if pure and key in PRINTS: return PRINTS[key]
-    if callable(still := getattr(getattr(model.forward, "made_of", None), "eval", None)): still()
     look, pair = probe(model, names, device), fixed_pictures(model.size)
     def answers(*places: int) -> dict[str, np.ndarray]:
         shown = [look(pair[[place]]) for place in places] if batch == 1 else [look(pair[list(places)])]
@@ -109,13 +108,17 @@ def check_steady(model: Model, first: Mapping[str, np.ndarray], again: Mapping[s
             raise Refused(f"{model.name}: layer {name!r} answers otherwise each time it is shown the same pictures (by {far:.2g} of its largest), as "
                           "with dropout or noise that stays on. Switch that off in evaluation mode (in PyTorch: dropout(x, training=self.training)).")
 
+def rounding(values: np.ndarray) -> float:
+    "How far two answers of one network to the same picture may lie apart, in units of the largest: 16-bit numbers may be rounded one step apart."
+    coarse = grain(values)
+    return max(TOLERANCE, 16 * coarse * (coarse > 1e-6))
+
 def check_alone(model: Model, beside: Mapping[str, np.ndarray], twice: Mapping[str, np.ndarray]) -> None:
     """Refuse the first layer in which a picture's answer depends on its place in the batch, or on the picture beside it: shown (noise, slope) and
     (slope, slope)."""
     for name in (name for name in layers_of(model) if name in beside):
         seen = np.concatenate([beside[name][1:]] * 2)
-        coarse = grain(seen)                        # 16-bit numbers may be rounded one step apart
-        if (far := apart(seen, twice[name])) > max(TOLERANCE, 16 * coarse * (coarse > 1e-6)):
+        if (far := apart(seen, twice[name])) > rounding(seen):
             raise Refused(f"{model.name}: layer {name!r} answers a picture otherwise beside other pictures (by {far:.2g} of its largest), as noise or a "
                           "normalisation by the batch's own statistics does. Give it running statistics, or show one picture at a time (batch=1, --batch 1).")
 
@@ -126,7 +129,7 @@ def check_order(model: Model, look: Callable, pair: UInt8[np.ndarray, "2 size si
     except Exception: return
     for name in (name for name in layers_of(model) if name in there):
         one, other = np.asarray(there[name]), np.asarray(back[name])[::-1]
-        if one.shape[0] == 2 and (far := apart(one, other)) > max(TOLERANCE, 16 * grain(one) * (grain(one) > 1e-6)):
+        if one.shape[0] == 2 and (far := apart(one, other)) > rounding(one):
             raise Refused(f"{model.name}: layer {name!r} answers a picture otherwise in another place of a batch (by {far:.2g} of its largest), as dropout or "
                           "noise does. Switch that off in evaluation mode.")
 
