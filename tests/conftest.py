@@ -13,7 +13,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "agg")
 
-# Many tests start the command anew on the same network. What one process has compiled, the others of this run take up; the next run starts with nothing.
+# Many tests start the command anew on the same network. What one process has compiled, the others take up:
+# in the folder that the Makefile names for notebooks and tests alike, or in one that goes with this run.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ |= {"JAX_COMPILATION_CACHE_DIR": tempfile.mkdtemp(prefix="compiled-"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
     MADE_HERE = os.environ["JAX_COMPILATION_CACHE_DIR"]

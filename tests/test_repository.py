@@ -4,6 +4,7 @@ import configparser
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -103,8 +104,7 @@ def test_a_finding_stands_alone(path):
     assert not re.search(r"inner.detectors|://|index-url", text) and f"`{path.name}`" in (ROOT / "findings" / "README.md").read_text(encoding="utf-8")
 
 
-WINGS = ["core", "data", "data.readers", "networks.weights", "networks.fetch", "networks", "networks.adapters", "synthetic", "passes", "dissection",
-         "analyses", "transfer", "views", "views.explorer", "cli"]
+WINGS = [wing.replace("/", ".") for wing in runpy.run_path(str(ROOT / "tools" / "readme.py"))["WINGS"]]     # in the order in which data flows
 DOORS = {"networks.registry": ["networks.adapters.onnx"]}     # stand at the end of their wing, and open what lies in folders behind it
 
 
