@@ -115,7 +115,8 @@ browser:  ## Debian's chromium, in which the report and the explorer are tested;
 lab: setup  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --ServerApp.root_dir=$(CURDIR)/nbs $(FLAGS)
 
-export: setup  ## the package and the README from the notebooks, cleaned: run before every commit
+export: setup  ## the package and the README from the notebooks, formatted and cleaned: run before every commit
+	$(BIN)/ruff format --isolated --line-length 120 --quiet nbs tests tools benchmarks studies
 	$(BIN)/nbdev_export
 	$(BIN)/nbdev_clean
 	@$(MAKE) --no-print-directory readme

@@ -1,7 +1,9 @@
-"""How long `inner-detectors map` takes on a COCO folder of val2017's size: 5,000 images, 36,000 annotations, made on the spot.
+"""How long `inner-detectors map` takes on a COCO folder of val2017's size: 5,000 images, 36,000 annotations, made on
+the spot.
 
-    python benchmarks/map.py [--images 5000] [--annotations 36000]
+python benchmarks/map.py [--images 5000] [--annotations 36000]
 """
+
 import argparse
 import json
 import os
@@ -40,13 +42,32 @@ def write(folder: Path, images: int, annotations: int) -> None:
     (folder / "annotations").mkdir()
     for number in range(images):
         path = folder / "val2017" / f"{number:012}.jpg"
-        if number < 40: Image.fromarray(random.integers(0, 256, (HEIGHT // 8, WIDTH // 8, 3), np.uint8)).resize((WIDTH, HEIGHT)).save(path)
-        else: os.link(folder / "val2017" / f"{number % 40:012}.jpg", path)
-    entries = [{"id": number, "image_id": int(random.integers(images)), "category_id": int(1 + random.integers(80)), "iscrowd": int(number % 100 == 0),
-                "segmentation": crowd(random) if number % 100 == 0 else [outline(random) for _ in range(1 + int(random.integers(4) == 0))]}
-               for number in range(annotations)]
-    whole = {"images": [{"id": number, "file_name": f"{number:012}.jpg", "height": HEIGHT, "width": WIDTH} for number in range(images)],
-             "categories": [{"id": 1 + number, "name": f"thing {number}"} for number in range(80)], "annotations": entries}
+        if number < 40:
+            Image.fromarray(random.integers(0, 256, (HEIGHT // 8, WIDTH // 8, 3), np.uint8)).resize(
+                (WIDTH, HEIGHT)
+            ).save(path)
+        else:
+            os.link(folder / "val2017" / f"{number % 40:012}.jpg", path)
+    entries = [
+        {
+            "id": number,
+            "image_id": int(random.integers(images)),
+            "category_id": int(1 + random.integers(80)),
+            "iscrowd": int(number % 100 == 0),
+            "segmentation": crowd(random)
+            if number % 100 == 0
+            else [outline(random) for _ in range(1 + int(random.integers(4) == 0))],
+        }
+        for number in range(annotations)
+    ]
+    whole = {
+        "images": [
+            {"id": number, "file_name": f"{number:012}.jpg", "height": HEIGHT, "width": WIDTH}
+            for number in range(images)
+        ],
+        "categories": [{"id": 1 + number, "name": f"thing {number}"} for number in range(80)],
+        "annotations": entries,
+    }
     (folder / "annotations" / "instances_val2017.json").write_text(json.dumps(whole))
 
 
@@ -59,10 +80,18 @@ def main() -> None:
         folder = Path(place)
         write(folder, chosen.images, chosen.annotations)
         size = (folder / "annotations" / "instances_val2017.json").stat().st_size / 1e6
-        command = [Path(sys.executable).parent / "inner-detectors", "map", f"coco:{folder}", "--out", folder / "out", "--quiet"]
+        command = [
+            Path(sys.executable).parent / "inner-detectors",
+            "map",
+            f"coco:{folder}",
+            "--out",
+            folder / "out",
+            "--quiet",
+        ]
         start = time.perf_counter()
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[0]
         print(f"{said}\njson of {size:.0f} MB; the whole command, figure included: {time.perf_counter() - start:.1f} s")
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

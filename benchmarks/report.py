@@ -1,11 +1,16 @@
-"""How large a report of VGG16's 5,120 units is, how long it takes to write, and how soon it is open in headless Chromium.
+"""How large a report of VGG16's 5,120 units is, how long it takes to write, and how soon it is open in headless
+Chromium.
 
     python benchmarks/report.py
 
-The dissection is drawn at random: 5,120 units of twelve layers, 80 concepts, 255 pictures of noise of 224 x 224, twelve for each unit, an ellipse lit in each;
-and three curves of a hundred points for each unit, as room `sensitivity` adds them. Opened from disk, without a network, in a fresh profile each time; the
-median of five. `open` is from the start of the navigation until the first eight units stand with their pictures and regions.
+The dissection is drawn at random: 5,120 units of twelve layers, 80 concepts, 255 pictures of noise of 224 x 224,
+twelve for each unit, an ellipse lit in each;
+and three curves of a hundred points for each unit, as room `sensitivity` adds them. Opened from disk, without a
+network, in a fresh profile each time; the
+median of five. `open` is from the start of the navigation until the first eight units stand with their pictures and
+regions.
 """
+
 import argparse
 import statistics
 import sys
@@ -15,7 +20,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 DRAWN = """() => { const strips = [...document.querySelectorAll('.strip')].slice(0, 8);
     const loaded = strip => [...strip.querySelectorAll('img')].every(image => image.complete && image.naturalWidth);
     return strips.length === 8 && strips.every(strip => strip.querySelectorAll('.region').length === 3 && loaded(strip)); }"""
@@ -33,9 +46,21 @@ def opening(browser, page: Path) -> dict[str, float]:
         spent[name] = time.monotonic() - start
 
     until("open", lambda: tab.goto(page.as_uri()), DRAWN)
-    until("type a letter", lambda: tab.get_by_label("Concept or unit").press("7"), "document.querySelector('#count').innerText.includes(' of ')")
-    until("sort by concept", lambda: tab.get_by_label("Sort by").select_option("concept"), "location.hash.includes('sort')")
-    until("open a unit", lambda: tab.evaluate("location.hash = '#conv5_3:132'"), "document.querySelectorAll('.pictures .region').length === 12")
+    until(
+        "type a letter",
+        lambda: tab.get_by_label("Concept or unit").press("7"),
+        "document.querySelector('#count').innerText.includes(' of ')",
+    )
+    until(
+        "sort by concept",
+        lambda: tab.get_by_label("Sort by").select_option("concept"),
+        "location.hash.includes('sort')",
+    )
+    until(
+        "open a unit",
+        lambda: tab.evaluate("location.hash = '#conv5_3:132'"),
+        "document.querySelectorAll('.pictures .region').length === 12",
+    )
     context.close()
     return spent
 
@@ -57,22 +82,41 @@ def main() -> None:
     def curves(table, found):
         "Three curves of noise for each unit."
         drawn = np.round(np.random.default_rng(0).random((found.table.sizes["unit"], 3, 100)) ** 4, 4)
-        return [Part("curves", ["share", "IoU"], [[[f"concept {i}", one.tolist()] for i, one in enumerate(some)] for some in drawn],
-                     {"x": np.geomspace(0.0005, 0.5, 100).tolist(), "mark": 0.005, "marked": "netdissect"})]
+        return [
+            Part(
+                "curves",
+                ["share", "IoU"],
+                [[[f"concept {i}", one.tolist()] for i, one in enumerate(some)] for some in drawn],
+                {"x": np.geomspace(0.0005, 0.5, 100).tolist(), "mark": 0.005, "marked": "netdissect"},
+            )
+        ]
 
     with tempfile.TemporaryDirectory() as folder:
-        these = written(Path(folder), VGG16, [f"concept {place}" for place in range(80)], [f"{place:06}.jpg" for place in range(chosen.images)])
-        save(these.found.table[["dead"]].assign_attrs(these.found.table.attrs | {"columns": "[]"}), Path(folder) / "noise.nc")
+        these = written(
+            Path(folder),
+            VGG16,
+            [f"concept {place}" for place in range(80)],
+            [f"{place:06}.jpg" for place in range(chosen.images)],
+        )
+        save(
+            these.found.table[["dead"]].assign_attrs(these.found.table.attrs | {"columns": "[]"}),
+            Path(folder) / "noise.nc",
+        )
         start = time.monotonic()
         page = report(folder, these, sections=[Section("noise", "Curves", "", "noise", curves)], progress=False)
-        print(f"{'write':20} {time.monotonic() - start:6.1f} s   {sum(units for _, units in VGG16.values())} units, {chosen.images} pictures")
+        print(
+            f"{'write':20} {time.monotonic() - start:6.1f} s   {sum(units for _, units in VGG16.values())} units, "
+            f"{chosen.images} pictures"
+        )
         files = [path for path in page.parent.rglob("*") if path.is_file()]
         print(f"{'size':20} {sum(path.stat().st_size for path in files) / 1e6:6.1f} MB  {len(files)} files")
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=chosen.chromium, args=FLAGS)
             rounds = [opening(browser, page) for _ in range(5)]
             browser.close()
-        for name in rounds[0]: print(f"{name:20} {statistics.median(one[name] for one in rounds):6.2f} s")
+        for name in rounds[0]:
+            print(f"{name:20} {statistics.median(one[name] for one in rounds):6.2f} s")
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

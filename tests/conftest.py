@@ -1,4 +1,5 @@
 "What all tests share: where the samples and the weights are, and a quiet JAX on the CPU."
+
 import os
 import re
 import shutil
@@ -16,23 +17,32 @@ os.environ.setdefault("MPLBACKEND", "agg")
 # Many tests start the command anew on the same network. What one process has compiled, the others take up:
 # in the folder that the Makefile names for notebooks and tests alike, or in one that goes with this run.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    os.environ |= {"JAX_COMPILATION_CACHE_DIR": tempfile.mkdtemp(prefix="compiled-"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": tempfile.mkdtemp(prefix="compiled-"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
     MADE_HERE = os.environ["JAX_COMPILATION_CACHE_DIR"]
-else: MADE_HERE = ""
+else:
+    MADE_HERE = ""
 
 # A shell that starts this in the background has Ctrl-C ignored, and so would every command that is interrupted here.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_unconfigure():
-    if MADE_HERE: shutil.rmtree(MADE_HERE, ignore_errors=True)
+    if MADE_HERE:
+        shutil.rmtree(MADE_HERE, ignore_errors=True)
 
 
-# What may be skipped where everything must hold (INNER_DETECTORS_CI=1, as .ci/run sets it). Any other reason fails the run.
-MAY_BE_SKIPPED = re.compile(r"torch is not installed|could not import 'torch'|takes minutes|WordNet 3\.0's database|the WordNet database that is here"
-                            r"|root may write everywhere|on this machine activations differ|no node to run|a small file system cannot be mounted")
+# What may be skipped where everything must hold (INNER_DETECTORS_CI=1, as .ci/run sets it). Any other reason fails the
+# run.
+MAY_BE_SKIPPED = re.compile(
+    r"torch is not installed|could not import 'torch'|takes minutes|WordNet 3\.0's database|the WordNet database that is here"
+    r"|root may write everywhere|on this machine activations differ|no node to run|a small file system cannot be mounted"
+)
 SKIPPED: list[str] = []
 
 
@@ -43,13 +53,15 @@ def pytest_runtest_logreport(report):
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session):
-    if SKIPPED and os.environ.get("INNER_DETECTORS_CI") == "1" and not hasattr(session.config, "workerinput"): session.exitstatus = 1
+    if SKIPPED and os.environ.get("INNER_DETECTORS_CI") == "1" and not hasattr(session.config, "workerinput"):
+        session.exitstatus = 1
 
 
 def pytest_terminal_summary(terminalreporter):
     if SKIPPED and os.environ.get("INNER_DETECTORS_CI") == "1":
         terminalreporter.section("skipped for a reason that is not on the list in tests/conftest.py")
-        for line in SKIPPED: terminalreporter.line(line)
+        for line in SKIPPED:
+            terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")
@@ -60,16 +72,19 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def samples() -> Path:
-    "A folder of real samples in their published layouts (camvid, coco2017_mini, ...), which are not part of the repository."
+    """A folder of real samples in their published layouts (camvid, coco2017_mini, ...), which are not part of the
+    repository."""
     path = Path(os.environ.get("INNER_DETECTORS_SAMPLES") or ROOT.parent / "shared" / "data")
-    if not path.is_dir(): pytest.skip(f"no samples of real data at {path}; INNER_DETECTORS_SAMPLES may name them")
+    if not path.is_dir():
+        pytest.skip(f"no samples of real data at {path}; INNER_DETECTORS_SAMPLES may name them")
     return path
 
 
 def fetched(*place: str) -> Path:
     "A parameter file that `inner-detectors fetch` brings."
     path = Path(os.environ.get("INNER_DETECTORS_HOME") or ROOT / "pre-models").joinpath(*place)
-    if not path.is_file(): pytest.skip(f"no weights at {path}; make weights fetches them")
+    if not path.is_file():
+        pytest.skip(f"no weights at {path}; make weights fetches them")
     return path
 
 

@@ -1,4 +1,6 @@
-"A dissection and its top pictures made of nothing but noise, of any size, with the names that one wants: what a report must bear."
+"""A dissection and its top pictures made of nothing but noise, of any size, with the names that one wants: what a
+report must bear."""
+
 import json
 from pathlib import Path
 
@@ -13,28 +15,64 @@ from inner_detectors.dissection.store import FORMAT, save
 from inner_detectors.networks.model import Model
 from inner_detectors.passes.batches import View
 
-HOSTILE = ["<script>window.stolen = 1</script>", "</script><img src=x onerror=window.stolen=2>", "dog\x07\x1b[31m\nbark", "\u202egod gnikrab\u202c \u200f",
-           "=SUM(1,2)", "x" * 10_000, "'\"&<b>", "{{script}}", "کلب", "\u2028-->", "javascript:stolen=3", "a:b/c?d=e#f%00"]
-PROTOCOL = {"name": "netdissect", "threshold_over": "data", "quantile": 0.005, "score_over": "data", "area": "annotated", "mask_size": 0.5, "keep": 0.0,
-            "maskless": "kept", "geometry": "receptive-field", "detects": 0.04, "labels": 1}
-VGG16 = {**{f"conv3_{i}": (56, 256) for i in (1, 2, 3)}, "pool3": (28, 256), **{f"conv4_{i}": (28, 512) for i in (1, 2, 3)}, "pool4": (14, 512),
-         **{f"conv5_{i}": (14, 512) for i in (1, 2, 3)}, "pool5": (7, 512)}     # cells to a side, units: 5,120 of them
+HOSTILE = [
+    "<script>window.stolen = 1</script>",
+    "</script><img src=x onerror=window.stolen=2>",
+    "dog\x07\x1b[31m\nbark",
+    "\u202egod gnikrab\u202c \u200f",
+    "=SUM(1,2)",
+    "x" * 10_000,
+    "'\"&<b>",
+    "{{script}}",
+    "کلب",
+    "\u2028-->",
+    "javascript:stolen=3",
+    "a:b/c?d=e#f%00",
+]
+PROTOCOL = {
+    "name": "netdissect",
+    "threshold_over": "data",
+    "quantile": 0.005,
+    "score_over": "data",
+    "area": "annotated",
+    "mask_size": 0.5,
+    "keep": 0.0,
+    "maskless": "kept",
+    "geometry": "receptive-field",
+    "detects": 0.04,
+    "labels": 1,
+}
+VGG16 = {
+    **{f"conv3_{i}": (56, 256) for i in (1, 2, 3)},
+    "pool3": (28, 256),
+    **{f"conv4_{i}": (28, 512) for i in (1, 2, 3)},
+    "pool4": (14, 512),
+    **{f"conv5_{i}": (14, 512) for i in (1, 2, 3)},
+    "pool5": (7, 512),
+}  # cells to a side, units: 5,120 of them
 
 
 class Noise:
     "A source of pictures of noise, of 224 x 224 pixels; some of them gone."
+
     def __init__(self, names: list[str], words: list[str], gone: tuple[str, ...] = (), side: int = 224):
         self.name, self.keys, self.gone, self.side = "noise", names, gone, side
         self.concepts = Vocabulary([Concept(word, "object") for word in words])
 
-    def identity(self) -> dict[str, str]: return {"noise": str(len(self.keys))}
+    def identity(self) -> dict[str, str]:
+        return {"noise": str(len(self.keys))}
 
     def sample(self, key: str) -> Sample:
-        if key in self.gone: raise FileNotFoundError(2, "No such file or directory", key)
+        if key in self.gone:
+            raise FileNotFoundError(2, "No such file or directory", key)
         random = np.random.default_rng(self.keys.index(key))
         coarse = np.kron(random.integers(0, 256, (28, 28, 3)), np.ones((self.side // 28, self.side // 28, 1)))
         image = coarse + random.integers(-20, 20, (self.side, self.side, 3))
-        return Sample(key, np.clip(image, 0, 255).astype(np.uint8), (Region(self.concepts.names[0], np.ones((self.side, self.side), bool)),))
+        return Sample(
+            key,
+            np.clip(image, 0, 255).astype(np.uint8),
+            (Region(self.concepts.names[0], np.ones((self.side, self.side), bool)),),
+        )
 
 
 def blob(random: np.random.Generator, side: int, number: int) -> np.ndarray:
@@ -57,20 +95,61 @@ def dissection(layers: dict[str, tuple[int, int]], words: list[str], images: lis
     both = (random.random((units, concepts)) ** 9 * 6_000).astype(np.int64)
     both[::7] = 0
     view = {"size": 224, "side": 112, "keep": 0.0, "batch": 8, "maskless": "kept"}
-    geometry = {name: {"centre": [224 / side / 2 - 0.5] * 2, "jump": [224 / side] * 2, "field": [9, 9]} for name, (side, _) in layers.items()}
-    about = {"model": "noise", "weights": {}, "layers": list(layers), "data": {"sources": [{"name": "noise"}]}, "protocol": PROTOCOL,
-             "geometry": geometry, "view": view}
-    return Dissection(xr.Dataset(
-        {"intersection": (("unit", "concept"), both), "unit_area": (("unit", "category"), area),
-         "concept_area": ("concept", random.integers(20_000, 90_000, concepts)),
-         "concept_images": ("concept", random.integers(3, 40, concepts)), "threshold": ("unit", random.random(units).astype(np.float32)),
-         "dead": ("unit", np.arange(units) == 1), "sparse": ("unit", np.arange(units) == 2), "image_source": ("image", np.full(len(images), "noise", object)),
-         "image_group": ("image", np.full(len(images), "", object))},
-        {"unit": np.array([f"{name}:{place}" for name, place in zip(layer, index)], object), "layer": ("unit", layer), "index": ("unit", index),
-         "concept": np.array(words, object), "concept_category": ("concept", category), "category": np.array(used, object), "image": np.array(images, object)},
-        {"format": FORMAT, "run": "made up", "about": json.dumps(about), "protocol": json.dumps(PROTOCOL), "model": "noise", "data": "noise",
-         "images": len(images), "maskless": 0, "groups": 0, "geometry": json.dumps(geometry), "weights_sha256": "", "data_sha256": "{}",
-         "versions": '{"inner-detectors": "0"}', "backend": "none", "date": "2026-01-01T00:00:00+00:00", "problems": json.dumps([HOSTILE[0]])}))
+    geometry = {
+        name: {"centre": [224 / side / 2 - 0.5] * 2, "jump": [224 / side] * 2, "field": [9, 9]}
+        for name, (side, _) in layers.items()
+    }
+    about = {
+        "model": "noise",
+        "weights": {},
+        "layers": list(layers),
+        "data": {"sources": [{"name": "noise"}]},
+        "protocol": PROTOCOL,
+        "geometry": geometry,
+        "view": view,
+    }
+    return Dissection(
+        xr.Dataset(
+            {
+                "intersection": (("unit", "concept"), both),
+                "unit_area": (("unit", "category"), area),
+                "concept_area": ("concept", random.integers(20_000, 90_000, concepts)),
+                "concept_images": ("concept", random.integers(3, 40, concepts)),
+                "threshold": ("unit", random.random(units).astype(np.float32)),
+                "dead": ("unit", np.arange(units) == 1),
+                "sparse": ("unit", np.arange(units) == 2),
+                "image_source": ("image", np.full(len(images), "noise", object)),
+                "image_group": ("image", np.full(len(images), "", object)),
+            },
+            {
+                "unit": np.array([f"{name}:{place}" for name, place in zip(layer, index)], object),
+                "layer": ("unit", layer),
+                "index": ("unit", index),
+                "concept": np.array(words, object),
+                "concept_category": ("concept", category),
+                "category": np.array(used, object),
+                "image": np.array(images, object),
+            },
+            {
+                "format": FORMAT,
+                "run": "made up",
+                "about": json.dumps(about),
+                "protocol": json.dumps(PROTOCOL),
+                "model": "noise",
+                "data": "noise",
+                "images": len(images),
+                "maskless": 0,
+                "groups": 0,
+                "geometry": json.dumps(geometry),
+                "weights_sha256": "",
+                "data_sha256": "{}",
+                "versions": '{"inner-detectors": "0"}',
+                "backend": "none",
+                "date": "2026-01-01T00:00:00+00:00",
+                "problems": json.dumps([HOSTILE[0]]),
+            },
+        )
+    )
 
 
 def pictures(found: Dissection, layers: dict[str, tuple[int, int]], ranks: int = 12, seed: int = 1) -> xr.Dataset:
@@ -87,26 +166,66 @@ def pictures(found: Dissection, layers: dict[str, tuple[int, int]], ranks: int =
         lit = blob(random, cells, number * ranks).reshape(number, ranks, cells, cells)
         names = (f"units_{place}", "rank", f"rows_{place}", f"columns_{place}")
         bits = np.packbits(lit.reshape(number, ranks, -1), axis=2)
-        parts |= {f"maps_{place}": (names, lit.astype(np.float16)), f"lit_{place}": ((*names[:2], f"bytes_{place}"), bits)}
-    masks = np.concatenate([np.packbits(blob(random, side, 256).reshape(256, -1), axis=1)] * (len(image) // 256 + 1))[:len(image)]
+        parts |= {
+            f"maps_{place}": (names, lit.astype(np.float16)),
+            f"lit_{place}": ((*names[:2], f"bytes_{place}"), bits),
+        }
+    masks = np.concatenate([np.packbits(blob(random, side, 256).reshape(256, -1), axis=1)] * (len(image) // 256 + 1))[
+        : len(image)
+    ]
     return xr.Dataset(
-        {"peak": (("image", "unit"), peak), "shown": (("image", "concept"), shown), "image_source": ("image", np.zeros(images, np.int32)),
-         "image_index": ("image", np.arange(images, dtype=np.int32)), "predicted": ("image", np.full(images, -1, np.int32)),
-         "predicted_probability": ("image", np.full(images, np.nan, np.float32)), "top_image": (("unit", "rank"), best), **parts,
-         "annotated": (("source", "concept"), np.ones((1, concepts), bool)), "threshold": ("unit", table.threshold.values),
-         "mask_image": ("mask", image.astype(np.int32)), "mask_concept": ("mask", concept.astype(np.int32)), "mask_bits": (("mask", "bytes"), masks)},
-        {"unit": table.unit, "image": table.image, "concept": table.concept, "rank": np.arange(ranks), "source": np.array(["noise"], object)},
-        {"format": FORMAT, "run": table.attrs["run"], "room": "top", "columns": "[]", "choices": json.dumps({"number": ranks}),
-         "date": "2026-01-01T00:00:00+00:00", "layers": json.dumps(list(layers)), "classes": "[]", "side": side, "size": 224})
+        {
+            "peak": (("image", "unit"), peak),
+            "shown": (("image", "concept"), shown),
+            "image_source": ("image", np.zeros(images, np.int32)),
+            "image_index": ("image", np.arange(images, dtype=np.int32)),
+            "predicted": ("image", np.full(images, -1, np.int32)),
+            "predicted_probability": ("image", np.full(images, np.nan, np.float32)),
+            "top_image": (("unit", "rank"), best),
+            **parts,
+            "annotated": (("source", "concept"), np.ones((1, concepts), bool)),
+            "threshold": ("unit", table.threshold.values),
+            "mask_image": ("mask", image.astype(np.int32)),
+            "mask_concept": ("mask", concept.astype(np.int32)),
+            "mask_bits": (("mask", "bytes"), masks),
+        },
+        {
+            "unit": table.unit,
+            "image": table.image,
+            "concept": table.concept,
+            "rank": np.arange(ranks),
+            "source": np.array(["noise"], object),
+        },
+        {
+            "format": FORMAT,
+            "run": table.attrs["run"],
+            "room": "top",
+            "columns": "[]",
+            "choices": json.dumps({"number": ranks}),
+            "date": "2026-01-01T00:00:00+00:00",
+            "layers": json.dumps(list(layers)),
+            "classes": "[]",
+            "side": side,
+            "size": 224,
+        },
+    )
 
 
-
-def written(folder: Path, layers: dict[str, tuple[int, int]], words: list[str], images: list[str], gone: tuple[str, ...] = ()):
+def written(
+    folder: Path, layers: dict[str, tuple[int, int]], words: list[str], images: list[str], gone: tuple[str, ...] = ()
+):
     "A folder with a made-up dissection and its pictures, and the study to report it with."
     from inner_detectors.dissection.study import Study
+
     found = dissection(layers, words, images)
     found.save(folder)
     save(pictures(found, layers), folder / "top.nc")
     names = set(Study._fields)
-    given = {"found": found, "model": Model("noise", lambda _, x: {}), "data": Data([Noise(images, words, gone)]), "view": View(224, 112), "devices": ()}
+    given = {
+        "found": found,
+        "model": Model("noise", lambda _, x: {}),
+        "data": Data([Noise(images, words, gone)]),
+        "view": View(224, 112),
+        "devices": (),
+    }
     return Study(**{name: value for name, value in given.items() if name in names})

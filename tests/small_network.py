@@ -1,4 +1,6 @@
-"A network of two small layers and a head, for what must be run as a command again and again: it is read and compiled in no time."
+"""A network of two small layers and a head, for what must be run as a command again and again: it is read and compiled
+in no time."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +16,10 @@ NAME = "small"
 def resume(parameters, layer, out):
     "The layers behind `layer`, of which `out` are the activations."
     found = {layer: out}
-    if layer == "cells": found["mixed"] = jax.nn.relu(out @ parameters["mix"] + parameters["bias"])
-    if layer != "head": found["head"] = found["mixed"].mean((1, 2), keepdims=True)
+    if layer == "cells":
+        found["mixed"] = jax.nn.relu(out @ parameters["mix"] + parameters["bias"])
+    if layer != "head":
+        found["head"] = found["mixed"].mean((1, 2), keepdims=True)
     return found
 
 
@@ -26,8 +30,19 @@ def forward(parameters, images):
 
 def small(weights=None):
     draw = np.random.default_rng(0)
-    parameters = {"mix": jnp.asarray(draw.normal(size=(6, UNITS)), jnp.float32), "bias": jnp.asarray(draw.normal(size=UNITS) / 4, jnp.float32)}
-    return Model(NAME, forward, parameters, SIZE, geometry=dict.fromkeys(("cells", "mixed"), half_pixel(SIZE, (CELLS, CELLS))), resume=resume)
+    parameters = {
+        "mix": jnp.asarray(draw.normal(size=(6, UNITS)), jnp.float32),
+        "bias": jnp.asarray(draw.normal(size=UNITS) / 4, jnp.float32),
+    }
+    return Model(
+        NAME,
+        forward,
+        parameters,
+        SIZE,
+        geometry=dict.fromkeys(("cells", "mixed"), half_pixel(SIZE, (CELLS, CELLS))),
+        resume=resume,
+    )
 
 
-def register(): MODELS[NAME] = Known("two small layers and a head", small)
+def register():
+    MODELS[NAME] = Known("two small layers and a head", small)

@@ -2,6 +2,7 @@
 
 Where the network does not matter, the command runs in this process on one small layer; a traceback would fail the test.
 """
+
 import hashlib
 import json
 import os
@@ -25,9 +26,30 @@ from inner_detectors.networks import registry
 from inner_detectors.networks.model import Model
 
 COMMAND = Path(sys.executable).parent / "inner-detectors"
-FILES = {"dissection.nc", "units.csv", "concepts.csv", "summary.csv", "units.txt", "concepts.txt",
-         "layers.png", "layers.pdf", "sizes.png", "sizes.pdf"}
-UNITS = ["layer", "unit", "concept", "category", "iou", "intersection", "unit_area", "concept_area", "threshold", "images"]
+FILES = {
+    "dissection.nc",
+    "units.csv",
+    "concepts.csv",
+    "summary.csv",
+    "units.txt",
+    "concepts.txt",
+    "layers.png",
+    "layers.pdf",
+    "sizes.png",
+    "sizes.pdf",
+}
+UNITS = [
+    "layer",
+    "unit",
+    "concept",
+    "category",
+    "iou",
+    "intersection",
+    "unit_area",
+    "concept_area",
+    "threshold",
+    "images",
+]
 CONCEPTS = ["concept", "category", "images", "area", "detectors", "best_unit", "best_iou"]
 
 
@@ -41,11 +63,17 @@ def forward(parameters, images):
 @pytest.fixture
 def command(monkeypatch, capsys):
     "Exit code, stdout and stderr of the command, run in this process."
-    monkeypatch.setitem(registry.MODELS, "toy", registry.Known("two small layers", lambda weights=None: Model("toy", forward)))
+    monkeypatch.setitem(
+        registry.MODELS, "toy", registry.Known("two small layers", lambda weights=None: Model("toy", forward))
+    )
+
     def command(*words):
-        try: code = run([str(word) for word in words])
-        except SystemExit as end: code = end.code
+        try:
+            code = run([str(word) for word in words])
+        except SystemExit as end:
+            code = end.code
         return code, *capsys.readouterr()
+
     return command
 
 
@@ -57,7 +85,9 @@ def result(tmp_path_factory):
     "The folder of one finished run."
     out = tmp_path_factory.mktemp("result") / "new" / "folder"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(registry.MODELS, "toy", registry.Known("two small layers", lambda weights=None: Model("toy", forward)))
+        patch.setitem(
+            registry.MODELS, "toy", registry.Known("two small layers", lambda weights=None: Model("toy", forward))
+        )
         assert run([*RUN, "--quiet", "--out", str(out)]) == 0
     return out
 
@@ -67,20 +97,25 @@ def real(*words, **more):
     return subprocess.run([COMMAND, *words], capture_output=True, text=True, **more)
 
 
-def environment(weights): return {**os.environ, "INNER_DETECTORS_HOME": str(weights.parent.parent)}
+def environment(weights):
+    return {**os.environ, "INNER_DETECTORS_HOME": str(weights.parent.parent)}
 
 
 # ---- what it says about itself
 
+
 def test_overview(command):
     code, out, err = command()
     assert (code, err) == (2, "")
-    for name in commands: assert f"  {name} " in out
+    for name in commands:
+        assert f"  {name} " in out
     assert "--help says more" in out
-    for words in (["--help"], ["-h"], ["help"]): assert command(*words) == (0, out, "")
+    for words in (["--help"], ["-h"], ["help"]):
+        assert command(*words) == (0, out, "")
 
 
-def test_version(): assert real("--version").stdout == f"{__version__}\n"
+def test_version():
+    assert real("--version").stdout == f"{__version__}\n"
 
 
 @pytest.mark.parametrize("name", commands)
@@ -94,25 +129,50 @@ def test_help_teaches(name, command):
 
 def test_help_of_match_explains_every_flag(command):
     text = " ".join(command("match", "--help")[1].split())
-    words = ("KIND:FOLDER", "pascal-part", "scenes:N", "inner-detectors layers MODEL", "(default: 8)", "(default: netdissect)", "seconds between")
-    for word in words: assert word in text
+    words = (
+        "KIND:FOLDER",
+        "pascal-part",
+        "scenes:N",
+        "inner-detectors layers MODEL",
+        "(default: 8)",
+        "(default: netdissect)",
+        "seconds between",
+    )
+    for word in words:
+        assert word in text
 
 
 def test_the_installed_command_ends_as_it_should():
-    for words, code in ((["--version"], 0), (["match", "--help"], 0), ([], 2), (["macth"], 2), (["match", "--no-such-flag"], 2), (["match", "vgg16"], 1)):
+    for words, code in (
+        (["--version"], 0),
+        (["match", "--help"], 0),
+        ([], 2),
+        (["macth"], 2),
+        (["match", "--no-such-flag"], 2),
+        (["match", "vgg16"], 1),
+    ):
         done = real(*words)
         assert done.returncode == code, words
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("words, reader", [("match --help", "head -1"), ("match --help", "true"), ("layers vgg16", "true")])
+@pytest.mark.parametrize(
+    "words, reader", [("match --help", "head -1"), ("match --help", "true"), ("layers vgg16", "true")]
+)
 def test_a_pipe_that_closes_early(words, reader, vgg16_weights):
-    done = subprocess.run(f"{COMMAND} {words} | {reader}; echo ${{PIPESTATUS[0]}}", shell=True, executable="/bin/bash",
-                          capture_output=True, text=True, env=environment(vgg16_weights))
+    done = subprocess.run(
+        f"{COMMAND} {words} | {reader}; echo ${{PIPESTATUS[0]}}",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+        env=environment(vgg16_weights),
+    )
     assert done.stderr == "" and done.stdout.splitlines()[-1] == "0"
 
 
 # ---- models and weights
+
 
 def test_models(command):
     code, out, _ = command("models")
@@ -126,17 +186,24 @@ def test_layers(command, vgg16_weights):
     rows = {line.split()[0]: line.split() for line in out.splitlines()}
     assert code == 0 and "conv1_1" in rows and "fc6" not in rows
     for name, units, cells, field in (("conv4_3", 512, 28, 92), ("conv5_3", 512, 14, 196), ("pool5", 512, 7, 212)):
-        for number in (units, cells, field): assert any(str(number) in word.split("x") for word in rows[name]), (name, number)
+        for number in (units, cells, field):
+            assert any(str(number) in word.split("x") for word in rows[name]), (name, number)
 
 
 def test_where_weights_are_looked_for(command, tmp_path, monkeypatch, vgg16_weights):
-    "Where the environment says, then below the working folder, then in the user's data folder; fetched into the first that applies."
+    """Where the environment says, then below the working folder, then in the user's data folder; fetched into the first
+    that applies."""
     monkeypatch.setenv("INNER_DETECTORS_HOME", str(tmp_path))
     monkeypatch.setattr("platformdirs.user_data_path", lambda *_, **__: tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     code, out, err = command("layers", "vgg16")
     assert (code, out) == (1, "")
-    assert str(tmp_path / "vgg16") in err and "inner-detectors fetch vgg16-conv" in err and "--weights FILE" in err and "weights=FILE" in err
+    assert (
+        str(tmp_path / "vgg16") in err
+        and "inner-detectors fetch vgg16-conv" in err
+        and "--weights FILE" in err
+        and "weights=FILE" in err
+    )
     assert homes() == [tmp_path, tmp_path / "data"]
     (tmp_path / "data" / "vgg16").mkdir(parents=True)
     (tmp_path / "data" / "vgg16" / "vgg16_conv.safetensors").symlink_to(vgg16_weights)
@@ -162,7 +229,18 @@ def test_fetch(command, tmp_path, vgg16_weights):
 
 def test_the_real_network(tmp_path, vgg16_weights):
     "Two pictures, to the end, in a process of its own; where the weights came from is said."
-    done = real("match", "vgg16", "--data", "scenes:2", "--layers", "pool5", "--quiet", "--json", env=environment(vgg16_weights), cwd=tmp_path)
+    done = real(
+        "match",
+        "vgg16",
+        "--data",
+        "scenes:2",
+        "--layers",
+        "pool5",
+        "--quiet",
+        "--json",
+        env=environment(vgg16_weights),
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     read = json.loads(done.stdout)
     assert len(read["units"]) == 512 and read["made"]["images"] == 2
@@ -173,13 +251,15 @@ def test_the_real_network(tmp_path, vgg16_weights):
 
 # ---- what it writes
 
+
 def test_files(result):
     assert {path.name for path in result.iterdir()} == FILES
     for name in ("layers.png", "sizes.png"):
         with Image.open(result / name) as figure:
             figure.load()
             assert min(figure.size) > 200 and np.asarray(figure.convert("L")).std() > 5
-    for name in ("layers.pdf", "sizes.pdf"): assert (result / name).read_bytes().startswith(b"%PDF")
+    for name in ("layers.pdf", "sizes.pdf"):
+        assert (result / name).read_bytes().startswith(b"%PDF")
 
 
 def test_without_out_nothing_is_written(command, tmp_path, monkeypatch):
@@ -191,8 +271,11 @@ def test_without_out_nothing_is_written(command, tmp_path, monkeypatch):
 
 def test_units_csv(result):
     read, found = pd.read_csv(result / "units.csv", keep_default_na=False), Dissection.load(result)
-    assert list(read)[:len(UNITS)] == UNITS
-    assert read.groupby("layer", sort=False).unit.apply(list).to_dict() == {"fine": list(range(7)), "coarse": list(range(7))}
+    assert list(read)[: len(UNITS)] == UNITS
+    assert read.groupby("layer", sort=False).unit.apply(list).to_dict() == {
+        "fine": list(range(7)),
+        "coarse": list(range(7)),
+    }
     table = found.table
     for row in read[read.concept != ""].itertuples():
         unit, place = f"{row.layer}:{row.unit}", dict(unit=f"{row.layer}:{row.unit}", concept=row.concept)
@@ -200,20 +283,30 @@ def test_units_csv(result):
         assert row.concept_area == int(table.concept_area.sel(concept=row.concept))
         assert row.images == int(table.concept_images.sel(concept=row.concept))
         assert row.unit_area == int(table.unit_area.sel(unit=unit, category=row.category))
-        assert row.iou == pytest.approx(row.intersection / (row.unit_area + row.concept_area - row.intersection), abs=1e-12)
+        assert row.iou == pytest.approx(
+            row.intersection / (row.unit_area + row.concept_area - row.intersection), abs=1e-12
+        )
         assert np.float32(row.threshold) == np.float32(table.threshold.sel(unit=unit))
     assert (read.concept != "").sum() > 7
 
 
 def test_concepts_csv(result):
-    read, units, found = (pd.read_csv(result / f"{name}.csv", keep_default_na=False) for name in ("concepts", "units", "summary"))
-    assert list(read)[:len(CONCEPTS)] == CONCEPTS
+    read, units, found = (
+        pd.read_csv(result / f"{name}.csv", keep_default_na=False) for name in ("concepts", "units", "summary")
+    )
+    assert list(read)[: len(CONCEPTS)] == CONCEPTS
     detectors = units[units.iou > 0.04]
     assert read.detectors.sum() == len(detectors) > 0
-    assert read.set_index("concept").detectors[lambda counts: counts > 0].to_dict() == detectors.concept.value_counts().to_dict()
+    assert (
+        read.set_index("concept").detectors[lambda counts: counts > 0].to_dict()
+        == detectors.concept.value_counts().to_dict()
+    )
     every = found[(found.category == "all") & (found.rule == "best-label")]
     assert every.detectors.sum() == len(detectors)
-    assert dict(zip(every.layer, every.unique)) == detectors.groupby("layer").concept.nunique().reindex(every.layer, fill_value=0).to_dict()
+    assert (
+        dict(zip(every.layer, every.unique))
+        == detectors.groupby("layer").concept.nunique().reindex(every.layer, fill_value=0).to_dict()
+    )
 
 
 def test_texts_for_people(result):
@@ -237,8 +330,19 @@ def test_dissection_opens_anywhere(result):
         assert table.unit.values[0] == "fine:0" and table.threshold.dtype == np.float32
         intersection = table.intersection.values
     with h5py.File(result / "dissection.nc") as file:
-        assert {"intersection", "unit_area", "concept_area", "concept_images", "threshold", "unit", "layer", "index", "concept",
-                "concept_category", "category"} <= set(file)
+        assert {
+            "intersection",
+            "unit_area",
+            "concept_area",
+            "concept_images",
+            "threshold",
+            "unit",
+            "layer",
+            "index",
+            "concept",
+            "concept_category",
+            "category",
+        } <= set(file)
         assert np.array_equal(file["intersection"][:], intersection)
         assert file["unit"][0] == b"fine:0" and file["concept"].shape == (intersection.shape[1],)
         assert json.loads(file.attrs["protocol"])["quantile"] == 0.02
@@ -255,8 +359,10 @@ def test_json_says_what_load_says(command, result):
         one, two = pd.DataFrame(read[name]), getattr(found, name)()
         assert list(one) == list(two) and len(one) == len(two) > 0
         for column in two:
-            if two[column].dtype.kind == "f": assert np.allclose(one[column], two[column], rtol=1e-12, atol=1e-15)
-            else: assert one[column].tolist() == two[column].tolist()
+            if two[column].dtype.kind == "f":
+                assert np.allclose(one[column], two[column], rtol=1e-12, atol=1e-15)
+            else:
+                assert one[column].tolist() == two[column].tolist()
     assert read["made"]["checksum"] == found.table.attrs["checksum"]
     assert read["made"]["protocol"]["quantile"] == 0.02 and read["made"]["problems"] == []
 
@@ -266,11 +372,15 @@ def test_tables_on_stdout_are_what_is_written(command, result):
     found = Dissection.load(result)
     assert code == 0 and out.startswith(repr(found)) and str(result) in out
     top = found.units().nlargest(1, "iou").iloc[0]
-    assert [top.layer, str(top.unit), f"{top.iou:.3f}"] == [word for word in out.partition("best:")[2].split("\n\n")[1].splitlines()[1].split()
-                                                         if word not in (top.concept, top.category, *top.concept.split())]
+    assert [top.layer, str(top.unit), f"{top.iou:.3f}"] == [
+        word
+        for word in out.partition("best:")[2].split("\n\n")[1].splitlines()[1].split()
+        if word not in (top.concept, top.category, *top.concept.split())
+    ]
 
 
 # ---- twice into one folder
+
 
 def test_a_finished_run_is_found(command, result):
     before = {path.name: path.read_bytes() for path in result.iterdir()}
@@ -278,12 +388,22 @@ def test_a_finished_run_is_found(command, result):
     code, _, err = command(*RUN, "--out", result)
     assert code == 0 and "images/s" not in err
     assert (result / "dissection.nc").stat().st_mtime_ns == stamp
-    for name in FILES - {"layers.pdf", "sizes.pdf"}: assert (result / name).read_bytes() == before[name]  # a PDF holds its date
+    for name in FILES - {"layers.pdf", "sizes.pdf"}:
+        assert (result / name).read_bytes() == before[name]  # a PDF holds its date
 
 
-@pytest.mark.parametrize("more, said", [
-    (["--protocol", "pnas"], "protocol"), (["--seed", "1"], "data"), (["--limit", "5"], "data"), (["--layers", "fine"], "layers"),
-    (["--batch", "3"], "view"), (["--mask-size", "0.25"], "protocol")], ids=lambda words: words[0] if isinstance(words, list) else words)
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        (["--protocol", "pnas"], "protocol"),
+        (["--seed", "1"], "data"),
+        (["--limit", "5"], "data"),
+        (["--layers", "fine"], "layers"),
+        (["--batch", "3"], "view"),
+        (["--mask-size", "0.25"], "protocol"),
+    ],
+    ids=lambda words: words[0] if isinstance(words, list) else words,
+)
 def test_another_runs_result_is_never_taken(more, said, command, result):
     before = (result / "dissection.nc").read_bytes()
     code, out, err = command(*RUN, *more, "--out", result)
@@ -292,11 +412,15 @@ def test_another_runs_result_is_never_taken(more, said, command, result):
     assert (result / "dissection.nc").read_bytes() == before
 
 
-@pytest.mark.parametrize("spoil, words", [
-    (lambda path: path.write_bytes(path.read_bytes()[:5000]), "cannot be read as netCDF-4"),
-    (lambda path: path.write_bytes(b""), "cannot be read as netCDF-4"),
-    (lambda path: change(path), "its checksum does not fit its contents"),
-], ids=["cut", "empty", "changed"])
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:5000]), "cannot be read as netCDF-4"),
+        (lambda path: path.write_bytes(b""), "cannot be read as netCDF-4"),
+        (lambda path: change(path), "its checksum does not fit its contents"),
+    ],
+    ids=["cut", "empty", "changed"],
+)
 def test_a_damaged_result_is_named(spoil, words, command, result, tmp_path):
     (tmp_path / "dissection.nc").write_bytes((result / "dissection.nc").read_bytes())
     spoil(tmp_path / "dissection.nc")
@@ -307,19 +431,25 @@ def test_a_damaged_result_is_named(spoil, words, command, result, tmp_path):
 
 def change(path):
     "One count, one higher."
-    with h5py.File(path, "r+") as file: file["concept_area"][0] += 1
+    with h5py.File(path, "r+") as file:
+        file["concept_area"][0] += 1
 
 
 # ---- before a long run
+
 
 def test_dry_run(command, tmp_path):
     code, out, _ = command(*RUN, "--dry-run", "--out", tmp_path / "out")
     assert code == 0 and not (tmp_path / "out").exists()
     words = out.lower()
-    for word in ("images", "6", "second", "memory", "disk", "mb"): assert word in words
-    few, many = (json.loads(command(*RUN, "--data", f"scenes:{number}", "--dry-run", "--json")[1]) for number in (6, 6000))
+    for word in ("images", "6", "second", "memory", "disk", "mb"):
+        assert word in words
+    few, many = (
+        json.loads(command(*RUN, "--data", f"scenes:{number}", "--dry-run", "--json")[1]) for number in (6, 6000)
+    )
     assert (few["images"], few["units"], many["images"]) == (6, 14, 6000)
-    for name in ("seconds", "memory_mb", "disk_mb"): assert many[name] > few[name] >= 0, name
+    for name in ("seconds", "memory_mb", "disk_mb"):
+        assert many[name] > few[name] >= 0, name
 
 
 def test_dry_run_knows_its_layers(command):
@@ -339,10 +469,14 @@ def test_scenes_writes_a_folder_that_match_reads(command, tmp_path):
 
 # ---- other data, other protocols, other thresholds
 
+
 def test_thresholds_of_another_run(command, result):
     "Its quantile comes with them; another one is refused."
     said = json.loads(command(*RUN[:7], "--thresholds", result, "--json", "--quiet")[1])
-    theirs = {(row["layer"], row["unit"]): row["threshold"] for row in json.loads(command(*RUN, "--json", "--quiet")[1])["units"]}
+    theirs = {
+        (row["layer"], row["unit"]): row["threshold"]
+        for row in json.loads(command(*RUN, "--json", "--quiet")[1])["units"]
+    }
     assert said["made"]["protocol"]["quantile"] == 0.02 and said["made"]["about"]["thresholds_of"]["run"]
     assert {(row["layer"], row["unit"]): row["threshold"] for row in said["units"]} == theirs
     code, out, err = command(*RUN[:7], "--thresholds", result, "--quantile", "0.3", "--quiet")
@@ -354,7 +488,9 @@ def test_thresholds_of_another_run(command, result):
 def test_a_protocol_and_a_subset_by_flags(command, tmp_path):
     assert command("scenes", tmp_path / "own", "--number", "9", "--layout", "folder")[0] == 0
     words = ["toy", "--data", f"folder:{tmp_path / 'own'}", "--layers", "fine", "--quiet", "--json"]
-    code, out, _ = command("match", *words, "--protocol", "per-image", "--concepts", "red", "green", "--balance", "2", "--labels", "1")
+    code, out, _ = command(
+        "match", *words, "--protocol", "per-image", "--concepts", "red", "green", "--balance", "2", "--labels", "1"
+    )
     said = json.loads(out)
     assert code == 0 and [row["concept"] for row in said["concepts"]] == ["red", "green"] and said["made"]["images"] < 9
     assert said["made"]["protocol"]["name"] == "per-image" and said["made"]["protocol"]["labels"] == 1

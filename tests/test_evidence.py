@@ -1,4 +1,5 @@
 """Chance levels equal plain loops over pairs of pictures, in any batch, across sources, and after an interruption."""
+
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -7,7 +8,7 @@ import reference
 from sentences import assert_says
 
 from inner_detectors.analyses import chance as room
-from inner_detectors.core.errors import Refused
+from inner_detectors.core.errors import InputError
 from inner_detectors.data.vocabulary import Vocabulary
 from inner_detectors.data.dataset import Data
 from inner_detectors.dissection.protocol import netdissect, per_image, pnas
@@ -25,11 +26,14 @@ SIDE = 28
 
 
 def squares(_, images):
-    """Means over squares of 4 and of 8 pixels of each channel less the next, and two units that say nothing: sums of bytes, exact in any batch."""
+    """Means over squares of 4 and of 8 pixels of each channel less the next, and two units that say nothing: sums of
+    bytes, exact in any batch."""
+
     def means(side):
         cells = 56 // side
         total = images.reshape(-1, cells, side, cells, side, 3).sum((2, 4))
-        return jnp.maximum((total - jnp.roll(total, 1, -1)) / side ** 2, 0)
+        return jnp.maximum((total - jnp.roll(total, 1, -1)) / side**2, 0)
+
     small = means(4)
     idle = jnp.broadcast_to(jnp.array([0, 0.107], jnp.float32), (*small.shape[:3], 2))
     return {"small": jnp.concatenate([small, idle], -1), "large": means(8)}
@@ -41,6 +45,7 @@ FEW = replace(netdissect, quantile=0.1, geometry="half-pixel")
 
 class Objects(Scenes):
     """The generated set, of which only objects and colours are annotated."""
+
     name = "objects"
 
     def __init__(self, *words, **more):
@@ -92,7 +97,8 @@ def assert_positional(found, these):
         pairs = np.zeros(expected.shape, np.int64)
         for _, on in mine:
             for masks, _ in mine:
-                for concept, mask in masks.items(): pairs[:, concept] += on[mask].sum(0)
+                for concept, mask in masks.items():
+                    pairs[:, concept] += on[mask].sum(0)
         np.testing.assert_array_equal(found.table.paired[source], pairs)
         expected += pairs / len(mine)
     areas, concept = unit_areas(table), table.concept_area.values
@@ -100,9 +106,11 @@ def assert_positional(found, these):
     for unit in range(len(areas)):
         for c in range(len(concept)):
             every = these.found.protocol.area == "all"
-            told = sum(every or data.annotated[source, data.category_of[c]] for source in places) * SIDE ** 2
+            told = sum(every or data.annotated[source, data.category_of[c]] for source in places) * SIDE**2
             a, p = areas[unit, c] / told, concept[c] / told
-            assert float(found.table.uniform[unit, c]) == pytest.approx(a * p / (a + p - a * p) if a + p else 0, rel=1e-9)
+            assert float(found.table.uniform[unit, c]) == pytest.approx(
+                a * p / (a + p - a * p) if a + p else 0, rel=1e-9
+            )
 
 
 def test_equals_loops_over_pairs(one):
@@ -154,7 +162,8 @@ def test_any_batch_gives_the_same(two):
     first = evidence(started(two, batch=4), progress=False).table
     for batch in (1, 16):
         other = evidence(started(two, batch=batch), progress=False).table
-        for name in first.data_vars: np.testing.assert_array_equal(first[name], other[name], name)
+        for name in first.data_vars:
+            np.testing.assert_array_equal(first[name], other[name], name)
 
 
 def test_many_pictures_at_once_do_not_wrap(one):
@@ -176,13 +185,18 @@ def test_units_that_say_nothing(one):
 
 def halt(monkeypatch, at):
     """The fold stops with an error at its step number `at`."""
+
     def stopping(*words):
         fold, steps = piling(*words), []
+
         def step(state, batch):
             steps.append(batch)
-            if len(steps) == at: raise KeyboardInterrupt
+            if len(steps) == at:
+                raise KeyboardInterrupt
             return fold.step(state, batch)
+
         return fold._replace(step=step)
+
     monkeypatch.setattr(room, "piling", stopping)
 
 
@@ -191,14 +205,16 @@ def test_goes_on_where_it_stopped(two, tmp_path, monkeypatch, capsys):
     whole = evidence(these, progress=False)
     these.found.save(tmp_path)
     halt(monkeypatch, at=4)
-    with pytest.raises(KeyboardInterrupt): evidence(these, tmp_path, every=0, progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        evidence(these, tmp_path, every=0, progress=False)
     monkeypatch.undo()
     assert not (tmp_path / "evidence.nc").exists()
     again = evidence(these, tmp_path, progress=False)
     assert "going on at image 6," in capsys.readouterr().err
-    for name in whole.table.data_vars: np.testing.assert_array_equal(whole.table[name], again.table[name], name)
+    for name in whole.table.data_vars:
+        np.testing.assert_array_equal(whole.table[name], again.table[name], name)
     assert sorted(path.name for path in tmp_path.glob("evidence*")) == ["evidence.nc"]
-    monkeypatch.setattr(room, "run_room", None)                      # a finished room is read
+    monkeypatch.setattr(room, "run_room", None)  # a finished room is read
     assert evidence(these, tmp_path, progress=False).units().equals(Evidence.load(tmp_path).units())
     columns = pd.read_csv(tmp_path / "units.csv")
     np.testing.assert_allclose(columns.chance_positional, whole.units().positional)
@@ -214,7 +230,8 @@ def test_says_where_activations_are_others(one):
 
 
 def test_pairs_beyond_64_bits():
-    with pytest.raises(Refused) as refused: paired(np.ones((SIDE ** 2, 1), int), np.ones((1, SIDE ** 2), int), 2 ** 28)
+    with pytest.raises(InputError) as refused:
+        paired(np.ones((SIDE**2, 1), int), np.ones((1, SIDE**2), int), 2**28)
     assert_says(refused.value, "Choose a smaller mask size")
 
 

@@ -1,7 +1,9 @@
-"""The explanation of a transferred network in a real browser: as a page from a file, without a network, and as a widget in JupyterLab. What its script
+"""The explanation of a transferred network in a real browser: as a page from a file, without a network, and as a widget
+in JupyterLab. What its script
 works out is what `transfer` works out.
 
 Pages are drawn in Debian's chromium, driven by Playwright; where either is absent these tests are skipped."""
+
 import json
 import re
 from contextlib import nullcontext
@@ -15,7 +17,7 @@ import test_report
 from made_up import HOSTILE
 from test_explore import jupyterlab, notebook, open_notebook, wait_until
 
-from inner_detectors.core.errors import Refused
+from inner_detectors.core.errors import InputError
 from inner_detectors.data.dataset import Data
 from inner_detectors.data.sample import Sample
 from inner_detectors.views.explained import explained
@@ -35,28 +37,64 @@ CLASSES = ["red", "blue", "none"]
 
 class Named(Rings):
     "Rings under other names; some of them gone."
+
     def __init__(self, names, gone=()):
         super().__init__(len(names))
         self.own, self.keys, self.gone = dict(zip(names, self.keys)), list(names), gone
 
     def sample(self, key: str) -> Sample:
-        if key in self.gone: raise Refused(f"{key}: no such file. Put it there.")
+        if key in self.gone:
+            raise InputError(f"{key}: no such file. Put it there.")
         return replace(super().sample(self.own[key]), name=key)
 
 
-def network(data: Data, words=WORDS, kinds=KINDS, classes=CLASSES, names=("planted", "other"), several: bool = False, seed: int = 0) -> Transferred:
-    "A head with drawn weights on the planted units, twice: the names are the matter here. The last word has detectors of both networks."
+def network(
+    data: Data,
+    words=WORDS,
+    kinds=KINDS,
+    classes=CLASSES,
+    names=("planted", "other"),
+    several: bool = False,
+    seed: int = 0,
+) -> Transferred:
+    """A head with drawn weights on the planted units, twice: the names are the matter here. The last word has detectors
+    of both networks."""
     random, model, units = np.random.default_rng(seed), planted_model(), np.arange(7)
-    rows = [{"network": name, "layer": "planted", "unit": int(unit), "threshold": float(np.float32(0.05 + 0.02 * turn)), "score": 0.1 + unit / 100,
-             "concept": words[-1] if unit == 6 and turn else words[(unit + 3 * turn) % len(words)], "category": kinds[unit % len(kinds)]}
-            for turn, name in enumerate(names) for unit in units]
+    rows = [
+        {
+            "network": name,
+            "layer": "planted",
+            "unit": int(unit),
+            "threshold": float(np.float32(0.05 + 0.02 * turn)),
+            "score": 0.1 + unit / 100,
+            "concept": words[-1] if unit == 6 and turn else words[(unit + 3 * turn) % len(words)],
+            "category": kinds[unit % len(kinds)],
+        }
+        for turn, name in enumerate(names)
+        for unit in units
+    ]
     bank = Bank(pd.DataFrame(rows), {name: replace(model, name=name) for name in names})
-    images = np.stack([data.example(place, 64, 32).image for place in range(len(data)) if data.items[place][1] not in data.sources[0].gone])
+    images = np.stack(
+        [
+            data.example(place, 64, 32).image
+            for place in range(len(data))
+            if data.items[place][1] not in data.sources[0].gone
+        ]
+    )
     mean, scale = spread(bank(images))
     kernel = random.normal(0, 1, (len(bank), len(classes))) * (random.random((len(bank), len(classes))) < 0.7)
-    kernel[3] = 0                                               # a detector without a say
-    return Transferred(bank, Head(tuple(classes), mean.astype(np.float32), scale.astype(np.float32), kernel.astype(np.float32),
-                                  random.normal(0, 0.3, len(classes)).astype(np.float32), several))
+    kernel[3] = 0  # a detector without a say
+    return Transferred(
+        bank,
+        Head(
+            tuple(classes),
+            mean.astype(np.float32),
+            scale.astype(np.float32),
+            kernel.astype(np.float32),
+            random.normal(0, 0.3, len(classes)).astype(np.float32),
+            several,
+        ),
+    )
 
 
 def pages(folder: Path, several: bool):
@@ -64,7 +102,10 @@ def pages(folder: Path, several: bool):
     data = Data([Named([f"{place}.png" for place in range(40)])])
     made = network(data, several=several)
     random = np.random.default_rng(2)
-    truth = {key: sorted({int(one) for one in random.integers(0, 3, 2)}) if several else int(random.integers(0, 3)) for _, key in data.items}
+    truth = {
+        key: sorted({int(one) for one in random.integers(0, 3, 2)}) if several else int(random.integers(0, 3))
+        for _, key in data.items
+    }
     labels = {key: [CLASSES[one] for one in some] if several else CLASSES[some] for key, some in truth.items()}
     page = explanation_page(made, data, folder / "why.html", labels, 12, progress=False)
     return page, explained(made, data, labels, 12, progress=False)
@@ -88,16 +129,31 @@ def opened(tab):
     return tab
 
 
-def told(tab, name: str) -> str: return tab.locator(".idx").get_attribute(f"data-{name}")
-def answer(tab) -> list[float]: return json.loads(told(tab, "answer"))
-def choose(tab, place: int) -> None: tab.locator(f".idx-tile[data-picture='{place}']").click()
-def row(tab, concept: str): return tab.locator(".idx-reason", has=tab.locator(".idx-row").get_by_text(concept, exact=True))
-def number(text: str) -> float: return float(text.replace("−", "-"))
+def told(tab, name: str) -> str:
+    return tab.locator(".idx").get_attribute(f"data-{name}")
+
+
+def answer(tab) -> list[float]:
+    return json.loads(told(tab, "answer"))
+
+
+def choose(tab, place: int) -> None:
+    tab.locator(f".idx-tile[data-picture='{place}']").click()
+
+
+def row(tab, concept: str):
+    return tab.locator(".idx-reason", has=tab.locator(".idx-row").get_by_text(concept, exact=True))
+
+
+def number(text: str) -> float:
+    return float(text.replace("−", "-"))
 
 
 def raised(tab, concept: str, by: float) -> None:
     "Move a slider, as a hand does."
-    row(tab, concept).locator("input[type=range]").evaluate("(slider, by) => { slider.value = by; slider.dispatchEvent(new Event('input')); }", by)
+    row(tab, concept).locator("input[type=range]").evaluate(
+        "(slider, by) => { slider.value = by; slider.dispatchEvent(new Event('input')); }", by
+    )
 
 
 @pytest.mark.parametrize("kind", ["one", "many"])
@@ -150,9 +206,12 @@ def test_reasons_add_up(one, visit):
         choose(tab, place)
         why = these.reasons(place)
         expected = why.concepts().set_index("concept").contribution
-        if tab.locator(".idx-more").count(): tab.locator(".idx-more").click()
-        shown = {item.locator(".idx-name bdi").inner_text(): number(item.locator(".idx-row > .idx-number").inner_text())
-                 for item in tab.locator(".idx-reason").all()}
+        if tab.locator(".idx-more").count():
+            tab.locator(".idx-more").click()
+        shown = {
+            item.locator(".idx-name bdi").inner_text(): number(item.locator(".idx-row > .idx-number").inner_text())
+            for item in tab.locator(".idx-reason").all()
+        }
         assert list(shown) == expected.index.tolist()
         np.testing.assert_allclose(list(shown.values()), expected, atol=0.0051)
         concepts, bias, total = (number(text) for text in tab.locator(".idx-sums dd").all_inner_texts())
@@ -160,7 +219,9 @@ def test_reasons_add_up(one, visit):
         item = row(tab, WORDS[-1])
         item.locator(".idx-name").click()
         parts = [number(text) for text in item.locator(".idx-detector > .idx-number").all_inner_texts()]
-        np.testing.assert_allclose(sorted(parts), sorted(why.table[why.table.concept == WORDS[-1]].contribution), atol=0.0051)
+        np.testing.assert_allclose(
+            sorted(parts), sorted(why.table[why.table.concept == WORDS[-1]].contribution), atol=0.0051
+        )
 
 
 def test_another_question(one, visit):
@@ -199,7 +260,11 @@ def test_filters(one, visit):
     page, these = one
     tab = opened(visit(page))
     wrong = [place for place, (said, picture) in enumerate(zip(these.said(), these.pictures)) if said != picture.truth]
-    wanted = {"wrong": wrong, "1": [place for place, picture in enumerate(these.pictures) if picture.truth == (1,)], "all": list(range(12))}
+    wanted = {
+        "wrong": wrong,
+        "1": [place for place, picture in enumerate(these.pictures) if picture.truth == (1,)],
+        "all": list(range(12)),
+    }
     assert 0 < len(wrong) < 12
     for kind, places in wanted.items():
         tab.get_by_label("Pictures", exact=True).first.select_option(kind)
@@ -228,7 +293,9 @@ def test_pointing_at_a_reason(one, visit):
             if not region.any():
                 assert "none of its detectors is above its threshold" in tab.locator("figcaption").inner_text()
                 continue
-            paths = tab.locator(".idx-picture mask path").evaluate_all("paths => paths.map(path => path.getAttribute('d'))")
+            paths = tab.locator(".idx-picture mask path").evaluate_all(
+                "paths => paths.map(path => path.getAttribute('d'))"
+            )
             np.testing.assert_array_equal(np.array(tab.evaluate(INSIDE, paths)).reshape(64, 64), region)
             seen += 1
     assert seen > 5
@@ -245,7 +312,10 @@ def test_one_class_and_the_whole(one, visit):
     tab, made = opened(visit(page)), these.network
     weights = made.concepts()
     tab.get_by_label("Class", exact=True).select_option("blue")
-    shown = {item.locator("bdi").inner_text(): number(item.locator(".idx-number").inner_text()) for item in tab.locator(".idx-weights .idx-row").all()}
+    shown = {
+        item.locator("bdi").inner_text(): number(item.locator(".idx-number").inner_text())
+        for item in tab.locator(".idx-weights .idx-row").all()
+    }
     column = weights.blue[weights.blue != 0]
     assert set(shown) == set(column.index)
     np.testing.assert_allclose([shown[name] for name in column.index], column, atol=0.0051)
@@ -253,36 +323,60 @@ def test_one_class_and_the_whole(one, visit):
     table = tab.locator(".idx-scroll table")
     table.get_by_role("button", name="blue").first.click()
     assert table.locator("[aria-sort=descending]").inner_text().startswith("blue")
-    cells = [number(text) for text in table.locator("tbody tr:not(.idx-bias) td:nth-child(3)").all_inner_texts() if text != "–"]
+    cells = [
+        number(text)
+        for text in table.locator("tbody tr:not(.idx-bias) td:nth-child(3)").all_inner_texts()
+        if text != "–"
+    ]
     assert cells == sorted(cells, reverse=True) and len(cells) == len(column)
     table.get_by_role("button", name="blue").first.click()
-    assert [number(text) for text in table.locator("tbody tr:not(.idx-bias) td:nth-child(3)").all_inner_texts() if text != "–"] == sorted(cells)
+    assert [
+        number(text)
+        for text in table.locator("tbody tr:not(.idx-bias) td:nth-child(3)").all_inner_texts()
+        if text != "–"
+    ] == sorted(cells)
     table.get_by_role("button", name=WORDS[-1], exact=True).click()
     parts = table.locator(".idx-part")
-    assert parts.count() == (made.bank.table.concept.iloc[made.used] == WORDS[-1]).sum() and "other.planted:6" in parts.all_inner_texts()[-1]
+    assert (
+        parts.count() == (made.bank.table.concept.iloc[made.used] == WORDS[-1]).sum()
+        and "other.planted:6" in parts.all_inner_texts()[-1]
+    )
 
 
 def test_by_keyboard(one, visit):
     "From the filter to a picture, to a slider, to a tick box, to the reset, without a mouse."
     page, these = one
     tab = opened(visit(page))
-    def focus() -> str: return tab.evaluate("document.activeElement.className || document.activeElement.type || document.activeElement.tagName")
+
+    def focus() -> str:
+        return tab.evaluate(
+            "document.activeElement.className || document.activeElement.type || document.activeElement.tagName"
+        )
+
     def on_to(true, most: int = 40):
         for _ in range(most):
             tab.keyboard.press("Tab")
-            if true(): return
+            if true():
+                return
         raise AssertionError(f"never reached; at {focus()}")
+
     on_to(lambda: focus() == "idx-tile")
-    for _ in range(2): tab.keyboard.press("ArrowRight")
+    for _ in range(2):
+        tab.keyboard.press("ArrowRight")
     assert tab.locator("[aria-selected=true]").get_attribute("data-picture") == "2" and focus() == "idx-tile"
     np.testing.assert_allclose(answer(tab), what_if(these.network, these.pictures[2].evidence, {}), atol=1e-6)
     on_to(lambda: focus() == "range")
     concept = these.reasons(2).concepts().concept[0]
-    for _ in range(5): tab.keyboard.press("ArrowRight")
-    np.testing.assert_allclose(answer(tab), what_if(these.network, these.pictures[2].evidence, {concept: 0.5}), atol=1e-6)
+    for _ in range(5):
+        tab.keyboard.press("ArrowRight")
+    np.testing.assert_allclose(
+        answer(tab), what_if(these.network, these.pictures[2].evidence, {concept: 0.5}), atol=1e-6
+    )
     tab.keyboard.press("Tab")
     tab.keyboard.press("Space")
-    np.testing.assert_allclose(answer(tab), what_if(these.network.forbid(concept), these.pictures[2].evidence, {}), atol=1e-6)
+    np.testing.assert_allclose(
+        answer(tab), what_if(these.network.forbid(concept), these.pictures[2].evidence, {}), atol=1e-6
+    )
     on_to(lambda: "idx-name" in focus())
     tab.keyboard.press("Enter")
     assert tab.locator(".idx-detector:visible").count() > 0
@@ -304,9 +398,13 @@ def test_no_sideways_scroll(one, many, visit, width):
 @pytest.mark.parametrize("scheme, width", [("light", 360), ("dark", 1200)])
 def test_nothing_serious_from_axe(one, many, visit, scheme, width):
     "axe-core, with something open, raised and forbidden."
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core; pip install axe-playwright-python").Axe()
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="no axe-core; pip install axe-playwright-python"
+    ).Axe()
     for page, these in (one, many):
-        tab = opened(visit(page, width=width, scheme=scheme, fine=False))      # axe asks for the style sheet itself, which the policy forbids
+        tab = opened(
+            visit(page, width=width, scheme=scheme, fine=False)
+        )  # axe asks for the style sheet itself, which the policy forbids
         concepts = these.reasons(0).concepts().concept.tolist()
         row(tab, concepts[0]).locator(".idx-name").click()
         row(tab, concepts[1]).locator(".idx-row input[type=checkbox]").check()
@@ -315,18 +413,26 @@ def test_nothing_serious_from_axe(one, many, visit, scheme, width):
         tab.locator(".idx-scroll .idx-name").first.click()
         tab.wait_for_timeout(300)
         found = axe.run(tab).response["violations"]
-        bad = [(found["id"], [node["target"] for node in found["nodes"]][:3]) for found in found if found["impact"] in ("serious", "critical")]
+        bad = [
+            (found["id"], [node["target"] for node in found["nodes"]][:3])
+            for found in found
+            if found["impact"] in ("serious", "critical")
+        ]
         assert not bad, bad
 
 
 def test_dark_is_dark(one, visit):
-    ground = {scheme: visit(one[0], scheme=scheme).evaluate("getComputedStyle(document.body).backgroundColor") for scheme in ("light", "dark")}
+    ground = {
+        scheme: visit(one[0], scheme=scheme).evaluate("getComputedStyle(document.body).backgroundColor")
+        for scheme in ("light", "dark")
+    }
     light, dark = (np.mean([int(part) for part in re.findall(r"\d+", ground[scheme])]) for scheme in ("light", "dark"))
     assert light > 230 and dark < 40
 
 
 def test_hostile_names(visit, tmp_path):
-    "Of networks, concepts, categories, classes and pictures: shown as text, run by nobody; and they can still be forbidden."
+    """Of networks, concepts, categories, classes and pictures: shown as text, run by nobody; and they can still be
+    forbidden."""
     data = Data([Named(HOSTILE)])
     made = network(data, HOSTILE[:8], HOSTILE[4:], HOSTILE[:5], names=(HOSTILE[0], HOSTILE[5], HOSTILE[3]))
     labels = {key: HOSTILE[place % 5] for place, (_, key) in enumerate(data.items)}
@@ -335,12 +441,18 @@ def test_hostile_names(visit, tmp_path):
     assert tab.locator(".idx-tile").count() == len(HOSTILE)
     for place in range(len(HOSTILE)):
         choose(tab, place)
-        for name in tab.locator(".idx-reason .idx-name").all(): name.click()
-        for tick in tab.locator(".idx-row input[type=checkbox]").all()[:2]: tick.set_checked(place % 2 == 0)
+        for name in tab.locator(".idx-reason .idx-name").all():
+            name.click()
+        for tick in tab.locator(".idx-row input[type=checkbox]").all()[:2]:
+            tick.set_checked(place % 2 == 0)
         assert tab.evaluate("window.stolen") is None and tab.locator("img[src='x']").count() == 0
         assert tab.evaluate("document.documentElement.scrollWidth") <= 360
     text = tab.locator("main").inner_text()
-    assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u200e\u200f]", text) and "x" * 200 not in text and "<script>window.stolen" in text
+    assert (
+        not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u200e\u200f]", text)
+        and "x" * 200 not in text
+        and "<script>window.stolen" in text
+    )
     markup = page.read_text()
     assert markup.count("<script") == 2 and "<img" not in markup
     assert set(explained(made, data, labels, progress=False).said([HOSTILE[0]])) != set()
@@ -349,6 +461,7 @@ def test_hostile_names(visit, tmp_path):
 def test_a_picture_that_is_gone(one, visit, tmp_path):
     "Before its evidence was gathered: it is named. After that: its reasons are there, without a place."
     from inner_detectors.views.explained import gathered
+
     data, _ = Data([Named([f"{place}.png" for place in range(40)])]), one
     made, gone = one[1].network, one[1].pictures[4].name
     less = Data([Named([f"{place}.png" for place in range(40)], gone=(gone,))])
@@ -362,7 +475,9 @@ def test_a_picture_that_is_gone(one, visit, tmp_path):
             assert "1 picture could not be read" in tab.locator("summary").first.inner_text()
             continue
         choose(tab, int(tab.locator(".idx-tile", has=tab.locator(".idx-gone")).get_attribute("data-picture")))
-        assert "could not be read" in tab.locator(".idx-picture").inner_text() and tab.locator(".idx-reason").count() > 3
+        assert (
+            "could not be read" in tab.locator(".idx-picture").inner_text() and tab.locator(".idx-reason").count() > 3
+        )
         np.testing.assert_allclose(answer(tab), what_if(made, one[1].pictures[4].evidence, {}), atol=1e-6)
 
 
@@ -382,17 +497,26 @@ def test_the_page_is_one_file(one):
     kept = json.loads(page.read_text().split('id="data">')[1].split("</script>")[0])["page"]
     assert {**kept, "made": 0} == {**json.loads(json.dumps(page_of(these))), "made": 0}
     assert [path.name for path in page.parent.iterdir()] == ["why.html"]
-    assert len({picture["photo"] for picture in kept["pictures"]}) == 12 and filled(these).count("data:image/jpeg") == 12
+    assert (
+        len({picture["photo"] for picture in kept["pictures"]}) == 12 and filled(these).count("data:image/jpeg") == 12
+    )
 
 
 def test_the_page_is_shipped():
     "In the package, without a request to anywhere, and fit to stand inside a page."
     script = shipped("explain.js")
-    assert "</script" not in script.lower() and "<!--" not in script and "innerHTML" not in script and "fetch(" not in script and "eval(" not in script
-    for name in ("explain.html", "explain.css", "explain.js"): assert not re.search(r"https?://(?!www\.w3\.org/)", shipped(name))
+    assert (
+        "</script" not in script.lower()
+        and "<!--" not in script
+        and "innerHTML" not in script
+        and "fetch(" not in script
+        and "eval(" not in script
+    )
+    for name in ("explain.html", "explain.css", "explain.js"):
+        assert not re.search(r"https?://(?!www\.w3\.org/)", shipped(name))
 
 
-NOTEBOOK = '''
+NOTEBOOK = """
 import json, sys
 sys.path.insert(0, {tests!r})
 from test_explain import *
@@ -401,12 +525,15 @@ data = Data([Named([f"<img src=x onerror=window.harmed=1>{{place}}" for place in
 made = network(data)
 look = Explanation(made, data, {{key: CLASSES[place % 3] for place, (_, key) in enumerate(data.items)}}, 8, progress=False)
 look
-'''
-SPARE = '''
+"""
+SPARE = """
 print('STATE', json.dumps(dict(picture=look.picture, raised=look.raised, forbidden=look.forbidden, class_name=look.class_name,
                                answer=list(look.answer.values()))))
-'''
-SETS = "look.picture, look.class_name = 2, 'none'; look.forbidden = ['red', 'other.planted:5']; look.raised = {'blue': 1.5, 'shape': -0.5}"
+"""
+SETS = (
+    "look.picture, look.class_name = 2, 'none'; look.forbidden = ['red', 'other.planted:5']; look.raised = {'blue': "
+    "1.5, 'shape': -0.5}"
+)
 
 
 def run_cell(page, place: int) -> str:
@@ -415,7 +542,9 @@ def run_cell(page, place: int) -> str:
     cell.locator(".cm-content").click()
     before = cell.locator(".jp-InputPrompt").inner_text()
     page.keyboard.press("Control+Enter")
-    wait_until(page, lambda: cell.locator(".jp-InputPrompt").inner_text() not in (before, "[*]:"), "the cell did not run")
+    wait_until(
+        page, lambda: cell.locator(".jp-InputPrompt").inner_text() not in (before, "[*]:"), "the cell did not run"
+    )
     printed = cell.locator(".jp-OutputArea-output")
     return printed.last.inner_text() if printed.count() else ""
 
@@ -431,12 +560,16 @@ def test_the_widget(browser, tmp_path):
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
         open_notebook(page, address, drawn=".idx[data-drawn]")
-        def state() -> dict: return json.loads(run_cell(page, 1).split("STATE")[1])
+
+        def state() -> dict:
+            return json.loads(run_cell(page, 1).split("STATE")[1])
 
         def agrees() -> dict:
             "Python's state, once the page says the same."
             there = state()
-            wait_until(page, lambda: np.allclose(answer(page), there["answer"], atol=1e-6), "the page says something else")
+            wait_until(
+                page, lambda: np.allclose(answer(page), there["answer"], atol=1e-6), "the page says something else"
+            )
             return there
 
         slider = row(page, "blue").locator("input[type=range]")
@@ -460,11 +593,16 @@ def test_the_widget(browser, tmp_path):
 
         cells = page.locator(".jp-CodeCell").count()
         page.locator(".idx-tile[tabindex='0']").focus()
-        for key in ("d", "d", "a", "x"): page.keyboard.press(key)          # commands of the notebook
+        for key in ("d", "d", "a", "x"):
+            page.keyboard.press(key)  # commands of the notebook
         assert page.locator(".jp-CodeCell").count() == cells and page.evaluate("window.harmed") is None
-        axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+        axe = pytest.importorskip(
+            "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
+        )
         found = axe.Axe().run(page, context=".idx").response["violations"]
-        assert not [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
+        assert not [
+            (one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")
+        ]
         page.locator(".idx").screenshot(path=str(tmp_path / "widget.png"))
         page.close()
     assert not [url for url in asked if not url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:"))]

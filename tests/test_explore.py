@@ -1,4 +1,5 @@
 """The explorer in a real browser: JupyterLab on loopback, driven by Playwright, on pictures whose truth is planted."""
+
 import json
 import os
 import shutil
@@ -14,10 +15,17 @@ from urllib.request import urlopen
 import pytest
 
 CHROMIUM = os.environ.get("INNER_DETECTORS_CHROMIUM") or shutil.which("chromium") or ""
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
-NOTEBOOK = '''
+NOTEBOOK = """
 import numpy as np
 from dataclasses import replace
 from inner_detectors.analyses.linear_probe import with_probe
@@ -49,9 +57,10 @@ data = Data([Named()])
 found = dissect(net_of_two, data, ["planted", "pooled"], replace(netdissect, quantile=0.02), progress=False)
 look = Explorer(found, data, net_of_two, unit="planted:0")
 look
-'''
-# Names that mean harm, pictures deleted after the dissection, data that is not there, a layer without maps: an explorer each, in this order.
-WORSE = r'''
+"""
+# Names that mean harm, pictures deleted after the dissection, data that is not there, a layer without maps: an explorer
+# each, in this order.
+WORSE = r"""
 from dataclasses import replace
 from pathlib import Path
 from IPython.display import display
@@ -103,51 +112,97 @@ bare = Explorer(found, unit="planted:0", number=6)
 later = Explorer("kept", there, planted_model(), unit="planted:0", number=6)
 little = Explorer(found, there, planted_model(), unit="planted:0", number=6, memory=0.001)
 for one in (hostile, gone, later, left, alone, bare, little): display(one)
-'''
-SPARE = "import json; print('STATE', json.dumps({name: getattr(look, name) for name in \"unit threshold score pins picture other\".split()}))"
+"""
+SPARE = (
+    "import json; print('STATE', json.dumps({name: getattr(look, name) for name in \"unit threshold score pins picture "
+    'other".split()}))'
+)
 
 PAINTS = "if look.picture >= 0: look.bench.paint(np.ones((look.these.view.side,) * 2, bool))"
 
 
 def notebook(*cells: str) -> str:
     "A notebook of code cells, as JSON."
-    made = [{"cell_type": "code", "id": f"cell{i}", "metadata": {}, "source": cell.strip(), "outputs": [],
-             "execution_count": None} for i, cell in enumerate(cells)]
-    return json.dumps({"cells": made, "metadata": {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}},
-                       "nbformat": 4, "nbformat_minor": 5})
+    made = [
+        {
+            "cell_type": "code",
+            "id": f"cell{i}",
+            "metadata": {},
+            "source": cell.strip(),
+            "outputs": [],
+            "execution_count": None,
+        }
+        for i, cell in enumerate(cells)
+    ]
+    return json.dumps(
+        {
+            "cells": made,
+            "metadata": {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}},
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }
+    )
 
 
 @contextmanager
 def jupyterlab(folder: Path, theme: str = "JupyterLab Light"):
-    "JupyterLab on a free port of loopback, with all its folders below `folder`; gives the address of FOLDER/work/w.ipynb."
-    places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime", "JUPYTERLAB_SETTINGS_DIR": "settings",
-              "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "IPYTHONDIR": "ipython"}
+    """JupyterLab on a free port of loopback, with all its folders below `folder`; gives the address of
+    FOLDER/work/w.ipynb."""
+    places = {
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "IPYTHONDIR": "ipython",
+    }
     settings = {"notification": {"fetchNews": "false"}, "themes": {"theme": theme}}
     for name, value in settings.items():
-        path = folder/"settings"/"@jupyterlab"/"apputils-extension"/f"{name}.jupyterlab-settings"
+        path = folder / "settings" / "@jupyterlab" / "apputils-extension" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(value))
-    (folder/"work").mkdir(exist_ok=True)
+    (folder / "work").mkdir(exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, **{name: str(folder/place) for name, place in places.items()}, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
-               "--IdentityProvider.token=T", "--LabApp.extension_manager=readonly", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-    with open(folder/"server.log", "wb") as log:
-        server = subprocess.Popen(command, cwd=folder/"work", env=environment, stdout=log, stderr=log, start_new_session=True)
+    environment = {
+        **os.environ,
+        **{name: str(folder / place) for name, place in places.items()},
+        "JAX_PLATFORMS": "cpu",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=T",
+        "--LabApp.extension_manager=readonly",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
+    with open(folder / "server.log", "wb") as log:
+        server = subprocess.Popen(
+            command, cwd=folder / "work", env=environment, stdout=log, stderr=log, start_new_session=True
+        )
         try:
             for _ in range(300):
-                if server.poll() is not None: raise RuntimeError((folder/"server.log").read_text()[-2000:])
+                if server.poll() is not None:
+                    raise RuntimeError((folder / "server.log").read_text()[-2000:])
                 try:
                     urlopen(f"http://127.0.0.1:{port}/api?token=T", timeout=1).close()
                     break
-                except OSError: time.sleep(0.1)
+                except OSError:
+                    time.sleep(0.1)
             yield f"http://127.0.0.1:{port}/lab/workspaces/auto-t/tree/w.ipynb?reset&token=T"
         finally:
             os.killpg(server.pid, signal.SIGTERM)
-            try: server.wait(15)
-            except subprocess.TimeoutExpired: os.killpg(server.pid, signal.SIGKILL)
+            try:
+                server.wait(15)
+            except subprocess.TimeoutExpired:
+                os.killpg(server.pid, signal.SIGKILL)
 
 
 def open_notebook(page, address: str, seconds: int = 240, drawn: str = ".ide-gallery .ide-tile") -> None:
@@ -156,26 +211,31 @@ def open_notebook(page, address: str, seconds: int = 240, drawn: str = ".ide-gal
     page.wait_for_function("document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')", timeout=60_000)
     page.get_by_text("Run", exact=True).first.click()
     page.get_by_text("Run All Cells", exact=True).click()
-    wrong = ".jp-OutputArea-output:has(.ansi-red-fg)"          # of a cell that raised
+    wrong = ".jp-OutputArea-output:has(.ansi-red-fg)"  # of a cell that raised
     page.wait_for_selector(f"{drawn}, {wrong}", timeout=1000 * seconds)
-    for said in page.locator(wrong).all_inner_texts(): raise AssertionError(said[-2000:])
+    for said in page.locator(wrong).all_inner_texts():
+        raise AssertionError(said[-2000:])
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory) -> Path:
     "The folder that the notebook runs in, inside the server's."
     folder = tmp_path_factory.mktemp("lab")
-    (folder/"work").mkdir()
-    (folder/"work"/"w.ipynb").write_text(notebook(NOTEBOOK, SPARE, PAINTS))
-    (folder/"work"/"worse.ipynb").write_text(notebook(WORSE))
-    return folder/"work"
+    (folder / "work").mkdir()
+    (folder / "work" / "w.ipynb").write_text(notebook(NOTEBOOK, SPARE, PAINTS))
+    (folder / "work" / "worse.ipynb").write_text(notebook(WORSE))
+    return folder / "work"
 
 
 @pytest.fixture(scope="module")
 def lab(work):
-    "JupyterLab and a browser: a function that runs a notebook and gives its page, which keeps what it asked for and what went wrong."
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install playwright")
-    if not CHROMIUM: pytest.skip("no chromium here; apt-get install chromium, or name one in INNER_DETECTORS_CHROMIUM")
+    """JupyterLab and a browser: a function that runs a notebook and gives its page, which keeps what it asked for and
+    what went wrong."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed; pip install playwright"
+    )
+    if not CHROMIUM:
+        pytest.skip("no chromium here; apt-get install chromium, or name one in INNER_DETECTORS_CHROMIUM")
     with jupyterlab(work.parent) as address, playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
 
@@ -187,12 +247,14 @@ def lab(work):
             page.on("pageerror", lambda error: page.errors.append(str(error)))
             open_notebook(page, address.replace("w.ipynb", name).replace("auto-t", f"auto-{name.partition('.')[0]}"))
             return page
+
         yield run
         browser.close()
 
 
 @pytest.fixture(scope="module")
-def page(lab): return lab("w.ipynb")
+def page(lab):
+    return lab("w.ipynb")
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +266,8 @@ def worse(lab):
     return found
 
 
-def gallery(page): return page.locator(".ide-gallery").first
+def gallery(page):
+    return page.locator(".ide-gallery").first
 
 
 def lit(page) -> list[int]:
@@ -216,12 +279,14 @@ def wait_until(page, true, said: str, seconds: float = 60.0):
     "Wait until something holds; gives it."
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if found := true(): return found
+        if found := true():
+            return found
         page.wait_for_timeout(50)
     raise AssertionError(said)
 
 
-def names(page) -> list[str]: return gallery(page).locator(".ide-name").all_inner_texts()
+def names(page) -> list[str]:
+    return gallery(page).locator(".ide-name").all_inner_texts()
 
 
 def chooser(page, turn: int = 0):
@@ -243,7 +308,11 @@ def state(page) -> dict:
     before = page.locator(".jp-CodeCell").nth(1).locator(".jp-InputPrompt").inner_text()
     page.keyboard.press("Control+Enter")
     cell = page.locator(".jp-CodeCell").nth(1)
-    wait_until(page, lambda: cell.locator(".jp-InputPrompt").inner_text() not in (before, "[*]:"), "the second cell did not run")
+    wait_until(
+        page,
+        lambda: cell.locator(".jp-InputPrompt").inner_text() not in (before, "[*]:"),
+        "the second cell did not run",
+    )
     return json.loads(cell.locator(".jp-OutputArea-output").last.inner_text().split("STATE")[1])
 
 
@@ -276,12 +345,14 @@ def test_dragging_the_threshold_changes_the_regions(page):
     handle.scroll_into_view_if_needed()
     box = handle.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x, y); page.mouse.down()
-    for step in range(1, 9): page.mouse.move(x + 8 * step, y)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for step in range(1, 9):
+        page.mouse.move(x + 8 * step, y)
     page.mouse.up()
     wait_until(page, lambda: sum(lit(page)) < sum(before), "the regions did not shrink")
     wait_until(page, lambda: page.locator(".ide-readout").first.inner_text() != readout, "the score did not change")
-    page.wait_for_timeout(500)                    # the last of the values that a drag passes through
+    page.wait_for_timeout(500)  # the last of the values that a drag passes through
     page.get_by_text("protocol's own").first.click()
     wait_until(page, lambda: lit(page) == before, "the regions did not come back")
     number = page.locator(".ide-column input[type=text]").first
@@ -304,6 +375,7 @@ def test_regions_are_those_of_the_score(page):
     from inner_detectors.views.explorer.measuring import laid_over
     from inner_detectors.views.explorer.shelf import material, shelf_of_network
     from inner_detectors.synthetic.planted import Rings, planted_model
+
     net, rings = planted_model(), Data([Rings()])
     found = dissect(net, rings, ["planted"], replace(netdissect, quantile=0.02), progress=False)
     shelf = shelf_of_network(material(found, rings, net), "planted", 1e8)
@@ -313,7 +385,8 @@ def test_regions_are_those_of_the_score(page):
 
 
 def test_every_step_is_drawn(page):
-    "From a key on the slider's handle to twelve new regions on the page, the round to Python within; the milliseconds of ten are printed (pytest -s)."
+    """From a key on the slider's handle to twelve new regions on the page, the round to Python within; the milliseconds
+    of ten are printed (pytest -s)."""
     choose(page, "planted:0")
     page.locator(".ide-column .noUi-handle").first.focus()
     times = page.evaluate("""async () => {
@@ -352,15 +425,20 @@ def test_keys_read_choose_and_leave_the_notebook_alone(page):
     cells = page.locator(".jp-CodeCell").count()
     tile = gallery(page).locator(".ide-tile").nth(1)
     tile.focus()
-    for key in ("ArrowDown", "ArrowRight", "ArrowRight"): page.keyboard.press(key)
-    wait_until(page, lambda: "fires here" in gallery(page).locator(".ide-reading").inner_text().lower(), "keys read nothing")
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    wait_until(
+        page, lambda: "fires here" in gallery(page).locator(".ide-reading").inner_text().lower(), "keys read nothing"
+    )
     page.keyboard.press("Enter")
     wait_until(page, lambda: tile.get_attribute("aria-pressed") == "true", "Enter chose nothing")
     page.wait_for_selector(".ide-paper")
-    for key in ("d", "d", "a", "x"): page.keyboard.press(key)          # commands of the notebook
+    for key in ("d", "d", "a", "x"):
+        page.keyboard.press(key)  # commands of the notebook
     assert page.locator(".jp-CodeCell").count() == cells
     chooser(page).locator(".widget-select select").focus()
-    for key in ("d", "d"): page.keyboard.press(key)
+    for key in ("d", "d"):
+        page.keyboard.press(key)
     assert page.locator(".jp-CodeCell").count() == cells
     tile.focus()
     page.keyboard.press("Escape")
@@ -370,7 +448,10 @@ def test_keys_read_choose_and_leave_the_notebook_alone(page):
 
 def rows(page) -> dict[str, list[str]]:
     "The table of the bench."
-    return {row.locator("th").inner_text(): row.locator("td.ide-number").all_inner_texts() for row in page.locator(".ide-answer tbody tr").all()}
+    return {
+        row.locator("th").inner_text(): row.locator("td.ide-number").all_inner_texts()
+        for row in page.locator(".ide-answer tbody tr").all()
+    }
 
 
 def answered(page, work) -> dict[str, list[str]]:
@@ -379,27 +460,37 @@ def answered(page, work) -> dict[str, list[str]]:
     before = root.get_attribute("data-answered")
     work()
     wait_until(page, lambda: root.get_attribute("data-answered") != before, "the bench did not answer")
-    while before != (before := root.get_attribute("data-answered")): page.wait_for_timeout(600)       # until no more answers come
+    while before != (before := root.get_attribute("data-answered")):
+        page.wait_for_timeout(600)  # until no more answers come
     return rows(page)
 
 
 def test_painting_changes_the_activation_and_the_prediction(page):
     choose(page, "planted:0")
     first = answered(page, lambda: gallery(page).locator(".ide-tile").first.click())
-    assert first["peak of the unit"][0] == first["peak of the unit"][1] != "0" and first["says <b>red</b>"][0] == first["says <b>red</b>"][1]
+    assert (
+        first["peak of the unit"][0] == first["peak of the unit"][1] != "0"
+        and first["says <b>red</b>"][0] == first["says <b>red</b>"][1]
+    )
 
     def stroke():
         paper = page.locator(".ide-paper")
         paper.scroll_into_view_if_needed()
         box = paper.bounding_box()
-        page.mouse.move(box["x"] + 4, box["y"] + 4); page.mouse.down()
+        page.mouse.move(box["x"] + 4, box["y"] + 4)
+        page.mouse.down()
         for line in range(12):
             for right in (0.02, 0.98) if line % 2 == 0 else (0.98, 0.02):
                 page.mouse.move(box["x"] + right * box["width"], box["y"] + (line + 0.5) / 12 * box["height"], steps=3)
         page.mouse.up()
+
     page.locator(".ide-tools input").fill("12")
     painted = answered(page, stroke)
-    assert painted["peak of the unit"][1] == "0" and painted["lit"][1] == "0.0%" and painted["says <b>red</b>"][1] != first["says <b>red</b>"][1]
+    assert (
+        painted["peak of the unit"][1] == "0"
+        and painted["lit"][1] == "0.0%"
+        and painted["says <b>red</b>"][1] != first["says <b>red</b>"][1]
+    )
     cleared = answered(page, lambda: page.get_by_text("Clear the paint").click())
     assert cleared == first
     page.locator(".ide-paper").focus()
@@ -410,18 +501,24 @@ def test_painting_changes_the_activation_and_the_prediction(page):
     assert removed["peak of the unit"][1] == "0" and removed["says <b>red</b>"][1] != first["says <b>red</b>"][1]
     answered(page, lambda: page.locator(".ide-bench-box select").nth(1).select_option("nothing"))
 
-    def corner(): return page.locator(".ide-paper canvas").evaluate("one => Array.from(one.getContext('2d').getImageData(5, 5, 1, 1).data)")
+    def corner():
+        return page.locator(".ide-paper canvas").evaluate(
+            "one => Array.from(one.getContext('2d').getImageData(5, 5, 1, 1).data)"
+        )
+
     def from_code():
         page.locator(".jp-CodeCell").nth(2).locator(".cm-content").click()
         page.keyboard.press("Control+Enter")
+
     bare = corner()
     answered(page, from_code)
-    assert corner() != bare                                   # the page shows what code has painted
+    assert corner() != bare  # the page shows what code has painted
     assert answered(page, lambda: page.get_by_text("Clear the paint").click()) == first and corner() == bare
 
 
 def test_comparing_with_a_unit_of_another_layer(page):
-    "A second unit, found by layer and search: its own pictures, its own threshold, and the same pictures where one wants them."
+    """A second unit, found by layer and search: its own pictures, its own threshold, and the same pictures where one
+    wants them."""
     choose(page, "planted:0")
     page.get_by_text("Compare with another unit").click()
     beside = chooser(page, 1)
@@ -435,17 +532,39 @@ def test_comparing_with_a_unit_of_another_layer(page):
     first, second = gallery(page), page.locator(".ide-gallery").nth(1)
     own = second.locator(".ide-name").all_inner_texts()
     assert own != names(page)
-    handle, number = page.locator(".ide-column .noUi-handle").nth(1), page.locator(".ide-column input[type=text]").nth(1)
-    wait_until(page, lambda: float(number.input_value() or 0) > 100, "the second threshold is not that of its unit, whose values are a thousand times as large")
-    wait_until(page, lambda: handle.get_attribute("aria-valuetext") == number.input_value(), "the slider reads out another threshold")
-    wait_until(page, lambda: ", at " not in page.locator(".ide-readout").nth(1).inner_text(), "the score is not at the protocol's threshold")
+    handle, number = (
+        page.locator(".ide-column .noUi-handle").nth(1),
+        page.locator(".ide-column input[type=text]").nth(1),
+    )
+    wait_until(
+        page,
+        lambda: float(number.input_value() or 0) > 100,
+        "the second threshold is not that of its unit, whose values are a thousand times as large",
+    )
+    wait_until(
+        page,
+        lambda: handle.get_attribute("aria-valuetext") == number.input_value(),
+        "the slider reads out another threshold",
+    )
+    wait_until(
+        page,
+        lambda: ", at " not in page.locator(".ide-readout").nth(1).inner_text(),
+        "the score is not at the protocol's threshold",
+    )
     before, lit_before = lit(page), second.get_attribute("data-lit")
     handle.focus()
-    for _ in range(60): page.keyboard.press("ArrowLeft")
-    wait_until(page, lambda: second.get_attribute("data-lit") != lit_before, "the second unit's regions did not follow its threshold")
+    for _ in range(60):
+        page.keyboard.press("ArrowLeft")
+    wait_until(
+        page,
+        lambda: second.get_attribute("data-lit") != lit_before,
+        "the second unit's regions did not follow its threshold",
+    )
     assert lit(page) == before and first.get_attribute("data-shows") == "Pictures of unit planted:0"
     page.get_by_text("on the same pictures").click()
-    wait_until(page, lambda: second.locator(".ide-name").all_inner_texts() == names(page), "the second unit has other pictures")
+    wait_until(
+        page, lambda: second.locator(".ide-name").all_inner_texts() == names(page), "the second unit has other pictures"
+    )
     page.get_by_text("Compare with another unit").click()
     wait_until(page, lambda: page.locator(".ide-gallery:visible").count() == 1, "the second gallery stayed")
     assert state(page)["other"] == ""
@@ -458,14 +577,16 @@ def test_pinning_writes_the_list(page, work):
         page.get_by_text("Unpin this unit").wait_for()
     page.get_by_text("Write the list").click()
     page.locator(".ide-root [role=status]", has_text="2 units in").wait_for()
-    assert (work/"pinned_units.txt").read_text() == "planted:3\nplanted:1\n"
+    assert (work / "pinned_units.txt").read_text() == "planted:3\nplanted:1\n"
     assert state(page)["pins"] == ["planted:3", "planted:1"]
 
 
 def test_names_do_no_harm_and_nothing_is_asked_of_others(page):
     assert page.evaluate("window.harmed") is None
     assert "<script>window.harmed" in names(page)[0]
-    strangers = [url for url in page.asked if not url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:"))]
+    strangers = [
+        url for url in page.asked if not url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:"))
+    ]
     assert not strangers, strangers
     assert not [error for error in page.errors if "ide" in error or "grid" in error], page.errors
 
@@ -489,15 +610,20 @@ def region(root) -> str:
 def drag(root, keys: int = 40) -> None:
     "Lower the first threshold of an explorer by some steps, and wait until the score says so."
     root.locator(".ide-column .noUi-handle").first.focus()
-    for _ in range(keys): root.page.keyboard.press("ArrowLeft")
-    wait_until(root.page, lambda: ", at " in root.locator(".ide-readout").first.inner_text(), "the score does not follow")
+    for _ in range(keys):
+        root.page.keyboard.press("ArrowLeft")
+    wait_until(
+        root.page, lambda: ", at " in root.locator(".ide-readout").first.inner_text(), "the score does not follow"
+    )
 
 
 def test_hostile_names_are_text(worse):
-    "HTML, scripts, control characters, marks that turn the writing round, formulas and 10,000 letters, as names of all that has one."
+    """HTML, scripts, control characters, marks that turn the writing round, formulas and 10,000 letters, as names of
+    all that has one."""
     root, page = worse["hostile"], worse["hostile"].page
     said = root.inner_text() + "".join(option.inner_text() for option in root.locator("option").all())
-    for name in ("<script>window.harmed = 1", "<b onclick=", "=1+1", "<img src=x"): assert name in said, name
+    for name in ("<script>window.harmed = 1", "<b onclick=", "=1+1", "<img src=x"):
+        assert name in said, name
     assert not any(mark in said for mark in ("\u202e", "\x07", "\x1b", "\x00")) and "x" * 200 not in said
     root.locator(".ide-tile").first.click()
     wait_until(page, lambda: root.locator(".ide-answer tbody tr").count() >= 2, "the bench does not answer")
@@ -510,17 +636,24 @@ def test_hostile_names_are_text(worse):
 
 
 def test_pictures_gone_are_said_in_place(worse):
-    "Deleted while the notebook runs; before the explorer is opened; without the network. The other pictures, and the rest, work."
+    """Deleted while the notebook runs; before the explorer is opened; without the network. The other pictures, and the
+    rest, work."""
     for name, gone in (("gone", 2), ("left", 2), ("alone", 6)):
         root = worse[name]
         before = region(root)
         assert root.locator(".ide-gone:visible").count() == gone and root.locator(".ide-gallery .ide-tile").count() == 6
-        assert ("The data is not at hand." if name == "alone" else "no such file") in root.locator(".ide-gone").first.inner_text()
+        assert ("The data is not at hand." if name == "alone" else "no such file") in root.locator(
+            ".ide-gone"
+        ).first.inner_text()
         drag(root)
         wait_until(root.page, lambda root=root, before=before: region(root) != before, "the regions do not follow")
     root = worse["gone"]
     root.locator(".ide-tile").first.click()
-    wait_until(root.page, lambda: "no such file" in root.locator(".ide-bench-box .ide-head").inner_text(), "the bench does not say why")
+    wait_until(
+        root.page,
+        lambda: "no such file" in root.locator(".ide-bench-box .ide-head").inner_text(),
+        "the bench does not say why",
+    )
     root.locator(".ide-tile").nth(2).click()
     wait_until(root.page, lambda: root.locator(".ide-answer tbody tr").count() >= 2, "the bench does not answer")
     said = worse["later"].locator(".ide-which").first.inner_text()
@@ -529,11 +662,22 @@ def test_pictures_gone_are_said_in_place(worse):
 
 
 def test_what_is_not_there_is_said(worse):
-    "A saved dissection without its data, without maps at all, and a layer whose maps do not fit the memory: numbers, and the remedy."
-    for name, remedy in (("bare", "inner-detectors visualise FOLDER"), ("little", "MB or more"), ("alone", "runs the network again")):
+    """A saved dissection without its data, without maps at all, and a layer whose maps do not fit the memory: numbers,
+    and the remedy."""
+    for name, remedy in (
+        ("bare", "inner-detectors visualise FOLDER"),
+        ("little", "MB or more"),
+        ("alone", "runs the network again"),
+    ):
         root = worse[name]
         assert remedy in root.inner_text() and "IoU" in root.locator(".ide-readout").first.inner_text()
         options = root.locator(".ide-chooser").first.locator(".widget-select select")
         options.select_option(label=options.locator("option").nth(1).inner_text())
-        wait_until(root.page, lambda root=root: "planted:1" in root.locator(".ide-column .ide-head").first.inner_text(), "another unit cannot be chosen")
-    assert not [error for error in worse["bare"].page.errors if "ide" in error or "grid" in error], worse["bare"].page.errors
+        wait_until(
+            root.page,
+            lambda root=root: "planted:1" in root.locator(".ide-column .ide-head").first.inner_text(),
+            "another unit cannot be chosen",
+        )
+    assert not [error for error in worse["bare"].page.errors if "ide" in error or "grid" in error], worse[
+        "bare"
+    ].page.errors

@@ -1,4 +1,5 @@
 """Flax modules of every build: in the order in which they run, in evaluation mode, read or refused in one sentence."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from flax import linen, nnx
 from sentences import assert_says
 
-from inner_detectors.core.errors import Refused
+from inner_detectors.core.errors import InputError
 from inner_detectors.dissection.protocol import netdissect
 from dataclasses import replace
 from inner_detectors.dissection.run import choose_layers, dissect
@@ -21,19 +22,32 @@ ONE = jnp.ones((1, SIZE, SIZE, 3))
 
 
 @pytest.fixture(scope="module")
-def data(): return load_data("scenes:4", progress=False)
+def data():
+    return load_data("scenes:4", progress=False)
 
 
-def conv(below, units, stride=2): return nnx.Conv(below, units, (3, 3), strides=stride, rngs=nnx.Rngs(0))
+def conv(below, units, stride=2):
+    return nnx.Conv(below, units, (3, 3), strides=stride, rngs=nnx.Rngs(0))
 
 
 class Net(nnx.Module):
     "Attributes in another order than calls, and others than the alphabet's; more parts by keyword."
+
     def __init__(self, **parts):
-        self.deep, self.stem, self.body, self.classes = conv(5, 6), conv(3, 4), conv(4, 5), nnx.Linear(6, 3, rngs=nnx.Rngs(0))
-        for name, part in parts.items(): setattr(self, name, part)
-    def features(self, x): return self.deep(self.body(self.stem(x)))
-    def __call__(self, x): return self.classes(self.features(x).mean((1, 2)))
+        self.deep, self.stem, self.body, self.classes = (
+            conv(5, 6),
+            conv(3, 4),
+            conv(4, 5),
+            nnx.Linear(6, 3, rngs=nnx.Rngs(0)),
+        )
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def features(self, x):
+        return self.deep(self.body(self.stem(x)))
+
+    def __call__(self, x):
+        return self.classes(self.features(x).mean((1, 2)))
 
 
 class Heir(Net):
@@ -41,12 +55,14 @@ class Heir(Net):
 
 
 class Caller(Net):
-    def __call__(self, x): return super().__call__(x) * 2
+    def __call__(self, x):
+        return super().__call__(x) * 2
 
 
 class Jitted(Net):
     @nnx.jit
-    def features(self, x): return self.deep(self.body(self.stem(x)))
+    def features(self, x):
+        return self.deep(self.body(self.stem(x)))
 
 
 @pytest.mark.parametrize("kind", [Net, Heir, Caller, Jitted])
@@ -59,24 +75,44 @@ def test_layers_stand_in_the_order_in_which_they_run(kind):
 def test_lists_dictionaries_and_parts_called_twice():
     class Nested(nnx.Module):
         def __init__(self):
-            self.stages, self.named, self.again = nnx.List([conv(4, 4, 1), conv(4, 5)]), nnx.Dict(x=conv(5, 5, 1)), conv(5, 5, 1)
+            self.stages, self.named, self.again = (
+                nnx.List([conv(4, 4, 1), conv(4, 5)]),
+                nnx.Dict(x=conv(5, 5, 1)),
+                conv(5, 5, 1),
+            )
             self.first = conv(3, 4)
+
         def __call__(self, x):
             x = self.first(x)
-            for stage in self.stages: x = stage(x)
+            for stage in self.stages:
+                x = stage(x)
             return self.again(self.named["x"](self.again(x))).mean((1, 2))
+
     model = from_nnx("net", Nested(), SIZE)
     assert list(layers(model)) == ["first", "stages.0", "stages.1", "named.x", "again", "output"]
     pictures = np.random.RandomState(0).randint(0, 256, (2, SIZE, SIZE, 3)).astype(np.uint8)
     found = probe(model, ["again", "output"])(pictures)
-    np.testing.assert_allclose(found["again"].mean((1, 2)), found["output"][:, 0, 0], rtol=1e-5, atol=1e-6)       # the last call is the one that is kept
+    np.testing.assert_allclose(
+        found["again"].mean((1, 2)), found["output"][:, 0, 0], rtol=1e-5, atol=1e-6
+    )  # the last call is the one that is kept
 
 
-@pytest.mark.parametrize("more", [{}, {"drop": nnx.Dropout(0.5, rngs=nnx.Rngs(0))}, {"drop": nnx.Dropout(0.5, deterministic=True)}, {"streams": nnx.Rngs(0)},
-                                  {"drop": nnx.Dropout(0.5, rngs=nnx.Rngs(jax.random.PRNGKey(0)))}], ids=["none", "dropout", "off", "streams", "old key"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"drop": nnx.Dropout(0.5, rngs=nnx.Rngs(0))},
+        {"drop": nnx.Dropout(0.5, deterministic=True)},
+        {"streams": nnx.Rngs(0)},
+        {"drop": nnx.Dropout(0.5, rngs=nnx.Rngs(jax.random.PRNGKey(0)))},
+    ],
+    ids=["none", "dropout", "off", "streams", "old key"],
+)
 def test_random_streams(more, data):
     class Dropping(Net):
-        def features(self, x): return super().features(self.drop(x) if hasattr(self, "drop") else x)
+        def features(self, x):
+            return super().features(self.drop(x) if hasattr(self, "drop") else x)
+
     plain = dissect(from_nnx("net", Net(), SIZE), data, ["deep"], TENTH, progress=False)
     found = dissect(from_nnx("net", Dropping(**more), SIZE), data, ["deep"], TENTH, progress=False)
     np.testing.assert_array_equal(found.table.threshold, plain.table.threshold)
@@ -85,50 +121,96 @@ def test_random_streams(more, data):
 def test_switches_stand_as_after_training(data):
     class Switched(nnx.Module):
         def __init__(self):
-            self.conv, self.norm, self.drop = conv(3, 4), nnx.BatchNorm(4, rngs=nnx.Rngs(0)), nnx.Dropout(0.5, rngs=nnx.Rngs(0))
-        def __call__(self, x, train): return self.drop(self.norm(self.conv(x), use_running_average=not train), deterministic=not train)
+            self.conv, self.norm, self.drop = (
+                conv(3, 4),
+                nnx.BatchNorm(4, rngs=nnx.Rngs(0)),
+                nnx.Dropout(0.5, rngs=nnx.Rngs(0)),
+            )
+
+        def __call__(self, x, train):
+            return self.drop(self.norm(self.conv(x), use_running_average=not train), deterministic=not train)
+
     class Named(Switched):
-        def __call__(self, x, *, deterministic): return super().__call__(x, not deterministic)
+        def __call__(self, x, *, deterministic):
+            return super().__call__(x, not deterministic)
+
     class Always(Switched):
-        def __call__(self, x): return self.drop(self.conv(x), deterministic=False)
+        def __call__(self, x):
+            return self.drop(self.conv(x), deterministic=False)
+
     class Batch(Switched):
-        def __call__(self, x): return self.norm(self.conv(x), use_running_average=False)
-    counts = [dissect(from_nnx("net", kind(), SIZE), data, ["output"], TENTH, progress=False).table.intersection for kind in (Switched, Named)]
+        def __call__(self, x):
+            return self.norm(self.conv(x), use_running_average=False)
+
+    counts = [
+        dissect(from_nnx("net", kind(), SIZE), data, ["output"], TENTH, progress=False).table.intersection
+        for kind in (Switched, Named)
+    ]
     np.testing.assert_array_equal(*counts)
     for kind in (Always, Batch):
-        with pytest.raises(Refused, match="layer 'output' answers a picture otherwise"):
+        with pytest.raises(InputError, match="layer 'output' answers a picture otherwise"):
             dissect(from_nnx("net", kind(), SIZE), data, ["output"], TENTH, progress=False)
-    assert dissect(from_nnx("net", Batch(), SIZE), data, ["norm"], TENTH, batch=1, progress=False).table.sizes["unit"] == 4
+    assert (
+        dissect(from_nnx("net", Batch(), SIZE), data, ["norm"], TENTH, batch=1, progress=False).table.sizes["unit"] == 4
+    )
 
 
-def asserting(x): assert x.shape[1] == 48, "48 pixels are needed"
-def bare(x): assert x.shape[1] == 48
-def missing(x): return {}["nothing"]
-def one_image(x): return x.reshape(1, SIZE, SIZE, 3)
-def refusing(x): raise Refused("these are the network's own words.")
+def asserting(x):
+    assert x.shape[1] == 48, "48 pixels are needed"
 
 
-@pytest.mark.parametrize(("body", "said"), [(asserting, "48 pixels are needed"), (bare, "AssertionError"), (missing, "KeyError: 'nothing'"),
-                                            (one_image, "It takes one image and not two"), (refusing, "the network's own words")])
+def bare(x):
+    assert x.shape[1] == 48
+
+
+def missing(x):
+    return {}["nothing"]
+
+
+def one_image(x):
+    return x.reshape(1, SIZE, SIZE, 3)
+
+
+def refusing(x):
+    raise InputError("these are the network's own words.")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (asserting, "48 pixels are needed"),
+        (bare, "AssertionError"),
+        (missing, "KeyError: 'nothing'"),
+        (one_image, "It takes one image and not two"),
+        (refusing, "the network's own words"),
+    ],
+)
 def test_what_cannot_run_is_refused_in_its_own_words(body, said):
     class Odd(Net):
         def features(self, x):
             body(x)
             return super().features(x)
-    with pytest.raises(Refused) as refused: from_nnx("odd", Odd(), SIZE)
+
+    with pytest.raises(InputError) as refused:
+        from_nnx("odd", Odd(), SIZE)
     assert said in str(refused.value) and "\n" not in str(refused.value)
 
 
 def test_tuples_and_what_has_no_image_axis_are_absent():
     class Parted(nnx.Module):
-        def __call__(self, x): return x, None, "word"
+        def __call__(self, x):
+            return x, None, "word"
+
     class Summed(nnx.Module):
-        def __call__(self, x): return x.sum(0, keepdims=True)
+        def __call__(self, x):
+            return x.sum(0, keepdims=True)
+
     class Odd(Net):
         def features(self, x):
             out = super().features(self.parts(x)[0])
             self.summed(out)
             return out
+
     model = from_nnx("odd", Odd(parts=Parted(), summed=Summed()), SIZE)
     assert list(layers(model)) == ["stem", "body", "deep", "classes", "output"]
     assert "gives a tuple" in model.absent["parts"] and "for two images" in model.absent["summed"]
@@ -139,7 +221,8 @@ def test_tuples_and_what_has_no_image_axis_are_absent():
 
 class Block(linen.Module):
     @linen.compact
-    def __call__(self, x): return linen.Conv(6, (3, 3), name="alpha")(linen.Conv(5, (3, 3), name="zeta")(x))
+    def __call__(self, x):
+        return linen.Conv(6, (3, 3), name="alpha")(linen.Conv(5, (3, 3), name="zeta")(x))
 
 
 class Whole(linen.Module):
@@ -158,26 +241,45 @@ def test_modules_of_linen_are_read(data):
     whole = Whole()
     variables = whole.init(jax.random.key(0), ONE, train=False)
     wrapped = nnx.bridge.lazy_init(nnx.bridge.ToNNX(whole, rngs=nnx.Rngs(0)), ONE, train=False)
-    models = [from_linen("net", whole, variables, SIZE), from_nnx("net", whole.bind(variables), SIZE), from_nnx("net", wrapped, SIZE)]
+    models = [
+        from_linen("net", whole, variables, SIZE),
+        from_nnx("net", whole.bind(variables), SIZE),
+        from_nnx("net", wrapped, SIZE),
+    ]
     assert all(list(layers(model)) == NAMES for model in models)
     pictures = np.random.RandomState(0).randint(0, 256, (2, SIZE, SIZE, 3)).astype(np.uint8)
     expected = whole.apply(variables, models[0].preprocess(pictures), train=False)
-    for model in models[:2]: np.testing.assert_allclose(probe(model, ["output"])(pictures)["output"][:, 0, 0], expected, rtol=1e-5, atol=1e-6)
+    for model in models[:2]:
+        np.testing.assert_allclose(
+            probe(model, ["output"])(pictures)["output"][:, 0, 0], expected, rtol=1e-5, atol=1e-6
+        )
     assert dissect(models[0], data, ["Block_0"], TENTH, progress=False).table.sizes["unit"] == 6
 
 
 def test_a_module_of_linen_inside_one_of_nnx():
     body = nnx.bridge.ToNNX(Block(), rngs=nnx.Rngs(0)).lazy_init(jnp.ones((1, SIZE // 2, SIZE // 2, 4)))
+
     class Mixed(nnx.Module):
-        def __init__(self): self.stem, self.body = conv(3, 4), body
-        def __call__(self, x): return self.body(self.stem(x))
+        def __init__(self):
+            self.stem, self.body = conv(3, 4), body
+
+        def __call__(self, x):
+            return self.body(self.stem(x))
+
     assert list(layers(from_nnx("net", Mixed(), SIZE))) == ["stem", "body", "output"]
 
 
 def test_variables_that_are_missing_are_said():
-    with pytest.raises(Refused) as refused: from_nnx("net", Block(), SIZE)
+    with pytest.raises(InputError) as refused:
+        from_nnx("net", Block(), SIZE)
     assert_says(refused.value, "from_linen(name, module, variables)")
-    with pytest.raises(Refused) as refused: from_linen("net", Block(), {"params": {}}, SIZE)
+    with pytest.raises(InputError) as refused:
+        from_linen("net", Block(), {"params": {}}, SIZE)
     assert_says(refused.value, "net", "kernel")
-    with pytest.raises(Refused, match="no module of linen"): from_linen("net", Net(), {}, SIZE)
-    assert list(layers(from_linen("net", Block(), Block().init(jax.random.key(0), ONE)["params"], SIZE))) == ["zeta", "alpha", "output"]
+    with pytest.raises(InputError, match="no module of linen"):
+        from_linen("net", Net(), {}, SIZE)
+    assert list(layers(from_linen("net", Block(), Block().init(jax.random.key(0), ONE)["params"], SIZE))) == [
+        "zeta",
+        "alpha",
+        "output",
+    ]

@@ -1,5 +1,7 @@
-"""What changes between two runs in one process, on the very same objects: a network that is trained on, a global that preprocessing reads, a file that is
+"""What changes between two runs in one process, on the very same objects: a network that is trained on, a global that
+preprocessing reads, a file that is
 replaced. And what only shows where each picture is run alone."""
+
 from collections import OrderedDict
 
 import jax
@@ -9,7 +11,7 @@ import pytest
 from flax import nnx
 from sentences import assert_says
 
-from inner_detectors.core.errors import Refused
+from inner_detectors.core.errors import InputError
 from inner_detectors.data.readers.registry import load_data
 from inner_detectors.dissection.identity import weights_of
 from inner_detectors.dissection.run import dissect
@@ -25,39 +27,49 @@ DATA = load_data("scenes:8")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
-def run(model, out=None, names=None, batch=4, data=DATA): return dissect(model, data, names, out=out, batch=batch, progress=False)
+def run(model, out=None, names=None, batch=4, data=DATA):
+    return dissect(model, data, names, out=out, batch=batch, progress=False)
 
 
-def numbers(found): return found.table.threshold.values, found.table.intersection.values
+def numbers(found):
+    return found.table.threshold.values, found.table.intersection.values
 
 
-def same(one, other): return all(np.array_equal(a, b) for a, b in zip(numbers(one), numbers(other), strict=True))
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(numbers(one), numbers(other), strict=True))
 
 
 def refused(act, *words):
-    with pytest.raises(Refused) as said: act()
+    with pytest.raises(InputError) as said:
+        act()
     assert_says(said.value, *words)
 
 
 @pytest.fixture
-def torch(): return pytest.importorskip("torch", reason="torch is not installed; make test-torch installs it")
+def torch():
+    return pytest.importorskip("torch", reason="torch is not installed; make test-torch installs it")
 
 
 def trained(torch):
     "A network whose running statistics are not those of any batch."
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, 2), torch.nn.BatchNorm2d(4), torch.nn.ReLU())
-    for _ in range(20): net(torch.rand(8, 3, SIZE, SIZE) * 3)
+    for _ in range(20):
+        net(torch.rand(8, 3, SIZE, SIZE) * 3)
     return net.eval()
 
 
 # ---- the network
 
+
 @pytest.mark.parametrize("part", [None, 1])
 def test_a_network_in_training_mode_is_evaluated(torch, part):
     "Whole or in part; and its statistics stay as they were."
     net = trained(torch)
-    right, state = run(from_torch("n", net, SIZE), names=["2"]), {name: value.clone() for name, value in net.state_dict().items()}
+    right, state = (
+        run(from_torch("n", net, SIZE), names=["2"]),
+        {name: value.clone() for name, value in net.state_dict().items()},
+    )
     model = from_torch("n", net, SIZE)
     (net if part is None else net[part]).train()
     found = run(model, names=["2"])
@@ -71,23 +83,33 @@ def test_a_network_that_is_trained_on_is_another(torch, tmp_path):
     net = trained(torch)
     model = from_torch("n", net, SIZE)
     first = weights_of(model)["weights_sha256"]
-    with torch.no_grad(): net[0].weight.mul_(-1)
+    with torch.no_grad():
+        net[0].weight.mul_(-1)
     run(model, tmp_path / "a", ["2"])
     assert weights_of(model)["weights_sha256"] == weights_of(from_torch("n", net, SIZE))["weights_sha256"] != first
-    run(from_torch("n", net, SIZE), tmp_path / "a", ["2"])                 # the very same weights: the finished run is taken
+    run(from_torch("n", net, SIZE), tmp_path / "a", ["2"])  # the very same weights: the finished run is taken
 
 
 def test_arrays_beside_an_onnx_file_are_replaced(tmp_path):
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper, numpy_helper
+
     def write(seed):
         kernel = np.random.default_rng(seed).normal(size=(8, 3, 4, 4)).astype(np.float32)
-        graph = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["inner"], strides=[4, 4]), helper.make_node("Relu", ["inner"], ["maps"])], "g",
-                                  [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, SIZE, SIZE])],
-                                  [helper.make_tensor_value_info("maps", TensorProto.FLOAT, ["n", 8, 8, 8])], [numpy_helper.from_array(kernel, "w")])
+        graph = helper.make_graph(
+            [
+                helper.make_node("Conv", ["x", "w"], ["inner"], strides=[4, 4]),
+                helper.make_node("Relu", ["inner"], ["maps"]),
+            ],
+            "g",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, SIZE, SIZE])],
+            [helper.make_tensor_value_info("maps", TensorProto.FLOAT, ["n", 8, 8, 8])],
+            [numpy_helper.from_array(kernel, "w")],
+        )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         (tmp_path / "net.onnx.data").unlink(missing_ok=True)
         onnx.save(model, tmp_path / "net.onnx", save_as_external_data=True, location="net.onnx.data", size_threshold=0)
+
     write(0)
     model = from_onnx(tmp_path / "net.onnx")
     run(model, names=["inner"])
@@ -101,18 +123,26 @@ def test_arrays_beside_an_onnx_file_are_replaced(tmp_path):
 SHIFT = 0.0
 
 
-def shifted(images): return images / 255.0 - SHIFT
+def shifted(images):
+    return images / 255.0 - SHIFT
 
 
 class Holder:
     "A preprocessing with something to change."
-    def __init__(self, shift): self.shift = np.array([shift], np.float32)
-    def __call__(self, images): return images / 255.0 - self.shift[0]
+
+    def __init__(self, shift):
+        self.shift = np.array([shift], np.float32)
+
+    def __call__(self, images):
+        return images / 255.0 - self.shift[0]
 
 
 def plain(preprocess):
     "A network outside JAX."
-    def forward(parameters, images, names): return {"maps": np.maximum(images, 0.2)[:, ::4, ::4]}
+
+    def forward(parameters, images, names):
+        return {"maps": np.maximum(images, 0.2)[:, ::4, ::4]}
+
     return Model("plain", forward, (), SIZE, preprocess, traced=False)
 
 
@@ -144,7 +174,10 @@ STEP = 4
 @pytest.mark.parametrize("traced", [True, False])
 def test_a_step_that_forward_reads(monkeypatch, traced):
     "The shapes of the layers are asked for anew in every run."
-    def forward(parameters, images, names=None): return {"maps": (jnp if traced else np).asarray(images)[:, ::STEP, ::STEP]}
+
+    def forward(parameters, images, names=None):
+        return {"maps": (jnp if traced else np).asarray(images)[:, ::STEP, ::STEP]}
+
     model = Model("m", forward, (), SIZE, traced=traced)
     run(model)
     monkeypatch.setitem(globals(), "STEP", 2)
@@ -154,11 +187,15 @@ def test_a_step_that_forward_reads(monkeypatch, traced):
 
 # ---- alone in the batch
 
+
 class Dropping(nnx.Module):
     "Dropout that no usual word switches off."
+
     def __init__(self, rngs):
         self.conv, self.drop = nnx.Conv(3, 4, (3, 3), rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
-    def __call__(self, x, still_as_stone=False): return self.drop(self.conv(x), deterministic=still_as_stone)
+
+    def __call__(self, x, still_as_stone=False):
+        return self.drop(self.conv(x), deterministic=still_as_stone)
 
 
 def drawn(parameters, images):
@@ -167,58 +204,92 @@ def drawn(parameters, images):
     return {"maps": jnp.where(kept, images, 0)[:, ::2, ::2]}
 
 
-def redrawn(parameters, images): return {"maps": images[:, ::2, ::2] + np.random.rand()}
+def redrawn(parameters, images):
+    return {"maps": images[:, ::2, ::2] + np.random.rand()}
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize(("model", "words"), [
-    (lambda: from_nnx("n", Dropping(nnx.Rngs(0)), SIZE), ["answers"]), (lambda: Model("n", drawn, (), SIZE), ["answers"]),
-    (lambda: Model("n", redrawn, (), SIZE), ["each time JAX reads it"])], ids=["dropout", "key", "numpy"])
-def test_noise_is_found_in_any_batch(model, words, batch): refused(lambda: run(model(), batch=batch), "n:", *words)
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (lambda: from_nnx("n", Dropping(nnx.Rngs(0)), SIZE), ["answers"]),
+        (lambda: Model("n", drawn, (), SIZE), ["answers"]),
+        (lambda: Model("n", redrawn, (), SIZE), ["each time JAX reads it"]),
+    ],
+    ids=["dropout", "key", "numpy"],
+)
+def test_noise_is_found_in_any_batch(model, words, batch):
+    refused(lambda: run(model(), batch=batch), "n:", *words)
 
 
 def test_the_batchs_own_statistics_are_taken_alone():
-    def forward(parameters, images): return {"maps": (images - images.mean((0, 1, 2)))[:, ::2, ::2]}
+    def forward(parameters, images):
+        return {"maps": (images - images.mean((0, 1, 2)))[:, ::2, ::2]}
+
     refused(lambda: run(Model("n", forward, (), SIZE)), "batch=1")
     assert run(Model("n", forward, (), SIZE), batch=1).table.sizes["unit"] == 3
 
 
 # ---- one sentence each
 
-def only(**more): return lambda parameters, images, names=None: more
+
+def only(**more):
+    return lambda parameters, images, names=None: more
 
 
-@pytest.mark.parametrize(("act", "words"), [
-    (lambda: run(Model("m", lambda p, x: {"a": jnp.fft.fft2(x, axes=(1, 2))}, (), SIZE)), ["'a'", "complex64", "Make them real"]),
-    (lambda: run(Model("m", lambda p, x, n: {"a": np.fft.fft2(x, axes=(1, 2))}, (), SIZE, traced=False)), ["'a'", "complex", "Make them real"]),
-    (lambda: run(Model("m", lambda p, x: {3: x}, (), SIZE)), ["calls a layer 3", "Call it '3'"]),
-    (lambda: run(Model("m", lambda p, x: {"a": x[..., :0]}, (), SIZE), names=["a"]), ["'a'", "nothing"]),
-    (lambda: load_model("net.onnx", "/nowhere.pth"), ["net.onnx", "Leave out weights"])], ids=["complex", "complex outside", "name", "empty", "weights"])
-def test_what_is_wrong_is_said(act, words): refused(act, *words)
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (
+            lambda: run(Model("m", lambda p, x: {"a": jnp.fft.fft2(x, axes=(1, 2))}, (), SIZE)),
+            ["'a'", "complex64", "Make them real"],
+        ),
+        (
+            lambda: run(Model("m", lambda p, x, n: {"a": np.fft.fft2(x, axes=(1, 2))}, (), SIZE, traced=False)),
+            ["'a'", "complex", "Make them real"],
+        ),
+        (lambda: run(Model("m", lambda p, x: {3: x}, (), SIZE)), ["calls a layer 3", "Call it '3'"]),
+        (lambda: run(Model("m", lambda p, x: {"a": x[..., :0]}, (), SIZE), names=["a"]), ["'a'", "nothing"]),
+        (lambda: load_model("net.onnx", "/nowhere.pth"), ["net.onnx", "Leave out weights"]),
+    ],
+    ids=["complex", "complex outside", "name", "empty", "weights"],
+)
+def test_what_is_wrong_is_said(act, words):
+    refused(act, *words)
 
 
 def test_a_forward_that_fails_on_photographs():
     def forward(parameters, images, names):
-        if images.any() and len(images) > 2: raise ValueError("too bright")
+        if images.any() and len(images) > 2:
+            raise ValueError("too bright")
         return {"a": images}
+
     refused(lambda: run(Model("m", forward, (), SIZE, traced=False)), "m:", "too bright")
 
 
 def test_a_layer_that_is_not_given():
-    def forward(parameters, images, names): return OrderedDict(a=images, b=images) if names is None else {"b": images}
+    def forward(parameters, images, names):
+        return OrderedDict(a=images, b=images) if names is None else {"b": images}
+
     refused(lambda: run(Model("m", forward, (), SIZE, traced=False), names=["a"]), "does not give layer 'a'")
 
 
 def test_endings_and_paths_of_onnx_files(tmp_path):
     refused(lambda: load_model(tmp_path / "NET.ONNX"), "NET.ONNX")
-    try: load_model(str(tmp_path / "NET.ONNX"))
-    except Refused as said: assert "no model" not in str(said)
+    try:
+        load_model(str(tmp_path / "NET.ONNX"))
+    except InputError as said:
+        assert "no model" not in str(said)
 
 
 @pytest.mark.parametrize("axis", [1, 2])
 def test_a_flipped_map_is_no_map(axis):
     class Flipping(nnx.Module):
-        def __init__(self): self.inner = nnx.Conv(3, 4, (3, 3), rngs=nnx.Rngs(0))
-        def __call__(self, x): return self.inner(jnp.flip(x, axis))
+        def __init__(self):
+            self.inner = nnx.Conv(3, 4, (3, 3), rngs=nnx.Rngs(0))
+
+        def __call__(self, x):
+            return self.inner(jnp.flip(x, axis))
+
     model = from_nnx("n", Flipping(), SIZE)
     assert "inner" in model.absent or "inner" not in layers(model)

@@ -1,8 +1,11 @@
-"""A network with planted detectors: units built to see known colours and patterns of the generated set. Dissected, each must get its name.
+"""A network with planted detectors: units built to see known colours and patterns of the generated set. Dissected, each
+must get its name.
 
-The colour units are exact, so their IoU follows from the pixels of the pictures alone. The pattern units compare the spectrum around a
+The colour units are exact, so their IoU follows from the pixels of the pictures alone. The pattern units compare the
+spectrum around a
 point with those of known patterns; their IoU is counted from their own maps by the slow reference.
 """
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,16 +25,22 @@ from inner_detectors.synthetic.writers import write_coco
 from inner_detectors.data.readers.registry import load_data
 
 PICTURES, SEED, SIZE = 48, 3, 224
-WINDOW, STRIDE = 40, 8                            # of the pattern units, pixels
+WINDOW, STRIDE = 40, 8  # of the pattern units, pixels
 PLANTED = {"colours": list(COLOURS), "patterns": list(PATTERNS)}
-DEAD, CONSTANT, FLOOR = "patterns:8", "patterns:9", 0.107  # the constant unit's activation: interpolated, it is rounded up in places
-# A planted unit is active in fewer than this share of positions: its threshold is 0, and it is on wherever it is active.
-HALF = replace(netdissect, quantile=0.2)          # S = 112
-WHOLE = replace(HALF, mask_size=1.0)              # S = 224
+DEAD, CONSTANT, FLOOR = (
+    "patterns:8",
+    "patterns:9",
+    0.107,
+)  # the constant unit's activation: interpolated, it is rounded up in places
+# A planted unit is active in fewer than this share of positions: its threshold is 0, and it is on wherever it is
+# active.
+HALF = replace(netdissect, quantile=0.2)  # S = 112
+WHOLE = replace(HALF, mask_size=1.0)  # S = 224
 
 
 class ColourUnits(nnx.Module):
     """One unit a colour: COLOUR_RADIUS + 1/2 less the distance to it, in the channel where that is largest; 0 beyond."""
+
     def __init__(self):
         nominal = np.array(list(COLOURS.values()), np.float32)
         self.apart = nnx.Conv(3, 6 * len(COLOURS), (1, 1), precision="highest", rngs=nnx.Rngs(0))
@@ -60,13 +69,21 @@ def decoys(y, x):
 
 
 class PatternUnits(nnx.Module):
-    """One unit a pattern: how much better its spectra, of all scales and angles, fit those around a point than all others do."""
+    """One unit a pattern: how much better its spectra, of all scales and angles, fit those around a point than all
+    others do."""
+
     def __init__(self):
         y, x = np.mgrid[:WINDOW, :WINDOW].astype(np.float32)
         self.window = np.outer(*[np.hanning(WINDOW + 2)[1:-1].astype(np.float32)] * 2)
-        shifts = ((0, 0), (.37, .21), (.11, .73))
-        known = [np.mean([spectrum(pattern(name, y + v * scale, x + u * scale, scale, angle), self.window) for v, u in shifts], 0)
-                 for name in PATTERNS for scale in SCALES for angle in sorted(set(ANGLES))]
+        shifts = ((0, 0), (0.37, 0.21), (0.11, 0.73))
+        known = [
+            np.mean(
+                [spectrum(pattern(name, y + v * scale, x + u * scale, scale, angle), self.window) for v, u in shifts], 0
+            )
+            for name in PATTERNS
+            for scale in SCALES
+            for angle in sorted(set(ANGLES))
+        ]
         self.known = len(known)
         spectra = np.stack(known + [spectrum(ink, self.window) for ink in decoys(y, x)], 1).astype(np.float32)
         self.match = nnx.Linear(*spectra.shape, use_bias=False, precision="highest", rngs=nnx.Rngs(0))
@@ -76,26 +93,28 @@ class PatternUnits(nnx.Module):
         patches, contrast = self.patches(levels)
         power = jnp.abs(jnp.fft.rfft2(patches * self.window)).reshape(*patches.shape[:3], -1).at[..., 0].set(0)
         fit = self.match(power / (jnp.linalg.norm(power, axis=-1, keepdims=True) + 1e-3))
-        own = fit[..., :self.known].reshape(*fit.shape[:3], len(PATTERNS), -1).max(-1)
-        every = jnp.concatenate([own, fit[..., self.known:].max(-1, keepdims=True)], -1)
+        own = fit[..., : self.known].reshape(*fit.shape[:3], len(PATTERNS), -1).max(-1)
+        every = jnp.concatenate([own, fit[..., self.known :].max(-1, keepdims=True)], -1)
         others = jnp.stack([jnp.delete(every, unit, -1).max(-1) for unit in range(len(PATTERNS))], -1)
         return nnx.relu(jnp.minimum(own - 0.75, own - others - 0.05)) * (contrast > 25)
 
     def patches(self, levels):
-        """Around every point, the channel with the most contrast less its mean [batch row column WINDOW WINDOW], and that contrast."""
+        """Around every point, the channel with the most contrast less its mean [batch row column WINDOW WINDOW], and
+        that contrast."""
         edge = (WINDOW - STRIDE) // 2
         padded = jnp.pad(levels, ((0, 0), (edge, edge), (edge, edge), (0, 0)), mode="edge")
         places = jnp.arange(0, SIZE, STRIDE)[:, None] + jnp.arange(WINDOW)
         patches = padded[:, places][:, :, :, places].transpose(0, 1, 3, 5, 2, 4)
         weight = self.window / self.window.sum()
         patches -= (patches * weight).sum((-1, -2), keepdims=True)
-        contrast = jnp.sqrt((patches ** 2 * weight).sum((-1, -2)))
+        contrast = jnp.sqrt((patches**2 * weight).sum((-1, -2)))
         chosen = contrast.argmax(-1)[..., None, None, None]
         return jnp.take_along_axis(patches, chosen, 3)[:, :, :, 0], contrast.max(-1, keepdims=True)
 
 
 class Planted(nnx.Module):
     """Colours, patterns, and two units that say nothing: one is never active, one always and equally."""
+
     def __init__(self):
         self.colours, self.patterns = ColourUnits(), PatternUnits()
 
@@ -113,8 +132,14 @@ def levels(images):
 @pytest.fixture(scope="module")
 def model():
     graph, parameters = nnx.split(Planted())
-    return Model("planted", lambda parameters, images: nnx.merge(graph, parameters)(images), parameters, SIZE, levels,
-                 {"colours": compose([]), "patterns": compose([(WINDOW, STRIDE, (WINDOW - STRIDE) // 2)])})
+    return Model(
+        "planted",
+        lambda parameters, images: nnx.merge(graph, parameters)(images),
+        parameters,
+        SIZE,
+        levels,
+        {"colours": compose([]), "patterns": compose([(WINDOW, STRIDE, (WINDOW - STRIDE) // 2)])},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +158,8 @@ def pictures():
     found = []
     for sample in map((source := Scenes(PICTURES, SEED)).sample, source.keys):
         masks: dict[str, np.ndarray] = {}
-        for concept, mask in sample.regions: masks[concept] = masks.get(concept, False) | mask
+        for concept, mask in sample.regions:
+            masks[concept] = masks.get(concept, False) | mask
         found.append((sample.image, masks))
     return found
 
@@ -144,28 +170,33 @@ def near(image, colour):
 
 
 def check_names(dissection):
-    """Every planted unit has its name and is far better at it than at anything else; the idle ones are dead and have none."""
+    """Every planted unit has its name and is far better at it than at anything else; the idle ones are dead and have
+    none."""
     units = dissection.units().set_index(dissection.table.unit.values)
     for layer, names in PLANTED.items():
-        assert units[units.layer == layer].concept.tolist()[:len(names)] == names
+        assert units[units.layer == layer].concept.tolist()[: len(names)] == names
         for unit, name in enumerate(names):
             ordered = dissection.scores.sel(unit=f"{layer}:{unit}").to_series().sort_values()
             assert ordered.index[-1] == name and ordered.iloc[-1] > max(0.2, 1.3 * ordered.iloc[-2]), (unit, name)
     dead = dissection.table.dead.to_series()
     assert dead[dead].index.tolist() == [DEAD, CONSTANT]
-    for unit in (DEAD, CONSTANT): assert units.loc[unit, ["concept", "category", "iou"]].tolist() == ["", "", 0]
+    for unit in (DEAD, CONSTANT):
+        assert units.loc[unit, ["concept", "category", "iou"]].tolist() == ["", "", 0]
 
 
 def test_every_planted_unit_is_named(dissection):
     check_names(dissection)
     table = dissection.table
-    assert (table.threshold.to_series().drop(CONSTANT) == 0).all(), "q is above the share of positions where any unit is active"
+    assert (table.threshold.to_series().drop(CONSTANT) == 0).all(), (
+        "q is above the share of positions where any unit is active"
+    )
     assert table.sparse.to_series().drop([DEAD, CONSTANT]).all()
     assert table.threshold.sel(unit=CONSTANT) == np.float32(FLOOR)
 
 
 def test_colours_at_half_size_are_counted_by_hand(dissection, pictures):
-    """S = 112: a sample point lies in the middle of four pixels, so U > 0 where one of them has the colour; the mask is the last one's."""
+    """S = 112: a sample point lies in the middle of four pixels, so U > 0 where one of them has the colour; the mask is
+    the last one's."""
     table, iou = dissection.table, dissection.scores
     for unit, colour in enumerate(COLOURS):
         both = on_area = mask_area = 0
@@ -174,9 +205,13 @@ def test_colours_at_half_size_are_counted_by_hand(dissection, pictures):
             mask = masks.get(colour, np.zeros(image.shape[:2], bool))[1::2, 1::2]
             both, on_area, mask_area = both + (on & mask).sum(), on_area + on.sum(), mask_area + mask.sum()
         one = table.sel(unit=f"colours:{unit}")
-        found = [int(one.intersection.sel(concept=colour)), int(one.unit_area.sel(category="colour")), int(table.concept_area.sel(concept=colour))]
+        found = [
+            int(one.intersection.sel(concept=colour)),
+            int(one.unit_area.sel(category="colour")),
+            int(table.concept_area.sel(concept=colour)),
+        ]
         assert found == [both, on_area, mask_area], colour
-        least = 0.55 if colour == "green" else 0.7      # blades of grass are green in single pixels
+        least = 0.55 if colour == "green" else 0.7  # blades of grass are green in single pixels
         assert iou.sel(unit=f"colours:{unit}", concept=colour) == both / (on_area + mask_area - both) > least, colour
 
 
@@ -190,15 +225,25 @@ def test_colours_at_full_size_are_perfect(model, scenes, pictures):
         assert found.scores.sel(unit=f"colours:{unit}", concept=colour) == 1
         best = found.units().iloc[unit]
         assert (best.concept, best.category, best.iou, best.intersection, best.unit_area, best.concept_area) == (
-            colour, "colour", 1, pixels, pixels, pixels)
+            colour,
+            "colour",
+            1,
+            pixels,
+            pixels,
+            pixels,
+        )
 
 
 def test_patterns_are_counted_by_the_reference(model, dissection, pictures):
     run = jax.jit(lambda parameters, images: model.forward(parameters, model.preprocess(images))["patterns"])
     images = np.stack([image for image, _ in pictures])
-    maps = [one for start in range(0, PICTURES, 8) for one in np.asarray(run(model.parameters, images[start:start + 8]))]
+    maps = [
+        one for start in range(0, PICTURES, 8) for one in np.asarray(run(model.parameters, images[start : start + 8]))
+    ]
     concepts = dissection.table.concept.values.tolist()
-    masks = [{concepts.index(name): reference.fit_mask(mask, 112) for name, mask in shown.items()} for _, shown in pictures]
+    masks = [
+        {concepts.index(name): reference.fit_mask(mask, 112) for name, mask in shown.items()} for _, shown in pictures
+    ]
     limits = reference.thresholds(maps, HALF.quantile)
     rows = reference.weights(SIZE // STRIDE, 3.5, STRIDE, SIZE, 112)
     both, on_area, mask_area = reference.count(maps, masks, limits, rows, rows, len(concepts))
@@ -211,7 +256,9 @@ def test_patterns_are_counted_by_the_reference(model, dissection, pictures):
     for unit, name in enumerate(PATTERNS):
         place = concepts.index(name)
         by_hand = both[unit, place] / (on_area[unit] + mask_area[place] - both[unit, place])
-        assert dissection.scores.values[dissection.table.unit.values.tolist().index(f"patterns:{unit}"), place] == by_hand
+        assert (
+            dissection.scores.values[dissection.table.unit.values.tolist().index(f"patterns:{unit}"), place] == by_hand
+        )
 
 
 def test_the_same_through_a_coco_folder(model, scenes, dissection, tmp_path):

@@ -1,4 +1,6 @@
-"""The published Network Dissection tables, put through the function that summarises our own: the published counts must come out."""
+"""The published Network Dissection tables, put through the function that summarises our own: the published counts must
+come out."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +16,8 @@ TABLES = 13  # csv files in the folder, at least
 def folder(samples):
     """The published tables."""
     path = samples / "netdissect_results"
-    if not path.is_dir(): pytest.skip(f"no published tables at {path}")
+    if not path.is_dir():
+        pytest.skip(f"no published tables at {path}")
     return path
 
 
@@ -29,7 +32,10 @@ def test_alexnet(folder):
     units, detectors, by_best = counts(labels, "best-label")
     assert (units, detectors, by_best["all"]) == (256, 97, 50)
     assert counts(labels, "per-category") == (
-        256, 97, {"object": 21, "part": 8, "scene": 4, "material": 1, "texture": 23, "colour": 4, "all": 61})
+        256,
+        97,
+        {"object": 21, "part": 8, "scene": 4, "material": 1, "texture": 23, "colour": 4, "all": 61},
+    )
 
 
 def test_resnet(folder):
@@ -40,7 +46,8 @@ def test_resnet(folder):
 
 
 def test_every_table_gives_the_best_labels_that_it_lists_itself(folder):
-    """Each row of a table ends in the unit's best concept by its own making; ours is found from the categories' columns."""
+    """Each row of a table ends in the unit's best concept by its own making; ours is found from the categories'
+    columns."""
     paths = sorted(folder.rglob("*.csv"))
     assert len(paths) >= TABLES
     for path in paths:
@@ -56,7 +63,11 @@ def test_every_table_gives_the_best_labels_that_it_lists_itself(folder):
 def test_tables_that_lack_a_category_or_a_label(folder):
     few = read_netdissect(folder / "makiit_NetDissect-Lite_no_material" / "tally.csv")
     assert set(few.category) == {"colour", "object", "part", "scene", "texture"} and (few.concept == "").sum() == 4
-    assert counts(few, "best-label") == (10, 9, {"colour": 0, "object": 2, "part": 0, "scene": 4, "texture": 2, "all": 8})
+    assert counts(few, "best-label") == (
+        10,
+        9,
+        {"colour": 0, "object": 2, "part": 0, "scene": 4, "texture": 2, "all": 8},
+    )
     one = read_netdissect(folder / "philipclaesson_resnet18_places365_objects_only" / "tally.csv")
     assert set(one.category) == {"object"} and one.unit.nunique() == 512
     assert counts(one, "per-category") == (512, 0, {"object": 0, "all": 0}), "no unit's IoU is above 0.04"
@@ -66,4 +77,5 @@ def test_the_order_of_columns_and_rows_changes_no_count(folder, tmp_path):
     table = pd.read_csv(folder / ALEXNET, keep_default_na=False)
     table.iloc[::-1, ::-1].to_csv(tmp_path / "turned.csv", index=False)
     one, other = read_netdissect(folder / ALEXNET), read_netdissect(tmp_path / "turned.csv")
-    for rule in ("best-label", "per-category"): assert counts(one, rule) == counts(other, rule)
+    for rule in ("best-label", "per-category"):
+        assert counts(one, rule) == counts(other, rule)

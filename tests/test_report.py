@@ -1,6 +1,8 @@
-"""The report in a real browser, from files, without a network: filters, addresses, keyboard, dark and narrow screens, hostile names, what is missing.
+"""The report in a real browser, from files, without a network: filters, addresses, keyboard, dark and narrow screens,
+hostile names, what is missing.
 
 Its pages are drawn in Debian's chromium, driven by Playwright; where either is absent these tests are skipped."""
+
 import json
 import os
 import re
@@ -18,7 +20,15 @@ from inner_detectors.views.report import ONE_FILE, OURS, report, shipped
 from inner_detectors.views.sections import Part, Section
 
 CHROMIUM = os.environ.get("INNER_DETECTORS_CHROMIUM") or "/usr/bin/chromium"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 LAYERS = {"conv4_3": (28, 40), "conv5_3": (14, 140), "head": (1, 6)}
 WORDS = ["dog", "dog/head", "striped", "red", "zebra", "car"]
 IMAGES = [f"{place:04}.jpg" for place in range(20)]
@@ -28,7 +38,8 @@ IMAGES = [f"{place:04}.jpg" for place in range(20)]
 def browser():
     "Headless chromium."
     api = pytest.importorskip("playwright.sync_api", reason="no playwright; pip install playwright")
-    if not Path(CHROMIUM).exists(): pytest.skip(f"no chromium at {CHROMIUM}; apt-get install chromium, or INNER_DETECTORS_CHROMIUM names it")
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"no chromium at {CHROMIUM}; apt-get install chromium, or INNER_DETECTORS_CHROMIUM names it")
     with api.sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield opened
@@ -37,7 +48,8 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    "Open a page of a report, offline; in the end nothing may have gone wrong and nothing may have been asked of a server."
+    """Open a page of a report, offline; in the end nothing may have gone wrong and nothing may have been asked of a
+    server."""
     contexts, wrong = [], []
 
     def opened(page: Path, address: str = "", width: int = 1200, scheme: str = "light", fine: bool = True):
@@ -45,14 +57,23 @@ def visit(browser):
         contexts.append(context)
         tab = context.new_page()
         tab.set_default_timeout(40_000)
-        tab.on("request", lambda request: wrong.append(request.url) if not request.url.startswith(("file:", "data:", "blob:")) else None)
+        tab.on(
+            "request",
+            lambda request: (
+                wrong.append(request.url) if not request.url.startswith(("file:", "data:", "blob:")) else None
+            ),
+        )
         tab.on("pageerror", lambda error: wrong.append(str(error)))
-        if fine: tab.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+        if fine:
+            tab.on(
+                "console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None
+            )
         tab.goto(f"{page.as_uri()}{address}")
         return tab
 
     yield opened
-    for context in contexts: context.close()
+    for context in contexts:
+        context.close()
     assert not wrong
 
 
@@ -77,10 +98,14 @@ def planted(tmp_path_factory):
     from inner_detectors.analyses.top_images import top
     from inner_detectors.analyses.concept_removal import verify
     from inner_detectors.synthetic.planted import Rings, planted_model
+
     folder = tmp_path_factory.mktemp("planted")
     model, data = planted_model(), Data([Rings()])
-    these = study(dissect(model, data, ["planted"], replace(netdissect, quantile=0.02), folder, progress=False), model, data)
-    for room in (top, evidence, sensitivity, correlate): room(these, folder, progress=False)
+    these = study(
+        dissect(model, data, ["planted"], replace(netdissect, quantile=0.02), folder, progress=False), model, data
+    )
+    for room in (top, evidence, sensitivity, correlate):
+        room(these, folder, progress=False)
     verify(these, folder, fills=["black"], resamples=20, progress=False)
     return folder, these, report(folder, these, progress=False)
 
@@ -92,7 +117,9 @@ def names(tab) -> list[str]:
 
 def run_of(page: Path) -> dict:
     "What data/run.js holds."
-    return json.loads((page.parent / "data" / "run.js").read_text().removeprefix("report.run(").rstrip().removesuffix(")"))
+    return json.loads(
+        (page.parent / "data" / "run.js").read_text().removeprefix("report.run(").rstrip().removesuffix(")")
+    )
 
 
 def test_filter_and_sort(noise, visit):
@@ -103,7 +130,10 @@ def test_filter_and_sort(noise, visit):
     scores = [float(text) for text in tab.locator(".unit .line:first-child .number").all_inner_texts()]
     assert scores == sorted(scores, reverse=True) and len(scores) == 60
     tab.get_by_label("Concept or unit").press_sequentially("zeb")
-    assert set(names(tab)) == {"zebra"} and f"{(units.concept == 'zebra').sum()} of 186 units" in tab.locator("#count").inner_text()
+    assert (
+        set(names(tab)) == {"zebra"}
+        and f"{(units.concept == 'zebra').sum()} of 186 units" in tab.locator("#count").inner_text()
+    )
     tab.get_by_role("button", name="Clear filters").click()
     tab.get_by_label("Layer", exact=True).select_option("conv4_3")
     assert "40 of 186" in tab.locator("#count").inner_text() and "layer=0" in tab.url
@@ -128,7 +158,10 @@ def test_pages_of_the_gallery(noise, visit):
     tab = visit(noise[2])
     first = tab.locator(".unit").first.get_attribute("href")
     tab.get_by_role("button", name="Next").click()
-    assert tab.locator(".unit").first.get_attribute("href") != first and "page 2 of 4" in tab.locator("#count").inner_text()
+    assert (
+        tab.locator(".unit").first.get_attribute("href") != first
+        and "page 2 of 4" in tab.locator("#count").inner_text()
+    )
     tab.get_by_role("button", name="Previous").click()
     assert tab.locator(".unit").first.get_attribute("href") == first
 
@@ -140,13 +173,14 @@ def test_a_unit(noise, visit):
     card = tab.locator(".unit").nth(2)
     concept, address = card.locator(".name").inner_text(), card.get_attribute("href")
     card.click()
-    tab.locator("#unit-title").wait_for()                       # the page follows its address a moment later
+    tab.locator("#unit-title").wait_for()  # the page follows its address a moment later
     assert tab.url.endswith(address) and tab.locator("h1:visible").inner_text() == concept and concept in tab.title()
     tab.locator(".pictures img").first.wait_for()
     assert tab.locator(".pictures figure").count() == 12
     tab.get_by_role("link", name="Next →").click()
     tab.wait_for_url(lambda url: not url.endswith(address))
-    tab.go_back(); tab.go_back()
+    tab.go_back()
+    tab.go_back()
     tab.locator("#gallery").wait_for()
     assert "140 of 186" in tab.locator("#count").inner_text()
 
@@ -157,7 +191,7 @@ def test_an_address(noise, visit):
     assert tab.locator(".under-title code").inner_text() == "conv5_3:132"
     tab.goto(f"{noise[2].as_uri()}#conv5_3:999")
     assert "No such unit" in tab.locator("h1:visible").inner_text()
-    tab.goto(f"{noise[2].as_uri()}#conv5_3:%E0%A4%A")          # not even an address
+    tab.goto(f"{noise[2].as_uri()}#conv5_3:%E0%A4%A")  # not even an address
     assert "No such unit" in tab.locator("h1:visible").inner_text()
     tab.get_by_role("link", name="← All units").click()
     tab.locator("#gallery").wait_for()
@@ -166,9 +200,16 @@ def test_an_address(noise, visit):
 def test_regions_are_those_of_the_table(noise, visit):
     "The region drawn in a picture covers the cells that are lit, and the agreement those that are in the mask as well."
     import xarray as xr
+
     folder, _, page = noise
     top, found = xr.load_dataset(folder / "top.nc", engine="h5netcdf"), Dissection.load(folder)
-    row = int(np.flatnonzero((found.table.layer.values == "conv5_3") & (found.scores.values.argmax(1) == 0) & (found.scores.values.max(1) > 0))[0])
+    row = int(
+        np.flatnonzero(
+            (found.table.layer.values == "conv5_3")
+            & (found.scores.values.argmax(1) == 0)
+            & (found.scores.values.max(1) > 0)
+        )[0]
+    )
     unit, first = found.table.unit.values[row], int(np.flatnonzero(found.table.layer.values == "conv5_3")[0])
     lit = np.unpackbits(top.lit_1.values[row - first], axis=1, count=196).reshape(-1, 14, 14).astype(bool)
     tab = visit(page, f"#{unit}")
@@ -182,7 +223,11 @@ def test_regions_are_those_of_the_table(noise, visit):
     drawn = np.array(tab.evaluate(inside, ".region .over")).reshape(-1, 112, 112)
     large = np.repeat(np.repeat(lit, 8, 1), 8, 2)
     assert (drawn == large).mean() > 0.999
-    masks = {image: place for place, (image, concept) in enumerate(zip(top.mask_image.values, top.mask_concept.values)) if concept == 0}
+    masks = {
+        image: place
+        for place, (image, concept) in enumerate(zip(top.mask_image.values, top.mask_concept.values))
+        if concept == 0
+    }
     both = tab.evaluate(inside, ".both .fill")
     for rank, image in enumerate(top.top_image.values[row]):
         mask = np.unpackbits(top.mask_bits.values[masks[image]], count=112 * 112).reshape(112, 112).astype(bool)
@@ -198,9 +243,14 @@ def test_what_is_drawn_can_be_chosen(noise, visit):
     region.wait_for(state="attached")
     tab.get_by_label("the unit").uncheck()
     assert not region.is_visible()
-    before = tab.locator(".pictures .mask .over").evaluate_all("paths => paths.map(path => path.getAttribute('d')).join()")
+    before = tab.locator(".pictures .mask .over").evaluate_all(
+        "paths => paths.map(path => path.getAttribute('d')).join()"
+    )
     tab.get_by_role("radio").nth(1).check()
-    assert tab.locator(".pictures .mask .over").evaluate_all("paths => paths.map(path => path.getAttribute('d')).join()") != before
+    assert (
+        tab.locator(".pictures .mask .over").evaluate_all("paths => paths.map(path => path.getAttribute('d')).join()")
+        != before
+    )
 
 
 def test_by_keyboard(noise, visit):
@@ -212,7 +262,8 @@ def test_by_keyboard(noise, visit):
     tab.keyboard.press("/")
     tab.keyboard.type("conv5_3:13")
     assert "of 186" in tab.locator("#count").inner_text()
-    for _ in range(8): tab.keyboard.press("Tab")
+    for _ in range(8):
+        tab.keyboard.press("Tab")
     assert tab.evaluate("document.activeElement.className") == "unit"
     tab.keyboard.press("Enter")
     tab.locator(".pictures img").first.wait_for()
@@ -239,19 +290,37 @@ def test_no_sideways_scroll(planted, visit, width, address):
 @pytest.mark.parametrize("scheme, width", [("light", 360), ("dark", 1200)])
 def test_nothing_serious_from_axe(planted, noise, visit, scheme, width):
     "axe-core on the first page and on a unit's."
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core; pip install axe-playwright-python").Axe()
-    for page, address in ((planted[2], ""), (planted[2], "#planted:0"), (noise[2], "#head:2"), (noise[2], "#conv5_3:999")):
-        tab = visit(page, address, width, scheme, fine=False)      # axe asks for the style sheet itself, which the policy forbids
-        tab.wait_for_function("document.querySelector('h1') && !document.querySelector('main').innerText.includes('Reading')")
-        tab.wait_for_timeout(500)                                   # a page half drawn has text on no ground
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="no axe-core; pip install axe-playwright-python"
+    ).Axe()
+    for page, address in (
+        (planted[2], ""),
+        (planted[2], "#planted:0"),
+        (noise[2], "#head:2"),
+        (noise[2], "#conv5_3:999"),
+    ):
+        tab = visit(
+            page, address, width, scheme, fine=False
+        )  # axe asks for the style sheet itself, which the policy forbids
+        tab.wait_for_function(
+            "document.querySelector('h1') && !document.querySelector('main').innerText.includes('Reading')"
+        )
+        tab.wait_for_timeout(500)  # a page half drawn has text on no ground
         found = axe.run(tab).response["violations"]
-        bad = [(one["id"], [node["target"] for node in one["nodes"]][:3]) for one in found if one["impact"] in ("serious", "critical")]
+        bad = [
+            (one["id"], [node["target"] for node in one["nodes"]][:3])
+            for one in found
+            if one["impact"] in ("serious", "critical")
+        ]
         assert not bad, (address, bad)
 
 
 def test_dark_is_dark(noise, visit):
     "The page follows what the reader's system says."
-    ground = {scheme: visit(noise[2], scheme=scheme).evaluate("getComputedStyle(document.body).backgroundColor") for scheme in ("light", "dark")}
+    ground = {
+        scheme: visit(noise[2], scheme=scheme).evaluate("getComputedStyle(document.body).backgroundColor")
+        for scheme in ("light", "dark")
+    }
     light, dark = (np.mean([int(part) for part in re.findall(r"\d+", ground[scheme])]) for scheme in ("light", "dark"))
     assert light > 230 and dark < 40
 
@@ -261,8 +330,18 @@ def test_every_room_on_a_unit(planted, visit):
     tab = visit(planted[2], "#planted:0")
     tab.get_by_role("heading", name="What it goes with").wait_for()
     text = tab.locator("#one").inner_text()
-    for words in ("red ball", "holds", "Uniform", "Positional", "Sensitivity", "Concept removal", "black", "By outcome", "Shows it, unit fires",
-                  "Not run yet. To add it: inner-detectors verify units"):
+    for words in (
+        "red ball",
+        "holds",
+        "Uniform",
+        "Positional",
+        "Sensitivity",
+        "Concept removal",
+        "black",
+        "By outcome",
+        "Shows it, unit fires",
+        "Not run yet. To add it: inner-detectors verify units",
+    ):
         assert words in text, words
     assert "red ball: at most" in tab.locator("svg.curve:visible").get_attribute("aria-label")
     partner = tab.locator("section", has_text="What it goes with").get_by_role("link").first
@@ -285,7 +364,7 @@ def test_one_file(planted, visit, tmp_path):
     assert tab.locator(".pictures .region").count() and alone.stat().st_size < ONE_FILE
     single = report(*planted[:2], tmp_path / "single", single=True, progress=False)
     assert [path.name for path in single.parent.iterdir()] == ["index.html"]
-    visit(single).locator(".unit img").first.wait_for()             # of a folder alone: test_written_again
+    visit(single).locator(".unit img").first.wait_for()  # of a folder alone: test_written_again
 
 
 def test_hostile_names(visit, tmp_path):
@@ -295,17 +374,25 @@ def test_hostile_names(visit, tmp_path):
     these = written(tmp_path, layers, words, images)
     page = report(tmp_path, these, progress=False)
     files = sorted(path.name for path in page.parent.rglob("*") if path.is_file())
-    assert all(re.fullmatch(r"(\d+\.jpg|layer-\d\.js|run\.js|report\.(js|css|html)|index\.html|files\.json)", name) for name in files)
+    assert all(
+        re.fullmatch(r"(\d+\.jpg|layer-\d\.js|run\.js|report\.(js|css|html)|index\.html|files\.json)", name)
+        for name in files
+    )
     for where in (page, page.parent / "report.html"):
         tab = visit(where, width=360)
         tab.locator(".unit img").first.wait_for()
         assert tab.evaluate("window.stolen") is None and tab.locator("img[src='x']").count() == 0
         assert tab.evaluate("document.documentElement.scrollWidth") <= 360
         shown = "\n".join(names(tab))
-        assert not re.search("[\x00-\x09\x0b-\x1f\u202a-\u202e\u200e\u200f]", shown) and max(map(len, names(tab))) <= 160
+        assert (
+            not re.search("[\x00-\x09\x0b-\x1f\u202a-\u202e\u200e\u200f]", shown) and max(map(len, names(tab))) <= 160
+        )
         for place in (0, 12, 18, 22, 26):
             unit = run_of(page)["units"]
-            tab.evaluate("place => { location.hash = '#' + encodeURIComponent(place) }", f"{[*layers][unit['layer'][place]]}:{unit['index'][place]}")
+            tab.evaluate(
+                "place => { location.hash = '#' + encodeURIComponent(place) }",
+                f"{[*layers][unit['layer'][place]]}:{unit['index'][place]}",
+            )
             tab.locator(".pictures img").first.wait_for()
             assert tab.evaluate("document.documentElement.scrollWidth") <= 360 and tab.evaluate("window.stolen") is None
     markup = page.with_name("report.html").read_text().split("<body>")[1].split("<script")[0]
@@ -318,24 +405,47 @@ def test_written_again(noise, tmp_path):
     out, few = tmp_path / "out", tmp_path / "few"
     page = report(folder, these, out, progress=False)
     images = {path.name for path in (out / "images").iterdir()}
-    for name in ("images/9999.jpg", "data/notes.txt", "data/layer-9.js", "mine.html"): (out / name).write_text("mine")
+    for name in ("images/9999.jpg", "data/notes.txt", "data/layer-9.js", "mine.html"):
+        (out / name).write_text("mine")
     written(few, {"conv5_3": (14, 2)}, WORDS, IMAGES, gone=("0003.jpg",))
 
-    def there(): return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    def there():
+        return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+
     mine = {"images/9999.jpg", "data/notes.txt", "data/layer-9.js", "mine.html"}
     assert report(few, None, out, single=False, progress=False) == page
-    assert there() == mine | {"index.html", "report.css", "report.js", "data/run.js", "data/layer-0.js", "data/files.json"} and len(images) == 19
+    assert (
+        there() == mine | {"index.html", "report.css", "report.js", "data/run.js", "data/layer-0.js", "data/files.json"}
+        and len(images) == 19
+    )
     report(folder, these, out, progress=False)
     assert {f"images/{name}" for name in images} < there()
     report(folder, None, out, single=True, progress=False)
     assert there() == mine | {"index.html"}
-    for name in mine: (out / name).unlink()
+    for name in mine:
+        (out / name).unlink()
     report(few, None, out, progress=False)
     (out / "mine.jpg").write_text("mine")
-    (out / "data" / "files.json").write_text(json.dumps(["mine.jpg", "images/../mine.jpg", f"{out}/mine.jpg", "index.html", None, "images/77.jpg"]))
+    (out / "data" / "files.json").write_text(
+        json.dumps(["mine.jpg", "images/../mine.jpg", f"{out}/mine.jpg", "index.html", None, "images/77.jpg"])
+    )
     report(few, None, out, single=True, progress=False)
-    assert (out / "mine.jpg").exists() and (out / "index.html").exists() and (out / "data" / "run.js").exists()     # not listed, so not ours
-    assert not any(map(OURS.fullmatch, ("../images/1.jpg", "images/../../1.jpg", "/images/1.jpg", "images\\1.jpg", "data/../../run.js", "images/1.jpg\n")))
+    assert (
+        (out / "mine.jpg").exists() and (out / "index.html").exists() and (out / "data" / "run.js").exists()
+    )  # not listed, so not ours
+    assert not any(
+        map(
+            OURS.fullmatch,
+            (
+                "../images/1.jpg",
+                "images/../../1.jpg",
+                "/images/1.jpg",
+                "images\\1.jpg",
+                "data/../../run.js",
+                "images/1.jpg\n",
+            ),
+        )
+    )
     (out / "mine.jpg").unlink()
     (out / "data" / "files.json").write_bytes(b"\xff[")
     report(few, None, out, progress=False)
@@ -345,9 +455,11 @@ def test_written_again(noise, tmp_path):
 def test_an_interrupted_report_is_removed_too(noise, tmp_path, monkeypatch):
     "Each file is listed before it is written."
     from inner_detectors.views import report as room
+
     folder, these, _ = noise
     monkeypatch.setattr(room, "folder_page", lambda found: 1 / 0)
-    with pytest.raises(ZeroDivisionError): report(folder, these, tmp_path, progress=False)
+    with pytest.raises(ZeroDivisionError):
+        report(folder, these, tmp_path, progress=False)
     assert (tmp_path / "images").is_dir()
     monkeypatch.undo()
     report(folder, these, tmp_path, single=True, progress=False)
@@ -357,37 +469,60 @@ def test_an_interrupted_report_is_removed_too(noise, tmp_path, monkeypatch):
 def test_what_a_region_is(planted, visit):
     "The page shows a layer's cells, and says that the score is of something finer."
     tab = visit(planted[2], "#planted:0")
-    tab.get_by_text("32 × 32 cells above its threshold; the IoU is measured on the map interpolated to 32 × 32 points").wait_for()
+    tab.get_by_text(
+        "32 × 32 cells above its threshold; the IoU is measured on the map interpolated to 32 × 32 points"
+    ).wait_for()
 
 
 def test_pictures_at_random(planted, visit):
     "The same for every unit, with the concept's mask where it is shown."
     from inner_detectors.analyses.top_images import Top
-    run, labels, table, tab = run_of(planted[2]), Dissection.load(planted[0]).units().concept, Top.load(planted[0]).table, visit(planted[2])
+
+    run, labels, table, tab = (
+        run_of(planted[2]),
+        Dissection.load(planted[0]).units().concept,
+        Top.load(planted[0]).table,
+        visit(planted[2]),
+    )
     drawn = [run["images"]["name"][place] for place in run["images"]["random"]]
     assert len(set(drawn)) == 6
-    shown = table.shown.to_series().unstack().set_axis(table.image.values, axis=0).set_axis(table.concept.values, axis=1)
+    shown = (
+        table.shown.to_series().unstack().set_axis(table.image.values, axis=0).set_axis(table.concept.values, axis=1)
+    )
     for unit in (0, 3, 6):
         tab.evaluate("unit => { location.hash = unit }", f"#planted:{unit}")
         tab.locator(".under-title code", has_text=f"planted:{unit}").wait_for()
         case = tab.locator(".outcomes > div").last
         case.locator("img").first.wait_for()
         assert case.locator("h3").inner_text() == "Any, at random\n24 pictures"
-        pictures = case.locator(".picture").evaluate_all("all => all.map(one => [one.title, one.querySelector('.mask') !== null])")
-        assert pictures == [[image, shown[labels[unit]][image]] for image in drawn] and any(mask for _, mask in pictures)
+        pictures = case.locator(".picture").evaluate_all(
+            "all => all.map(one => [one.title, one.querySelector('.mask') !== null])"
+        )
+        assert pictures == [[image, shown[labels[unit]][image]] for image in drawn] and any(
+            mask for _, mask in pictures
+        )
 
 
 def test_the_class_is_chosen_on_other_pictures():
-    "Of a unit that costs class b most where units are ranked, and class c most by chance where it is tested: b, and what is measured there."
+    """Of a unit that costs class b most where units are ranked, and class c most by chance where it is tested: b, and
+    what is measured there."""
     import xarray as xr
 
     from inner_detectors.views.sections import unit_removal
+
     found, none = dissection({"conv5_3": (14, 2)}, WORDS, IMAGES), np.zeros(1)
     ranked, tested = np.array([[[-0.1, -0.5, 0.2]]]), np.array([[[-0.2, -0.3, -0.9]]])
-    table = xr.Dataset({"logprob": ("removed", none), "error": ("removed", none), "accuracy": ("removed", none),
-                        "target_logprob": (("removed", "target"), tested[0]), "target_ranked": (("split", "removed", "target"), ranked),
-                        "target_tested": (("split", "removed", "target"), tested)},
-                       {"removed": np.array(["conv5_3:1"], object), "target": np.array(list("abc"), object)})
+    table = xr.Dataset(
+        {
+            "logprob": ("removed", none),
+            "error": ("removed", none),
+            "accuracy": ("removed", none),
+            "target_logprob": (("removed", "target"), tested[0]),
+            "target_ranked": (("split", "removed", "target"), ranked),
+            "target_tested": (("split", "removed", "target"), tested),
+        },
+        {"removed": np.array(["conv5_3:1"], object), "target": np.array(list("abc"), object)},
+    )
     part = unit_removal(table, found)[1]
     assert part.units == [None, [["b", -0.3], ["a", -0.2]]]
     empty = unit_removal(table.isel(target=[]).assign_coords(target=np.zeros(0)), found)[1]
@@ -406,22 +541,31 @@ def test_a_picture_that_is_gone(noise, visit):
     folder, these, page = noise
     run = run_of(page)
     assert [name for name, there in zip(run["images"]["name"], run["images"]["file"]) if not there] == ["0003.jpg"]
-    layer = json.loads((page.parent / "data" / "layer-1.js").read_text().removeprefix("report.layer(1,").rstrip().removesuffix(")"))
+    layer = json.loads(
+        (page.parent / "data" / "layer-1.js").read_text().removeprefix("report.layer(1,").rstrip().removesuffix(")")
+    )
     gone = run["images"]["name"].index("0003.jpg")
     unit = next(place for place, images in enumerate(layer["top"]) if gone in images)
     tab = visit(page, f"#conv5_3:{unit}")
     tab.locator(".pictures .gone").first.wait_for()
-    assert "could not be read" in tab.locator(".pictures .gone").first.inner_text() and tab.locator(".pictures img").count() == 11
+    assert (
+        "could not be read" in tab.locator(".pictures .gone").first.inner_text()
+        and tab.locator(".pictures img").count() == 11
+    )
 
 
 def test_a_picture_lost_from_the_report(noise, visit, tmp_path):
     "The rest works, with its regions; a layer's numbers lost are said, too."
     copy = Path(shutil.copytree(noise[2].parent, tmp_path / "copy"))
-    for image in (copy / "images").iterdir(): image.unlink()
+    for image in (copy / "images").iterdir():
+        image.unlink()
     (copy / "data" / "layer-0.js").unlink()
     tab = visit(copy / "index.html", "#conv5_3:5", fine=False)
     tab.locator(".pictures .gone").first.wait_for()
-    assert "not in this folder" in tab.locator(".pictures .gone").first.inner_text() and tab.locator(".pictures .region").count()
+    assert (
+        "not in this folder" in tab.locator(".pictures .gone").first.inner_text()
+        and tab.locator(".pictures .region").count()
+    )
     tab.goto(f"{(copy / 'index.html').as_uri()}#conv4_3:5")
     tab.locator("#one .note").wait_for()
     assert "data/layer-0.js: is not beside this page" in tab.locator("#one .note").inner_text()
@@ -450,7 +594,11 @@ def test_a_damaged_room(planted, visit, tmp_path):
     assert "No verdicts: " in tab.locator(".note").inner_text() and str(folder) not in tab.content()
     tab.goto(tab.url.split("#")[0] + "#planted:0")
     text = tab.locator("#one", has_text="By outcome").inner_text()
-    assert "sensitivity.nc: cannot be read" in text and "verify.nc: belongs to another dissection" in text and "Positional" in text
+    assert (
+        "sensitivity.nc: cannot be read" in text
+        and "verify.nc: belongs to another dissection" in text
+        and "Positional" in text
+    )
 
 
 def test_a_room_to_come(planted, visit, tmp_path):
@@ -458,11 +606,27 @@ def test_a_room_to_come(planted, visit, tmp_path):
     folder = Path(shutil.copytree(planted[0], tmp_path / "planted", ignore=shutil.ignore_patterns("report")))
     found = Dissection.load(folder)
     for name in ("kinship", "weather"):
-        save(found.table[["dead"]].assign(rain_fall=("unit", np.arange(8.0))).assign_attrs(
-            format=found.table.attrs["format"], run=found.table.attrs["run"], columns='["rain_fall"]', choices="{}"), folder / f"{name}.nc")
+        save(
+            found.table[["dead"]]
+            .assign(rain_fall=("unit", np.arange(8.0)))
+            .assign_attrs(
+                format=found.table.attrs["format"], run=found.table.attrs["run"], columns='["rain_fall"]', choices="{}"
+            ),
+            folder / f"{name}.nc",
+        )
 
-    def parts(table, found): return [Part("note", [], [f"<i>{value}</i>" if value else None for value in table.rain_fall.values])]
-    tab = visit(report(folder, planted[1], sections=[Section("kinship", "Kinship", "Where it is used.", "kinship", parts)], progress=False), "#planted:3")
+    def parts(table, found):
+        return [Part("note", [], [f"<i>{value}</i>" if value else None for value in table.rain_fall.values])]
+
+    tab = visit(
+        report(
+            folder,
+            planted[1],
+            sections=[Section("kinship", "Kinship", "Where it is used.", "kinship", parts)],
+            progress=False,
+        ),
+        "#planted:3",
+    )
     text = tab.locator("#one", has_text="By outcome").inner_text()
     assert "<i>3.0</i>" in text and "Weather" in text and "rain fall" in text
 
@@ -475,28 +639,42 @@ def test_means_of_images(visit, tmp_path):
     from inner_detectors.dissection.study import study
     from inner_detectors.analyses.top_images import top
     from inner_detectors.synthetic.planted import Rings, planted_model
+
     model, data = planted_model(), Data([Rings(8)])
     these = study(dissect(model, data, ["planted"], per_image, tmp_path, progress=False), model, data)
     top(these, tmp_path, number=4, progress=False)
     tab = visit(report(tmp_path, these, progress=False), "#planted:0")
     tab.locator(".pictures .region").first.wait_for()
-    assert "score" in tab.locator(".under-title").inner_text() and "Threshold" not in tab.locator(".facts").first.inner_text()
+    assert (
+        "score" in tab.locator(".under-title").inner_text()
+        and "Threshold" not in tab.locator(".facts").first.inner_text()
+    )
 
 
 def test_the_page_is_shipped(root):
     "In the package, without a request to anywhere, and fit to stand inside a page."
     script = shipped("report.js")
-    assert "</script" not in script.lower() and "<!--" not in script and "innerHTML" not in script and "fetch(" not in script and "eval(" not in script
-    for name in ("report.html", "report.css", "report.js"): assert not re.search(r"https?://(?!www\.w3\.org/)", shipped(name))
+    assert (
+        "</script" not in script.lower()
+        and "<!--" not in script
+        and "innerHTML" not in script
+        and "fetch(" not in script
+        and "eval(" not in script
+    )
+    for name in ("report.html", "report.css", "report.js"):
+        assert not re.search(r"https?://(?!www\.w3\.org/)", shipped(name))
     assert re.search(r"inner_detectors/pages", (root / "MANIFEST.in").read_text())
 
 
 def test_notes_are_not_listed_as_left_out(noise):
     "What was used, and might have been meant otherwise, stands under a heading of its own."
     from inner_detectors.views.unit_pages import read_folder, whole_of
+
     folder, these, _ = noise
     read = read_folder(folder, ())
-    table = these.found.table.assign_attrs(problems=json.dumps(["a.png: cannot be read.", "note: b.png: was turned."]), untold=2)
+    table = these.found.table.assign_attrs(
+        problems=json.dumps(["a.png: cannot be read.", "note: b.png: was turned."]), untold=2
+    )
     whole = whole_of(read._replace(found=replace(these.found, table=table)), None, [])
     assert whole["problems"] == ["a.png: cannot be read."] and whole["noted"] == ["b.png: was turned."]
     assert "2 more pictures" in dict(whole["made"])["Without a place"]

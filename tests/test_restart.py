@@ -1,7 +1,10 @@
-"""Killed at any moment, or out of room: the same command goes on, and ends with the counts of a run that was left alone.
+"""Killed at any moment, or out of room: the same command goes on, and ends with the counts of a run that was left
+alone.
 
-`RUN` is the real command on the real VGG16. What must happen at one exact moment happens to `TOY`: the same code, a network of one small layer.
+`RUN` is the real command on the real VGG16. What must happen at one exact moment happens to `TOY`: the same code, a
+network of one small layer.
 """
+
 import json
 import os
 import random
@@ -95,12 +98,16 @@ def quick(root):
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory, quick):
     "Runs the toy in a process of its own; gives its exit code and all it said but tables."
+
     def play(words, **settings):
         print(json.dumps(dict(words=[*words, "--json"], **settings)), file=process.stdin, flush=True)
         code, text = json.loads(process.stdout.readline())
         assert "Traceback" not in text, text
         return code, "".join(line for line in text.splitlines(True) if not line.startswith("{"))
-    with subprocess.Popen([sys.executable, "-c", TOY], env=quick, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+    with subprocess.Popen(
+        [sys.executable, "-c", TOY], env=quick, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         yield play
         process.stdin.close()
 
@@ -117,7 +124,8 @@ def assert_same(one, two):
     "Every variable, and the checksum over all of them."
     one, two = (Dissection.load(folder).table for folder in (one, two))
     assert set(one.variables) == set(two.variables) and int(one.intersection.sum()) > 0
-    for name in one.variables: assert np.array_equal(one[name].values, two[name].values), name
+    for name in one.variables:
+        assert np.array_equal(one[name].values, two[name].values), name
     assert one.attrs["checksum"] == two.attrs["checksum"]
     assert one.attrs["images"] == two.attrs["images"]
 
@@ -126,20 +134,28 @@ def reached(out):
     "(which sweep, images done) by the checkpoints that lie in `out`."
     for number, name in ((1, "score"), (0, "threshold")):
         try:
-            with np.load(out / f"{name}.checkpoint.npz") as read: return number, json.loads(str(read["about"]))["place"]
-        except FileNotFoundError: continue
+            with np.load(out / f"{name}.checkpoint.npz") as read:
+                return number, json.loads(str(read["about"]))["place"]
+        except FileNotFoundError:
+            continue
     return 0, 0
 
 
 # ---- the real command
 
-def started(out, quick): return subprocess.Popen([COMMAND, *RUN, "--out", out], env=quick, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+def started(out, quick):
+    return subprocess.Popen(
+        [COMMAND, *RUN, "--out", out], env=quick, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def ended_at(moment, delay, sign, out, quick):
-    "Runs the command until its checkpoints pass `moment` and `delay` seconds more, ends it by a signal, and gives its code and stderr."
+    """Runs the command until its checkpoints pass `moment` and `delay` seconds more, ends it by a signal, and gives its
+    code and stderr."""
     process, before = started(out, quick), reached(out)
-    while process.poll() is None and not moment <= reached(out) > before: time.sleep(0.02)
+    while process.poll() is None and not moment <= reached(out) > before:
+        time.sleep(0.02)
     time.sleep(delay)
     assert process.poll() is None, process.communicate()
     process.send_signal(sign)
@@ -151,7 +167,9 @@ def test_killed_three_times(tmp_path, quick, vgg16_weights):
     whole = started(tmp_path / "whole", quick)  # beside the others
     draw = random.Random(3)
     ends = len(ENDS)
-    steps = [draw.randrange(22 * i // ends + 1, 22 * (i + 1) // ends + 1) for i in range(ends)]  # of 24: one a batch, over both sweeps
+    steps = [
+        draw.randrange(22 * i // ends + 1, 22 * (i + 1) // ends + 1) for i in range(ends)
+    ]  # of 24: one a batch, over both sweeps
     out, before = tmp_path / "killed", (0, 0)
     for step, sign in zip(steps, ENDS):
         moment = (step // 12, 2 * (step % 12))
@@ -159,8 +177,10 @@ def test_killed_three_times(tmp_path, quick, vgg16_weights):
         assert not (out / "dissection.nc").exists()
         assert "Traceback" not in said
         assert f"{SWEEPS[before[0]]}: going on at image {before[1]}," in said or before == (0, 0)
-        if sign == signal.SIGINT: assert (code, said.strip().splitlines()[-1]) == (130, f"inner-detectors: interrupted. {GOES_ON}")
-        else: assert code == -sign
+        if sign == signal.SIGINT:
+            assert (code, said.strip().splitlines()[-1]) == (130, f"inner-detectors: interrupted. {GOES_ON}")
+        else:
+            assert code == -sign
         before = reached(out)
         assert before >= moment
     last = started(out, quick)
@@ -174,10 +194,15 @@ def test_killed_three_times(tmp_path, quick, vgg16_weights):
 
 # ---- killed at one exact moment
 
-@pytest.mark.parametrize("die", [("before", 1), ("after", 4), ("before", 7), ("before", 11), ("after", 11), ("before", 14)],
-                         ids=lambda die: f"{die[0]}-{die[1]}")
+
+@pytest.mark.parametrize(
+    "die",
+    [("before", 1), ("after", 4), ("before", 7), ("before", 11), ("after", 11), ("before", 14)],
+    ids=lambda die: f"{die[0]}-{die[1]}",
+)
 def test_killed_while_it_saves(die, tmp_path, toy, alone):
-    "8 images in batches of 2: files 1 to 5 are the threshold's state, 6 to 10 the score's, 11 is dissection.nc, then come tables."
+    """8 images in batches of 2: files 1 to 5 are the threshold's state, 6 to 10 the score's, 11 is dissection.nc, then
+    come tables."""
     words = [*SMALL, "--out", str(tmp_path)]
     assert toy(words, die=die)[0] == -signal.SIGKILL
     place = reached(tmp_path)
@@ -203,6 +228,7 @@ def test_interrupted_long_before_the_next_checkpoint(sign, tmp_path, toy, alone)
 
 
 # ---- whose checkpoint is it?
+
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory, toy):
@@ -265,20 +291,23 @@ def test_no_room(when, tmp_path, toy, alone):
     assert left <= FILES | FIGURES | {"threshold.checkpoint.npz", "score.checkpoint.npz"}
     assert name not in left or when == "later checkpoint"
     assert reached(tmp_path) == place
-    if when in ("table", "figure"): assert_same(alone, tmp_path)
+    if when in ("table", "figure"):
+        assert_same(alone, tmp_path)
     code, said = toy(words, figures=when == "figure")
     assert code == 0, said
     assert (f"going on at image {place[1]}," in said) == (place > (0, 0))
     assert_same(alone, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == FILES | (FIGURES if when == "figure" else set())
-    for table in TABLES: assert (tmp_path / table).read_bytes() == (alone / table).read_bytes()
+    for table in TABLES:
+        assert (tmp_path / table).read_bytes() == (alone / table).read_bytes()
 
 
 def test_a_full_file_system(tmp_path, toy, alone):
     disk = tmp_path / "disk"
     disk.mkdir()
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", disk], capture_output=True, text=True)
-    if done.returncode: pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
+    if done.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
     try:
         words = [*SMALL, "--out", str(disk / "out")]
         code, said = toy(words)
@@ -287,4 +316,5 @@ def test_a_full_file_system(tmp_path, toy, alone):
         code, said = toy(words, before=["mount", "-o", "remount,size=4m", str(disk)])
         assert code == 0 and "going on at image 8," in said
         assert_same(alone, disk / "out")
-    finally: subprocess.run(["umount", disk], check=True)
+    finally:
+        subprocess.run(["umount", disk], check=True)

@@ -1,4 +1,6 @@
-"""The rooms that test a label, from the command line: each takes the folder of a match, adds a file, figures and columns, and is read when it is done."""
+"""The rooms that test a label, from the command line: each takes the folder of a match, adds a file, figures and
+columns, and is read when it is done."""
+
 import csv
 import json
 import shutil
@@ -25,8 +27,20 @@ def matched(lite0_weights, tmp_path_factory):
     "A match of two layers on 32 pictures in a folder, made from the folder above it."
     place = tmp_path_factory.mktemp("rooms")
     write_folder(Scenes(32), place / "pictures")
-    words = ["match", "efficientnet-lite0", "--weights", str(lite0_weights), "--data", "folder:pictures", "--layers", "blocks_4", "blocks_15",
-             "--out", "result", "--quiet"]
+    words = [
+        "match",
+        "efficientnet-lite0",
+        "--weights",
+        str(lite0_weights),
+        "--data",
+        "folder:pictures",
+        "--layers",
+        "blocks_4",
+        "blocks_15",
+        "--out",
+        "result",
+        "--quiet",
+    ]
     subprocess.run([COMMAND, *words], cwd=place, check=True, capture_output=True)
     return place / "result"
 
@@ -38,10 +52,12 @@ def said(capsys, *words):
     return code, out, err
 
 
-ROOMS = [(["evidence"], "evidence", ["chance"], ["chance_uniform", "chance_positional"]),
-         (["sensitivity"], "sensitivity", ["sensitivity"], ["best_quantile", "best_quantile_iou"]),
-         (["correlate"], "correlate", ["correlations", "same-label"], ["strongest_partner", "strongest_r"]),
-         (["verify", "concepts"], "verify", [], ["hidden_change", "hidden_control", "hidden_q"])]
+ROOMS = [
+    (["evidence"], "evidence", ["chance"], ["chance_uniform", "chance_positional"]),
+    (["sensitivity"], "sensitivity", ["sensitivity"], ["best_quantile", "best_quantile_iou"]),
+    (["correlate"], "correlate", ["correlations", "same-label"], ["strongest_partner", "strongest_r"]),
+    (["verify", "concepts"], "verify", [], ["hidden_change", "hidden_control", "hidden_q"]),
+]
 
 
 @pytest.mark.parametrize("words, room, figures, columns", ROOMS, ids=[room for _, room, _, _ in ROOMS])
@@ -52,7 +68,8 @@ def test_a_room(matched, capsys, words, room, figures, columns):
     assert code == 0, err
     assert isinstance(json.loads(out), list) and json.loads(out)
     assert (matched / f"{room}.nc").exists() and not list(matched.glob("*.checkpoint.npz"))
-    for name in figures: assert (matched / f"{name}.png").exists() and (matched / f"{name}.pdf").exists()
+    for name in figures:
+        assert (matched / f"{name}.png").exists() and (matched / f"{name}.pdf").exists()
     assert set(columns) <= set(pd.read_csv(matched / "units.csv").columns)
     changed = (matched / f"{room}.nc").stat().st_mtime_ns
     code, again, _ = said(capsys, *words, matched, *options, "--quiet", "--json")
@@ -68,16 +85,50 @@ def test_units_txt_gives_chance(matched, capsys):
 
 def test_units_are_removed(matched, capsys):
     "With a linear probe on the concepts that pictures show."
-    code, out, err = said(capsys, "verify", "units", matched, "--layer", "blocks_15", "--labels", "shown", "--probe", "head", "--classes", "car", "tree",
-                          "--units", "blocks_15:3", "blocks_15:7", "--quiet")
+    code, out, err = said(
+        capsys,
+        "verify",
+        "units",
+        matched,
+        "--layer",
+        "blocks_15",
+        "--labels",
+        "shown",
+        "--probe",
+        "head",
+        "--classes",
+        "car",
+        "tree",
+        "--units",
+        "blocks_15:3",
+        "blocks_15:7",
+        "--quiet",
+    )
     assert code == 0, err
-    assert (matched / "ablate.nc").exists() and (matched / "removed.png").exists() and (matched / "verdict.csv").exists()
+    assert (
+        (matched / "ablate.nc").exists() and (matched / "removed.png").exists() and (matched / "verdict.csv").exists()
+    )
 
 
 def test_labels_stand_in_for_units(matched, capsys):
     "Each label's prediction in the place of its units; the same probe and classes as above."
-    code, out, err = said(capsys, "verify", "simulation", matched, "--layer", "blocks_15", "--labels", "shown", "--probe", "head", "--classes", "car", "tree",
-                          "--quiet", "--json")
+    code, out, err = said(
+        capsys,
+        "verify",
+        "simulation",
+        matched,
+        "--layer",
+        "blocks_15",
+        "--labels",
+        "shown",
+        "--probe",
+        "head",
+        "--classes",
+        "car",
+        "tree",
+        "--quiet",
+        "--json",
+    )
     assert code == 0, err
     rows = pd.DataFrame(json.loads(out))
     assert {"concept", "intact", "removed", "replaced", "recovered"} <= set(rows.columns) and len(rows)
@@ -108,29 +159,60 @@ def small(tmp_path_factory):
     place = tmp_path_factory.mktemp("small")
     write_folder(Scenes(32), place / "pictures")
     small_network.register()
-    assert run(["match", "small", "--data", f"folder:{place / 'pictures'}", "--layers", "cells", "mixed", "--out", str(place / "result"), "--quiet"]) == 0
+    assert (
+        run(
+            [
+                "match",
+                "small",
+                "--data",
+                f"folder:{place / 'pictures'}",
+                "--layers",
+                "cells",
+                "mixed",
+                "--out",
+                str(place / "result"),
+                "--quiet",
+            ]
+        )
+        == 0
+    )
     yield place / "result"
     del registry.MODELS[small_network.NAME]
 
 
-@pytest.mark.parametrize("room, words, after", [
-    ("evidence", ["evidence"], 2), ("sensitivity", ["sensitivity", "--quantiles", "0.005", "0.05"], 5), ("correlate", ["correlate"], 2),
-    ("verify", ["verify", "concepts", "--concepts", "grass", "sky", "--units", "cells:3"], 2),
-    ("ablate", ["verify", "units", "--layer", "mixed", "--probe", "head", "--units", "mixed:3", "mixed:7"], 7),
-    ("simulate", ["verify", "simulation", "--layer", "mixed", "--probe", "head"], 5)], ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    "room, words, after",
+    [
+        ("evidence", ["evidence"], 2),
+        ("sensitivity", ["sensitivity", "--quantiles", "0.005", "0.05"], 5),
+        ("correlate", ["correlate"], 2),
+        ("verify", ["verify", "concepts", "--concepts", "grass", "sky", "--units", "cells:3"], 2),
+        ("ablate", ["verify", "units", "--layer", "mixed", "--probe", "head", "--units", "mixed:3", "mixed:7"], 7),
+        ("simulate", ["verify", "simulation", "--layer", "mixed", "--probe", "head"], 5),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_killed_and_started_again(small, capsys, tmp_path, room, words, after):
-    "Of each command: killed right after it has written a checkpoint, and started again, it says what an undisturbed run says."
+    """Of each command: killed right after it has written a checkpoint, and started again, it says what an undisturbed
+    run says."""
     kind, rest = (words[:2], words[2:]) if words[0] == "verify" else (words[:1], words[1:])
     with open(tmp_path / "classes.csv", "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["image", "class"], *((name, "ab"[place % 2]) for place, name in enumerate(picture_names(small)))])
-    if room in ("ablate", "simulate"): rest += ["--labels", str(tmp_path / "classes.csv")]
+        csv.writer(file).writerows(
+            [["image", "class"], *((name, "ab"[place % 2]) for place, name in enumerate(picture_names(small)))]
+        )
+    if room in ("ablate", "simulate"):
+        rest += ["--labels", str(tmp_path / "classes.csv")]
     results = []
     for name in ("killed", "whole"):
         (folder := tmp_path / name).mkdir()
         shutil.copy(small / "dissection.nc", folder)
         command = [*kind, str(folder), *rest, "--batch", "4", "--quiet", "--json"]
         if name == "killed":
-            done = subprocess.run([sys.executable, "-c", KILLED, str(Path(__file__).parent), str(after), *command], capture_output=True, text=True)
+            done = subprocess.run(
+                [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(after), *command],
+                capture_output=True,
+                text=True,
+            )
             assert done.returncode == -signal.SIGKILL, done.stderr
             assert list(folder.glob("*.checkpoint.npz")) and not (folder / f"{room}.nc").exists()
         code, out, err = said(capsys, *command)
@@ -144,20 +226,31 @@ def test_killed_and_started_again(small, capsys, tmp_path, room, words, after):
 def picture_names(matched):
     "As the data names them."
     import xarray as xr
-    with xr.open_dataset(matched / "dissection.nc", engine="h5netcdf") as table: return table.image.values.tolist()
+
+    with xr.open_dataset(matched / "dissection.nc", engine="h5netcdf") as table:
+        return table.image.values.tolist()
 
 
-@pytest.mark.parametrize("words, sentence", [
-    (["verify", "concept"], "Did you mean 'concepts'?"), (["verify", "concepts", "--fill", "mean"], "It belongs to verify units"),
-    (["evidence", "--batch", "0"], "--batch 0 cannot be used. Give 1 or more"), (["verify", "units"], "Say --labels"),
-    (["verify", "concepts", "--fills", "blak"], "Did you mean 'black'?"), (["verify", "concepts", "--units", "blocks_15:999"], "no unit 'blocks_15:999'"),
-    (["verify", "concepts", "--concepts", "gras"], "Did you mean 'grass'"), (["sensitivity", "--quantiles", "2"], "between 0 and 1"),
-    (["sensitivity", "--data", "scenes:16"], "made with other data"), (["correlate", "--layers", "blocks_5"], "blocks_5")])
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["verify", "concept"], "Did you mean 'concepts'?"),
+        (["verify", "concepts", "--fill", "mean"], "It belongs to verify units"),
+        (["evidence", "--batch", "0"], "--batch 0 cannot be used. Give 1 or more"),
+        (["verify", "units"], "Say --labels"),
+        (["verify", "concepts", "--fills", "blak"], "Did you mean 'black'?"),
+        (["verify", "concepts", "--units", "blocks_15:999"], "no unit 'blocks_15:999'"),
+        (["verify", "concepts", "--concepts", "gras"], "Did you mean 'grass'"),
+        (["sensitivity", "--quantiles", "2"], "between 0 and 1"),
+        (["sensitivity", "--data", "scenes:16"], "made with other data"),
+        (["correlate", "--layers", "blocks_5"], "blocks_5"),
+    ],
+)
 def test_wrong_words(matched, capsys, words, sentence):
     "One sentence, and nothing changes."
     kind = words[:2] if words[0] == "verify" else words[:1]
     before = {path: path.stat().st_mtime_ns for path in matched.iterdir()}
-    code, out, err = said(capsys, *kind, matched, *words[len(kind):], "--quiet")
+    code, out, err = said(capsys, *kind, matched, *words[len(kind) :], "--quiet")
     assert code == 1 and out == ""
     assert_says(err.strip(), sentence)
     assert before == {path: path.stat().st_mtime_ns for path in matched.iterdir()}
@@ -169,13 +262,15 @@ def test_moved_pictures_can_be_named(matched, capsys, tmp_path):
     shutil.copytree(matched.parent / "pictures", moved)
     shutil.copytree(matched, result)
     for room in result.glob("*.nc"):
-        if room.stem != "dissection": room.unlink()
+        if room.stem != "dissection":
+            room.unlink()
     assert said(capsys, "evidence", result, "--data", f"folder:{moved}", "--quiet")[0] == 0
 
 
 def test_a_folder_that_python_made(tmp_path, capsys, matched):
     "What opens its network is not on record."
     from inner_detectors.dissection.result import Dissection
+
     found = Dissection.load(matched)
     del found.table.attrs["command"]
     found.save(tmp_path)
@@ -185,6 +280,7 @@ def test_a_folder_that_python_made(tmp_path, capsys, matched):
 
 
 # ---- visualise
+
 
 @pytest.fixture(scope="module")
 def looked_at(matched, tmp_path_factory):
@@ -198,18 +294,26 @@ def looked_at(matched, tmp_path_factory):
 
 def test_pictures_and_a_report(looked_at, capsys):
     assert (looked_at / "report" / "index.html").exists() and (looked_at / "top.nc").exists()
-    assert {path.name for path in (looked_at / "pictures").iterdir()} >= {"unit-blocks_15-3.png", "unit-blocks_15-3.pdf"}
-    code, out, err = said(capsys, "visualise", looked_at, "blocks_15:3", "blocks_4", "--number", "4", "--quiet", "--json")
+    assert {path.name for path in (looked_at / "pictures").iterdir()} >= {
+        "unit-blocks_15-3.png",
+        "unit-blocks_15-3.pdf",
+    }
+    code, out, err = said(
+        capsys, "visualise", looked_at, "blocks_15:3", "blocks_4", "--number", "4", "--quiet", "--json"
+    )
     assert code == 0, err
     files = json.loads(out)
     assert Path(files["report"]) == looked_at / "report" / "index.html"
-    assert sum("blocks_4" in path for path in files["pictures"]) >= 12 and all(Path(path).exists() for path in files["pictures"])
+    assert sum("blocks_4" in path for path in files["pictures"]) >= 12 and all(
+        Path(path).exists() for path in files["pictures"]
+    )
 
 
 def test_what_is_meant(looked_at):
     "Units, the best of a layer, the detectors of a concept; and the best of all where nothing is said."
     from inner_detectors.cli.small import chosen_units
     from inner_detectors.dissection.result import Dissection
+
     found = Dissection.load(looked_at)
     detectors = found.detectors()
     concept = detectors.concept.iloc[0]
@@ -219,9 +323,13 @@ def test_what_is_meant(looked_at):
     assert chosen_units(found, ["blocks_4:7", "blocks_4:7"]) == ["blocks_4:7"]
 
 
-@pytest.mark.parametrize(("word", "words"), [
-    ("blocks_15:3000", ["no unit 'blocks_15:3000'", "units blocks_15:0 to blocks_15:319"]),
-    ("blocks_51", ["is no unit, layer or concept", "Did you mean"])])
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("blocks_15:3000", ["no unit 'blocks_15:3000'", "units blocks_15:0 to blocks_15:319"]),
+        ("blocks_51", ["is no unit, layer or concept", "Did you mean"]),
+    ],
+)
 def test_a_word_that_is_nothing(looked_at, capsys, word, words):
     code, out, err = said(capsys, "visualise", looked_at, word, "--quiet")
     assert code == 1 and out == ""
@@ -231,12 +339,14 @@ def test_a_word_that_is_nothing(looked_at, capsys, word, words):
 def test_the_pictures_are_gone(looked_at, capsys, tmp_path):
     "What the photographs are read with is gone: that is said, and the rest works; without top images, too."
     from inner_detectors.dissection.result import Dissection
+
     found = Dissection.load(looked_at)
     command = json.loads(found.table.attrs["command"]) | {"data": [f"folder:{tmp_path / 'gone'}"]}
     for name in ("with", "without"):
         folder = tmp_path / name
         Dissection(found.table.assign_attrs(command=json.dumps(command))).save(folder)
-        if name == "with": shutil.copy(looked_at / "top.nc", folder)
+        if name == "with":
+            shutil.copy(looked_at / "top.nc", folder)
         code, out, err = said(capsys, "visualise", folder, "blocks_15:3", "--number", "4", "--quiet")
         assert code == 0, err
         assert "no photographs" in err and "gone" in err
@@ -250,15 +360,43 @@ def test_formulas_stay_text(tmp_path, capsys):
     "A concept that a spreadsheet would run, and one with a script, through every command that writes tables."
     from PIL import Image
     import numpy as np
-    for name in ("images", "masks"): (tmp_path / "data" / name).mkdir(parents=True)
+
+    for name in ("images", "masks"):
+        (tmp_path / "data" / name).mkdir(parents=True)
     for number in range(6):
-        mask = np.zeros((64, 64), np.uint8); mask[8:40, 8 + 3 * number:40] = 1; mask[48:] = 2
-        Image.fromarray(np.where(mask[..., None] == 1, np.uint8([200, 30, 30]), np.uint8(70) * mask[..., None])).save(tmp_path / f"data/images/{number}.png")
+        mask = np.zeros((64, 64), np.uint8)
+        mask[8:40, 8 + 3 * number : 40] = 1
+        mask[48:] = 2
+        Image.fromarray(np.where(mask[..., None] == 1, np.uint8([200, 30, 30]), np.uint8(70) * mask[..., None])).save(
+            tmp_path / f"data/images/{number}.png"
+        )
         Image.fromarray(mask).save(tmp_path / f"data/masks/{number}.png")
-    (tmp_path / "data" / "names.csv").write_text("index,name,category\n1,=1+1,object\n2,<script>window.stolen = 1</script>,object\n")
+    (tmp_path / "data" / "names.csv").write_text(
+        "index,name,category\n1,=1+1,object\n2,<script>window.stolen = 1</script>,object\n"
+    )
     out = tmp_path / "out"
-    assert run(["match", "efficientnet-lite0", "--data", f"folder:{tmp_path / 'data'}", "--layers", "blocks_4", "--out", str(out), "--quiet"]) == 0
-    for words, units in ((["evidence"], []), (["correlate"], []), (["verify", "concepts"], []), (["visualise"], ["blocks_4:0"])):
+    assert (
+        run(
+            [
+                "match",
+                "efficientnet-lite0",
+                "--data",
+                f"folder:{tmp_path / 'data'}",
+                "--layers",
+                "blocks_4",
+                "--out",
+                str(out),
+                "--quiet",
+            ]
+        )
+        == 0
+    )
+    for words, units in (
+        (["evidence"], []),
+        (["correlate"], []),
+        (["verify", "concepts"], []),
+        (["visualise"], ["blocks_4:0"]),
+    ):
         code, _, err = said(capsys, *words, out, *units, "--quiet")
         assert code == 0, err
     for path in out.glob("*.csv"):

@@ -1,4 +1,5 @@
 """What a network keeps as it is run is no other network; and how it goes on from a layer is part of what was removed."""
+
 import warnings
 
 import jax
@@ -8,7 +9,7 @@ import pytest
 from sentences import assert_says
 
 from inner_detectors.analyses.unit_removal import ablate
-from inner_detectors.core.errors import Refused
+from inner_detectors.core.errors import InputError
 from inner_detectors.dissection.protocol import netdissect
 from dataclasses import replace
 from inner_detectors.dissection.identity import weights_of
@@ -24,20 +25,27 @@ TENTH = replace(netdissect, quantile=0.1)
 HELD: dict = {}
 
 
-def mark(model): return weights_of(model)["computation_sha256"]
+def mark(model):
+    return weights_of(model)["computation_sha256"]
 
 
 def shown(model, images):
-    model.forward(model.parameters, np.asarray(model.preprocess(np.full((images, model.size, model.size, 3), 7 * images, np.uint8))), None)
+    model.forward(
+        model.parameters,
+        np.asarray(model.preprocess(np.full((images, model.size, model.size, 3), 7 * images, np.uint8))),
+        None,
+    )
     return model
 
 
 def keeping(by):
     kept, times = [], [0]
+
     def forward(_, images, names):
         kept.append(images)
         times[0] += 1
         return {"layer": images[:, ::2, ::2] * by}
+
     return Model("keeping", forward, size=16, traced=False)
 
 
@@ -48,15 +56,22 @@ def test_a_function_that_keeps_what_it_saw_stays_itself():
 
 def test_what_changes_by_itself_is_another_each_time():
     class Turning:
-        def __init__(self): self.turn = 0
-        def __call__(self): return self.turn
+        def __init__(self):
+            self.turn = 0
+
+        def __call__(self):
+            return self.turn
+
     turning, more = Turning(), {}
+
     def run(pictures):
         turning.turn += 1
         more[f"key{turning.turn}"] = turning.turn
+
     assert spelled_running(run, turning, more) == spelled_running(run, turning, more)
     endless = (number for number in range(9))
-    with pytest.raises(Unknown): spelled_running(run, endless)
+    with pytest.raises(Unknown):
+        spelled_running(run, endless)
 
 
 @pytest.mark.parametrize("kind", ["attribute", "list", "hook", "hooks", "global"])
@@ -69,25 +84,33 @@ def test_activations_that_a_torch_network_keeps_move_nothing(kind):
             super().__init__()
             torch.manual_seed(0)
             self.conv, self.by, self.calls, self.seen = nn.Conv2d(3, 4, 3, 2), by, 0, []
+
         def forward(self, x):
             found = self.conv(x) * self.by
-            if kind == "attribute": self.features, self.calls, self.batch = found, self.calls + 1, len(x)
-            if kind == "list": self.seen.append(found)
+            if kind == "attribute":
+                self.features, self.calls, self.batch = found, self.calls + 1, len(x)
+            if kind == "list":
+                self.seen.append(found)
             return found
 
     def made(by):
         network, kept = Keeping(by), {}
-        if kind == "hook": network.conv.register_forward_hook(lambda part, given, out: kept.update(conv=out.detach()))
+        if kind == "hook":
+            network.conv.register_forward_hook(lambda part, given, out: kept.update(conv=out.detach()))
         if kind == "hooks":
-            for name, part in network.named_modules(): part.register_forward_hook(lambda part, given, out, name=name: kept.setdefault(name, []).append(out))
-        if kind == "global": network.conv.register_forward_hook(hold)
+            for name, part in network.named_modules():
+                part.register_forward_hook(lambda part, given, out, name=name: kept.setdefault(name, []).append(out))
+        if kind == "global":
+            network.conv.register_forward_hook(hold)
         return from_torch("keeping", network, 16)
+
     first = mark(made(1.0))
     again = shown(made(1.0), 3)
     assert mark(again) == first == mark(shown(again, 2)) != mark(made(2.0))
 
 
-def hold(part, given, out): HELD["conv"] = out
+def hold(part, given, out):
+    HELD["conv"] = out
 
 
 def test_a_network_with_hooks_is_found_again(tmp_path):
@@ -99,38 +122,61 @@ def test_a_network_with_hooks_is_found_again(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = dissect(model, data, ["0"], TENTH, tmp_path, progress=False)
-        assert dissect(model, data, ["0"], TENTH, tmp_path, progress=False).table.attrs["date"] == found.table.attrs["date"]
+        assert (
+            dissect(model, data, ["0"], TENTH, tmp_path, progress=False).table.attrs["date"]
+            == found.table.attrs["date"]
+        )
         assert study(found, model, data).found is found
-        with torch.no_grad(): network[0].weight *= 1.5
-        with pytest.raises(Refused, match="another run"): dissect(model, data, ["0"], TENTH, tmp_path, progress=False)
+        with torch.no_grad():
+            network[0].weight *= 1.5
+        with pytest.raises(InputError, match="another run"):
+            dissect(model, data, ["0"], TENTH, tmp_path, progress=False)
 
 
 def test_a_torch_network_that_does_not_give_its_extra_state():
     torch = pytest.importorskip("torch")
+
     class Odd(torch.nn.Module):
         def __init__(self, by=1.0):
             super().__init__()
             torch.manual_seed(0)
             self.conv, self.by = torch.nn.Conv2d(3, 4, 3, 2), by
-        def forward(self, x): return self.conv(x) * self.by
-        def get_extra_state(self): raise RuntimeError("no extra state here")
+
+        def forward(self, x):
+            return self.conv(x) * self.by
+
+        def get_extra_state(self):
+            raise RuntimeError("no extra state here")
+
     assert "conv" in layers(from_torch("odd", Odd(), 16))
-    assert mark(from_torch("odd", Odd(), 16)) == mark(from_torch("odd", Odd(), 16)) != mark(from_torch("odd", Odd(2.0), 16))
+    assert (
+        mark(from_torch("odd", Odd(), 16))
+        == mark(from_torch("odd", Odd(), 16))
+        != mark(from_torch("odd", Odd(2.0), 16))
+    )
 
 
 @pytest.mark.parametrize("exported", [False, True])
 def test_a_traced_or_exported_torch_network_is_known_again(exported):
     torch = pytest.importorskip("torch")
+
     def made(by):
         class Net(torch.nn.Module):
             def __init__(self):
                 super().__init__()
                 torch.manual_seed(0)
                 self.conv = torch.nn.Conv2d(3, 4, 3, 2)
-            def forward(self, x): return torch.relu(self.conv(x)) * by
-        if not exported: return from_torch("net", torch.fx.symbolic_trace(Net()), 16)
+
+            def forward(self, x):
+                return torch.relu(self.conv(x)) * by
+
+        if not exported:
+            return from_torch("net", torch.fx.symbolic_trace(Net()), 16)
         batch = ({0: torch.export.Dim("batch")},)
-        return from_torch("net", torch.export.export(Net(), (torch.zeros(2, 3, 16, 16),), dynamic_shapes=batch).module(), 16)
+        return from_torch(
+            "net", torch.export.export(Net(), (torch.zeros(2, 3, 16, 16),), dynamic_shapes=batch).module(), 16
+        )
+
     about = weights_of(made(1.5))
     assert "computation_unknown" not in about
     assert about == weights_of(made(1.5))
@@ -139,37 +185,68 @@ def test_a_traced_or_exported_torch_network_is_known_again(exported):
 
 def test_how_a_network_goes_on_is_part_of_an_ablation(tmp_path):
     data = load_data("scenes:24", progress=False)
+
     def made(by):
         def read(x):
             scores = jnp.einsum("bhwu,uc->bc", x, jnp.array([[1.0, -1], [0, 1], [-1, 0]]))[:, None, None] * by
             return {"scores": scores, "prob": jax.nn.softmax(scores)}
-        def forward(_, images): return {"layer": images[:, ::8, ::8]} | read(images[:, ::8, ::8] / by)
+
+        def forward(_, images):
+            return {"layer": images[:, ::8, ::8]} | read(images[:, ::8, ::8] / by)
+
         return Model("steps", forward, size=32, resume=lambda _, layer, x: read(x), classes=("x", "y"))
-    def other(by):      # the same network, which goes on otherwise
+
+    def other(by):  # the same network, which goes on otherwise
         return replace(made(1.0), resume=made(by).resume)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = dissect(made(1.0), data, ["layer"], TENTH, tmp_path, progress=False)
         labels = {name: "xy"[place % 2] for place, name in enumerate(found.table.image.values)}
-        def run(model): return ablate(study(found, model, data), "layer", labels, units=["layer:0"], concepts=[], out=tmp_path, progress=False, k=1,
-                                      controls=1, least=1).table
+
+        def run(model):
+            return ablate(
+                study(found, model, data),
+                "layer",
+                labels,
+                units=["layer:0"],
+                concepts=[],
+                out=tmp_path,
+                progress=False,
+                k=1,
+                controls=1,
+                least=1,
+            ).table
+
         first = run(made(1.0))
         assert run(made(1.0)).attrs["date"] == first.attrs["date"]
-        with pytest.raises(Refused, match="resume"): run(other(3.0))
+        with pytest.raises(InputError, match="resume"):
+            run(other(3.0))
 
 
-@pytest.mark.parametrize("forward, traced, words", [
-    (lambda _, images: images, True, ("forward gives", "names of layers")), (lambda _, images: {"a": [1.0]}, True, ("a list for layer 'a'", "array")),
-    (lambda _, images: {"a": np.tanh(images)}, True, ("cannot trace", "jax.numpy")), (lambda _, images: {"a": images}, False, ("names=None", "positional")),
-    (lambda _, images, names: images, False, ("forward gives a ndarray", "dict")),
-    (lambda _, images, names: {name: images for name in names}, False, ("names=None", "all layers"))])
+@pytest.mark.parametrize(
+    "forward, traced, words",
+    [
+        (lambda _, images: images, True, ("forward gives", "names of layers")),
+        (lambda _, images: {"a": [1.0]}, True, ("a list for layer 'a'", "array")),
+        (lambda _, images: {"a": np.tanh(images)}, True, ("cannot trace", "jax.numpy")),
+        (lambda _, images: {"a": images}, False, ("names=None", "positional")),
+        (lambda _, images, names: images, False, ("forward gives a ndarray", "dict")),
+        (lambda _, images, names: {name: images for name in names}, False, ("names=None", "all layers")),
+    ],
+)
 def test_a_function_that_is_no_network_is_told_so(forward, traced, words):
-    with pytest.raises(Refused) as said: layers(Model("mine", forward, size=16, traced=traced))
+    with pytest.raises(InputError) as said:
+        layers(Model("mine", forward, size=16, traced=traced))
     assert_says(said.value, "mine", *words)
 
 
 def test_a_flax_module_that_wants_more_is_told_what_helps():
     from flax import nnx
+
     class Wants(nnx.Module):
-        def __call__(self, x, mode): return x
-    with pytest.raises(Refused, match="Wrap it"): from_nnx("wants", Wants(), 16)
+        def __call__(self, x, mode):
+            return x
+
+    with pytest.raises(InputError, match="Wrap it"):
+        from_nnx("wants", Wants(), 16)

@@ -1,4 +1,5 @@
 """The generated set, as a user has it: across processes and threads, as a COCO folder, and on a full disk."""
+
 import errno
 import hashlib
 import json
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from inner_detectors.core.errors import Refused
+from inner_detectors.core.errors import InputError
 from inner_detectors.data.sample import Sample, Source
 from inner_detectors.synthetic.drawing import COLOUR_RADIUS, COLOURS, PATTERNS, colour_mask, pattern
 from inner_detectors.synthetic.scenes import Scenes
@@ -73,7 +74,8 @@ def test_things_do_not_overlap_and_parts_are_inside():
         assert not drawn or np.sum(drawn, 0).max() == 1, "a pixel shows one thing"
         whole = {name: np.logical_or.reduce([m for n, m in sample.regions if n == name]) for name, _ in sample.regions}
         for concept in scenes.concepts:
-            if concept.parent and concept.name in whole: assert not (whole[concept.name] & ~whole[concept.parent]).any()
+            if concept.parent and concept.name in whole:
+                assert not (whole[concept.name] & ~whole[concept.parent]).any()
 
 
 def test_colours_are_what_a_detector_by_hand_finds():
@@ -101,12 +103,25 @@ def widest_square(mask, side=72):
 
 def test_a_filter_bank_tells_the_textures_apart():
     y, x = np.mgrid[:72, :72].astype(np.float32)
-    bank = [(name, fingerprint(pattern(name, y, x, scale, angle).astype(float)))
-            for name in PATTERNS for scale in SCALES for angle in sorted(set(ANGLES))]
+    bank = [
+        (name, fingerprint(pattern(name, y, x, scale, angle).astype(float)))
+        for name in PATTERNS
+        for scale in SCALES
+        for angle in sorted(set(ANGLES))
+    ]
     scenes, right, seen = Scenes(300), 0, set()
-    patches = [(region.concept, sample.image, widest_square(region.mask)) for sample in map(scenes.sample, scenes.keys)
-               for region in sample.regions if region.concept in PATTERNS]
-    patches = [(name, image[top:top + 72, left:left + 72]) for name, image, corner in patches if corner for top, left in [corner]]
+    patches = [
+        (region.concept, sample.image, widest_square(region.mask))
+        for sample in map(scenes.sample, scenes.keys)
+        for region in sample.regions
+        if region.concept in PATTERNS
+    ]
+    patches = [
+        (name, image[top : top + 72, left : left + 72])
+        for name, image, corner in patches
+        if corner
+        for top, left in [corner]
+    ]
     for name, patch in patches:
         channel = patch.reshape(-1, 3).std(0).argmax()
         seen.add(name)
@@ -128,13 +143,19 @@ def test_coco_folder(tmp_path, capsys):
         assert (np.asarray(Image.open(tmp_path / "set" / "train2014" / listed["file_name"])) == sample.image).all()
         read = coco.loadAnns(coco.getAnnIds(listed["id"]))
         for entry, region in zip(read, sample.regions, strict=True):
-            assert (coco.annToMask(entry) == region.mask).all() and entry["area"] == region.mask.sum() and entry["iscrowd"] == 0
+            assert (
+                (coco.annToMask(entry) == region.mask).all()
+                and entry["area"] == region.mask.sum()
+                and entry["iscrowd"] == 0
+            )
             assert isinstance(entry["segmentation"]["counts"], str)
 
 
 def test_names_with_slashes_become_one_file_name(tmp_path):
     class Video(Scenes):
-        def sample(self, key): return Sample(f"video 1/frame:{key}.jpg", super().sample(key).image)
+        def sample(self, key):
+            return Sample(f"video 1/frame:{key}.jpg", super().sample(key).image)
+
     listed = json.loads(write_coco(Video(1), tmp_path).read_text())["images"][0]["file_name"]
     assert listed == "video 1%2Fframe%3A000000.jpg.png" and (tmp_path / "val2017" / listed).exists()
 
@@ -142,9 +163,13 @@ def test_names_with_slashes_become_one_file_name(tmp_path):
 def test_full_disk_is_refused_and_leaves_the_old_annotations(tmp_path, monkeypatch):
     path = write_coco(Scenes(2), tmp_path)
     before = path.read_bytes()
-    def full(self, *args, **kwargs): raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    def full(self, *args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(Refused, match="No space left on device.*Make room"): write_coco(Scenes(3), tmp_path)
+    with pytest.raises(InputError, match="No space left on device.*Make room"):
+        write_coco(Scenes(3), tmp_path)
     assert path.read_bytes() == before and sorted(file.name for file in path.parent.iterdir()) == [path.name]
 
 
@@ -152,22 +177,26 @@ def test_full_disk_is_refused_and_leaves_the_old_annotations(tmp_path, monkeypat
 def test_full_disk_while_writing_pictures(tmp_path):
     (tmp_path / "val2017").mkdir()
     (tmp_path / "val2017" / "000001.png").symlink_to("/dev/full")
-    with pytest.raises(Refused, match="No space left.*Free some space"): write_coco(Scenes(2), tmp_path)
+    with pytest.raises(InputError, match="No space left.*Free some space"):
+        write_coco(Scenes(2), tmp_path)
     assert not (tmp_path / "annotations" / "instances_val2017.json").exists()
 
 
 @pytest.mark.parametrize("text", ["", "many", "-3", "0", "6.4", "٣"])
 def test_a_count_that_is_none_is_refused(text):
-    with pytest.raises(Refused, match="Try scenes:64"): Scenes.parse(text, 0)
+    with pytest.raises(InputError, match="Try scenes:64"):
+        Scenes.parse(text, 0)
 
 
 def test_a_key_that_is_none_is_refused():
     for key in ("000003", "3", "x", "-00001", ""):
-        with pytest.raises(Refused, match="Keys run from"): Scenes(3).sample(key)
+        with pytest.raises(InputError, match="Keys run from"):
+            Scenes(3).sample(key)
 
 
 def test_load_data_finds_the_set():
     from inner_detectors.data.readers.registry import load_data
+
     source = load_data("scenes:3", seed=2)
     source = getattr(source, "sources", [source])[0]
     assert (source.count, source.seed) == (3, 2) and source.identity() == Scenes(3, seed=2).identity()

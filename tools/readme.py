@@ -1,8 +1,9 @@
 """README.md from nbs/index.ipynb.
 
-    python tools/readme.py           writes README.md, and the notebook's pictures into nbs/images
-    python tools/readme.py --check   writes nothing; shows what differs and exits with 1
+python tools/readme.py           writes README.md, and the notebook's pictures into nbs/images
+python tools/readme.py --check   writes nothing; shows what differs and exits with 1
 """
+
 import re
 import sys
 from difflib import unified_diff
@@ -43,7 +44,8 @@ DIRECTIVE = re.compile(r"^#\s*\|.*\n?", re.M)
 def room(path: Path) -> tuple[str, str] | None:
     "A notebook's title and its one sentence, or None where it has no such opening."
     for cell in nbformat.read(path, as_version=4).cells:
-        if cell.cell_type != "markdown": continue
+        if cell.cell_type != "markdown":
+            continue
         title, sentence = re.search(r"^# (.+)$", cell.source, re.M), re.search(r"^> (.+)$", cell.source, re.M)
         return (title[1].strip(), sentence[1].strip()) if title and sentence else None
     return None
@@ -58,7 +60,8 @@ def table() -> str:
         lines.append(f"| `{wing}` | {purpose} | {links} |")
     lines += ["", "| guide | what it shows |", "|---|---|"]
     for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
-        if found := room(path): lines.append(f"| [{found[0]}](nbs/{path.name}) | {found[1].replace('|', chr(92) + '|')} |")
+        if found := room(path):
+            lines.append(f"| [{found[0]}](nbs/{path.name}) | {found[1].replace('|', chr(92) + '|')} |")
     return "\n".join(lines)
 
 
@@ -67,12 +70,15 @@ def shown(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     cells = []
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            if HIDDEN.search(cell.source): continue
-            if SILENT.search(cell.source): cell.outputs = []
+            if HIDDEN.search(cell.source):
+                continue
+            if SILENT.search(cell.source):
+                cell.outputs = []
             blind = BLIND.search(cell.source)
             cell.source = "" if blind else DIRECTIVE.sub("", cell.source).strip("\n")
             cell.outputs = [plain(output) for output in cell.outputs if output.get("name") != "stderr"]
-            if not cell.source and not cell.outputs: continue
+            if not cell.source and not cell.outputs:
+                continue
         cells.append(cell)
     notebook.cells = cells
     notebook.metadata["language_info"] = {"name": "python"}  # what the fences of code say
@@ -116,11 +122,14 @@ def main(arguments: list[str]) -> int:
     text, pictures = readme()
     if arguments == ["--check"]:
         lines = differences(text, pictures)
-        if lines: print("\n".join([*lines, "", "README.md is not what nbs/index.ipynb gives. Run: make readme"]))
+        if lines:
+            print("\n".join([*lines, "", "README.md is not what nbs/index.ipynb gives. Run: make readme"]))
         return 1 if lines else 0
-    if arguments: sys.exit(__doc__)
+    if arguments:
+        sys.exit(__doc__)
     for picture in IMAGES.glob("index_*"):
-        if picture not in pictures: picture.unlink()
+        if picture not in pictures:
+            picture.unlink()
     for picture, data in pictures.items():
         picture.parent.mkdir(exist_ok=True)
         picture.write_bytes(data)

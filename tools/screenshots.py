@@ -1,8 +1,11 @@
-"""The README's pictures of the report, the explorer and the reasons, from what `make demo transfer visualise` wrote, on the generated set.
+"""The README's pictures of the report, the explorer and the reasons, from what `make demo transfer visualise` wrote, on
+the generated set.
 
-    python tools/screenshots.py                     writes nbs/images/report.webp, explorer.webp and reasons.webp; needs Debian's chromium
-    python tools/screenshots.py explorer            only that one
+python tools/screenshots.py                     writes nbs/images/report.webp, explorer.webp and reasons.webp; needs
+Debian's chromium
+python tools/screenshots.py explorer            only that one
 """
+
 import io
 import sys
 import tempfile
@@ -14,7 +17,7 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "results" / "demo"
 PAGE = DEMO / "report" / "index.html"
-sys.path.insert(0, str(ROOT / "tests"))     # how JupyterLab is driven is written once, there
+sys.path.insert(0, str(ROOT / "tests"))  # how JupyterLab is driven is written once, there
 from test_explore import CHROMIUM, FLAGS, answered, jupyterlab, notebook, open_notebook
 
 LOOK = f"""
@@ -49,7 +52,8 @@ def report(browser) -> None:
     page = browser.new_context(viewport={"width": 1000, "height": 1000}, offline=True).new_page()
     pictures = [shot(page, "", 720), shot(page, "#conv4_2:448", 720)]
     both = Image.new("RGB", (2012, 720), (200, 200, 200))
-    for place, picture in enumerate(pictures): both.paste(picture, (1012 * place, 0))
+    for place, picture in enumerate(pictures):
+        both.paste(picture, (1012 * place, 0))
     saved(both.resize((1408, 504), Image.Resampling.LANCZOS), "report")
 
 
@@ -58,10 +62,14 @@ def paint(page) -> None:
     paper = page.locator(".ide-paper")
     paper.scroll_into_view_if_needed()
     box = paper.bounding_box()
-    points = [(box["x"] + right * box["width"], box["y"] + down * box["height"]) for right, down in ((0.13, 0.49), (0.3, 0.55), (0.16, 0.6), (0.3, 0.63))]
+    points = [
+        (box["x"] + right * box["width"], box["y"] + down * box["height"])
+        for right, down in ((0.13, 0.49), (0.3, 0.55), (0.16, 0.6), (0.3, 0.63))
+    ]
     page.mouse.move(*points[0])
     page.mouse.down()
-    for point in points[1:]: page.mouse.move(*point, steps=6)
+    for point in points[1:]:
+        page.mouse.move(*point, steps=6)
     page.mouse.up()
 
 
@@ -81,7 +89,10 @@ def explorer(browser) -> None:
             page.wait_for_timeout(500)
             page.locator(".ide-root").scroll_into_view_if_needed()
             picture = taken(page.locator(".ide-root"))
-            saved(picture.resize((1060, round(picture.height * 1060 / picture.width)), Image.Resampling.LANCZOS), "explorer")
+            saved(
+                picture.resize((1060, round(picture.height * 1060 / picture.width)), Image.Resampling.LANCZOS),
+                "explorer",
+            )
 
 
 def reasons(browser) -> None:
@@ -97,10 +108,12 @@ KINDS = {"report": report, "explorer": explorer, "reasons": reasons}
 
 
 def main(*names: str) -> None:
-    if not PAGE.exists(): raise SystemExit(f"screenshots: no {PAGE}. Run `make demo`, `make transfer` and `make visualise` first.")
+    if not PAGE.exists():
+        raise SystemExit(f"screenshots: no {PAGE}. Run `make demo`, `make transfer` and `make visualise` first.")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        for name in names or KINDS: KINDS[name](browser)
+        for name in names or KINDS:
+            KINDS[name](browser)
         browser.close()
 
 

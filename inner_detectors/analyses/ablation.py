@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int, Int32
 
-from ..core.errors import Refused
+from ..core.errors import InputError
 from ..data.groups import Seen, independent
 from ..data.labels import Labels
 from ..networks.model import Model, check_layers, layers
@@ -27,66 +27,109 @@ from ..passes.probe import resuming
 # %% ../../nbs/analyses/09_ablation.ipynb #543c25c0
 class Sets(NamedTuple):
     "Sets of units that are replaced, and what by."
-    keep: Bool[np.ndarray, "set _ _ unit"]       # False where a value is replaced; height and width are the layer's, or 1
-    variant: Int32[np.ndarray, " set"]           # which variant of `instead`
+
+    keep: Bool[np.ndarray, "set _ _ unit"]  # False where a value is replaced; height and width are the layer's, or 1
+    variant: Int32[np.ndarray, " set"]  # which variant of `instead`
+
 
 def rows_at_once(shape: tuple[int, int, int], most: int = 32, memory: int = 1 << 25) -> int:
-    "How many maps of a layer (rows, columns, units) go on at once: as many as fit `memory` bytes, a power of two, at most 32."
+    """How many maps of a layer (rows, columns, units) go on at once: as many as fit `memory` bytes, a power of two, at
+    most 32."""
     return min(most, 1 << max(1, memory // (4 * int(np.prod(shape)))).bit_length() - 1)
 
+
 def score_layer(model: Model, layer: str, wanted: str | None = None) -> str:
-    "The layer whose values, one a class, become probabilities. Refused where the network cannot go on to one."
+    """The layer whose values, one a class, become probabilities. Raises InputError where the network cannot go on to
+    one."""
     check_layers(model, [layer])
     if model.resume is None:
-        raise Refused(f"{model.name}: cannot go on from {layer!r}, since it is run as one piece. "
-                      "Give the Model a `resume`, as a network of steps has (run_steps), or take vgg16 or efficientnet-lite0.")
+        raise InputError(
+            f"{model.name}: cannot go on from {layer!r}, since it is run as one piece. "
+            "Give the Model a `resume`, as a network of steps has (run_steps), or take vgg16 or efficientnet-lite0."
+        )
     order = list(layers(model))
     if wanted is None and "prob" not in order[1:]:
-        raise Refused(f"{model.name}: has no layer 'prob', so no classes. Name the layer of its scores, or fit a probe (probe={order[-1]!r}).")
+        raise InputError(
+            f"{model.name}: has no layer 'prob', so no classes. Name the layer of its scores, or fit a probe "
+            f"(probe={order[-1]!r})."
+        )
     wanted = order[order.index("prob") - 1] if wanted is None else wanted
     resuming(model, layer, [wanted])
-    if layers(model)[wanted][:2] != (1, 1): raise Refused(f"{model.name}: layer {wanted!r} has maps, scores are one value a class. Name another.")
+    if layers(model)[wanted][:2] != (1, 1):
+        raise InputError(f"{model.name}: layer {wanted!r} has maps, scores are one value a class. Name another.")
     return wanted
 
 # %% ../../nbs/analyses/09_ablation.ipynb #a237882e
 def outcomes(model: Model, layer: str, wanted: str) -> Callable:
-    """A jitted function (maps, instead, keep, variant, truth, rows, sets) -> (log-probability, predicted class), each [chunk row ...]. With several
+    """A jitted function (maps, instead, keep, variant, truth, rows, sets) -> (log-probability, predicted class), each
+    [chunk row ...]. With several
     classes an image, the log-probability is of each class's answer, and nothing is predicted beside it."""
     later = model.resume
     assert later is not None
+
     def one(parameters, maps, instead, keep, variant, truth, row, chosen):
         x = jnp.where(keep[chosen], maps[row], instead[variant[chosen], row % instead.shape[1]])
         found = later(parameters, layer, x)[wanted][:, 0, 0].astype(jnp.float32)
-        if truth.ndim == 2: return jax.nn.log_sigmoid(jnp.where(truth[row], found, -found)), jnp.zeros((len(row), 0), jnp.int32)
-        return jnp.take_along_axis(jax.nn.log_softmax(found), truth[row][:, None], 1), found.argmax(1)[:, None].astype(jnp.int32)
-    @partial(jax.jit, compiler_options={"xla_gpu_autotune_level": 0})     # as in `passes.probe.compiled`
+        if truth.ndim == 2:
+            return jax.nn.log_sigmoid(jnp.where(truth[row], found, -found)), jnp.zeros((len(row), 0), jnp.int32)
+        return jnp.take_along_axis(jax.nn.log_softmax(found), truth[row][:, None], 1), found.argmax(1)[:, None].astype(
+            jnp.int32
+        )
+
+    @partial(jax.jit, compiler_options={"xla_gpu_autotune_level": 0})  # as in `passes.probe.compiled`
     def run(parameters, maps, instead, keep, variant, truth, rows, sets):
         return jax.lax.map(lambda pair: one(parameters, maps, instead, keep, variant, truth, *pair), (rows, sets))
+
     parameters = jax.tree.map(jnp.asarray, model.parameters)
     return lambda *given: run(parameters, *given)
 
-def refuse_scores(model: Model, wanted: str, logprob: Float32[np.ndarray, "image set answer"], names: Sequence[str]) -> None:
+
+def refuse_scores(
+    model: Model, wanted: str, logprob: Float32[np.ndarray, "image set answer"], names: Sequence[str]
+) -> None:
     "Refuse scores that are not finite numbers: of no such answer can be said whether it is better than another."
     bad = ~np.isfinite(logprob).all((1, 2))
     if bad.any():
-        raise Refused(f"{model.name}: layer {wanted!r} gives scores of {names[int(bad.argmax())]} that are no finite numbers, as it is or with units "
-                      "replaced. Check the weights, or run the network in 32 bits.")
+        raise InputError(
+            f"{model.name}: layer {wanted!r} gives scores of {names[int(bad.argmax())]} that are no finite numbers, as "
+            "it is or with units "
+            "replaced. Check the weights, or run the network in 32 bits."
+        )
+
 
 class Outcome(NamedTuple):
     "What the network answered, image by image, with each set of units removed."
-    logprob: Float32[np.ndarray, "image set answer"]   # of the true class: one answer; with several classes an image, one a class
-    predicted: Int[np.ndarray, "image set one"]        # the class; nothing with several, where the answer's probability says it
 
-def removing(model: Model, layer: str, labels: Labels, sets: Sets, images: int,
-             instead: Callable[[Batch], Any],     # batch -> Float32[variant 1|batch 1|height 1|width unit]
-             wanted: str | None = None) -> Fold:
-    "A fold: what the network answers with each set of units replaced. Its result is an `Outcome`; the part before the layer is the sweep's, once an image."
+    logprob: Float32[
+        np.ndarray, "image set answer"
+    ]  # of the true class: one answer; with several classes an image, one a class
+    predicted: Int[
+        np.ndarray, "image set one"
+    ]  # the class; nothing with several, where the answer's probability says it
+
+
+def removing(
+    model: Model,
+    layer: str,
+    labels: Labels,
+    sets: Sets,
+    images: int,
+    instead: Callable[[Batch], Any],  # batch -> Float32[variant 1|batch 1|height 1|width unit]
+    wanted: str | None = None,
+) -> Fold:
+    """A fold: what the network answers with each set of units replaced. Its result is an `Outcome`; the part before the
+    layer is the sweep's, once an image."""
     wanted = score_layer(model, layer, wanted)
     run, chunk, number = outcomes(model, layer, wanted), rows_at_once(layers(model)[layer]), len(sets.keep)
     keep, variant = jnp.asarray(sets.keep), jnp.asarray(sets.variant)
     answers, predicted = (len(labels.classes), 0) if labels.several else (1, 1)
 
-    def init(): return [np.zeros(1, np.int64), np.zeros((images, number, answers), np.float32), np.zeros((images, number, predicted), np.int16)]
+    def init():
+        return [
+            np.zeros(1, np.int64),
+            np.zeros((images, number, answers), np.float32),
+            np.zeros((images, number, predicted), np.int16),
+        ]
 
     def step(state, batch):
         maps, filled, at = batch.activations[layer], batch.filled, int(state[0][0])
@@ -94,18 +137,26 @@ def removing(model: Model, layer: str, labels: Labels, sets: Sets, images: int,
         pairs = np.minimum(np.arange(-(-len(maps) * number // chunk) * chunk), filled * number - 1).astype(np.int32)
         row, chosen = (pairs // number).reshape(-1, chunk), (pairs % number).reshape(-1, chunk)
         found = run(maps, instead(batch), keep, variant, truth, row, chosen)
-        refuse_scores(model, wanted, np.asarray(found[0]).reshape(len(pairs), -1)[:filled * number].reshape(filled, number, -1), batch.names)
+        refuse_scores(
+            model,
+            wanted,
+            np.asarray(found[0]).reshape(len(pairs), -1)[: filled * number].reshape(filled, number, -1),
+            batch.names,
+        )
         for kept, part in zip(state[1:], found):
-            kept[at:at + filled] = np.asarray(part).reshape(len(pairs), -1)[:filled * number].reshape(filled, number, -1)
+            kept[at : at + filled] = (
+                np.asarray(part).reshape(len(pairs), -1)[: filled * number].reshape(filled, number, -1)
+            )
         state[0][0] += filled
         return state
 
     def merge(a, b):
         first, second = int(a[0][0]), int(b[0][0])
-        for mine, other in zip(a[1:], b[1:]): mine[first:first + second] = other[:second]
+        for mine, other in zip(a[1:], b[1:]):
+            mine[first : first + second] = other[:second]
         return [a[0] + b[0], *a[1:]]
 
-    return Fold(init, step, merge, result=lambda state: Outcome(*(part[:int(state[0][0])] for part in state[1:])))
+    return Fold(init, step, merge, result=lambda state: Outcome(*(part[: int(state[0][0])] for part in state[1:])))
 
 # %% ../../nbs/analyses/09_ablation.ipynb #7a6e5ac6
 def one_by_one(units: Sequence[int], of: int) -> Sets:
@@ -113,6 +164,7 @@ def one_by_one(units: Sequence[int], of: int) -> Sets:
     keep = np.ones((len(units) + 1, of), bool)
     keep[np.arange(1, len(units) + 1), list(units)] = False
     return Sets(keep[:, None, None], np.zeros(len(keep), np.int32))
+
 
 def constant(values: Float[np.ndarray, " unit"] | float, units: int) -> Callable:
     "The same number a unit in place of what is removed, whatever the picture."
@@ -123,33 +175,50 @@ def constant(values: Float[np.ndarray, " unit"] | float, units: int) -> Callable
 def means(layer: str, units: int, images: int) -> Fold:
     "A fold: every unit's mean over its map, image by image."
     mean = jax.jit(lambda maps: maps.mean((1, 2)))
-    def init(): return [np.zeros(1, np.int64), np.zeros((images, units), np.float32)]
+
+    def init():
+        return [np.zeros(1, np.int64), np.zeros((images, units), np.float32)]
+
     def step(state, batch):
         at = int(state[0][0])
-        state[1][at:at + batch.filled] = np.asarray(mean(batch.activations[layer]))[:batch.filled]
+        state[1][at : at + batch.filled] = np.asarray(mean(batch.activations[layer]))[: batch.filled]
         state[0][0] += batch.filled
         return state
+
     def merge(a, b):
         first, second = int(a[0][0]), int(b[0][0])
-        a[1][first:first + second] = b[1][:second]
+        a[1][first : first + second] = b[1][:second]
         return [a[0] + b[0], a[1]]
-    return Fold(init, step, merge, result=lambda state: state[1][:int(state[0][0])])
+
+    return Fold(init, step, merge, result=lambda state: state[1][: int(state[0][0])])
 
 # %% ../../nbs/analyses/09_ablation.ipynb #680cbd3a
 class Measure(NamedTuple):
     "How good the answers are with each set of units removed."
-    accuracy: Float64[np.ndarray, " set"]   # share that is right; of one class or a group, and with several an image, balanced accuracy
-    logprob: Float64[np.ndarray, " set"]    # mean log-probability of the true class (with several: of the answers to all classes)
 
-def balanced_accuracy(said: Bool[np.ndarray, "image set"], true: Bool[np.ndarray, " image"]) -> Float64[np.ndarray, " set"]:
+    accuracy: Float64[
+        np.ndarray, " set"
+    ]  # share that is right; of one class or a group, and with several an image, balanced accuracy
+    logprob: Float64[
+        np.ndarray, " set"
+    ]  # mean log-probability of the true class (with several: of the answers to all classes)
+
+
+def balanced_accuracy(
+    said: Bool[np.ndarray, "image set"], true: Bool[np.ndarray, " image"]
+) -> Float64[np.ndarray, " set"]:
     "(recall + true negative rate) / 2; not a number where one of them has no image."
-    if true.all() or not true.any(): return np.full(said.shape[1], np.nan)
+    if true.all() or not true.any():
+        return np.full(said.shape[1], np.nan)
     return (said[true].mean(0) + 1 - said[~true].mean(0)) / 2
 
+
 def said_yes(outcome: Outcome, truth: Bool[np.ndarray, "image class"], index: int) -> Bool[np.ndarray, "image set"]:
-    "Whether the network says that a class is there, of several: what the probability of the true answer tells. At 1/2 it says no."
+    """Whether the network says that a class is there, of several: what the probability of the true answer tells. At 1/2
+    it says no."""
     half, found = np.log(np.float32(0.5)), outcome.logprob[..., index]
     return np.where(truth[:, index, None], found > half, found < half)
+
 
 def measure(outcome: Outcome, truth: np.ndarray, classes: Sequence[int] | None = None) -> Measure:
     "How good the answers are: overall, or for one class or a group of `classes`."
@@ -158,12 +227,16 @@ def measure(outcome: Outcome, truth: np.ndarray, classes: Sequence[int] | None =
         asked = list(range(truth.shape[1]) if classes is None else classes)
         each = np.array([balanced_accuracy(said_yes(outcome, truth, i), truth[:, i]) for i in asked])
         known = ~np.isnan(each).any(1)
-        return Measure(each[known].mean(0) if known.any() else np.full(logprob.shape[1], np.nan), logprob[..., asked].mean((0, 2)))
+        return Measure(
+            each[known].mean(0) if known.any() else np.full(logprob.shape[1], np.nan), logprob[..., asked].mean((0, 2))
+        )
     said = outcome.predicted[..., 0]
-    if classes is None: return Measure((said == truth[:, None]).mean(0), logprob[..., 0].mean(0))
+    if classes is None:
+        return Measure((said == truth[:, None]).mean(0), logprob[..., 0].mean(0))
     inside = np.isin(truth, list(classes))
     mean = logprob[inside, :, 0].mean(0) if inside.any() else np.full(logprob.shape[1], np.nan)
     return Measure(balanced_accuracy(np.isin(said, list(classes)), inside), mean)
+
 
 def some_images(outcome: Outcome, chosen: Bool[np.ndarray, " image"]) -> Outcome:
     "The answers to some of the images."
@@ -175,7 +248,7 @@ def standard_error(change: Float[np.ndarray, "image set"], images: Sequence[Seen
     group = independent(images)
     apart = np.zeros((group.max() + 1, change.shape[1]))
     np.add.at(apart, group, change - change.mean(0))
-    return np.sqrt((apart ** 2).sum(0) * len(apart) / max(len(apart) - 1, 1)) / len(change)
+    return np.sqrt((apart**2).sum(0) * len(apart) / max(len(apart) - 1, 1)) / len(change)
 
 # %% ../../nbs/analyses/09_ablation.ipynb #74ceea75
 def ranking(found: Measure, by: str = "logprob") -> Int[np.ndarray, " unit"]:
@@ -183,25 +256,37 @@ def ranking(found: Measure, by: str = "logprob") -> Int[np.ndarray, " unit"]:
     cost = {"logprob": (found.logprob,), "accuracy": (found.logprob, found.accuracy)}[by]
     return np.lexsort([np.nan_to_num(values[1:]) for values in cost])
 
+
 def curve_numbers(units: int) -> list[int]:
     "How many units a curve removes: powers of two, and tenths of the layer."
     powers = [1 << power for power in range(units.bit_length())]
     return sorted({0, *powers, *(round(units * tenth / 10) for tenth in range(1, 11))})
 
+
 class Trial(NamedTuple):
     "A set of units that is removed together, and why."
-    kind: str                        # most, least, random, removed, kept, random-kept, concept, named
-    name: str                        # of the target or the concept
-    number: int                      # of units removed; of `kept` ones, kept
-    control: int                     # which random draw; -1
-    units: tuple[int, ...]           # that are removed
 
-def curve_trials(order: Int[np.ndarray, " unit"], numbers: Iterable[int], draws: Sequence[np.ndarray], others: Iterable[int]) -> list[Trial]:
-    "The curves: most important first, least important first, and each random draw; the draws also for `others`, numbers off the curve."
+    kind: str  # most, least, random, removed, kept, random-kept, concept, named
+    name: str  # of the target or the concept
+    number: int  # of units removed; of `kept` ones, kept
+    control: int  # which random draw; -1
+    units: tuple[int, ...]  # that are removed
+
+
+def curve_trials(
+    order: Int[np.ndarray, " unit"], numbers: Iterable[int], draws: Sequence[np.ndarray], others: Iterable[int]
+) -> list[Trial]:
+    """The curves: most important first, least important first, and each random draw; the draws also for `others`,
+    numbers off the curve."""
     numbers, order = list(numbers), order.tolist()
     found = [Trial("most", "", n, -1, tuple(order[:n])) for n in numbers]
-    found += [Trial("least", "", n, -1, tuple(order[len(order) - n:])) for n in numbers]
-    return found + [Trial("random", "", n, i, tuple(draw[:n].tolist())) for i, draw in enumerate(draws) for n in sorted({*numbers, *others})]
+    found += [Trial("least", "", n, -1, tuple(order[len(order) - n :])) for n in numbers]
+    return found + [
+        Trial("random", "", n, i, tuple(draw[:n].tolist()))
+        for i, draw in enumerate(draws)
+        for n in sorted({*numbers, *others})
+    ]
+
 
 def target_trials(orders: Mapping[str, np.ndarray], k: int, draws: Sequence[np.ndarray]) -> list[Trial]:
     "For each target its k most important units removed, and these alone kept; and as many at random alone kept."
@@ -209,27 +294,44 @@ def target_trials(orders: Mapping[str, np.ndarray], k: int, draws: Sequence[np.n
     found += [Trial("kept", name, k, -1, tuple(order[k:].tolist())) for name, order in orders.items()]
     return found + [Trial("random-kept", "", k, i, tuple(draw[k:].tolist())) for i, draw in enumerate(draws)]
 
+
 def distinct(trials: Sequence[Trial], units: int, variant: int = 0) -> tuple[Sets, np.ndarray]:
     "Each different set once, and which of them each trial is. Set 0 removes nothing."
     places = {frozenset[int](): 0}
     of = np.array([places.setdefault(frozenset(trial.units), len(places)) for trial in trials], int)
     keep = np.ones((len(places), units), bool)
-    for removed, place in places.items(): keep[place, list(removed)] = False
+    for removed, place in places.items():
+        keep[place, list(removed)] = False
     return Sets(keep[:, None, None], np.full(len(places), variant, np.int32)), of
 
 # %% ../../nbs/analyses/09_ablation.ipynb #87edcb6a
-def find_targets(labels: Labels, groups: Mapping[str, Iterable[int]] | None, truth: np.ndarray, uses: Sequence[np.ndarray], least: int) -> dict[str, list[int]]:
-    "Name -> classes: the groups, and each class that at least `least` ranking and `least` test images of every split show, and as many do not."
+def find_targets(
+    labels: Labels,
+    groups: Mapping[str, Iterable[int]] | None,
+    truth: np.ndarray,
+    uses: Sequence[np.ndarray],
+    least: int,
+) -> dict[str, list[int]]:
+    """Name -> classes: the groups, and each class that at least `least` ranking and `least` test images of every split
+    show, and as many do not."""
     found = {}
     for name, some in (groups or {}).items():
         some = list(some)
         wrong = [index for index in some if not 0 <= index < len(labels.classes)]
-        if wrong: raise Refused(f"group {name!r}: class {wrong[0]} does not exist, there are {len(labels.classes)} (from 0). Correct its range.")
+        if wrong:
+            raise InputError(
+                f"group {name!r}: class {wrong[0]} does not exist, there are {len(labels.classes)} (from 0). Correct "
+                "its range."
+            )
         found[name] = some
     shown = np.eye(len(labels.classes), dtype=bool)[truth] if truth.ndim == 1 else truth
     for name, some in found.items():
         few = next((part for use in uses for part in ("rank", "test") if not shown[use == part][:, some].any()), None)
-        if few: raise Refused(f"group {name!r}: no picture of its classes is there to {few}. Leave it out, give more such pictures, or another seed.")
+        if few:
+            raise InputError(
+                f"group {name!r}: no picture of its classes is there to {few}. Leave it out, give more such pictures, "
+                "or another seed."
+            )
     counts = [shown[use == part].sum(0) for use in uses for part in ("rank", "test")]
     rests = [(~shown[use == part]).sum(0) for use in uses for part in ("rank", "test")]
     enough = (np.min([*counts, *rests], 0) >= least).nonzero()[0].tolist()

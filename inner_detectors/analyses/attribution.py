@@ -21,17 +21,28 @@ import numpy as np
 from PIL import Image
 from jaxtyping import Array, Float32, Float64, UInt8
 
-from .gradients import asked, cells, deconvolution, fitted_picture, gradient, gradient_image, guided_backpropagation, sent_back, unit_map
-from ..core.errors import Refused, near
+from inner_detectors.analyses.gradients import (
+    asked,
+    cells,
+    deconvolution,
+    fitted_picture,
+    gradient,
+    gradient_image,
+    guided_backpropagation,
+    sent_back,
+    unit_map,
+)
+from ..core.errors import InputError, near
 from ..networks.model import Model, geometry_of, layers
 
 # %% ../../nbs/analyses/18_attribution.ipynb #b5e2558c
 @dataclass(frozen=True, eq=False)
 class Integrated:
     "Which pixels a unit's activation is owed to, and how complete the account is."
-    values: Float32[np.ndarray, "size size 3"]   # activation
-    before: float                                # the unit's activation, on the picture without content
-    after: float                                 # and on the picture
+
+    values: Float32[np.ndarray, "size size 3"]  # activation
+    before: float  # the unit's activation, on the picture without content
+    after: float  # and on the picture
     steps: int
 
     @property
@@ -41,9 +52,14 @@ class Integrated:
         return off / max(abs(self.before), abs(self.after), 1e-12)
 
     def __repr__(self) -> str:
-        return f"Integrated({self.steps} steps: from {self.before:.4g} to {self.after:.4g}, the sum is off by {self.gap:.2%})"
+        return (
+            f"Integrated({self.steps} steps: from {self.before:.4g} to {self.after:.4g}, the sum is off by "
+            f"{self.gap:.2%})"
+        )
 
-    def _repr_html_(self) -> str: return f"<figure>{picture_html(gradient_image(self.values), repr(self))}</figure>"
+    def _repr_html_(self) -> str:
+        return f"<figure>{picture_html(gradient_image(self.values), repr(self))}</figure>"
+
 
 def picture_html(image: UInt8[np.ndarray, "height width 3"], caption: str) -> str:
     "A picture with a line below it, as HTML that needs no file."
@@ -52,15 +68,22 @@ def picture_html(image: UInt8[np.ndarray, "height width 3"], caption: str) -> st
     data, said = base64.b64encode(file.getvalue()).decode(), html.escape(caption)
     return f'<img src="data:image/png;base64,{data}" alt="{said}"><figcaption>{said}</figcaption>'
 
-def integrated_gradients(model: Model, image: UInt8[np.ndarray, "height width 3"], layer: str, unit: int,
-                         at: str | tuple[int, int] = "strongest",                       # or "map", or (row, column)
-                         baseline: UInt8[np.ndarray, "height width 3"] | None = None,   # the picture without content; black where None
-                         steps: int = 32,
-                        ) -> Integrated:
-    """The gradients on the straight way from a baseline to the picture, times the way (Sundararajan et al. 2017). Steps grow as the odd numbers do, since
+
+def integrated_gradients(
+    model: Model,
+    image: UInt8[np.ndarray, "height width 3"],
+    layer: str,
+    unit: int,
+    at: str | tuple[int, int] = "strongest",  # or "map", or (row, column)
+    baseline: UInt8[np.ndarray, "height width 3"] | None = None,  # the picture without content; black where None
+    steps: int = 32,
+) -> Integrated:
+    """The gradients on the straight way from a baseline to the picture, times the way (Sundararajan et al. 2017). Steps
+    grow as the odd numbers do, since
     most happens near the baseline; each gradient is taken within its step, at the square of the middle."""
     asked(model, layer, unit)
-    if steps < 1: raise Refused(f"integrated gradients in {steps} steps: one is the least. Try 32.")
+    if steps < 1:
+        raise InputError(f"integrated gradients in {steps} steps: one is the least. Try 32.")
     pixels = fitted_picture(model, image)
     start = np.zeros_like(pixels) if baseline is None else fitted_picture(model, baseline)
     own, way = unit_map(model, pixels, layer, unit), pixels.astype(float) - start
@@ -75,38 +98,59 @@ def integrated_gradients(model: Model, image: UInt8[np.ndarray, "height width 3"
 @dataclass(frozen=True)
 class Ascent:
     "Every choice behind an optimised picture."
+
     steps: int = 128
-    rate: float = 10.0       # how far a pixel moves in a step, root mean square, in levels of 255; falls to a tenth at the end
-    jitter: int = 6          # pixels, in each direction
-    fade: float = 0.01       # L2: the share of its distance from grey that a pixel loses in a step
-    variation: float = 0.4   # total variation: its gradient's weight against the unit's
-    blur: float = 0.6        # pixels, standard deviation; 0 for none
-    every: int = 4           # steps from one blur to the next
-    start: float = 8.0       # the noise at the start: standard deviation, in levels
+    rate: float = (
+        10.0  # how far a pixel moves in a step, root mean square, in levels of 255; falls to a tenth at the end
+    )
+    jitter: int = 6  # pixels, in each direction
+    fade: float = 0.01  # L2: the share of its distance from grey that a pixel loses in a step
+    variation: float = 0.4  # total variation: its gradient's weight against the unit's
+    blur: float = 0.6  # pixels, standard deviation; 0 for none
+    every: int = 4  # steps from one blur to the next
+    start: float = 8.0  # the noise at the start: standard deviation, in levels
 
     def __post_init__(self):
         for choice in fields(self):
             value, (least, most) = getattr(self, choice.name), SENSIBLE[choice.name]
             whole = isinstance(choice.default, int)
-            if isinstance(value, bool) or not isinstance(value, Integral if whole else Real) or not least <= value <= most:
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, Integral if whole else Real)
+                or not least <= value <= most
+            ):
                 sensible = f"{'whole ' * whole}number from {least:g} to {most:g}, such as {choice.default}"
-                raise Refused(f"optimised picture: {choice.name}={value!r}. Give a {sensible}.")
+                raise InputError(f"optimised picture: {choice.name}={value!r}. Give a {sensible}.")
 
-SENSIBLE = {"steps": (1, 100_000), "rate": (0.001, 255), "jitter": (0, 1000), "fade": (0, 1), "variation": (0, 1000), "blur": (0, 50),
-            "every": (1, 100_000), "start": (0, 255)}     # from, to
+
+SENSIBLE = {
+    "steps": (1, 100_000),
+    "rate": (0.001, 255),
+    "jitter": (0, 1000),
+    "fade": (0, 1),
+    "variation": (0, 1000),
+    "blur": (0, 50),
+    "every": (1, 100_000),
+    "start": (0, 255),
+}  # from, to
+
 
 def total_variation(picture: Float32[Array, "size size 3"]) -> Float32[Array, ""]:
     "The sum of all differences between neighbours, each colour by itself; smooth at zero."
     down, right = jnp.diff(picture, axis=0), jnp.diff(picture, axis=1)
     return jnp.sqrt(down**2 + 1).sum() + jnp.sqrt(right**2 + 1).sum()
 
+
 def softened(picture: Float32[Array, "size size 3"], deviation: float) -> Float32[Array, "size size 3"]:
     "A Gaussian blur; the edge's pixels are repeated beyond it."
     reach = max(1, int(np.ceil(3 * deviation)))
-    weights = np.exp(-np.arange(-reach, reach + 1) ** 2 / (2 * deviation**2))
+    weights = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * deviation**2))
     for axis in (0, 1):
         padded = jnp.pad(picture, [(reach, reach) if axis == place else (0, 0) for place in range(3)], mode="edge")
-        parts = [jax.lax.slice_in_dim(padded, place, place + len(picture), axis=axis) * (weight / weights.sum()) for place, weight in enumerate(weights)]
+        parts = [
+            jax.lax.slice_in_dim(padded, place, place + len(picture), axis=axis) * (weight / weights.sum())
+            for place, weight in enumerate(weights)
+        ]
         picture = sum(parts[1:], parts[0])
     return picture
 
@@ -114,30 +158,40 @@ def softened(picture: Float32[Array, "size size 3"], deviation: float) -> Float3
 @dataclass(frozen=True, eq=False)
 class Optimised:
     "A picture made to please a unit."
+
     image: UInt8[np.ndarray, "size size 3"]
-    unit: str                                # such as conv5_3:151
-    reached: float                           # what was raised, on this picture: the mean of the unit's map before its ReLU, or one cell of it
-    course: Float32[np.ndarray, " step"]     # the same, on the way
+    unit: str  # such as conv5_3:151
+    reached: float  # what was raised, on this picture: the mean of the unit's map before its ReLU, or one cell of it
+    course: Float32[np.ndarray, " step"]  # the same, on the way
     choices: Ascent
     seed: int
 
-    def __repr__(self) -> str: return f"Optimised({self.unit}: {self.reached:.4g} after {len(self.course)} steps, seed {self.seed})"
-    def _repr_html_(self) -> str: return f"<figure>{picture_html(self.image, repr(self))}</figure>"
+    def __repr__(self) -> str:
+        return f"Optimised({self.unit}: {self.reached:.4g} after {len(self.course)} steps, seed {self.seed})"
+
+    def _repr_html_(self) -> str:
+        return f"<figure>{picture_html(self.image, repr(self))}</figure>"
+
 
 def before_relu(model: Model, layer: str) -> str:
     "The layer's sums before its ReLU, where the network names them; else the layer."
     return f"{layer}.pre" if f"{layer}.pre" in layers(model) else layer
 
+
 def aim(shape: tuple[int, int], at: str | tuple[int, int]) -> Float64[np.ndarray, "rows columns"]:
     "The weight of each cell of the map that is raised: all alike, or the middle one, or another."
-    if isinstance(at, str) and at not in ("map", "middle"): raise Refused(f"no cell {at!r}. {near(at, ['map', 'middle'])} Or give (row, column).")
-    if at == "map": return np.full(shape, 1 / (shape[0] * shape[1]))
+    if isinstance(at, str) and at not in ("map", "middle"):
+        raise InputError(f"no cell {at!r}. {near(at, ['map', 'middle'])} Or give (row, column).")
+    if at == "map":
+        return np.full(shape, 1 / (shape[0] * shape[1]))
     return cells(np.zeros(shape), (shape[0] // 2, shape[1] // 2) if isinstance(at, str) else at)
 
 # %% ../../nbs/analyses/18_attribution.ipynb #59eb91d5
 @lru_cache(maxsize=8)
 def climbing(model: Model, layer: str, choices: Ascent) -> Callable:
-    "One step of the ascent under jit: (picture, place, key, parameters, unit, weights) -> picture, what it was worth before."
+    """One step of the ascent under jit: (picture, place, key, parameters, unit, weights) -> picture, what it was worth
+    before."""
+
     def score(picture, parameters, unit, weights):
         return (model.forward(parameters, model.preprocess(picture[None]))[layer][0, ..., unit] * weights).sum()
 
@@ -149,16 +203,23 @@ def climbing(model: Model, layer: str, choices: Ascent) -> Callable:
         up = up / jnp.maximum(jnp.sqrt((up**2).mean()), 1e-20) - choices.variation * jax.grad(total_variation)(picture)
         picture = picture + choices.rate * (1 - 0.9 * place / choices.steps) * up
         picture = jnp.clip(127.5 + (picture - 127.5) * (1 - choices.fade), 0, 255)
-        if choices.blur: picture = jnp.where(place % choices.every == choices.every - 1, softened(picture, choices.blur), picture)
+        if choices.blur:
+            picture = jnp.where(place % choices.every == choices.every - 1, softened(picture, choices.blur), picture)
         return picture, value
+
     return step
 
-def optimised(model: Model, layer: str, unit: int,
-              at: str | tuple[int, int] = "map",   # or "middle", one cell, or (row, column)
-              choices: Ascent = Ascent(),
-              seed: int = 0,
-             ) -> Optimised:
-    "A picture that a unit answers to as strongly as can be, before its ReLU and under restraints (activation maximisation: Erhan et al. 2009)."
+
+def optimised(
+    model: Model,
+    layer: str,
+    unit: int,
+    at: str | tuple[int, int] = "map",  # or "middle", one cell, or (row, column)
+    choices: Ascent = Ascent(),
+    seed: int = 0,
+) -> Optimised:
+    """A picture that a unit answers to as strongly as can be, before its ReLU and under restraints (activation
+    maximisation: Erhan et al. 2009)."""
     raised = before_relu(model, layer)
     weights = aim(asked(model, raised, unit), at)
     step, key, course = climbing(model, raised, choices), jax.random.key(seed), []
@@ -172,16 +233,27 @@ def optimised(model: Model, layer: str, unit: int,
     return Optimised(image, f"{layer}:{unit}", reached, np.asarray(course, np.float32), choices, seed)
 
 # %% ../../nbs/analyses/18_attribution.ipynb #0be4b8eb
-METHODS: dict[str, Callable] = {"gradient": gradient, "deconvolution": deconvolution, "guided backpropagation": guided_backpropagation,
-                                "integrated gradients": integrated_gradients}
+METHODS: dict[str, Callable] = {
+    "gradient": gradient,
+    "deconvolution": deconvolution,
+    "guided backpropagation": guided_backpropagation,
+    "integrated gradients": integrated_gradients,
+}
 
-def gradients_figure(model: Model, image: UInt8[np.ndarray, "height width 3"], layer: str, unit: int,
-                     at: str | tuple[int, int] = "strongest",         # or "map", or (row, column)
-                     methods: Mapping[str, Callable] | None = None,   # name -> (model, image, layer, unit, at) -> numbers; all of METHODS where None
-                     best: Optimised | None = None,                   # an optimised picture to show at the end
-                     axes=None):                                      # one for the picture and one for each method
+
+def gradients_figure(
+    model: Model,
+    image: UInt8[np.ndarray, "height width 3"],
+    layer: str,
+    unit: int,
+    at: str | tuple[int, int] = "strongest",  # or "map", or (row, column)
+    methods: Mapping[str, Callable] | None = None,  # name -> (model, image, layer, unit, at) -> numbers; None: METHODS
+    best: Optimised | None = None,  # an optimised picture to show at the end
+    axes=None,
+):  # one for the picture and one for each method
     "The picture and what drives a unit in it, by each method. Returns the axes."
     from matplotlib import pyplot
+
     asked(model, layer, unit)
     methods, pixels = METHODS if methods is None else methods, fitted_picture(model, image)
     shown = {f"{layer}:{unit}": pixels}
@@ -189,21 +261,29 @@ def gradients_figure(model: Model, image: UInt8[np.ndarray, "height width 3"], l
         found = method(model, image, layer, unit, at)
         said = f"{name}\n(off by {found.gap:.1%})" if isinstance(found, Integrated) else name
         shown[said] = gradient_image(found.values if isinstance(found, Integrated) else found)
-    if best is not None: shown["optimised"] = best.image
-    if axes is None: axes = pyplot.figure(figsize=(1.45 * len(shown), 2.0), layout="constrained").subplots(1, len(shown), squeeze=False)[0]
+    if best is not None:
+        shown["optimised"] = best.image
+    if axes is None:
+        axes = pyplot.figure(figsize=(1.45 * len(shown), 2.0), layout="constrained").subplots(
+            1, len(shown), squeeze=False
+        )[0]
     for axis, (said, one) in zip(axes, shown.items()):
         axis.imshow(one)
         axis.set_title(said, fontsize=7, parse_math=False)
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-    if at != "map": mark_field(axes[0], model, layer, unit_map(model, pixels, layer, unit), at)
+    if at != "map":
+        mark_field(axes[0], model, layer, unit_map(model, pixels, layer, unit), at)
     return axes
+
 
 def mark_field(axis, model: Model, layer: str, own: Float64[np.ndarray, "rows columns"], at: str | tuple[int, int]):
     "A frame around what a cell can see, where that is less than the picture."
     from matplotlib.patches import Rectangle
+
     ((row, column),), seen = np.argwhere(cells(own, at)), geometry_of(model, layer)
     high, wide = seen.field
     top, left = seen.centre[0] + seen.jump[0] * row - high / 2, seen.centre[1] + seen.jump[1] * column - wide / 2
-    for colour, width in (("black", 2.2), ("white", 1.0)): axis.add_patch(Rectangle((left, top), wide, high, fill=False, edgecolor=colour, linewidth=width))
+    for colour, width in (("black", 2.2), ("white", 1.0)):
+        axis.add_patch(Rectangle((left, top), wide, high, fill=False, edgecolor=colour, linewidth=width))
     axis.set(xlim=(-0.5, model.size - 0.5), ylim=(model.size - 0.5, -0.5))

@@ -8,7 +8,6 @@ __all__ = ['LEVEL', 'CONCEPT_NUMBERS', 'QS', 'COUNTS', 'SHOWN', 'about_units', '
            'planted_summary']
 
 # %% ../../nbs/analyses/08_concept_removal.ipynb #10a508e0
-import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,8 +22,9 @@ from .hiding import Removals, Rows, removing
 from .occlusion import blank, colouring, filling, inpainting, known_fill
 from .statistics import Changes, about_concept, changes_of, corrected, fall_test, fitted
 from ..core.draws import draw_for
-from ..core.errors import Refused, at_least, near
+from ..core.errors import InputError, at_least, near
 from ..core.locks import writes_alone
+from ..core.text import as_html
 from ..data.dataset import Data
 from ..data.groups import Seen, independent
 from ..dissection.detectors import plain
@@ -38,22 +38,32 @@ from ..synthetic.planted import PLANTED, Rings, planted_model
 # %% ../../nbs/analyses/08_concept_removal.ipynb #844a29a4
 LEVEL = 0.05  # of q
 
-def about_units(rows: Rows, fills: int, labels: Int[np.ndarray, " unit"],  # each unit's concept; -1 where it has none
-                groups: Int[np.ndarray, " row"], layers: np.ndarray) -> dict[str, np.ndarray]:
-    "own_change, own_control, own_beyond, own_p, own_q [fill, unit] and falls, each unit with its own concept; not a number where it has none."
+
+def about_units(
+    rows: Rows,
+    fills: int,
+    labels: Int[np.ndarray, " unit"],  # each unit's concept; -1 where it has none
+    groups: Int[np.ndarray, " row"],
+    layers: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """own_change, own_control, own_beyond, own_p, own_q [fill, unit] and falls, each unit with its own concept; not a
+    number where it has none."""
     said = {f"own_{name}": np.full((fills, len(labels)), np.nan) for name in (*Changes._fields, "p", "q")}
     for concept in np.unique(labels[labels >= 0]):
         mine, here = np.flatnonzero(labels == concept), rows.concept == concept
         values, own = rows.values[here][:, :, mine], codes(groups[here])
-        for name, some in changes_of(values)._asdict().items(): said[f"own_{name}"][:, mine] = some
+        for name, some in changes_of(values)._asdict().items():
+            said[f"own_{name}"][:, mine] = some
         fit = fitted(values)
         for fill in range(fills):
             difference = values[fit, 2 + fill].astype(np.float64) - values[fit, 2 + fills + fill]
             said["own_p"][fill, mine] = [fall_test(column, own[fit]) for column in difference.T]
     said["own_p"][np.isnan(said["own_beyond"])] = np.nan
     for layer in dict.fromkeys(layers.tolist()):
-        for fill in range(fills): said["own_q"][fill, layers == layer] = corrected(said["own_p"][fill, layers == layer])
+        for fill in range(fills):
+            said["own_q"][fill, layers == layer] = corrected(said["own_p"][fill, layers == layer])
     return said | {"falls": (said["own_q"] <= LEVEL) & (said["own_beyond"] < 0) & (said["own_change"] < 0)}
+
 
 def codes(groups: np.ndarray) -> Int[np.ndarray, " row"]:
     "Groups as whole numbers from 0."
@@ -63,18 +73,22 @@ def codes(groups: np.ndarray) -> Int[np.ndarray, " row"]:
 @dataclass(frozen=True, repr=False)
 class Verified:
     "What hiding concepts does to units."
+
     table: xr.Dataset
 
     @classmethod
     def load(cls, folder: str | Path) -> "Verified":
-        "Read FOLDER/verify.nc. Refused where it has not been made."
+        "Read FOLDER/verify.nc. Raises InputError where it has not been made."
         table = load_room(folder, "verify")
-        if table is None: raise Refused(f"{folder}: holds no verify.nc. Run `inner-detectors verify concepts {folder}` first.")
+        if table is None:
+            raise InputError(f"{folder}: holds no verify.nc. Run `inner-detectors verify concepts {folder}` first.")
         return cls(table)
 
     def concepts(self) -> pd.DataFrame:
-        """One row a concept and fill: concept, category, fill, r, p, q, low, high over `units` units, the same beyond the control, the mean fall
-        of its detectors with the control's and the paired test, images, no_control (images where none fits), dead and undefined units."""
+        """One row a concept and fill: concept, category, fill, r, p, q, low, high over `units` units, the same beyond
+        the control, the mean fall
+        of its detectors with the control's and the paired test, images, no_control (images where none fits), dead
+        and undefined units."""
         table = self.asked()
         once = table[["category_of", *COUNTS]].to_dataframe().reset_index()
         each = table[CONCEPT_NUMBERS].to_dataframe().reset_index()
@@ -84,25 +98,47 @@ class Verified:
         return found[[*first, *CONCEPT_NUMBERS[3:], "detectors", "dead_units", "undefined_units"]]
 
     def units(self) -> pd.DataFrame:
-        """One row a unit (of those asked for, with a label that was hidden) and fill: unit, concept, score, detects (by the protocol), fill, change,
+        """One row a unit (of those asked for, with a label that was hidden) and fill: unit, concept, score, detects (by
+        the protocol), fill, change,
         control, beyond, p, q, falls (beyond the control)."""
         table = self.table.sel(unit=self.table.kept.values)
         names = {f"own_{name}": name for name in ("change", "control", "beyond", "p", "q")}
-        each = table[[*names, "falls"]].to_dataframe().reset_index()[["unit", "fill", *names, "falls"]].rename(columns=names)
-        once = pd.DataFrame({"unit": table.unit.values, "concept": table.label.values, "score": table.label_score.values,
-                             "detects": table.detects.values.astype(bool)})
+        each = (
+            table[[*names, "falls"]]
+            .to_dataframe()
+            .reset_index()[["unit", "fill", *names, "falls"]]
+            .rename(columns=names)
+        )
+        once = pd.DataFrame(
+            {
+                "unit": table.unit.values,
+                "concept": table.label.values,
+                "score": table.label_score.values,
+                "detects": table.detects.values.astype(bool),
+            }
+        )
         found = once[np.isin(once.concept, self.asked().concept.values)].merge(each, on="unit", sort=False)
-        return found.assign(falls=found.falls.astype(bool)).sort_values(["unit", "fill"], key=self.in_order, kind="stable").reset_index(drop=True)
+        return (
+            found.assign(falls=found.falls.astype(bool))
+            .sort_values(["unit", "fill"], key=self.in_order, kind="stable")
+            .reset_index(drop=True)
+        )
 
     def undefined(self) -> pd.DataFrame:
-        "concept, unit, why: what takes no part in a concept's numbers, since the unit is dead or silent on all of the concept's images."
+        """concept, unit, why: what takes no part in a concept's numbers, since the unit is dead or silent on all of the
+        concept's images."""
         table = self.asked().sel(unit=self.table.kept.values)
         dead, silent = table.dead.values.astype(bool), ~(table.weight.values > 0)
-        rows = [(concept, unit, "dead" if dead[row] else "silent") for column, concept in enumerate(table.concept.values)
-                for row, unit in enumerate(table.unit.values) if dead[row] or silent[row, column]]
+        rows = [
+            (concept, unit, "dead" if dead[row] else "silent")
+            for column, concept in enumerate(table.concept.values)
+            for row, unit in enumerate(table.unit.values)
+            if dead[row] or silent[row, column]
+        ]
         return pd.DataFrame(rows, columns=["concept", "unit", "why"])
 
-    def figure(self, concept: str, fill: str | None = None, axis=None): return change_figure(self, concept, fill, axis)
+    def figure(self, concept: str, fill: str | None = None, axis=None):
+        return change_figure(self, concept, fill, axis)
 
     def asked(self) -> xr.Dataset:
         "The table of the concepts asked for."
@@ -115,134 +151,270 @@ class Verified:
     def __repr__(self) -> str:
         units = self.units()
         first = units[units.fill == self.table.fill.values[0]]
-        return (f"Verified({', '.join(self.table.fill.values)}: {len(self.asked().concept)} concepts hidden in {self.table.sizes['image']} images, "
-                f"{self.table.sizes['kept']} units; {int(first.falls.sum())} of {len(first)} labels fall beyond the control)")
+        return (
+            f"Verified({', '.join(self.table.fill.values)}: {len(self.asked().concept)} concepts hidden in "
+            f"{self.table.sizes['image']} images, "
+            f"{self.table.sizes['kept']} units; {int(first.falls.sum())} of {len(first)} labels fall beyond the "
+            "control)"
+        )
 
     def _repr_html_(self) -> str:
-        return f"<p><code>{html.escape(repr(self))}</code></p>{self.concepts().head(8).to_html(index=False, escape=True, float_format='{:.3f}'.format)}"
+        return as_html(self, self.concepts().head(8), "3f")
 
-CONCEPT_NUMBERS = ["r", "p", "q", "low", "high", "rho", "beyond_r", "beyond_p", "beyond_q", "beyond_low", "beyond_high", "beyond_rho",
-                   "fall", "fall_control", "test_p", "test_q"]
+
+CONCEPT_NUMBERS = [
+    "r",
+    "p",
+    "q",
+    "low",
+    "high",
+    "rho",
+    "beyond_r",
+    "beyond_p",
+    "beyond_q",
+    "beyond_low",
+    "beyond_high",
+    "beyond_rho",
+    "fall",
+    "fall_control",
+    "test_p",
+    "test_q",
+]
 
 # %% ../../nbs/analyses/08_concept_removal.ipynb #9fff9bf5
 def sums_of(values: np.ndarray) -> xr.Dataset:  # [row reading unit], of one concept
     "The sums and changes of one concept, and how many images they are of."
     kept, fit, fills = values.astype(np.float64), fitted(values), values.shape[1] // 2 - 1
     before, weight = kept[:, 0], kept[:, 1]
-    one = dict(before=before.sum(0), weight=weight.sum(0), control_before=before[fit].sum(0), control_weight=weight[fit].sum(0))
-    each = dict(after=kept[:, 2:2 + fills].sum(0), control_after=kept[fit, 2 + fills:].sum(0), **changes_of(values)._asdict())
-    return xr.Dataset({**{name: ("unit", some) for name, some in one.items()}, **{name: (("fill", "unit"), some) for name, some in each.items()},
-                       "images": ((), len(values)), "no_control": ((), int((~fit).sum()))})
+    one = dict(
+        before=before.sum(0), weight=weight.sum(0), control_before=before[fit].sum(0), control_weight=weight[fit].sum(0)
+    )
+    each = dict(
+        after=kept[:, 2 : 2 + fills].sum(0), control_after=kept[fit, 2 + fills :].sum(0), **changes_of(values)._asdict()
+    )
+    return xr.Dataset(
+        {
+            **{name: ("unit", some) for name, some in one.items()},
+            **{name: (("fill", "unit"), some) for name, some in each.items()},
+            "images": ((), len(values)),
+            "no_control": ((), int((~fit).sum())),
+        }
+    )
 
-def one_concept(values: np.ndarray, groups: Int[np.ndarray, " row"], score: Float64[np.ndarray, " unit"],
-                living: Bool[np.ndarray, " unit"], detectors: Bool[np.ndarray, " unit"], random: np.random.Generator, number: int) -> xr.Dataset:
+
+def one_concept(
+    values: np.ndarray,
+    groups: Int[np.ndarray, " row"],
+    score: Float64[np.ndarray, " unit"],
+    living: Bool[np.ndarray, " unit"],
+    detectors: Bool[np.ndarray, " unit"],
+    random: np.random.Generator,
+    number: int,
+) -> xr.Dataset:
     "All that is known of one concept: `sums_of`, `about_concept`, and how many units take part."
     sums, said = sums_of(values), about_concept(values, groups, score, living, detectors, random, number)
     silent = ~(sums.weight.values > 0)
-    counts = dict(units=living & ~silent, dead_units=~living, undefined_units=living & silent, detectors=living & detectors)
+    counts = dict(
+        units=living & ~silent, dead_units=~living, undefined_units=living & silent, detectors=living & detectors
+    )
     return sums.assign({name: ("fill", np.array([row[name] for row in said])) for name in said[0]}).assign(
-        {name: int(some.sum()) for name, some in counts.items()})
+        {name: int(some.sum()) for name, some in counts.items()}
+    )
 
-def numbers_of(rows: Rows, these: Study, units: Sequence[int], names: Sequence[str], fills: Sequence[str],
-               groups: Int[np.ndarray, " row"], seed: int, resamples: int) -> xr.Dataset:
+
+def numbers_of(
+    rows: Rows,
+    these: Study,
+    units: Sequence[int],
+    names: Sequence[str],
+    fills: Sequence[str],
+    groups: Int[np.ndarray, " row"],
+    seed: int,
+    resamples: int,
+) -> xr.Dataset:
     "Sums, changes and what is said of them, by unit and concept. `units` are rows of the dissection's table."
     found, kept = these.found.table, np.asarray(units)
     words, label = found.concept.values.tolist(), these.found.units().concept.to_numpy(object)[kept]
     scores, living = these.found.scores.values[kept], ~found.dead.values[kept].astype(bool)
     parts = []
-    names = [name for name in names if (rows.concept == words.index(name)).any()]    # a mask of a pixel at S x S may have none at the input's size
+    names = [
+        name for name in names if (rows.concept == words.index(name)).any()
+    ]  # a mask of a pixel at S x S may have none at the input's size
     for place, name in ((words.index(name), name) for name in names):
         here, mine = rows.concept == place, (label == name) & these.found.protocol.detected(scores[:, place])
-        parts.append(one_concept(rows.values[here], codes(groups[here]), scores[:, place], living, mine, draw_for(seed, "bootstrap", name), resamples))
+        parts.append(
+            one_concept(
+                rows.values[here],
+                codes(groups[here]),
+                scores[:, place],
+                living,
+                mine,
+                draw_for(seed, "bootstrap", name),
+                resamples,
+            )
+        )
     table = xr.concat(parts, "concept")
-    q = {after: (("concept", "fill"), np.stack([corrected(row) for row in table[before].values.T], 1)) for before, after in QS.items()}
+    q = {
+        after: (("concept", "fill"), np.stack([corrected(row) for row in table[before].values.T], 1))
+        for before, after in QS.items()
+    }
     own = np.array([words.index(name) if name in names and alive else -1 for name, alive in zip(label, living)])
     each = about_units(rows, len(fills), own, groups, found.layer.values[kept])
     coords = dict(fill=np.array(fills, object), concept=np.array(names, object), unit=found.unit.values[kept])
-    table = table.assign(q).assign({name: (("fill", "unit"), some) for name, some in each.items()}).assign_coords(coords)
-    return table.reindex(unit=found.unit.values, concept=found.concept.values, fill_value={name: 0 for name in COUNTS} | {"falls": False})
+    table = (
+        table.assign(q).assign({name: (("fill", "unit"), some) for name, some in each.items()}).assign_coords(coords)
+    )
+    return table.reindex(
+        unit=found.unit.values, concept=found.concept.values, fill_value={name: 0 for name in COUNTS} | {"falls": False}
+    )
+
 
 QS = {"p": "q", "beyond_p": "beyond_q", "test_p": "test_q"}
 COUNTS = ["images", "no_control", "units", "dead_units", "undefined_units", "detectors"]
-SHOWN = {"hidden_change": "own_change", "hidden_control": "own_control", "hidden_q": "own_q"}   # columns of units.csv: of the first fill
+SHOWN = {
+    "hidden_change": "own_change",
+    "hidden_control": "own_control",
+    "hidden_q": "own_q",
+}  # columns of units.csv: of the first fill
 
-def with_readings(numbers: xr.Dataset, rows: Rows, these: Study, units: Sequence[int], images: Sequence[Seen]) -> xr.Dataset:
+
+def with_readings(
+    numbers: xr.Dataset, rows: Rows, these: Study, units: Sequence[int], images: Sequence[Seen]
+) -> xr.Dataset:
     "The table that `verify` writes: the numbers, what they are of, and the readings of every image."
     found, fills = these.found, numbers.sizes["fill"]
     labels, best = found.units(), found.scores.values.max(1)
-    order = {name: numbers[name].transpose(*(axis for axis in ("fill", "unit", "concept") if axis in numbers[name].dims)) for name in numbers.data_vars}
-    return xr.Dataset(order, numbers.coords).assign(
-        {name: ("unit", numbers[mine].values[0]) for name, mine in SHOWN.items()}).assign(
-        score=(("unit", "concept"), found.scores.values), dead=("unit", found.table.dead.values), label=("unit", labels.concept.to_numpy(object)),
-        label_score=("unit", best), detects=("unit", found.protocol.detected(best)),
-        category_of=("concept", np.array([plain(name) for name in found.table.concept_category.values], object)),
-        row_image=("row", rows.image), row_concept=("row", rows.concept),
-        row_before=(("row", "kept"), rows.values[:, 0]), row_weight=(("row", "kept"), rows.values[:, 1]),
-        row_after=(("fill", "row", "kept"), rows.values[:, 2:2 + fills].swapaxes(0, 1)),
-        row_control=(("fill", "row", "kept"), rows.values[:, 2 + fills:].swapaxes(0, 1)),
-        image_group=("image", np.array([seen.group or "" for seen in images], object))).assign_coords(
-        kept=found.table.unit.values[list(units)], image=np.array([seen.name for seen in images], object))
+    order = {
+        name: numbers[name].transpose(*(axis for axis in ("fill", "unit", "concept") if axis in numbers[name].dims))
+        for name in numbers.data_vars
+    }
+    return (
+        xr.Dataset(order, numbers.coords)
+        .assign({name: ("unit", numbers[mine].values[0]) for name, mine in SHOWN.items()})
+        .assign(
+            score=(("unit", "concept"), found.scores.values),
+            dead=("unit", found.table.dead.values),
+            label=("unit", labels.concept.to_numpy(object)),
+            label_score=("unit", best),
+            detects=("unit", found.protocol.detected(best)),
+            category_of=("concept", np.array([plain(name) for name in found.table.concept_category.values], object)),
+            row_image=("row", rows.image),
+            row_concept=("row", rows.concept),
+            row_before=(("row", "kept"), rows.values[:, 0]),
+            row_weight=(("row", "kept"), rows.values[:, 1]),
+            row_after=(("fill", "row", "kept"), rows.values[:, 2 : 2 + fills].swapaxes(0, 1)),
+            row_control=(("fill", "row", "kept"), rows.values[:, 2 + fills :].swapaxes(0, 1)),
+            image_group=("image", np.array([seen.group or "" for seen in images], object)),
+        )
+        .assign_coords(
+            kept=found.table.unit.values[list(units)], image=np.array([seen.name for seen in images], object)
+        )
+    )
 
 # %% ../../nbs/analyses/08_concept_removal.ipynb #b187a4e2
 def wanted_concepts(found: Dissection, names: Sequence[str] | None, least: int) -> list[str]:
-    "The concepts named, or all that at least `least` images show. Refused where one is unknown, or no image shows it."
+    """The concepts named, or all that at least `least` images show. Raises InputError where one is unknown, or no image
+    shows it."""
     shown = dict(zip(found.table.concept.values.tolist(), found.table.concept_images.values.tolist()))
     for name in names or []:
-        if name not in shown: raise Refused(f"no concept {name!r} in this dissection. {near(name, shown)}")
+        if name not in shown:
+            raise InputError(f"no concept {name!r} in this dissection. {near(name, shown)}")
         if not shown[name]:
-            raise Refused(f"concept {name!r}: no image of the data shows it, so it cannot be hidden. {near('', [some for some in shown if shown[some]])}")
+            raise InputError(
+                f"concept {name!r}: no image of the data shows it, so it cannot be hidden. "
+                f"{near('', [some for some in shown if shown[some]])}"
+            )
     some = [name for name in shown if (name in names if names else shown[name] >= least)]
     if not some:
         most = max(shown, key=lambda name: shown[name])
-        raise Refused(f"no concept is shown by {least} images. The commonest, {most!r}, is shown by {shown[most]}: ask for fewer.")
+        raise InputError(
+            f"no concept is shown by {least} images. The commonest, {most!r}, is shown by {shown[most]}: ask for fewer."
+        )
     return some
 
+
 @writes_alone
-def verify(these: Study, out: str | Path | None = None, *,
-           fills: Sequence[str] = ("black",),         # of FILLS; the first makes the columns of units.csv
-           concepts: Sequence[str] | None = None,     # all that `least` images show where None
-           units: Sequence[str] | None = None,        # such as conv5_3:12; all where None
-           seed: int = 0,                             # of the controls' places and the bootstrap
-           least: int = 1,                            # images that a concept needs
-           resamples: int = 1000,                     # of the bootstrap
-           every: float = 30.0, progress: bool = True) -> Verified:
-    "Hide each concept in each image that shows it, and say what every unit does. With `out`, writes OUT/verify.nc and goes on where it was stopped."
-    at_least(1, least=least, resamples=resamples); at_least(0, seed=seed)
-    if units is not None and not len(units): raise Refused("no unit was given. Name units, or leave them out for all.")
+def verify(
+    these: Study,
+    out: str | Path | None = None,
+    *,
+    fills: Sequence[str] = ("black",),  # of FILLS; the first makes the columns of units.csv
+    concepts: Sequence[str] | None = None,  # all that `least` images show where None
+    units: Sequence[str] | None = None,  # such as conv5_3:12; all where None
+    seed: int = 0,  # of the controls' places and the bootstrap
+    least: int = 1,  # images that a concept needs
+    resamples: int = 1000,  # of the bootstrap
+    every: float = 30.0,
+    progress: bool = True,
+) -> Verified:
+    """Hide each concept in each image that shows it, and say what every unit does. With `out`, writes OUT/verify.nc and
+    goes on where it was stopped."""
+    at_least(1, least=least, resamples=resamples)
+    at_least(0, seed=seed)
+    if units is not None and not len(units):
+        raise InputError("no unit was given. Name units, or leave them out for all.")
     fills = [known_fill(name) for name in dict.fromkeys(fills)] or [known_fill("")]
     names, found = wanted_concepts(these.found, concepts, least), these.found.table
     places = sorted(set(unit_places(these.found, units))) if units else list(range(found.sizes["unit"]))
-    choices = dict(fills=fills, concepts=names, units=units and found.unit.values[places].tolist(), seed=seed, resamples=resamples,
-                   inpainting=inpainting() if "inpaint" in fills else "")
-    if (there := finished_room(out, "verify", these, choices)) is not None: return Verified(there)
+    choices = dict(
+        fills=fills,
+        concepts=names,
+        units=units and found.unit.values[places].tolist(),
+        seed=seed,
+        resamples=resamples,
+        inpainting=inpainting() if "inpaint" in fills else "",
+    )
+    if (there := finished_room(out, "verify", these, choices)) is not None:
+        return Verified(there)
     shows = dict(zip(found.concept.values.tolist(), found.concept_images.values.tolist()))
-    refuse_memory(4 * sum(shows[name] for name in names) * (2 + 2 * len(fills)) * len(places), "hiding concepts",
-                  "Name concepts or units, or ask for fewer fills.")
+    refuse_memory(
+        4 * sum(shows[name] for name in names) * (2 + 2 * len(fills)) * len(places),
+        "hiding concepts",
+        "Name concepts or units, or ask for fewer fills.",
+    )
     sweep_so = partial(run_room, "verify", choices=choices, out=out, every=every, progress=progress)
     colour = np.zeros(3, np.uint8)
     if "mean" in fills:
         colour, swept = sweep_so(these._replace(model=blank(these.model)), colouring(), label="colour", names=[])
-    by_layer = {name: np.array([found["index"].values[row] for row in places if found.layer.values[row] == name]) for name in these.names}
+    by_layer = {
+        name: np.array([found["index"].values[row] for row in places if found.layer.values[row] == name])
+        for name in these.names
+    }
     by_layer = {name: some for name, some in by_layer.items() if len(some)}
     view = replace(these.view, side=these.view.size, maskless="dropped")
-    data = Removals(these.data.sources, these.data.chosen, these.data.only, tuple(map(found.concept.values.tolist().index, names)), these.view.side, seed)
-    fold = removing(these.model, by_layer, [filling(name, colour) for name in fills], len(data.concepts), view, these.devices[0])
+    data = Removals(
+        these.data.sources,
+        these.data.chosen,
+        these.data.only,
+        tuple(map(found.concept.values.tolist().index, names)),
+        these.view.side,
+        seed,
+    )
+    fold = removing(
+        these.model, by_layer, [filling(name, colour) for name in fills], len(data.concepts), view, these.devices[0]
+    )
     rows, swept = sweep_so(these, fold, data=data, names=list(by_layer), view=view)
     groups = independent(swept.images)[rows.image]
-    table = with_readings(numbers_of(rows, these, places, names, fills, groups, seed, resamples), rows, these, places, swept.images)
+    table = with_readings(
+        numbers_of(rows, these, places, names, fills, groups, seed, resamples), rows, these, places, swept.images
+    )
     table = table.assign(mean_colour=("channel", colour)).assign_attrs(measure=these.found.protocol.measure)
     return Verified(write_room("verify", table, these, choices, out, list(SHOWN), swept.problems))
 
 # %% ../../nbs/analyses/08_concept_removal.ipynb #4d24c9c3
 def change_figure(verified: Verified, concept: str, fill: str | None = None, axis=None):
-    """Each unit's change against its score for a concept, and beside it the control's. Rises far above the others, of units that are all but silent, are
-    drawn at the upper edge and counted. Returns the axis. Refused where the concept was not hidden."""
+    """Each unit's change against its score for a concept, and beside it the control's. Rises far above the others, of
+    units that are all but silent, are
+    drawn at the upper edge and counted. Returns the axis. Raises InputError where the concept was not hidden."""
     from inner_detectors.analyses.drawing import COLOURS, new_axis
     from inner_detectors.core.text import label
+
     table, asked = verified.table, verified.asked().concept.values.tolist()
     fill = table.fill.values[0] if fill is None else fill
-    if concept not in asked: raise Refused(f"concept {concept!r} was not hidden. {near(concept, asked)}")
-    if fill not in table.fill.values: raise Refused(f"nothing was hidden with {fill!r}. {near(fill, table.fill.values.tolist())}")
+    if concept not in asked:
+        raise InputError(f"concept {concept!r} was not hidden. {near(concept, asked)}")
+    if fill not in table.fill.values:
+        raise InputError(f"nothing was hidden with {fill!r}. {near(fill, table.fill.values.tolist())}")
     some = table.sel(unit=table.kept.values, concept=concept, fill=fill)
     some = some.isel(unit=~some.dead.values.astype(bool))
     axis = axis or new_axis()
@@ -250,18 +422,35 @@ def change_figure(verified: Verified, concept: str, fill: str | None = None, axi
     both = np.concatenate([some.control.values, some.change.values])
     both = both[np.isfinite(both)]
     top = max(1.0, float(np.quantile(both, 0.95))) if len(both) else 1.0
-    for place, (values, marker, said) in enumerate([(some.control, "o", "elsewhere (control)"), (some.change, "^", "hidden")]):
-        axis.scatter(some.score, np.minimum(values, top), s=9, marker=marker, color=COLOURS[1 - place], alpha=0.7, linewidth=0, label=said)
+    for place, (values, marker, said) in enumerate(
+        [(some.control, "o", "elsewhere (control)"), (some.change, "^", "hidden")]
+    ):
+        axis.scatter(
+            some.score,
+            np.minimum(values, top),
+            s=9,
+            marker=marker,
+            color=COLOURS[1 - place],
+            alpha=0.7,
+            linewidth=0,
+            label=said,
+        )
     axis.set_xlabel("IoU" if table.attrs["measure"] == "iou" else "score", fontsize=8)
     axis.set_ylabel("change of activation", fontsize=8)
     beyond = f"{(both > top).sum()} of {len(both)} lie above" if (both > top).any() else None
     axis.legend(fontsize=6, frameon=False, title=beyond, title_fontsize=6)
-    axis.set_title(f"{label(concept)} ({fill}): r = {float(some.r):.2f}, q = {float(some.q):.2g}, {int(some.images)} images", fontsize=8)
+    axis.set_title(
+        f"{label(concept)} ({fill}): r = {float(some.r):.2f}, q = {float(some.q):.2g}, {int(some.images)} images",
+        fontsize=8,
+    )
     return axis
 
 # %% ../../nbs/analyses/08_concept_removal.ipynb #1b32b208
-def planted_removal(seeds: Iterable[int], pictures: int = 24, fills: Sequence[str] = ("black",), progress: bool = False) -> pd.DataFrame:
-    """Units that detect balls, and units of the rings around them, under concept removal: the columns of `Verified.units`, seed, planted;
+def planted_removal(
+    seeds: Iterable[int], pictures: int = 24, fills: Sequence[str] = ("black",), progress: bool = False
+) -> pd.DataFrame:
+    """Units that detect balls, and units of the rings around them, under concept removal: the columns of
+    `Verified.units`, seed, planted;
     a row a seed, unit and fill."""
     model, tables = planted_model(), []
     for seed in seeds:
@@ -271,8 +460,15 @@ def planted_removal(seeds: Iterable[int], pictures: int = 24, fills: Sequence[st
         tables.append(units.assign(seed=seed, planted=[PLANTED[int(unit.split(":")[1])] for unit in units.unit]))
     return pd.concat(tables, ignore_index=True)
 
+
 def planted_summary(units: pd.DataFrame) -> pd.DataFrame:
-    "Of the units that detect their label, by what was planted and fill: how many there are, how many fall beyond the control, the mean changes."
+    """Of the units that detect their label, by what was planted and fill: how many there are, how many fall beyond the
+    control, the mean changes."""
     by = units[units.detects].groupby(["planted", "fill"], sort=False)
-    return by.agg(units=("falls", "size"), falls=("falls", "sum"), score=("score", "mean"), change=("change", "mean"),
-                  control=("control", "mean")).reset_index()
+    return by.agg(
+        units=("falls", "size"),
+        falls=("falls", "sum"),
+        score=("score", "mean"),
+        change=("change", "mean"),
+        control=("control", "mean"),
+    ).reset_index()

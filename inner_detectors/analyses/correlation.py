@@ -7,7 +7,6 @@ __all__ = ['Correlations', 'Asked', 'asked_for', 'names_of', 'spread', 'units_wi
            'warn_of_groups', 'matrix_figure', 'dendrogram_figure', 'concept_figure', 'tree_names']
 
 # %% ../../nbs/analyses/16_correlation.ipynb #6e6654e2
-import html
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +18,26 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float32, Int64
 
-from .pairs import (Levels, STATISTICS, concept_rows, cut, joined, label_table, levels, named, originals, pair_table,
-    partners, pearson, ranked, with_columns, with_presence)
-from ..core.errors import Refused, at_least, near
+from inner_detectors.analyses.pairs import (
+    Levels,
+    STATISTICS,
+    concept_rows,
+    cut,
+    joined,
+    label_table,
+    levels,
+    named,
+    originals,
+    pair_table,
+    partners,
+    pearson,
+    ranked,
+    with_columns,
+    with_presence,
+)
+from ..core.errors import InputError, at_least, near
 from ..core.locks import writes_alone
+from ..core.text import as_html
 from ..data.groups import Seen, independent
 from ..dissection.result import near_unit
 from ..dissection.run import refuse_memory
@@ -34,13 +49,17 @@ from ..networks.model import layers
 @dataclass(frozen=True, repr=False)
 class Correlations:
     "How units go together, with each other and with what pictures show."
+
     table: xr.Dataset
 
     def pairs(self, across: bool = True) -> pd.DataFrame:
         "The strongest pairs across layers, or within one: unit, label, other, other_label, r, rho, q (over all pairs)."
         table, labels = self.table, dict(zip(self.table.unit.values.tolist(), self.table.label.values.tolist()))
-        rows = pd.DataFrame({name: table[f"pair_{name}"].values for name in ("unit", "other", "r", "rho", "q")})[table.pair_across.values == across]
-        rows.insert(1, "label", rows.unit.map(labels)); rows.insert(3, "other_label", rows.other.map(labels))
+        rows = pd.DataFrame({name: table[f"pair_{name}"].values for name in ("unit", "other", "r", "rho", "q")})[
+            table.pair_across.values == across
+        ]
+        rows.insert(1, "label", rows.unit.map(labels))
+        rows.insert(3, "other_label", rows.other.map(labels))
         return rows.reset_index(drop=True)
 
     def presence(self, number: int = 1) -> pd.DataFrame:
@@ -48,8 +67,12 @@ class Correlations:
         return self.columns("presence", "concept", number)
 
     def predicted(self, number: int = 1) -> pd.DataFrame:
-        "Each unit's `number` classes of largest |r| with the predicted probability: unit, label, class, r, rho, q, rho_q."
-        if "class" not in self.table.dims: raise Refused("correlations: no class was asked for. Name some in `classes`, of a network that gives probabilities.")
+        """Each unit's `number` classes of largest |r| with the predicted probability: unit, label, class, r, rho, q,
+        rho_q."""
+        if "class" not in self.table.dims:
+            raise InputError(
+                "correlations: no class was asked for. Name some in `classes`, of a network that gives probabilities."
+            )
         return self.columns("predicted", "class", number)
 
     def columns(self, name: str, column: str, number: int) -> pd.DataFrame:
@@ -59,18 +82,29 @@ class Correlations:
         best = np.argsort(-np.where(np.isnan(r), -1, np.abs(r)), axis=1, kind="stable")[:, :number]
         unit, place = np.repeat(np.arange(len(r)), best.shape[1]), best.ravel()
         parts = {"r": "pearson", "rho": "spearman", "q": "q", "rho_q": "rho_q"}
-        rows = pd.DataFrame({"unit": table.unit.values[unit], "label": table.label.values[unit], column: table[column].values[place],
-                             **{short: table[f"{name}_{part}"].values[unit, place] for short, part in parts.items()}})
+        rows = pd.DataFrame(
+            {
+                "unit": table.unit.values[unit],
+                "label": table.label.values[unit],
+                column: table[column].values[place],
+                **{short: table[f"{name}_{part}"].values[unit, place] for short, part in parts.items()},
+            }
+        )
         return rows[rows.r.notna()].reset_index(drop=True)
 
     def same_label(self) -> pd.DataFrame:
-        "Do units of one concept correlate? A row a layer, and one for all: within, units, same_pairs, different_pairs, same, different, p."
+        """Do units of one concept correlate? A row a layer, and one for all: within, units, same_pairs,
+        different_pairs, same, different, p."""
         names = ["units", "same_pairs", "different_pairs", "same", "different", "p"]
-        return pd.DataFrame({"within": self.table.within.values, **{name: self.table[f"labels_{name}"].values for name in names}})
+        return pd.DataFrame(
+            {"within": self.table.within.values, **{name: self.table[f"labels_{name}"].values for name in names}}
+        )
 
     def same_concept(self) -> pd.DataFrame:
         "The same for each layer and concept with two detectors or more: layer, concept, units, same, different."
-        return pd.DataFrame({name: self.table[f"row_{name}"].values for name in ("layer", "concept", "units", "same", "different")})
+        return pd.DataFrame(
+            {name: self.table[f"row_{name}"].values for name in ("layer", "concept", "units", "same", "different")}
+        )
 
     @property
     def copies(self) -> dict[str, str]:
@@ -84,32 +118,49 @@ class Correlations:
         return self.table.unit.values[self.table.constant.values].tolist()
 
     def matrix(self, units: Sequence[str] | None = None) -> xr.DataArray:
-        "r of some units [unit, other], all detectors where None, constant ones left out. Refused where they were not kept."
+        """r of some units [unit, other], all detectors where None, constant ones left out. Raises InputError where they
+        were not kept."""
         table, kept = self.table, self.table.other.values.tolist()
-        chosen = [str(name) for name in table.unit.values[table.detector.values] if name in set(kept)] if units is None else list(units)
+        chosen = (
+            [str(name) for name in table.unit.values[table.detector.values] if name in set(kept)]
+            if units is None
+            else list(units)
+        )
         for name in chosen:
-            if name not in kept: raise Refused(f"unit {name!r}: its correlations were not kept. {near_unit(name, kept)}")
+            if name not in kept:
+                raise InputError(f"unit {name!r}: its correlations were not kept. {near_unit(name, kept)}")
         living = [name for name in chosen if name not in set(self.constant)]
-        if len(living) < 2: raise Refused(f"{len(living)} units: at least two that are not constant are needed. Name units that were kept.")
+        if len(living) < 2:
+            raise InputError(
+                f"{len(living)} units: at least two that are not constant are needed. Name units that were kept."
+            )
         return table.pearson.sel(unit=living, other=living)
 
-    def clusters(self, units: Sequence[str] | None = None, number: int | None = None, distance: float | None = None) -> pd.DataFrame:
-        "unit, label, cluster, in the order of the tree: at most `number` clusters, or those that are `distance` (0.5) apart. Constant units have none: 0."
-        if number is not None and distance is not None: raise Refused("clusters: a number and a distance were given. Give one of them.")
-        if number is not None and number < 1: raise Refused(f"{number} clusters: at least one is needed. Give a number from 1.")
+    def clusters(
+        self, units: Sequence[str] | None = None, number: int | None = None, distance: float | None = None
+    ) -> pd.DataFrame:
+        """unit, label, cluster, in the order of the tree: at most `number` clusters, or those that are `distance` (0.5)
+        apart. Constant units have none: 0."""
+        if number is not None and distance is not None:
+            raise InputError("clusters: a number and a distance were given. Give one of them.")
+        if number is not None and number < 1:
+            raise InputError(f"{number} clusters: at least one is needed. Give a number from 1.")
         r = self.matrix(units)
         order, cluster = cut(joined(r.values), number, distance)
         rows = pd.DataFrame({"unit": r.unit.values[order], "cluster": cluster[order]})
         asked = self.table.unit.values[self.table.detector.values] if units is None else units
         still = pd.DataFrame({"unit": [name for name in asked if name in set(self.constant)], "cluster": 0})
         both = pd.concat([rows, still], ignore_index=True) if len(still) else rows
-        both.insert(1, "label", both.unit.map(dict(zip(self.table.unit.values.tolist(), self.table.label.values.tolist()))))
+        both.insert(
+            1, "label", both.unit.map(dict(zip(self.table.unit.values.tolist(), self.table.label.values.tolist())))
+        )
         return both
 
     @classmethod
     def load(cls, folder: str | Path) -> "Correlations":
-        "Read what `correlate` wrote. Refused where there is none."
-        if (table := load_room(folder, "correlate")) is None: raise Refused(f"{folder}: has no correlate.nc. Run `inner-detectors correlate {folder}` first.")
+        "Read what `correlate` wrote. Raises InputError where there is none."
+        if (table := load_room(folder, "correlate")) is None:
+            raise InputError(f"{folder}: has no correlate.nc. Run `inner-detectors correlate {folder}` first.")
         return cls(table)
 
     def __repr__(self) -> str:
@@ -117,35 +168,51 @@ class Correlations:
         groups = f" in {about['independent']} groups" if about["independent"] < about["images"] else ""
         still = f", {len(self.constant)} of them constant" if self.constant else ""
         copied = f", {len(self.copies)} copies" if self.copies else ""
-        return f"Correlations({about['model']} on {about['data']}: {told} units{still}{copied}; {about['statistic']} of {about['images']} images{groups})"
+        return (
+            f"Correlations({about['model']} on {about['data']}: {told} units{still}{copied}; {about['statistic']} of "
+            f"{about['images']} images{groups})"
+        )
 
     def _repr_html_(self) -> str:
         rows = self.pairs() if self.table.pair_across.any() else self.pairs(across=False)
-        return f"<p><code>{html.escape(repr(self))}</code></p>{rows.head(8).to_html(index=False, escape=True, float_format='{:.3g}'.format)}"
+        return as_html(self, rows.head(8), "3g")
 
 # %% ../../nbs/analyses/16_correlation.ipynb #13951082
 class Asked(NamedTuple):
     "What a run of this room is about."
-    names: list[str]                       # layers
-    rows: Int64[np.ndarray, " asked"]      # of the dissection's table
-    kept: Int64[np.ndarray, " kept"]       # of `rows`
-    classes: list[int]                     # places in layer `prob`
 
-def asked_for(these: Study, statistic: str, names: Sequence[str] | None, keep: str | Sequence[str], classes: Sequence[str]) -> Asked:
-    "Everything that was asked for by name, found. Refused at the first that is not there."
+    names: list[str]  # layers
+    rows: Int64[np.ndarray, " asked"]  # of the dissection's table
+    kept: Int64[np.ndarray, " kept"]  # of `rows`
+    classes: list[int]  # places in layer `prob`
+
+
+def asked_for(
+    these: Study, statistic: str, names: Sequence[str] | None, keep: str | Sequence[str], classes: Sequence[str]
+) -> Asked:
+    "Everything that was asked for by name, found. Raises InputError at the first that is not there."
     found, table, model = these.found, these.found.table, these.model
-    if statistic not in STATISTICS: raise Refused(f"statistic {statistic!r}: no such choice. {near(statistic, STATISTICS)}")
+    if statistic not in STATISTICS:
+        raise InputError(f"statistic {statistic!r}: no such choice. {near(statistic, STATISTICS)}")
     chosen = [found.known("layer", name) for name in dict.fromkeys(names or these.names)]
     chosen = [name for name in these.names if name in chosen]
     rows = np.flatnonzero(np.isin(table.layer.values, chosen))
-    if keep == "all": kept = np.arange(len(rows))
-    elif keep == "detectors": kept = np.flatnonzero(detecting(found)[rows])
-    elif isinstance(keep, str): raise Refused(f"keep={keep!r}: no such choice. {near(keep, ['all', 'detectors'])} Or give a list of units.")
-    else: kept = np.flatnonzero(np.isin(rows, unit_places(found, keep)))
+    if keep == "all":
+        kept = np.arange(len(rows))
+    elif keep == "detectors":
+        kept = np.flatnonzero(detecting(found)[rows])
+    elif isinstance(keep, str):
+        raise InputError(f"keep={keep!r}: no such choice. {near(keep, ['all', 'detectors'])} Or give a list of units.")
+    else:
+        kept = np.flatnonzero(np.isin(rows, unit_places(found, keep)))
     if classes and "prob" not in layers(model):
-        raise Refused(f"{model.name}: gives no probabilities of classes (layer 'prob'). Leave `classes` out, or give a network with a classifier.")
+        raise InputError(
+            f"{model.name}: gives no probabilities of classes (layer 'prob'). Leave `classes` out, or give a network "
+            "with a classifier."
+        )
     for name in classes:
-        if name not in model.classes: raise Refused(f"{model.name}: no class {name!r}. {near(name, model.classes)}")
+        if name not in model.classes:
+            raise InputError(f"{model.name}: no class {name!r}. {near(name, model.classes)}")
     return Asked(chosen, rows, kept, [model.classes.index(name) for name in classes])
 
 # %% ../../nbs/analyses/16_correlation.ipynb #0aeb2670
@@ -153,12 +220,16 @@ def names_of(these: Study) -> xr.Dataset:
     "Each unit's layer, index and label, and whether that counts as detected."
     table = these.found.table
     known = xr.Dataset(coords={name: table[name] for name in ("unit", "layer", "index", "concept")})
-    return known.assign(label=("unit", these.found.units().concept.to_numpy(object)), detector=("unit", detecting(these.found)))
+    return known.assign(
+        label=("unit", these.found.units().concept.to_numpy(object)), detector=("unit", detecting(these.found))
+    )
+
 
 def spread(these: Study, rows: Int64[np.ndarray, " asked"], part: xr.Dataset) -> xr.Dataset:
     "A table of the units asked for, as one of all units: NaN, false or empty for the rest."
     units = these.found.table.unit.values
-    if len(rows) == len(units): return part.assign_coords(unit=units)
+    if len(rows) == len(units):
+        return part.assign_coords(unit=units)
     whole = {}
     for name, column in part.data_vars.items():
         empty: object = {"f": np.nan, "b": False}.get(column.dtype.kind, "")
@@ -167,7 +238,16 @@ def spread(these: Study, rows: Int64[np.ndarray, " asked"], part: xr.Dataset) ->
         whole[name] = (column.dims, values)
     return xr.Dataset(whole, part.coords).assign_coords(unit=units)
 
-def units_with_units(these: Study, asked: Asked, values: Float32[np.ndarray, "image unit"], members: int, pairs: int, draws: int, seed: int) -> xr.Dataset:
+
+def units_with_units(
+    these: Study,
+    asked: Asked,
+    values: Float32[np.ndarray, "image unit"],
+    members: int,
+    pairs: int,
+    draws: int,
+    seed: int,
+) -> xr.Dataset:
     "Matrices, partners, strongest pairs, and whether units of one label correlate."
     names = names_of(these).isel(unit=asked.rows)
     unit, layer = names.unit.values, names.layer.values
@@ -176,58 +256,147 @@ def units_with_units(these: Study, asked: Asked, values: Float32[np.ndarray, "im
     place, most = partners(r, original)
     copied = living & (original != np.arange(len(r)))
     chosen = names.detector.values & living
-    told, rows = label_table(r, names.label.values, layer, chosen, draws, seed), concept_rows(r, names.label.values, layer, chosen)
-    mine = xr.Dataset({"pearson": (("unit", "other"), r[:, asked.kept].astype(np.float32)), "spearman": (("unit", "other"), rho[:, asked.kept]),
-                       "strongest_partner": ("unit", np.where(np.isnan(most), "", unit[place]).astype(object)), "strongest_r": ("unit", most),
-                       "constant": ("unit", ~living), "copy_of": ("unit", np.where(copied, unit[original], "").astype(object)),
-                       "asked": ("unit", np.ones(len(unit), bool))}, {"other": unit[asked.kept]})
-    counted = xr.Dataset({f"labels_{name}": ("within", told[name].values) for name in told if name != "within"}, {"within": told.within.to_numpy(object)})
-    listed = xr.Dataset({f"row_{name}": ("row", rows[name].to_numpy(object if name in ("layer", "concept") else float)) for name in rows})
-    return xr.merge([spread(these, asked.rows, mine), pair_table(r, rho, original, layer, unit, members, pairs), counted, listed])
+    told, rows = (
+        label_table(r, names.label.values, layer, chosen, draws, seed),
+        concept_rows(r, names.label.values, layer, chosen),
+    )
+    mine = xr.Dataset(
+        {
+            "pearson": (("unit", "other"), r[:, asked.kept].astype(np.float32)),
+            "spearman": (("unit", "other"), rho[:, asked.kept]),
+            "strongest_partner": ("unit", np.where(np.isnan(most), "", unit[place]).astype(object)),
+            "strongest_r": ("unit", most),
+            "constant": ("unit", ~living),
+            "copy_of": ("unit", np.where(copied, unit[original], "").astype(object)),
+            "asked": ("unit", np.ones(len(unit), bool)),
+        },
+        {"other": unit[asked.kept]},
+    )
+    counted = xr.Dataset(
+        {f"labels_{name}": ("within", told[name].values) for name in told if name != "within"},
+        {"within": told.within.to_numpy(object)},
+    )
+    listed = xr.Dataset(
+        {
+            f"row_{name}": ("row", rows[name].to_numpy(object if name in ("layer", "concept") else float))
+            for name in rows
+        }
+    )
+    return xr.merge(
+        [spread(these, asked.rows, mine), pair_table(r, rho, original, layer, unit, members, pairs), counted, listed]
+    )
 
 # %% ../../nbs/analyses/16_correlation.ipynb #c1c7d7bf
-def units_with_columns(these: Study, asked: Asked, seen: Levels, images: Sequence[Seen], classes: Sequence[str]) -> xr.Dataset:
+def units_with_columns(
+    these: Study, asked: Asked, seen: Levels, images: Sequence[Seen], classes: Sequence[str]
+) -> xr.Dataset:
     "r, rho and q of units with what pictures show, and with the probabilities of classes."
     members, data = independent(images), these.data
     told = data.annotated[[one.source for one in images]][:, data.category_of]
-    tables = [named(with_presence(seen, told, members), "presence", "concept").assign_coords(concept=data.concepts.names)]
+    tables = [
+        named(with_presence(seen, told, members), "presence", "concept").assign_coords(concept=data.concepts.names)
+    ]
     if len(classes):
-        tables.append(named(with_columns(seen.values, seen.classes, members), "predicted", "class").assign_coords({"class": list(classes)}))
-    counts = {"presence_images": ("concept", told.sum(0)), "presence_independent": ("concept", [len(np.unique(members[one])) for one in told.T])}
+        tables.append(
+            named(with_columns(seen.values, seen.classes, members), "predicted", "class").assign_coords(
+                {"class": list(classes)}
+            )
+        )
+    counts = {
+        "presence_images": ("concept", told.sum(0)),
+        "presence_independent": ("concept", [len(np.unique(members[one])) for one in told.T]),
+    }
     return xr.merge([*(spread(these, asked.rows, table) for table in tables), xr.Dataset(counts)])
 
+
 @writes_alone
-def correlate(these: Study, out: str | Path | None = None, statistic: str = "max", layers: Sequence[str] | None = None, *,
-              keep: str | Sequence[str] = "detectors",       # columns of the matrices: the detectors, "all" units, or a list of units
-              classes: Sequence[str] = (),                   # of the network, whose probabilities to correlate with
-              pairs: int = 100,                              # strongest pairs listed, across and within layers
-              draws: int = 999, seed: int = 0,               # deals of labels
-              every: float = 30.0, progress: bool = True) -> Correlations:
-    "Correlations of image-level activations, from one pass; with `out`, saved as OUT/correlate.nc and as columns of units.csv."
+def correlate(
+    these: Study,
+    out: str | Path | None = None,
+    statistic: str = "max",
+    layers: Sequence[str] | None = None,
+    *,
+    keep: str | Sequence[str] = "detectors",  # columns of the matrices: the detectors, "all" units, or a list of units
+    classes: Sequence[str] = (),  # of the network, whose probabilities to correlate with
+    pairs: int = 100,  # strongest pairs listed, across and within layers
+    draws: int = 999,
+    seed: int = 0,  # deals of labels
+    every: float = 30.0,
+    progress: bool = True,
+) -> Correlations:
+    """Correlations of image-level activations, from one pass; with `out`, saved as OUT/correlate.nc and as columns of
+    units.csv."""
     asked = asked_for(these, statistic, layers, keep, classes)
-    at_least(1, pairs=pairs, draws=draws); at_least(0, seed=seed)
-    choices = {"statistic": statistic, "layers": asked.names, "keep": keep if isinstance(keep, str) else sorted(keep), "classes": list(classes),
-               "pairs": pairs, "draws": draws, "seed": seed}
-    if (there := finished_room(out, "correlate", these, choices)) is not None: return Correlations(there)
+    at_least(1, pairs=pairs, draws=draws)
+    at_least(0, seed=seed)
+    choices = {
+        "statistic": statistic,
+        "layers": asked.names,
+        "keep": keep if isinstance(keep, str) else sorted(keep),
+        "classes": list(classes),
+        "pairs": pairs,
+        "draws": draws,
+        "seed": seed,
+    }
+    if (there := finished_room(out, "correlate", these, choices)) is not None:
+        return Correlations(there)
     units = len(asked.rows)
-    refuse_memory(3 * 8 * units ** 2 + 4 * len(these.data) * (units + len(these.data.concepts)), f"correlations of {units} units", "Name fewer layers.")
+    refuse_memory(
+        3 * 8 * units**2 + 4 * len(these.data) * (units + len(these.data.concepts)),
+        f"correlations of {units} units",
+        "Name fewer layers.",
+    )
     fold = levels(len(these.data), these.model, asked.names, len(these.data.concepts), statistic, asked.classes)
-    seen, swept = run_room("correlate", these, fold, choices, out, names=[*asked.names, *(["prob"] if classes and "prob" not in asked.names else [])],
-                           every=every, progress=progress)
+    seen, swept = run_room(
+        "correlate",
+        these,
+        fold,
+        choices,
+        out,
+        names=[*asked.names, *(["prob"] if classes and "prob" not in asked.names else [])],
+        every=every,
+        progress=progress,
+    )
     number, members = int(seen.filled), len(np.unique(independent(swept.images)))
-    if number < 3: raise Refused(f"{these.data}: {number} images are too few to correlate over. Give at least three.")
-    if members < number: warn_of_groups(number, members)
+    if number < 3:
+        raise InputError(f"{these.data}: {number} images are too few to correlate over. Give at least three.")
+    if members < number:
+        warn_of_groups(number, members)
     seen = seen._replace(values=seen.values[:number], shown=seen.shown[:number], classes=seen.classes[:number])
-    table = xr.merge([names_of(these), units_with_units(these, asked, seen.values, members, pairs, draws, seed),
-                      units_with_columns(these, asked, seen, swept.images, classes)])
-    about = {"statistic": statistic, "images": number, "independent": members, **{name: these.found.table.attrs[name] for name in ("model", "data")}}
-    return Correlations(write_room("correlate", table.assign_attrs(about), these, choices, out, ["strongest_partner", "strongest_r"],
-                                   swept.problems))
+    table = xr.merge(
+        [
+            names_of(these),
+            units_with_units(these, asked, seen.values, members, pairs, draws, seed),
+            units_with_columns(these, asked, seen, swept.images, classes),
+        ]
+    )
+    about = {
+        "statistic": statistic,
+        "images": number,
+        "independent": members,
+        **{name: these.found.table.attrs[name] for name in ("model", "data")},
+    }
+    return Correlations(
+        write_room(
+            "correlate",
+            table.assign_attrs(about),
+            these,
+            choices,
+            out,
+            ["strongest_partner", "strongest_r"],
+            swept.problems,
+        )
+    )
+
 
 def warn_of_groups(images: int, members: int) -> None:
     "Say that images are not independent."
-    warnings.warn(f"{images} images are of {members} groups, and images of one group are not independent: p and q count {members}. "
-                  f"With {images} they would be too small.", stacklevel=4)
+    warnings.warn(
+        f"{images} images are of {members} groups, and images of one group are not independent: p and q count "
+        f"{members}. "
+        f"With {images} they would be too small.",
+        stacklevel=4,
+    )
 
 # %% ../../nbs/analyses/16_correlation.ipynb #ce490564
 def matrix_figure(found: Correlations, units: Sequence[str] | None = None, axis=None):
@@ -235,6 +404,7 @@ def matrix_figure(found: Correlations, units: Sequence[str] | None = None, axis=
     from scipy.cluster.hierarchy import leaves_list
 
     from inner_detectors.analyses.drawing import new_axis
+
     r = found.matrix(units)
     order = leaves_list(joined(r.values))
     axis = axis or new_axis(3.6, 3.2)
@@ -247,26 +417,40 @@ def matrix_figure(found: Correlations, units: Sequence[str] | None = None, axis=
     axis.figure.colorbar(drawn, ax=axis, shrink=0.7, label="r")
     return axis
 
+
 def dendrogram_figure(found: Correlations, units: Sequence[str] | None = None, distance: float = 0.5, axis=None):
-    "The tree of some units (all detectors where None): where two branches meet is how far apart they are, 1 - r. Clusters at `distance` are coloured."
+    """The tree of some units (all detectors where None): where two branches meet is how far apart they are, 1 - r.
+    Clusters at `distance` are coloured."""
     from scipy.cluster.hierarchy import dendrogram
 
     from inner_detectors.analyses.drawing import new_axis
+
     r = found.matrix(units)
     names = tree_names(found, r.unit.values.tolist())
     axis = axis or new_axis(3.6, max(2.0, min(0.09 * len(names), 9)))
     few = len(names) <= 120
-    dendrogram(joined(r.values), orientation="left", labels=names, ax=axis, color_threshold=distance, above_threshold_color="#999999",
-               no_labels=not few, leaf_font_size=5)
+    dendrogram(
+        joined(r.values),
+        orientation="left",
+        labels=names,
+        ax=axis,
+        color_threshold=distance,
+        above_threshold_color="#999999",
+        no_labels=not few,
+        leaf_font_size=5,
+    )
     axis.axvline(distance, color="black", linewidth=0.5, linestyle=":")
     axis.set_xlabel("1 - r", fontsize=8)
     return axis
 
+
 def concept_figure(found: Correlations, layer: str | None = None, axis=None):
-    """Each concept with several detectors in a layer (in each where None): mean r among them against mean r with the layer's other detectors.
+    """Each concept with several detectors in a layer (in each where None): mean r among them against mean r with the
+    layer's other detectors.
     On the line, the label tells nothing; a larger mark is more units."""
     from inner_detectors.analyses.drawing import COLOURS, new_axis
     from inner_detectors.core.text import label
+
     rows = found.same_concept().dropna()
     rows = rows if layer is None else rows[rows.layer == layer]
     axis = axis or new_axis()
@@ -274,14 +458,21 @@ def concept_figure(found: Correlations, layer: str | None = None, axis=None):
         look = dict(color=COLOURS[place % len(COLOURS)], marker="os^Dv*PX"[place % 8], label=label(name))
         axis.scatter(some.different, some.same, s=2 * some.units.clip(1, 20), **look)
     best = rows.sort_values("same", ascending=False).drop_duplicates("concept").head(8)
-    for row in best.itertuples(): axis.annotate(label(row.concept), (row.different, row.same), fontsize=6, xytext=(3, 2), textcoords="offset points")
+    for row in best.itertuples():
+        axis.annotate(
+            label(row.concept), (row.different, row.same), fontsize=6, xytext=(3, 2), textcoords="offset points"
+        )
     axis.axline((0, 0), slope=1, color="black", linewidth=0.7)
-    axis.set_xlabel("mean r with units of other labels", fontsize=8); axis.set_ylabel("mean r with units of the same", fontsize=8)
-    if rows.layer.nunique() > 1: axis.legend(fontsize=5, frameon=False, loc="lower right", markerscale=0.5)
+    axis.set_xlabel("mean r with units of other labels", fontsize=8)
+    axis.set_ylabel("mean r with units of the same", fontsize=8)
+    if rows.layer.nunique() > 1:
+        axis.legend(fontsize=5, frameon=False, loc="lower right", markerscale=0.5)
     return axis
+
 
 def tree_names(found: Correlations, units: Sequence[str]) -> list[str]:
     "`conv5_3:12 dog` for each unit."
     from inner_detectors.core.text import label
+
     labels = dict(zip(found.table.unit.values.tolist(), found.table.label.values.tolist()))
     return [label(f"{unit} {labels[unit]}".strip(), 40) for unit in units]

@@ -11,16 +11,21 @@ HATCHES = ["", "///", "...", "xxx", "\\\\\\", "++", "oo", "--"]
 
 # %% ../../nbs/analyses/03_drawing.ipynb #d33893f2
 def new_axis(width: float = 3.3, height: float = 2.4, shown: bool = True):
-    "An axis of its own, of a paper's column (inches) unless said otherwise. One not shown needs no display, and no closing."
+    """An axis of its own, of a paper's column (inches) unless said otherwise. One not shown needs no display, and no
+    closing."""
     return bare(new_figure(width, height, shown).subplots())
+
 
 def new_figure(width: float, height: float, shown: bool = True):
     "A figure without axes (inches)."
     from matplotlib import figure, pyplot
+
     return (pyplot.figure if shown else figure.Figure)(figsize=(width, height), layout="constrained")
+
 
 def bare(axis, size: int = 7):
     "An axis without the lines above and to the right, and with small labels."
-    for side in ("top", "right"): axis.spines[side].set_visible(False)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
     axis.tick_params(labelsize=size)
     return axis

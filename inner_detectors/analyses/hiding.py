@@ -19,7 +19,7 @@ from jaxtyping import Array, Float32, Int, UInt8
 
 from .occlusion import elsewhere
 from ..core.draws import draw_for
-from ..core.errors import Refused
+from ..core.errors import InputError
 from ..core.workers import read_ahead
 from ..data.dataset import Data
 from ..data.outlines import cores
@@ -32,94 +32,143 @@ from ..passes.probe import probe
 # %% ../../nbs/analyses/07_hiding.ipynb #ce09bffd
 @dataclass(frozen=True)
 class Removals(Data):
-    "The same pictures with what to hide in each: masks of the concepts wanted, then of their controls (id: the concept's + the number of concepts)."
-    wanted: tuple[int, ...] = ()   # ids of concepts
-    side: int = 0                  # S: a concept is shown where its mask has a pixel there
-    seed: int = 0                  # of the controls
+    """The same pictures with what to hide in each: masks of the concepts wanted, then of their controls (id: the
+    concept's + the number of concepts)."""
+
+    wanted: tuple[int, ...] = ()  # ids of concepts
+    side: int = 0  # S: a concept is shown where its mask has a pixel there
+    seed: int = 0  # of the controls
 
     def example(self, item: int, size: int, mask_size: int, keep: float = 0.0) -> Example:
         "A picture of size x size with masks of the same size."
         shown = set(super().example(item, size, self.side, keep).concepts.tolist()).intersection(self.wanted)
         whole = super().example(item, size, size, keep)
         hide = {int(place): mask for place, mask in zip(whole.concepts, whole.masks) if int(place) in shown}
-        moved = {len(self.concepts) + place: elsewhere(mask, draw_for(self.seed, whole.name, self.concepts[place].name)) for place, mask in hide.items()}
+        moved = {
+            len(self.concepts) + place: elsewhere(mask, draw_for(self.seed, whole.name, self.concepts[place].name))
+            for place, mask in hide.items()
+        }
         every = hide | {place: mask for place, mask in moved.items() if mask is not None}
         masks = np.stack(list(every.values())) if every else np.zeros((0, size, size), bool)
         return whole._replace(concepts=np.array(list(every), np.int32), masks=masks)
 
 # %% ../../nbs/analyses/07_hiding.ipynb #7b540d3c
 @jax.jit
-def means(activations: list[Float32[Array, "batch _ _ _"]],
-          places: list[Int[Array, " _"]],                          # the units wanted of each layer
-         ) -> Float32[Array, "batch 2 unit"]:
+def means(
+    activations: list[Float32[Array, "batch _ _ _"]],
+    places: list[Int[Array, " _"]],  # the units wanted of each layer
+) -> Float32[Array, "batch 2 unit"]:
     "The mean activation of each unit and of its absolute value, picture by picture."
+
     def one(maps):
         chosen = [own[..., units] for own, units in zip(maps, places)]
-        return jnp.stack([jnp.concatenate([own.mean((0, 1)) for own in chosen]), jnp.concatenate([abs(own).mean((0, 1)) for own in chosen])])
+        return jnp.stack(
+            [
+                jnp.concatenate([own.mean((0, 1)) for own in chosen]),
+                jnp.concatenate([abs(own).mean((0, 1)) for own in chosen]),
+            ]
+        )
+
     return jax.lax.map(one, activations)
 
 # %% ../../nbs/analyses/07_hiding.ipynb #08da05c4
 class Rows(NamedTuple):
     "What was read so far, a row an image and concept; rows from `filled` on are room for more."
-    filled: np.ndarray                                   # how many rows
-    images: np.ndarray                                   # how many images
+
+    filled: np.ndarray  # how many rows
+    images: np.ndarray  # how many images
     image: Int[np.ndarray, " room"]
     concept: Int[np.ndarray, " room"]
     values: Float32[np.ndarray, "room reading unit"]
-    waiting: UInt8[np.ndarray, "waiting size size 3"]    # altered pictures, fewer than a batch
-    place: Int[np.ndarray, "waiting 2"]                  # the row and the reading that each of them is for
+    waiting: UInt8[np.ndarray, "waiting size size 3"]  # altered pictures, fewer than a batch
+    place: Int[np.ndarray, "waiting 2"]  # the row and the reading that each of them is for
+
 
 def with_room(state: Rows, more: int) -> Rows:
     "A state with room for more rows; twice as much where it must grow."
     short = int(state.filled) + more - len(state.image)
-    if short <= 0: return state
+    if short <= 0:
+        return state
     extra = max(short, len(state.image))
     room = np.full((extra, *state.values.shape[1:]), np.nan, np.float32)
-    return state._replace(image=np.pad(state.image, (0, extra)), concept=np.pad(state.concept, (0, extra)), values=np.concatenate([state.values, room]))
+    return state._replace(
+        image=np.pad(state.image, (0, extra)),
+        concept=np.pad(state.concept, (0, extra)),
+        values=np.concatenate([state.values, room]),
+    )
+
 
 class Job(NamedTuple):
     "A picture to be altered, and where its reading goes."
+
     row: int
     reading: int
     image: np.ndarray
     mask: np.ndarray
     fill: Callable
 
-def jobs_of(state: Rows, batch: Batch, readings: np.ndarray, fills: Sequence[Callable], concepts: int) -> tuple[Rows, list[Job]]:
+
+def jobs_of(
+    state: Rows, batch: Batch, readings: np.ndarray, fills: Sequence[Callable], concepts: int
+) -> tuple[Rows, list[Job]]:
     "New rows for a batch, with their readings as the pictures are; and what is to be altered. Works in place."
     row, jobs = int(state.filled), []
     for number in range(batch.filled):
         rows: dict[int, int] = {}
         for place, mask in zip(batch.concepts[number].tolist(), batch.masks[number]):
-            if place < 0: continue
+            if place < 0:
+                continue
             if place < concepts:
                 rows[place] = row
-                state.image[row], state.concept[row], state.values[row, :2] = int(state.images) + number, place, readings[number]
+                state.image[row], state.concept[row], state.values[row, :2] = (
+                    int(state.images) + number,
+                    place,
+                    readings[number],
+                )
                 row += 1
             first = 2 if place < concepts else 2 + len(fills)
-            jobs += [Job(rows[place % concepts], first + turn, batch.images[number], mask, fill) for turn, fill in enumerate(fills)]
+            jobs += [
+                Job(rows[place % concepts], first + turn, batch.images[number], mask, fill)
+                for turn, fill in enumerate(fills)
+            ]
     return state._replace(filled=np.array(row), images=state.images + batch.filled), jobs
 
-def all_finite(readings: Float32[np.ndarray, "picture unit"], units: Sequence[str]) -> Float32[np.ndarray, "picture unit"]:
-    "The readings themselves. Refused where a unit, which was finite in the picture as it is, no longer is."
+
+def all_finite(
+    readings: Float32[np.ndarray, "picture unit"], units: Sequence[str]
+) -> Float32[np.ndarray, "picture unit"]:
+    "The readings themselves. Raises InputError where a unit, which was finite in the picture as it is, no longer is."
     bad = np.argwhere(~np.isfinite(readings))
     if len(bad):
-        raise Refused(f"unit {units[bad[0, 1]]}: is {readings[tuple(bad[0])]} in a picture in which something is hidden, and activations must be finite "
-                      "numbers. Choose another fill, or run the network in 32 bits.")
+        raise InputError(
+            f"unit {units[bad[0, 1]]}: is {readings[tuple(bad[0])]} in a picture in which something is hidden, and "
+            "activations must be finite "
+            "numbers. Choose another fill, or run the network in 32 bits."
+        )
     return readings
 
-def take_turns(state: Rows, jobs: Sequence[Job], read: Callable, batch: int, units: Sequence[str], last: bool = False) -> Rows:
+
+def take_turns(
+    state: Rows, jobs: Sequence[Job], read: Callable, batch: int, units: Sequence[str], last: bool = False
+) -> Rows:
     "Run the network on all full batches of altered pictures, and in the end (`last`) on what is left. Works in place."
     made = read_ahead(lambda job: job.fill(job.image, job.mask), jobs, cores(), 2 * batch)
-    items = chain(zip(state.place, state.waiting), (((job.row, job.reading), picture) for job, picture in zip(jobs, made)))
-    running: list[tuple] = []                     # one batch, so that the next is made meanwhile
+    items = chain(
+        zip(state.place, state.waiting), (((job.row, job.reading), picture) for job, picture in zip(jobs, made))
+    )
+    running: list[tuple] = []  # one batch, so that the next is made meanwhile
     some: list[tuple] = []
+
     def settle():
-        for places, readings in running: state.values[tuple(np.array(places).T)] = all_finite(np.asarray(readings)[:len(places), 0], units)
+        for places, readings in running:
+            state.values[tuple(np.array(places).T)] = all_finite(np.asarray(readings)[: len(places), 0], units)
+
     while some := list(islice(items, batch)):
-        if len(some) < batch and not last: break
+        if len(some) < batch and not last:
+            break
         pictures = np.zeros((batch, *state.waiting.shape[1:]), np.uint8)
-        for at, (_, picture) in enumerate(some): pictures[at] = picture
+        for at, (_, picture) in enumerate(some):
+            pictures[at] = picture
         readings = read(pictures)
         settle()
         running = [([place for place, _ in some], readings)]
@@ -128,40 +177,58 @@ def take_turns(state: Rows, jobs: Sequence[Job], read: Callable, batch: int, uni
     return state._replace(waiting=waiting, place=np.array([place for place, _ in some], np.int64).reshape(-1, 2))
 
 # %% ../../nbs/analyses/07_hiding.ipynb #c3b35ad1
-def removing(model: Model,
-             places: Mapping[str, np.ndarray],         # layer -> the indices of its units that are wanted
-             fills: Sequence[Callable],                # (image, mask) -> image
-             concepts: int,                            # in the vocabulary
-             view: View,
-             device: jax.Device | None = None,         # that runs the altered pictures
-            ) -> Fold:
-    "A fold over `Removals`: what every unit does before and after. Its result is `Rows` without room and with nothing waiting."
+def removing(
+    model: Model,
+    places: Mapping[str, np.ndarray],  # layer -> the indices of its units that are wanted
+    fills: Sequence[Callable],  # (image, mask) -> image
+    concepts: int,  # in the vocabulary
+    view: View,
+    device: jax.Device | None = None,  # that runs the altered pictures
+) -> Fold:
+    """A fold over `Removals`: what every unit does before and after. Its result is `Rows` without room and with nothing
+    waiting."""
     look, units = probe(model, list(places), device), [np.asarray(some) for some in places.values()]
     names = [f"{layer}:{unit}" for layer, some in places.items() for unit in some]
     readings, shape = 2 + 2 * len(fills), (0, view.size, view.size, 3)
 
-    def summed(activations): return means([activations[name] for name in places], units)
-    def read(images): return summed(look(images))
+    def summed(activations):
+        return means([activations[name] for name in places], units)
+
+    def read(images):
+        return summed(look(images))
 
     def init():
-        return Rows(np.array(0), np.array(0), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, readings, sum(map(len, units))), np.float32),
-                    np.zeros(shape, np.uint8), np.zeros((0, 2), np.int64))
+        return Rows(
+            np.array(0),
+            np.array(0),
+            np.zeros(0, np.int64),
+            np.zeros(0, np.int64),
+            np.zeros((0, readings, sum(map(len, units))), np.float32),
+            np.zeros(shape, np.uint8),
+            np.zeros((0, 2), np.int64),
+        )
 
     def step(state, batch):
-        state = with_room(state, int((batch.concepts[:batch.filled] >= 0).sum()))
+        state = with_room(state, int((batch.concepts[: batch.filled] >= 0).sum()))
         readings = np.asarray(summed(batch.activations))
         return take_turns(*jobs_of(state, batch, readings, fills, concepts), read, view.batch, names)
 
-    def result(state): return without_room(take_turns(state, [], read, view.batch, names, last=True))
+    def result(state):
+        return without_room(take_turns(state, [], read, view.batch, names, last=True))
+
     return Fold(init, step, joined, result)
+
 
 def without_room(state: Rows) -> Rows:
     "Only what is filled."
     rows = int(state.filled)
     return state._replace(image=state.image[:rows], concept=state.concept[:rows], values=state.values[:rows])
 
+
 def joined(a: Rows, b: Rows) -> Rows:
     "Two states as one, the images of the second after those of the first."
     one, two = without_room(a), without_room(b)
     two = two._replace(image=two.image + one.images, place=two.place + [int(one.filled), 0])
-    return Rows(one.filled + two.filled, one.images + two.images, *(np.concatenate(pair) for pair in zip(one[2:], two[2:])))
+    return Rows(
+        one.filled + two.filled, one.images + two.images, *(np.concatenate(pair) for pair in zip(one[2:], two[2:]))
+    )

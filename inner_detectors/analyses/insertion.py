@@ -12,28 +12,38 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ..core.errors import Refused
+from ..core.errors import InputError
 from ..networks.model import Model
 from ..passes.fold import refuse_infinite
 from ..passes.probe import probe, resuming
 
 # %% ../../nbs/analyses/13_insertion.ipynb #56af03ae
-def insert(model: Model, layer: str, images: Any,                           # uint8[batch size size 3]
-           units: Sequence[int],                                            # indices in the layer
-           region: Bool[np.ndarray, "height width"] | None = None,          # at the layer's resolution; everywhere where None
-           to: float | Float[np.ndarray, " unit"] | None = None,            # the value, of all or of each; its largest over the images where None
-           wanted: str | None = None,                                       # the layer that is read; `prob` where None
-          ) -> tuple[np.ndarray, np.ndarray]:                               # before and after: Float32[batch ...]
+def insert(
+    model: Model,
+    layer: str,
+    images: Any,  # uint8[batch size size 3]
+    units: Sequence[int],  # indices in the layer
+    region: Bool[np.ndarray, "height width"] | None = None,  # at the layer's resolution; everywhere where None
+    to: float | Float[np.ndarray, " unit"] | None = None,  # of all or of each; its largest over the images where None
+    wanted: str | None = None,  # the layer that is read; `prob` where None
+) -> tuple[np.ndarray, np.ndarray]:  # before and after: Float32[batch ...]
     "What a later layer says before and after units are forced to a value in a region."
     wanted = wanted or "prob"
     go_on, maps = resuming(model, layer, [wanted]), np.array(probe(model, [layer])(images)[layer])
     refuse_infinite({layer: maps}, [f"picture {place}" for place in range(len(maps))])
     some = np.ones(maps.shape[1:3], bool) if region is None else region
-    if some.shape != maps.shape[1:3]: raise Refused(f"region: {some.shape}, {layer!r} has maps of {maps.shape[1:3]}. Give booleans of that size.")
+    if some.shape != maps.shape[1:3]:
+        raise InputError(f"region: {some.shape}, {layer!r} has maps of {maps.shape[1:3]}. Give booleans of that size.")
     wrong = [unit for unit in units if not 0 <= unit < maps.shape[3]]
-    if wrong: raise Refused(f"{model.name}: {layer!r} has units 0 to {maps.shape[3] - 1}, not {wrong[0]}. Name one of these.")
-    values = np.broadcast_to(maps[..., list(units)].max((0, 1, 2)) if to is None else np.asarray(to, np.float32), (len(units),))
+    if wrong:
+        raise InputError(
+            f"{model.name}: {layer!r} has units 0 to {maps.shape[3] - 1}, not {wrong[0]}. Name one of these."
+        )
+    values = np.broadcast_to(
+        maps[..., list(units)].max((0, 1, 2)) if to is None else np.asarray(to, np.float32), (len(units),)
+    )
     forced = maps.copy()
-    for unit, value in zip(units, values): forced[..., unit] = np.where(some, value, forced[..., unit])
+    for unit, value in zip(units, values):
+        forced[..., unit] = np.where(some, value, forced[..., unit])
     before, after = (np.asarray(go_on(x)[wanted]) for x in (maps, forced))
     return before, after

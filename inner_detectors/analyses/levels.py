@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32, Int64
 
-from ..core.errors import Refused
+from ..core.errors import InputError
 from ..dissection.counts import FINE, rows_at_once, summed
 from ..dissection.thresholds import Top, compact, empty, merged, ranks, take_in
 from ..networks.model import Model, geometry_of, layers
@@ -25,17 +25,23 @@ from ..passes.fold import Batch, Fold, refuse_infinite
 from ..passes.interpolation import Between, grid, mix
 
 # %% ../../nbs/analyses/05_levels.ipynb #374c47b1
-LEAST, MOST = 0.0005, 0.5    # the default grid's ends: shares of positions above the threshold
+LEAST, MOST = 0.0005, 0.5  # the default grid's ends: shares of positions above the threshold
+
 
 def quantile_grid(own: float, number: int = 100, least: float = LEAST, most: float = MOST) -> list[float]:
     "Quantiles from `least` to `most` at equal ratios, of three digits each, and `own` among them; ascending."
     return sorted({own, *(float(f"{share:.3g}") for share in np.geomspace(least, most, number))})
 
+
 def checked(quantiles: Sequence[float]) -> list[float]:
-    "Quantiles in ascending order, each once. Refused where one is no share."
+    "Quantiles in ascending order, each once. Raises InputError where one is no share."
     for share in quantiles:
-        if not 0 < share < 1: raise Refused(f"quantile {share}: it is a share of positions. Give numbers between 0 and 1, such as 0.005.")
-    if not len(quantiles): raise Refused("no quantile was given. Give numbers between 0 and 1, such as 0.005; or none, for a hundred.")
+        if not 0 < share < 1:
+            raise InputError(
+                f"quantile {share}: it is a share of positions. Give numbers between 0 and 1, such as 0.005."
+            )
+    if not len(quantiles):
+        raise InputError("no quantile was given. Give numbers between 0 and 1, such as 0.005; or none, for a hundred.")
     return sorted({float(share) for share in quantiles})
 
 # %% ../../nbs/analyses/05_levels.ipynb #aa3cbd80
@@ -44,53 +50,73 @@ def room_for(positions: int, cells: int, quantiles: Sequence[float]) -> tuple[in
     keep = max(place for share in quantiles for place in ranks(positions, share)[:2]) + 2
     return keep, keep + max(cells, keep // 4)
 
+
 def settled_at(top: Top, quantiles: Sequence[float], rows: int = 64) -> Float32[np.ndarray, "quantile unit"]:
     "Every unit's thresholds once all positions have been seen: `thresholds.settled`, for all quantiles at once."
-    if not top.positions: raise Refused("thresholds: not one image could be read. See the problems listed, and repair the data.")
+    if not top.positions:
+        raise InputError("thresholds: not one image could be read. See the problems listed, and repair the data.")
     found = np.empty((len(quantiles), len(top.fill)), np.float32)
     for first in range(0, len(top.fill), rows):
-        ordered = np.sort(top.values[first:first + rows], axis=1)
+        ordered = np.sort(top.values[first : first + rows], axis=1)
         for place, share in enumerate(quantiles):
             below, above, way = ranks(int(top.positions), share)
             pair = ordered[:, [-1 - below, -1 - above]].T.astype(np.float64)
-            found[place, first:first + rows] = np.quantile(pair, way, axis=0)
+            found[place, first : first + rows] = np.quantile(pair, way, axis=0)
     return found
 
 # %% ../../nbs/analyses/05_levels.ipynb #ab845fd5
-def thresholds_at(shapes: Mapping[str, tuple[int, int, int]],       # layer -> height, width, units
-                  chosen: Mapping[str, Int64[np.ndarray, "_"]],     # layer -> its units that are asked for
-                  images: int,                                      # in the data set, at most
-                  quantiles: Sequence[float],
-                 ) -> Fold:
-    "A fold whose result is {layer: Float32[quantile unit]}: exactly NumPy's quantiles over all positions of all images."
-    sizes = {name: room_for(images * shapes[name][0] * shapes[name][1], shapes[name][0] * shapes[name][1], quantiles) for name in chosen}
+def thresholds_at(
+    shapes: Mapping[str, tuple[int, int, int]],  # layer -> height, width, units
+    chosen: Mapping[str, Int64[np.ndarray, "_"]],  # layer -> its units that are asked for
+    images: int,  # in the data set, at most
+    quantiles: Sequence[float],
+) -> Fold:
+    """A fold whose result is {layer: Float32[quantile unit]}: exactly NumPy's quantiles over all positions of all
+    images."""
+    sizes = {
+        name: room_for(images * shapes[name][0] * shapes[name][1], shapes[name][0] * shapes[name][1], quantiles)
+        for name in chosen
+    }
 
-    def init(): return [empty(len(units), sizes[name][1]) for name, units in chosen.items()]
+    def init():
+        return [empty(len(units), sizes[name][1]) for name, units in chosen.items()]
 
     def step(state, batch: Batch):
         for place, (name, units) in enumerate(chosen.items()):
-            maps = np.asarray(batch.activations[name])[:batch.filled]
+            maps = np.asarray(batch.activations[name])[: batch.filled]
             refuse_infinite({name: maps}, batch.names)
-            for image in maps: state[place] = take_in(state[place], image.reshape(-1, image.shape[-1])[:, units], sizes[name][0])
+            for image in maps:
+                state[place] = take_in(state[place], image.reshape(-1, image.shape[-1])[:, units], sizes[name][0])
         return state
 
-    def merge(a, b): return [merged(*tops, sizes[name][0]) for name, *tops in zip(chosen, a, b)]
+    def merge(a, b):
+        return [merged(*tops, sizes[name][0]) for name, *tops in zip(chosen, a, b)]
 
-    def result(state): return {name: settled_at(compact(top, sizes[name][0]), quantiles) for name, top in zip(chosen, state)}
+    def result(state):
+        return {name: settled_at(compact(top, sizes[name][0]), quantiles) for name, top in zip(chosen, state)}
 
     return Fold(init, step, merge, result)
 
 # %% ../../nbs/analyses/05_levels.ipynb #00d12e1a
-def image_limits(name: str, batch: Batch, units: Int64[np.ndarray, "_"], quantiles: Sequence[float]) -> Float32[np.ndarray, "quantile batch unit"]:
+def image_limits(
+    name: str, batch: Batch, units: Int64[np.ndarray, "_"], quantiles: Sequence[float]
+) -> Float32[np.ndarray, "quantile batch unit"]:
     "Each unit's thresholds in each image: `thresholds.image_thresholds`, for all quantiles at once."
     maps = np.asarray(batch.activations[name])[..., units]
     ordered = np.sort(maps.reshape(len(maps), -1, len(units)), axis=1)
-    return np.stack([np.percentile(ordered, 100 * (1 - share), axis=1, overwrite_input=True) for share in quantiles]).astype(np.float32)
+    return np.stack(
+        [np.percentile(ordered, 100 * (1 - share), axis=1, overwrite_input=True) for share in quantiles]
+    ).astype(np.float32)
 
 # %% ../../nbs/analyses/05_levels.ipynb #aed71cbd
-def levels(values: Float32[Array, "row column unit"], limits: Float32[Array, "quantile unit"]) -> Int32[Array, "row column unit"]:
+def levels(
+    values: Float32[Array, "row column unit"], limits: Float32[Array, "quantile unit"]
+) -> Int32[Array, "row column unit"]:
     "How many of its unit's thresholds each value exceeds, strictly."
-    def add(level, limit): return level + (values > limit), None
+
+    def add(level, limit):
+        return level + (values > limit), None
+
     return jax.lax.scan(add, jnp.zeros(values.shape, jnp.int32), limits, unroll=16)[0]
 
 # %% ../../nbs/analyses/05_levels.ipynb #ed872aea
@@ -99,44 +125,55 @@ def above(histogram: np.ndarray) -> np.ndarray:
     return np.cumsum(histogram[..., ::-1], axis=-1)[..., :-1]
 
 # %% ../../nbs/analyses/05_levels.ipynb #ce6f3c95
-REGIONS = 32    # of a group of masks, at most
+REGIONS = 32  # of a group of masks, at most
 
-def cut(masks: Bool[np.ndarray, "shown side side"], places: Int64[np.ndarray, "_"]) -> list[tuple[np.ndarray, np.ndarray]]:
+
+def cut(
+    masks: Bool[np.ndarray, "shown side side"], places: Int64[np.ndarray, "_"]
+) -> list[tuple[np.ndarray, np.ndarray]]:
     "Groups of masks, each as (region of every pixel [side side], which masks hold which region [shown+1 region])."
     if len(places) < 63:
         marks = np.tensordot(2 ** np.arange(len(places)), masks[places], 1)
         values, codes = np.unique(marks, return_inverse=True)
         if len(values) <= REGIONS:
             holds = np.zeros((len(masks) + 1, REGIONS), bool)
-            holds[places, :len(values)] = values >> np.arange(len(places))[:, None] & 1
+            holds[places, : len(values)] = values >> np.arange(len(places))[:, None] & 1
             return [(codes.reshape(marks.shape).astype(np.int32), holds)]
     half = len(places) // 2
     return cut(masks, places[:half]) + cut(masks, places[half:])
 
-def regions(masks: Bool[np.ndarray, "shown side side"],
-            rows: int = 4,     # of the second result, at least: fewer shapes are fewer programs to compile
-           ) -> tuple[Int32[np.ndarray, "group side side"], Bool[np.ndarray, "group row region"]]:
-    "The region of every pixel, and which masks hold which region, by groups of masks; the last row holds all. Shapes are rounded up to powers of two."
+
+def regions(
+    masks: Bool[np.ndarray, "shown side side"],
+    rows: int = 4,  # of the second result, at least: fewer shapes are fewer programs to compile
+) -> tuple[Int32[np.ndarray, "group side side"], Bool[np.ndarray, "group row region"]]:
+    """The region of every pixel, and which masks hold which region, by groups of masks; the last row holds all. Shapes
+    are rounded up to powers of two."""
     groups = cut(masks, np.arange(len(masks)))
     number = bucket(len(groups), least=1)
     codes = np.zeros((number, *masks.shape[1:]), np.int32)
     holds = np.zeros((number, bucket(len(masks), rows) + 1, REGIONS), bool)
-    for place, (code, hold) in enumerate(groups): codes[place], holds[place, :len(masks)] = code, hold[:-1]
+    for place, (code, hold) in enumerate(groups):
+        codes[place], holds[place, : len(masks)] = code, hold[:-1]
     holds[0, -1] = True
     return codes, holds
 
 # %% ../../nbs/analyses/05_levels.ipynb #cce8d8bd
-def level_picture(maps: Float32[Array, "height width unit"],
-                  rows: Between, columns: Between,
-                  limits: Float32[Array, "quantile unit"],        # descending
-                  codes: Int32[Array, "group side side"],         # of `regions`, as `holds`
-                  holds: Bool[Array, "group row region"],
-                  lowest: Float32[Array, ""],                     # -inf, see passes.interpolation.mix
-                 ) -> Int32[Array, "row unit quantile+1"]:          # the last row is of all pixels
+def level_picture(
+    maps: Float32[Array, "height width unit"],
+    rows: Between,
+    columns: Between,
+    limits: Float32[Array, "quantile unit"],  # descending
+    codes: Int32[Array, "group side side"],  # of `regions`, as `holds`
+    holds: Bool[Array, "group row region"],
+    lowest: Float32[Array, ""],  # -inf, see passes.interpolation.mix
+) -> Int32[Array, "row unit quantile+1"]:  # the last row is of all pixels
     "Histograms of the activation levels inside every mask of one picture, and of all of it."
     side, units, number = codes.shape[1], maps.shape[2], len(limits) + 1
     some = rows_at_once(side)
-    tall = mix(maps[rows.low], maps[rows.high], rows.share[:, None, None], lowest).reshape(side // some, some, -1, units)
+    tall = mix(maps[rows.low], maps[rows.high], rows.share[:, None, None], lowest).reshape(
+        side // some, some, -1, units
+    )
     strips = codes.reshape(-1, side // some, some * side).swapaxes(0, 1)
 
     def add(seen, strip):
@@ -147,98 +184,167 @@ def level_picture(maps: Float32[Array, "height width unit"],
 
     nothing = [jnp.zeros(REGIONS * units * number, jnp.int32)] * len(codes)
     seen = jnp.stack(jax.lax.scan(add, nothing, (tall, strips))[0]).reshape(-1, units * number)
-    found = jnp.dot(jnp.concatenate(list(holds), axis=1).astype(jnp.float32), seen.astype(jnp.float32), precision=jax.lax.Precision.HIGHEST)
+    found = jnp.dot(
+        jnp.concatenate(list(holds), axis=1).astype(jnp.float32),
+        seen.astype(jnp.float32),
+        precision=jax.lax.Precision.HIGHEST,
+    )
     return found.astype(jnp.int32).reshape(-1, units, number)
 
 # %% ../../nbs/analyses/05_levels.ipynb #be8496c0
 @jax.jit
-def level_layers(activations: list[Float32[Array, "batch _ _ _"]], row: Int32[Array, ""],
-                 chosen: list[Int64[np.ndarray, "_"] | Int32[Array, "_"]],   # of each layer, which units
-                 limits: list[Float32[Array, "quantile _"]],
-                 grids: list[tuple[Between, Between]],
-                 codes: Int32[Array, "group side side"], holds: Bool[Array, "group row region"],
-                 lowest: Float32[Array, ""],
-                ) -> Int32[Array, "row unit level"]:
+def level_layers(
+    activations: list[Float32[Array, "batch _ _ _"]],
+    row: Int32[Array, ""],
+    chosen: list[Int64[np.ndarray, "_"] | Int32[Array, "_"]],  # of each layer, which units
+    limits: list[Float32[Array, "quantile _"]],
+    grids: list[tuple[Between, Between]],
+    codes: Int32[Array, "group side side"],
+    holds: Bool[Array, "group row region"],
+    lowest: Float32[Array, ""],
+) -> Int32[Array, "row unit level"]:
     "`level_picture` for one picture of a batch, all layers' units on one axis."
-    return jnp.concatenate([level_picture(maps[row][..., units], *around, limit, codes, holds, lowest)
-                            for maps, units, limit, around in zip(activations, chosen, limits, grids)], axis=1)
+    return jnp.concatenate(
+        [
+            level_picture(maps[row][..., units], *around, limit, codes, holds, lowest)
+            for maps, units, limit, around in zip(activations, chosen, limits, grids)
+        ],
+        axis=1,
+    )
+
 
 class Shown(NamedTuple):
     "One picture: what it shows of the concepts asked for, and the histograms of levels."
+
     source: int
-    ids: Int64[np.ndarray, " shown"]                    # places among the concepts asked for
-    areas: Int64[np.ndarray, " shown"]                  # pixels of the masks
+    ids: Int64[np.ndarray, " shown"]  # places among the concepts asked for
+    areas: Int64[np.ndarray, " shown"]  # pixels of the masks
     inside: Int32[np.ndarray, "shown unit level"]
     whole: Int32[np.ndarray, "unit level"]
 
-def leveller(model: Model, chosen: Mapping[str, Int64[np.ndarray, "_"]], quantiles: Sequence[float],
-             limits: Mapping[str, Float32[np.ndarray, "quantile _"]] | None,     # None: each image has its own
-             concepts: Int64[np.ndarray, " concept"],                            # ids of those asked for
-             view: View) -> Callable[[Batch], Iterator[Shown]]:
+
+def leveller(
+    model: Model,
+    chosen: Mapping[str, Int64[np.ndarray, "_"]],
+    quantiles: Sequence[float],
+    limits: Mapping[str, Float32[np.ndarray, "quantile _"]] | None,  # None: each image has its own
+    concepts: Int64[np.ndarray, " concept"],  # ids of those asked for
+    view: View,
+) -> Callable[[Batch], Iterator[Shown]]:
     "What counts the levels of a batch, picture by picture."
     shapes = layers(model)
     grids = [grid(geometry_of(model, name), shapes[name][:2], view.size, view.side) for name in chosen]
 
     def pictures(batch: Batch) -> Iterator[Shown]:
         refuse_infinite({name: batch.activations[name] for name in chosen}, batch.names)
-        every = {name: image_limits(name, batch, units, quantiles) for name, units in chosen.items()} if limits is None else {}
+        every = (
+            {name: image_limits(name, batch, units, quantiles) for name, units in chosen.items()}
+            if limits is None
+            else {}
+        )
         most = bucket(min(batch.concepts.shape[1], len(concepts)))
         for row in range(batch.filled):
-            own = [tell_apart(name, every[name][:, row] if limits is None else limits[name], quantiles) for name in chosen]
+            own = [
+                tell_apart(name, every[name][:, row] if limits is None else limits[name], quantiles) for name in chosen
+            ]
             shown = np.flatnonzero(np.isin(batch.concepts[row], concepts))
             masks = batch.masks[row, shown]
-            found = np.asarray(level_layers([batch.activations[name] for name in chosen], np.int32(row), list(chosen.values()), own, grids,
-                                            *regions(masks, most), np.float32(-np.inf)))
+            found = np.asarray(
+                level_layers(
+                    [batch.activations[name] for name in chosen],
+                    np.int32(row),
+                    list(chosen.values()),
+                    own,
+                    grids,
+                    *regions(masks, most),
+                    np.float32(-np.inf),
+                )
+            )
             ids = np.searchsorted(concepts, batch.concepts[row, shown])
-            yield Shown(int(batch.sources[row]), ids, masks.sum((1, 2)), found[:len(shown)], found[-1])
+            yield Shown(int(batch.sources[row]), ids, masks.sum((1, 2)), found[: len(shown)], found[-1])
 
     return pictures
 
-def tell_apart(name: str, limits: Float32[np.ndarray, "quantile unit"], quantiles: Sequence[float]) -> Float32[np.ndarray, "quantile unit"]:
-    "The thresholds themselves. Refused where rounding has put two in the wrong order: they are nearer than NumPy can tell."
+
+def tell_apart(
+    name: str, limits: Float32[np.ndarray, "quantile unit"], quantiles: Sequence[float]
+) -> Float32[np.ndarray, "quantile unit"]:
+    """The thresholds themselves. Raises InputError where rounding has put two in the wrong order: they are nearer than
+    NumPy can tell."""
     wrong = (limits[1:] > limits[:-1]).any(1)
     if wrong.any():
         place = int(wrong.argmax())
-        raise Refused(f"layer {name!r}: quantiles {quantiles[place]} and {quantiles[place + 1]} cannot be told apart. Leave one of them out.")
+        raise InputError(
+            f"layer {name!r}: quantiles {quantiles[place]} and {quantiles[place + 1]} cannot be told apart. Leave one "
+            "of them out."
+        )
     return limits
 
 # %% ../../nbs/analyses/05_levels.ipynb #a5aa95c8
 class Levels(NamedTuple):
     "Histograms of activation levels over all images so far."
-    inside: Int64[np.ndarray, "concept unit level"]   # inside the concept's masks
-    whole: Int64[np.ndarray, "category unit level"]   # everywhere, over the images annotated for the category
+
+    inside: Int64[np.ndarray, "concept unit level"]  # inside the concept's masks
+    whole: Int64[np.ndarray, "category unit level"]  # everywhere, over the images annotated for the category
     concept_area: Int64[np.ndarray, " concept"]
     concept_images: Int64[np.ndarray, " concept"]
 
-def levelling(pictures: Callable[[Batch], Iterator[Shown]], units: int, levels: int, concepts: int, annotated: Bool[np.ndarray, "source category"]) -> Fold:
+
+def levelling(
+    pictures: Callable[[Batch], Iterator[Shown]],
+    units: int,
+    levels: int,
+    concepts: int,
+    annotated: Bool[np.ndarray, "source category"],
+) -> Fold:
     "A fold of `Levels`; its result is {name: (dimensions, counts at every quantile)}."
-    def init(): return Levels(np.zeros((concepts, units, levels), np.int64), np.zeros((annotated.shape[1], units, levels), np.int64),
-                              np.zeros(concepts, np.int64), np.zeros(concepts, np.int64))
+
+    def init():
+        return Levels(
+            np.zeros((concepts, units, levels), np.int64),
+            np.zeros((annotated.shape[1], units, levels), np.int64),
+            np.zeros(concepts, np.int64),
+            np.zeros(concepts, np.int64),
+        )
 
     def step(state, batch):
         for one in pictures(batch):
-            for place, inside in zip(one.ids, one.inside): state.inside[place] += inside
-            for place in np.flatnonzero(annotated[one.source]): state.whole[place] += one.whole
+            for place, inside in zip(one.ids, one.inside):
+                state.inside[place] += inside
+            for place in np.flatnonzero(annotated[one.source]):
+                state.whole[place] += one.whole
             state.concept_area[one.ids] += one.areas
             state.concept_images[one.ids] += 1
         return state
 
     def result(state):
-        return {"intersection": (("concept", "unit", "quantile"), above(state.inside)), "unit_area": (("category", "unit", "quantile"), above(state.whole)),
-                "concept_area": ("concept", state.concept_area), "concept_images": ("concept", state.concept_images)}
+        return {
+            "intersection": (("concept", "unit", "quantile"), above(state.inside)),
+            "unit_area": (("category", "unit", "quantile"), above(state.whole)),
+            "concept_area": ("concept", state.concept_area),
+            "concept_images": ("concept", state.concept_images),
+        }
 
     return Fold(init, step, summed, result)
 
 # %% ../../nbs/analyses/05_levels.ipynb #dd47a568
 class MeansAt(NamedTuple):
     "Sums of the ratios of single images at every quantile, in units of 1 / FINE, and what they are divided by."
+
     ratios: Int64[np.ndarray, "concept unit quantile"]
     concept_area: Int64[np.ndarray, " concept"]
     concept_images: Int64[np.ndarray, " concept"]
 
+
 def averaging_at(pictures: Callable[[Batch], Iterator[Shown]], units: int, levels: int, concepts: int) -> Fold:
     "A fold of `MeansAt`; its result is {name: (dimensions, scores at every quantile)}."
-    def init(): return MeansAt(np.zeros((concepts, units, levels - 1), np.int64), np.zeros(concepts, np.int64), np.zeros(concepts, np.int64))
+
+    def init():
+        return MeansAt(
+            np.zeros((concepts, units, levels - 1), np.int64),
+            np.zeros(concepts, np.int64),
+            np.zeros(concepts, np.int64),
+        )
 
     def step(state, batch):
         for one in pictures(batch):
@@ -252,7 +358,10 @@ def averaging_at(pictures: Callable[[Batch], Iterator[Shown]], units: int, level
 
     def result(state):
         scores = state.ratios / FINE / np.maximum(state.concept_images, 1)[:, None, None]
-        return {"score": (("concept", "unit", "quantile"), scores),
-                "concept_area": ("concept", state.concept_area), "concept_images": ("concept", state.concept_images)}
+        return {
+            "score": (("concept", "unit", "quantile"), scores),
+            "concept_area": ("concept", state.concept_area),
+            "concept_images": ("concept", state.concept_images),
+        }
 
     return Fold(init, step, summed, result)

@@ -20,7 +20,7 @@ from jaxtyping import Float, Float32
 
 from .ablation import means
 from .splits import shares
-from ..core.errors import Refused
+from ..core.errors import InputError
 from ..core.locks import writes_alone
 from ..data.dataset import Data
 from ..data.labels import Labels, as_labels, check_labels
@@ -28,14 +28,21 @@ from ..dissection.study import Study, run_room
 from ..networks.model import Model, check_layers, layers
 
 # %% ../../nbs/analyses/10_linear_probe.ipynb #7b223f43
-def fit_linear(x: Float[np.ndarray, "image unit"], truth: np.ndarray, classes: int, weight: float = 1e-2) -> tuple[np.ndarray, np.ndarray]:
-    "Kernel [unit class] and bias of a logistic regression, multinomial or one a class; `weight` times half the squared kernel (of units of spread 1) is added."
+def fit_linear(
+    x: Float[np.ndarray, "image unit"], truth: np.ndarray, classes: int, weight: float = 1e-2
+) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel [unit class] and bias of a logistic regression, multinomial or one a class; `weight` times half the
+    squared kernel (of units of spread 1) is added."""
     from scipy.optimize import minimize
+
     x = x.astype(np.float64)
     centre, spread = x.mean(0), np.where(x.std(0) > 0, x.std(0), 1)
     x, wanted = (x - centre) / spread, (np.eye(classes)[truth] if truth.ndim == 1 else truth.astype(float))
     yes = wanted.mean(0)
-    each = np.where(wanted > 0, 0.5 / np.maximum(yes, 1e-9), 0.5 / np.maximum(1 - yes, 1e-9)) if truth.ndim == 2 else 1.0
+    each = (
+        np.where(wanted > 0, 0.5 / np.maximum(yes, 1e-9), 0.5 / np.maximum(1 - yes, 1e-9)) if truth.ndim == 2 else 1.0
+    )
+
     def loss(flat):
         kernel = flat.reshape(-1, classes)
         scores = x @ kernel[:-1] + kernel[-1]
@@ -44,56 +51,124 @@ def fit_linear(x: Float[np.ndarray, "image unit"], truth: np.ndarray, classes: i
             norm = high + np.log(np.exp(scores - high).sum(1, keepdims=True))
             value, slope = (norm[:, 0] - (scores * wanted).sum(1)).sum(), np.exp(scores - norm) - wanted
         else:
-            value, slope = (each * (np.logaddexp(0, scores) - wanted * scores)).sum(), each * (1 / (1 + np.exp(-np.clip(scores, -700, 700))) - wanted)
+            value, slope = (
+                (each * (np.logaddexp(0, scores) - wanted * scores)).sum(),
+                each * (1 / (1 + np.exp(-np.clip(scores, -700, 700))) - wanted),
+            )
         down = np.concatenate([x.T @ slope / len(x) + weight * kernel[:-1], slope.sum(0, keepdims=True) / len(x)])
         return value / len(x) + weight / 2 * (kernel[:-1] ** 2).sum(), down.ravel()
-    found = minimize(loss, np.zeros((x.shape[1] + 1) * classes), jac=True, method="L-BFGS-B", options={"maxiter": 500}).x.reshape(-1, classes)
+
+    found = minimize(
+        loss, np.zeros((x.shape[1] + 1) * classes), jac=True, method="L-BFGS-B", options={"maxiter": 500}
+    ).x.reshape(-1, classes)
     kernel = found[:-1] / spread[:, None]
     return kernel.astype(np.float32), (found[-1] - centre @ kernel).astype(np.float32)
 
-def with_probe(model: Model, layer: str, kernel: Float32[np.ndarray, "unit class"], bias: Float32[np.ndarray, " class"], classes: Sequence[str],
-               several: bool, about: str = "") -> Model:
-    "The network with two more layers: `probe`, the scores that a layer's means give, and `prob`. It goes on from a layer to these."
+
+def with_probe(
+    model: Model,
+    layer: str,
+    kernel: Float32[np.ndarray, "unit class"],
+    bias: Float32[np.ndarray, " class"],
+    classes: Sequence[str],
+    several: bool,
+    about: str = "",
+) -> Model:
+    """The network with two more layers: `probe`, the scores that a layer's means give, and `prob`. It goes on from a
+    layer to these."""
+
     def read(out, x):
-        scores = jnp.einsum("bhwu,uc->bc", x, out[0], precision=jax.lax.Precision.HIGHEST)[:, None, None] / (x.shape[1] * x.shape[2]) + out[1]
+        scores = (
+            jnp.einsum("bhwu,uc->bc", x, out[0], precision=jax.lax.Precision.HIGHEST)[:, None, None]
+            / (x.shape[1] * x.shape[2])
+            + out[1]
+        )
         return {"probe": scores, "prob": jax.nn.sigmoid(scores) if several else jax.nn.softmax(scores)}
-    def behind(out, found, x): return {name: maps for name, maps in found.items() if name not in ("probe", "prob")} | read(out, x)
+
+    def behind(out, found, x):
+        return {name: maps for name, maps in found.items() if name not in ("probe", "prob")} | read(out, x)
+
     def forward(parameters, images):
         found = model.forward(parameters[0], images)
         return behind(parameters[1], found, found[layer])
+
     further = model.resume
+
     def resume(parameters, start, x):
-        if start == layer: return read(parameters[1], x)
+        if start == layer:
+            return read(parameters[1], x)
         found = further(parameters[0], start, x)
         return behind(parameters[1], found, found[layer])
-    resume.before = model      # type: ignore[attr-defined]   # without the probe, which is on record
-    record = {**model.record, "probe": about, "probe_sha256": hashlib.sha256(kernel.tobytes() + bias.tobytes()).hexdigest()}
-    return replace(model, forward=forward, parameters=(model.parameters, (jnp.asarray(kernel), jnp.asarray(bias))), resume=resume,
-                   classes=tuple(classes), record=record)
+
+    resume.before = model  # type: ignore[attr-defined]   # without the probe, which is on record
+    record = {
+        **model.record,
+        "probe": about,
+        "probe_sha256": hashlib.sha256(kernel.tobytes() + bias.tobytes()).hexdigest(),
+    }
+    return replace(
+        model,
+        forward=forward,
+        parameters=(model.parameters, (jnp.asarray(kernel), jnp.asarray(bias))),
+        resume=resume,
+        classes=tuple(classes),
+        record=record,
+    )
+
 
 def about_probe(layer: str, labels: Labels, seed: int, weight: float) -> str:
     "What a probe is fitted to, as JSON: the record of a network that has one."
     return json.dumps({"layer": layer, "labels": labels.digest(), "seed": seed, "weight": weight})
 
+
 @writes_alone
-def probe_layer(these: Study, layer: str, labels: Any, *, data: Data | None = None, seed: int = 0, weight: float = 1e-2, out: str | Path | None = None,
-                progress: bool = True, room: str = "ablate",      # whose checkpoint in OUT it is
-                **running: Any) -> Study:
-    "The study with a linear probe on a layer's means, fitted on the half of the images that `seed` draws. Refused where one class has no image there."
+def probe_layer(
+    these: Study,
+    layer: str,
+    labels: Any,
+    *,
+    data: Data | None = None,
+    seed: int = 0,
+    weight: float = 1e-2,
+    out: str | Path | None = None,
+    progress: bool = True,
+    room: str = "ablate",  # whose checkpoint in OUT it is
+    **running: Any,
+) -> Study:
+    """The study with a linear probe on a layer's means, fitted on the half of the images that `seed` draws. Raises
+    InputError where one class has no image there."""
     data = these.data if data is None else data
     check_layers(these.model, [layer])
     if these.model.resume is None:
-        raise Refused(f"{these.model.name}: cannot go on from a layer, so a probe helps nothing. Give the Model a `resume` (run_steps).")
+        raise InputError(
+            f"{these.model.name}: cannot go on from a layer, so a probe helps nothing. Give the Model a `resume` "
+            "(run_steps)."
+        )
     labels = as_labels(labels, data)
     check_labels(labels, data)
     fold = means(layer, layers(these.model)[layer][2], len(data))
-    found, swept = run_room(room, these, fold, {"probe": layer, "data": data.identity()}, out, label="probe", data=data, names=[layer],
-                            view=replace(these.view, maskless="kept"), progress=progress, **running)
+    found, swept = run_room(
+        room,
+        these,
+        fold,
+        {"probe": layer, "data": data.identity()},
+        out,
+        label="probe",
+        data=data,
+        names=[layer],
+        view=replace(these.view, maskless="kept"),
+        progress=progress,
+        **running,
+    )
     fit = shares(swept.images, seed, "fit") < 0.5
     truth = labels.truth(swept.images)
-    there = (np.eye(len(labels.classes), dtype=bool)[truth] if truth.ndim == 1 else truth)
+    there = np.eye(len(labels.classes), dtype=bool)[truth] if truth.ndim == 1 else truth
     missing = [labels.classes[i] for i in range(len(labels.classes)) if there[:, i].any() and not there[fit, i].any()]
-    if missing: raise Refused(f"probe on {layer!r}: no picture to fit it on shows {missing[0]!r}. Leave that class out, give more pictures, or another seed.")
+    if missing:
+        raise InputError(
+            f"probe on {layer!r}: no picture to fit it on shows {missing[0]!r}. Leave that class out, give more "
+            "pictures, or another seed."
+        )
     kernel, bias = fit_linear(found[fit], truth[fit], len(labels.classes), weight)
     about = about_probe(layer, labels, seed, weight)
     return these._replace(model=with_probe(these.model, layer, kernel, bias, labels.classes, labels.several, about))

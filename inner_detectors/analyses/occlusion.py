@@ -17,63 +17,87 @@ from PIL import Image, ImageFilter
 from jaxtyping import Bool, UInt8
 from scipy import signal
 
-from ..core.errors import Refused, near
+from ..core.errors import InputError, near
 from ..networks.model import Model
 from ..passes.fold import Fold
 
 # %% ../../nbs/analyses/02_occlusion.ipynb #327fc6bf
-def black(image: UInt8[np.ndarray, "size size 3"], mask: Bool[np.ndarray, "size size"]) -> UInt8[np.ndarray, "size size 3"]:
+def black(
+    image: UInt8[np.ndarray, "size size 3"], mask: Bool[np.ndarray, "size size"]
+) -> UInt8[np.ndarray, "size size 3"]:
     "Nothing."
     return flat(image, mask, np.zeros(3, np.uint8))
 
-def flat(image: UInt8[np.ndarray, "size size 3"], mask: Bool[np.ndarray, "size size"],
-         colour: UInt8[np.ndarray, "3"]) -> UInt8[np.ndarray, "size size 3"]:
+
+def flat(
+    image: UInt8[np.ndarray, "size size 3"], mask: Bool[np.ndarray, "size size"], colour: UInt8[np.ndarray, "3"]
+) -> UInt8[np.ndarray, "size size 3"]:
     "One colour."
     return np.where(mask[..., None], colour, image)
 
-def blurred(image: UInt8[np.ndarray, "size size 3"], mask: Bool[np.ndarray, "size size"]) -> UInt8[np.ndarray, "size size 3"]:
+
+def blurred(
+    image: UInt8[np.ndarray, "size size 3"], mask: Bool[np.ndarray, "size size"]
+) -> UInt8[np.ndarray, "size size 3"]:
     "The picture under a Gaussian (Pillow's) whose standard deviation is a tenth of its side."
     soft = Image.fromarray(image).filter(ImageFilter.GaussianBlur(len(image) / 10))
     return np.where(mask[..., None], np.array(soft), image)
 
-def inpainted(image: UInt8[np.ndarray, "size size 3"], mask: Bool[np.ndarray, "size size"]) -> UInt8[np.ndarray, "size size 3"]:
+
+def inpainted(
+    image: UInt8[np.ndarray, "size size 3"], mask: Bool[np.ndarray, "size size"]
+) -> UInt8[np.ndarray, "size size 3"]:
     "The surroundings continued (scikit-image's biharmonic in-painting); black where the mask leaves none."
     from skimage.restoration import inpaint_biharmonic
-    if mask.all() or not mask.any(): return black(image, mask)
+
+    if mask.all() or not mask.any():
+        return black(image, mask)
     found = inpaint_biharmonic(image / 255, mask, channel_axis=-1)
     return np.where(mask[..., None], np.rint(255 * np.clip(found, 0, 1)).astype(np.uint8), image)
+
 
 FILLS: dict[str, Callable] = {"black": black, "mean": flat, "blur": blurred, "inpaint": inpainted}
 
 # %% ../../nbs/analyses/02_occlusion.ipynb #664307f9
 def filling(name: str, colour: UInt8[np.ndarray, "3"]) -> Callable:  # (image, mask) -> image
-    "A fill by its name; `colour` is the data set's mean. Refused where there is no such fill, or its library is missing."
+    """A fill by its name; `colour` is the data set's mean. Raises InputError where there is no such fill, or its
+    library is missing."""
     known_fill(name)
     return partial(flat, colour=colour) if name == "mean" else FILLS[name]
 
+
 def known_fill(name: str) -> str:
     "The name itself, where such a fill is there and can be used."
-    if name not in FILLS: raise Refused(f"no fill {name!r}. {near(name, FILLS)}")
+    if name not in FILLS:
+        raise InputError(f"no fill {name!r}. {near(name, FILLS)}")
     if name == "inpaint" and not inpainting():
-        raise Refused("fill 'inpaint': needs scikit-image, which is not installed. Give `pip install scikit-image`, or choose 'blur'.")
+        raise InputError(
+            "fill 'inpaint': needs scikit-image, which is not installed. Give `pip install scikit-image`, or choose "
+            "'blur'."
+        )
     return name
+
 
 def inpainting() -> str:
     "The version of scikit-image; empty where it is not installed."
-    try: return version("scikit-image")
-    except PackageNotFoundError: return ""
+    try:
+        return version("scikit-image")
+    except PackageNotFoundError:
+        return ""
 
 # %% ../../nbs/analyses/02_occlusion.ipynb #794320f2
 def elsewhere(mask: Bool[np.ndarray, "size size"], random: np.random.Generator) -> Bool[np.ndarray, "size size"] | None:
-    "The shape of a mask at another place, drawn uniformly from those inside the crop that share no pixel with it; None where there is none."
+    """The shape of a mask at another place, drawn uniformly from those inside the crop that share no pixel with it;
+    None where there is none."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    shape = mask[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
+    shape = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     shared = signal.fftconvolve(mask.astype(float), shape[::-1, ::-1].astype(float), "valid")
     free = np.argwhere(shared < 0.5)
-    if not len(free): return None
+    if not len(free):
+        return None
     top, left = free[random.integers(len(free))]
     moved = np.zeros_like(mask)
-    moved[top:top + len(shape), left:left + shape.shape[1]] = shape
+    moved[top : top + len(shape), left : left + shape.shape[1]] = shape
     return moved
 
 # %% ../../nbs/analyses/02_occlusion.ipynb #b187a4e1
@@ -81,9 +105,17 @@ def blank(model: Model) -> Model:
     "A network that computes nothing, in the place of one: for folds that look at pictures alone."
     return replace(model, forward=lambda parameters, images: {}, parameters=(), traced=True)
 
+
 def colouring() -> Fold:
     "A fold whose result is the mean colour of all pixels, rounded to 8 bits."
+
     def step(state, batch):
-        used = batch.images[:batch.filled].reshape(-1, 3)
+        used = batch.images[: batch.filled].reshape(-1, 3)
         return state + np.array([*used.sum(0, dtype=np.int64), len(used)])
-    return Fold(lambda: np.zeros(4, np.int64), step, np.add, lambda state: np.rint(state[:3] / max(state[3], 1)).astype(np.uint8))
+
+    return Fold(
+        lambda: np.zeros(4, np.int64),
+        step,
+        np.add,
+        lambda state: np.rint(state[:3] / max(state[3], 1)).astype(np.uint8),
+    )

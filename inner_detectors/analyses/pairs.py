@@ -20,7 +20,11 @@ from ..networks.model import Model, layers
 from ..passes.fold import Batch, Fold, refuse_infinite
 
 # %% ../../nbs/analyses/15_pairs.ipynb #ba5d004e
-STATISTICS = {"max": lambda values: values.max(0), "mean": lambda values: values.mean(0, dtype=np.float64).astype(np.float32)}
+STATISTICS = {
+    "max": lambda values: values.max(0),
+    "mean": lambda values: values.mean(0, dtype=np.float64).astype(np.float32),
+}
+
 
 def image_level(maps: Float32[np.ndarray, "height width unit"], statistic: str = "max") -> Float32[np.ndarray, " unit"]:
     "One number a unit: the largest of its map, or the mean."
@@ -29,19 +33,32 @@ def image_level(maps: Float32[np.ndarray, "height width unit"], statistic: str =
 # %% ../../nbs/analyses/15_pairs.ipynb #8831d05d
 class Levels(NamedTuple):
     "A row a picture; rows from `filled` on are empty."
+
     values: Float32[np.ndarray, "room unit"]
-    shown: Bool[np.ndarray, "room concept"]      # the picture shows it: its mask has a pixel
-    classes: Float32[np.ndarray, "room class"]   # predicted probabilities
+    shown: Bool[np.ndarray, "room concept"]  # the picture shows it: its mask has a pixel
+    classes: Float32[np.ndarray, "room class"]  # predicted probabilities
     filled: Int64[np.ndarray, ""]
 
-def levels(images: int, model: Model, names: Sequence[str], concepts: int, statistic: str = "max",
-           classes: Sequence[int] = (),          # places in layer `prob`
-          ) -> Fold:
-    "A fold of every unit's image-level activation, what each picture shows, and the probabilities of some classes. At most `images` pictures."
+
+def levels(
+    images: int,
+    model: Model,
+    names: Sequence[str],
+    concepts: int,
+    statistic: str = "max",
+    classes: Sequence[int] = (),  # places in layer `prob`
+) -> Fold:
+    """A fold of every unit's image-level activation, what each picture shows, and the probabilities of some classes. At
+    most `images` pictures."""
     units = sum(layers(model)[name][2] for name in names)
 
     def init():
-        return Levels(np.zeros((images, units), np.float32), np.zeros((images, concepts), bool), np.zeros((images, len(classes)), np.float32), np.array(0))
+        return Levels(
+            np.zeros((images, units), np.float32),
+            np.zeros((images, concepts), bool),
+            np.zeros((images, len(classes)), np.float32),
+            np.array(0),
+        )
 
     def step(state, batch: Batch):
         maps = {name: np.asarray(batch.activations[name]) for name in names}
@@ -50,14 +67,15 @@ def levels(images: int, model: Model, names: Sequence[str], concepts: int, stati
             place = int(state.filled) + row
             state.values[place] = np.concatenate([image_level(maps[name][row], statistic) for name in names])
             state.shown[place, batch.concepts[row][batch.concepts[row] >= 0]] = True
-            if len(classes): state.classes[place] = np.asarray(batch.activations["prob"])[row, 0, 0, list(classes)]
+            if len(classes):
+                state.classes[place] = np.asarray(batch.activations["prob"])[row, 0, 0, list(classes)]
         return state._replace(filled=state.filled + batch.filled)
 
     def merge(a, b):
         both = init()
         for whole, *parts in zip(both[:3], a, b):
-            rows = np.concatenate([part[:int(state.filled)] for part, state in zip(parts, (a, b))])
-            whole[:len(rows)] = rows
+            rows = np.concatenate([part[: int(state.filled)] for part, state in zip(parts, (a, b))])
+            whole[: len(rows)] = rows
         return both._replace(filled=a.filled + b.filled)
 
     return Fold(init, step, merge, result=lambda state: state)
@@ -66,19 +84,21 @@ def levels(images: int, model: Model, names: Sequence[str], concepts: int, stati
 def centring(values: Float[np.ndarray, "image column"], some: int) -> tuple[np.ndarray, np.ndarray]:
     "Each column's mean and its length once centred, float64; a length of NaN where all are equal."
     mean = values.mean(0, dtype=np.float64)
-    length = np.sqrt(sum(((values[first:first + some] - mean) ** 2).sum(0) for first in range(0, len(values), some)))
+    length = np.sqrt(sum(((values[first : first + some] - mean) ** 2).sum(0) for first in range(0, len(values), some)))
     return mean, np.where(values.max(0) > values.min(0), length, np.nan)
 
-def pearson(left: Float[np.ndarray, "image left"],
-            right: Float[np.ndarray, "image right"] | None = None,    # `left` itself where None
-            some: int = 1024,                                         # images at once
-           ) -> Float64[np.ndarray, "left right"]:
+
+def pearson(
+    left: Float[np.ndarray, "image left"],
+    right: Float[np.ndarray, "image right"] | None = None,  # `left` itself where None
+    some: int = 1024,  # images at once
+) -> Float64[np.ndarray, "left right"]:
     "Pearson's r of every column with every column; NaN where one is constant."
     sides = [left] if right is None else [left, right]
     ends = [centring(values, some) for values in sides]
     total = np.zeros((left.shape[1], sides[-1].shape[1]))
     for first in range(0, len(left), some):
-        parts = [(values[first:first + some] - mean) / length for values, (mean, length) in zip(sides, ends)]
+        parts = [(values[first : first + some] - mean) / length for values, (mean, length) in zip(sides, ends)]
         total += parts[0].T @ parts[-1]
     return np.clip(total, -1, 1, out=total)
 
@@ -86,26 +106,32 @@ def pearson(left: Float[np.ndarray, "image left"],
 def ranked(values: Float[np.ndarray, "image column"], some: int = 256) -> Float32[np.ndarray, "image column"]:
     "Each column's ranks, ties sharing their mean: twice the rank, less images + 1."
     from scipy.stats import rankdata
+
     ranks = np.empty(values.shape, np.float32)
     for first in range(0, values.shape[1], some):
-        ranks[:, first:first + some] = 2 * rankdata(values[:, first:first + some], axis=0) - (len(values) + 1)
+        ranks[:, first : first + some] = 2 * rankdata(values[:, first : first + some], axis=0) - (len(values) + 1)
     return ranks
 
 # %% ../../nbs/analyses/15_pairs.ipynb #87a97d30
 def p_of(r: Float[np.ndarray, "*any"], images: int | Int64[np.ndarray, "*any"]) -> Float64[np.ndarray, "*any"]:
-    "Two-sided p of a correlation over so many independent images (Student's t with images - 2 degrees of freedom); NaN with fewer than 3."
+    """Two-sided p of a correlation over so many independent images (Student's t with images - 2 degrees of freedom);
+    NaN with fewer than 3."""
     from scipy.special import betainc
+
     freedom = np.maximum(np.asarray(images, np.float64) - 2, 0)
     wide = np.asarray(r, np.float64)
     return np.where(freedom > 0, betainc(np.maximum(freedom, 1) / 2, 0.5, (1 - wide) * (1 + wide)), np.nan)
 
-def q_of(p: Float64[np.ndarray, "*some"],
-         every: Float64[np.ndarray, "*any"] | None = None,   # the p of the whole table, if `p` are some of them
-        ) -> Float64[np.ndarray, "*some"]:
+
+def q_of(
+    p: Float64[np.ndarray, "*some"],
+    every: Float64[np.ndarray, "*any"] | None = None,  # the p of the whole table, if `p` are some of them
+) -> Float64[np.ndarray, "*some"]:
     "Benjamini and Hochberg's q over all p of a table that are known; NaN for the others."
     known = p if every is None else every
     steps = np.sort(known[~np.isnan(known)])
-    if not len(steps): return np.full(p.shape, np.nan)
+    if not len(steps):
+        return np.full(p.shape, np.nan)
     least = np.minimum.accumulate((steps * (len(steps) / np.arange(1, len(steps) + 1)))[::-1])[::-1]
     return np.where(np.isnan(p), np.nan, least[np.maximum(np.searchsorted(steps, p, "right") - 1, 0)])
 
@@ -113,11 +139,17 @@ def q_of(p: Float64[np.ndarray, "*some"],
 def originals(values: Float[np.ndarray, "image unit"]) -> Int64[np.ndarray, " unit"]:
     "For each unit the place of the first that has the very same numbers: its own, unless it is a copy."
     first: dict[bytes, int] = {}
-    return np.array([first.setdefault(np.ascontiguousarray(column).tobytes(), place) for place, column in enumerate(values.T)], np.int64)
+    return np.array(
+        [first.setdefault(np.ascontiguousarray(column).tobytes(), place) for place, column in enumerate(values.T)],
+        np.int64,
+    )
 
-def strongest(r: Float64[np.ndarray, "unit unit"],
-              allowed: Bool[np.ndarray, "unit unit"],   # only pairs above the diagonal are asked
-              number: int) -> tuple[Int64[np.ndarray, " pair"], Int64[np.ndarray, " pair"]]:
+
+def strongest(
+    r: Float64[np.ndarray, "unit unit"],
+    allowed: Bool[np.ndarray, "unit unit"],  # only pairs above the diagonal are asked
+    number: int,
+) -> tuple[Int64[np.ndarray, " pair"], Int64[np.ndarray, " pair"]]:
     "Rows and columns of the pairs of largest |r|, in order; ties in the order of the units, NaN left out."
     size = np.where(np.triu(allowed, 1) & ~np.isnan(r), np.abs(r), -1).ravel()
     cut = np.partition(size, -number)[-number] if number < len(size) else -1
@@ -126,51 +158,93 @@ def strongest(r: Float64[np.ndarray, "unit unit"],
     first, second = np.divmod(best, len(r))
     return first, second
 
-def partners(r: Float64[np.ndarray, "unit unit"], original: Int64[np.ndarray, " unit"]) -> tuple[Int64[np.ndarray, " unit"], Float64[np.ndarray, " unit"]]:
-    "Each unit's unit of largest |r| among those that are no copies, itself and its original left out, and that r; NaN for a unit that has none."
+
+def partners(
+    r: Float64[np.ndarray, "unit unit"], original: Int64[np.ndarray, " unit"]
+) -> tuple[Int64[np.ndarray, " unit"], Float64[np.ndarray, " unit"]]:
+    """Each unit's unit of largest |r| among those that are no copies, itself and its original left out, and that r; NaN
+    for a unit that has none."""
     place, most, copy = np.zeros(len(r), np.int64), np.full(len(r), np.nan), original != np.arange(len(r))
     for row, values in enumerate(r):
         size = np.where(np.isnan(values) | copy, -1, np.abs(values))
         size[original[row]] = -1
         place[row] = size.argmax()
-        if size[place[row]] >= 0: most[row] = values[place[row]]
+        if size[place[row]] >= 0:
+            most[row] = values[place[row]]
     return place, most
 
-def pair_table(r: Float64[np.ndarray, "unit unit"], rho: Float[np.ndarray, "unit unit"], original: Int64[np.ndarray, " unit"],
-               layer: np.ndarray, names: np.ndarray, images: int, number: int) -> xr.Dataset:
+
+def pair_table(
+    r: Float64[np.ndarray, "unit unit"],
+    rho: Float[np.ndarray, "unit unit"],
+    original: Int64[np.ndarray, " unit"],
+    layer: np.ndarray,
+    names: np.ndarray,
+    images: int,
+    number: int,
+) -> xr.Dataset:
     "The strongest pairs across and within layers, copies left out; q is over all pairs of units that are no copies."
     own, apart = original == np.arange(len(r)), np.unique(layer, return_inverse=True)[1]
     allowed, across = own[:, None] & own, apart[:, None] != apart
     every = p_of(r[np.triu(allowed, 1)], images)
     found = [strongest(r, allowed & (across == wanted), number) for wanted in (True, False)]
     first, second = (np.concatenate(ends) for ends in zip(*found))
-    return xr.Dataset({"pair_unit": ("pair", names[first]), "pair_other": ("pair", names[second]), "pair_r": ("pair", r[first, second]),
-                       "pair_rho": ("pair", rho[first, second].astype(np.float64)), "pair_q": ("pair", q_of(p_of(r[first, second], images), every)),
-                       "pair_across": ("pair", layer[first] != layer[second])})
+    return xr.Dataset(
+        {
+            "pair_unit": ("pair", names[first]),
+            "pair_other": ("pair", names[second]),
+            "pair_r": ("pair", r[first, second]),
+            "pair_rho": ("pair", rho[first, second].astype(np.float64)),
+            "pair_q": ("pair", q_of(p_of(r[first, second], images), every)),
+            "pair_across": ("pair", layer[first] != layer[second]),
+        }
+    )
 
 # %% ../../nbs/analyses/15_pairs.ipynb #884b9b7c
-def dealt(r: Float64[np.ndarray, "unit unit"], labels: np.ndarray, draws: int, seed: Sequence[int]) -> tuple[dict[str, int | float], np.ndarray]:
-    "Of one layer's detectors: pairs and sums of r, of all and of those with the same label; and the latter's sum under each deal."
+def dealt(
+    r: Float64[np.ndarray, "unit unit"], labels: np.ndarray, draws: int, seed: Sequence[int]
+) -> tuple[dict[str, int | float], np.ndarray]:
+    """Of one layer's detectors: pairs and sums of r, of all and of those with the same label; and the latter's sum
+    under each deal."""
     first, second = np.triu_indices(len(r), 1)
     same = labels[first] == labels[second]
     one, two = first[same], second[same]
     order = np.random.default_rng(seed)
     deals = (order.permutation(len(r)) for _ in range(draws))
     sums = np.array([r[deal[one], deal[two]].sum() for deal in deals])
-    return {"units": len(r), "same_pairs": len(one), "pairs": len(first), "same_sum": r[one, two].sum(), "sum": r[first, second].sum()}, sums
+    return {
+        "units": len(r),
+        "same_pairs": len(one),
+        "pairs": len(first),
+        "same_sum": r[one, two].sum(),
+        "sum": r[first, second].sum(),
+    }, sums
+
 
 def label_row(one: dict[str, int | float], sums: Float64[np.ndarray, " draw"]) -> dict[str, int | float]:
     "Means of r and p of a layer, or of layers added up; NaN where there are no pairs to compare."
     apart = one["pairs"] - one["same_pairs"]
     known = one["same_pairs"] > 0 and apart > 0
-    return {"units": one["units"], "same_pairs": one["same_pairs"], "different_pairs": apart,
-            "same": one["same_sum"] / one["same_pairs"] if one["same_pairs"] else np.nan,
-            "different": (one["sum"] - one["same_sum"]) / apart if apart else np.nan,
-            "p": (1 + int((sums >= one["same_sum"] - 1e-9).sum())) / (1 + len(sums)) if known else np.nan}
+    return {
+        "units": one["units"],
+        "same_pairs": one["same_pairs"],
+        "different_pairs": apart,
+        "same": one["same_sum"] / one["same_pairs"] if one["same_pairs"] else np.nan,
+        "different": (one["sum"] - one["same_sum"]) / apart if apart else np.nan,
+        "p": (1 + int((sums >= one["same_sum"] - 1e-9).sum())) / (1 + len(sums)) if known else np.nan,
+    }
 
-def label_table(r: Float64[np.ndarray, "unit unit"], labels: np.ndarray, layer: np.ndarray, chosen: Bool[np.ndarray, " unit"],
-                draws: int = 999, seed: int = 0) -> pd.DataFrame:
-    "One row a layer, and one for all together: units, pairs, mean r of pairs with the same and with different labels, p. Only `chosen` units."
+
+def label_table(
+    r: Float64[np.ndarray, "unit unit"],
+    labels: np.ndarray,
+    layer: np.ndarray,
+    chosen: Bool[np.ndarray, " unit"],
+    draws: int = 999,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """One row a layer, and one for all together: units, pairs, mean r of pairs with the same and with different labels,
+    p. Only `chosen` units."""
     names = list(dict.fromkeys(layer.tolist()))
     inside = [np.flatnonzero((layer == name) & chosen) for name in names]
     parts = [dealt(r[np.ix_(mine, mine)], labels[mine], draws, (seed, place)) for place, mine in enumerate(inside)]
@@ -178,58 +252,93 @@ def label_table(r: Float64[np.ndarray, "unit unit"], labels: np.ndarray, layer: 
     rows = [label_row(*part) for part in (*parts, (whole, np.sum([sums for _, sums in parts], 0)))]
     return pd.DataFrame(rows).assign(within=[*names, "all"])
 
-def concept_rows(r: Float64[np.ndarray, "unit unit"], labels: np.ndarray, layer: np.ndarray, chosen: Bool[np.ndarray, " unit"]) -> pd.DataFrame:
-    "One row a layer and concept with two detectors or more: their mean r, and their mean r with the layer's other detectors."
+
+def concept_rows(
+    r: Float64[np.ndarray, "unit unit"], labels: np.ndarray, layer: np.ndarray, chosen: Bool[np.ndarray, " unit"]
+) -> pd.DataFrame:
+    """One row a layer and concept with two detectors or more: their mean r, and their mean r with the layer's other
+    detectors."""
     rows = []
     for name in dict.fromkeys(layer.tolist()):
         here = np.flatnonzero((layer == name) & chosen)
         for concept in dict.fromkeys(labels[here].tolist()):
             mine, others = here[labels[here] == concept], here[labels[here] != concept]
-            if len(mine) < 2: continue
+            if len(mine) < 2:
+                continue
             first, second = np.triu_indices(len(mine), 1)
             apart = r[np.ix_(mine, others)].mean() if len(others) else np.nan
             rows.append((name, concept, len(mine), r[mine[first], mine[second]].mean(), apart))
     return pd.DataFrame(rows, columns=["layer", "concept", "units", "same", "different"])
 
 # %% ../../nbs/analyses/15_pairs.ipynb #d3e85fb3
-def with_columns(values: Float32[np.ndarray, "image unit"], columns: Float32[np.ndarray, "image column"], members: Int64[np.ndarray, " image"],
-                 ) -> dict[str, np.ndarray]:
-    "r and rho of every unit with every column, float32, and their p with as many independent images as there are `members`."
+def with_columns(
+    values: Float32[np.ndarray, "image unit"],
+    columns: Float32[np.ndarray, "image column"],
+    members: Int64[np.ndarray, " image"],
+) -> dict[str, np.ndarray]:
+    """r and rho of every unit with every column, float32, and their p with as many independent images as there are
+    `members`."""
     number = len(np.unique(members))
     r, rho = pearson(values, columns), pearson(ranked(values), ranked(columns))
     return {"r": r.astype(np.float32), "rho": rho.astype(np.float32), "p": p_of(r, number), "rho_p": p_of(rho, number)}
 
-def with_presence(seen: Levels, told: Bool[np.ndarray, "image concept"], members: Int64[np.ndarray, " image"]) -> dict[str, np.ndarray]:
+
+def with_presence(
+    seen: Levels, told: Bool[np.ndarray, "image concept"], members: Int64[np.ndarray, " image"]
+) -> dict[str, np.ndarray]:
     "`with_columns` of what pictures show, each concept over the pictures that are annotated for it: [unit, concept]."
     shape, number = (seen.values.shape[1], told.shape[1]), int(seen.filled)
-    found = {"r": np.full(shape, np.nan, np.float32), "rho": np.full(shape, np.nan, np.float32), "p": np.full(shape, np.nan), "rho_p": np.full(shape, np.nan)}
-    for rows in np.unique(told, axis=1).T:                      # concepts that the same pictures are annotated for, together
+    found = {
+        "r": np.full(shape, np.nan, np.float32),
+        "rho": np.full(shape, np.nan, np.float32),
+        "p": np.full(shape, np.nan),
+        "rho_p": np.full(shape, np.nan),
+    }
+    for rows in np.unique(told, axis=1).T:  # concepts that the same pictures are annotated for, together
         mine = np.flatnonzero((told == rows[:, None]).all(0))
-        if rows.sum() < 3: continue
+        if rows.sum() < 3:
+            continue
         values = seen.values[:number] if rows.all() else seen.values[:number][rows]
         part = with_columns(values, seen.shown[:number][rows][:, mine].astype(np.float32), members[rows])
-        for name in found: found[name][:, mine] = part[name]
+        for name in found:
+            found[name][:, mine] = part[name]
     return found
+
 
 def named(found: dict[str, np.ndarray], name: str, column: str) -> xr.Dataset:
     "r, rho and their q as variables NAME_pearson, NAME_spearman, NAME_q and NAME_rho_q, [unit, column]."
     dims = ("unit", column)
-    return xr.Dataset({f"{name}_pearson": (dims, found["r"]), f"{name}_spearman": (dims, found["rho"]),
-                       f"{name}_q": (dims, q_of(found["p"])), f"{name}_rho_q": (dims, q_of(found["rho_p"]))})
+    return xr.Dataset(
+        {
+            f"{name}_pearson": (dims, found["r"]),
+            f"{name}_spearman": (dims, found["rho"]),
+            f"{name}_q": (dims, q_of(found["p"])),
+            f"{name}_rho_q": (dims, q_of(found["rho_p"])),
+        }
+    )
 
 # %% ../../nbs/analyses/15_pairs.ipynb #742f01bf
 def joined(r: Float[np.ndarray, "unit unit"]) -> Float64[np.ndarray, "joins 4"]:
     "SciPy's linkage of units that are 1 - r apart, by the mean of pairs."
     from scipy.cluster.hierarchy import linkage
     from scipy.spatial.distance import squareform
+
     apart = np.maximum(1 - r.astype(np.float64), 0)
     np.fill_diagonal(apart, 0)
     return linkage(squareform((apart + apart.T) / 2, checks=False), "average", optimal_ordering=len(r) <= 500)
 
-def cut(tree: Float64[np.ndarray, "joins 4"], number: int | None, distance: float | None) -> tuple[np.ndarray, np.ndarray]:
+
+def cut(
+    tree: Float64[np.ndarray, "joins 4"], number: int | None, distance: float | None
+) -> tuple[np.ndarray, np.ndarray]:
     "(order of the units in the tree, each unit's cluster): clusters are numbered from 1 in that order."
     from scipy.cluster.hierarchy import fcluster, leaves_list
-    raw = fcluster(tree, number, "maxclust") if number else fcluster(tree, 0.5 if distance is None else distance, "distance")
+
+    raw = (
+        fcluster(tree, number, "maxclust")
+        if number
+        else fcluster(tree, 0.5 if distance is None else distance, "distance")
+    )
     order = leaves_list(tree)
     numbers = {name: place + 1 for place, name in enumerate(dict.fromkeys(raw[order].tolist()))}
     return order, np.array([numbers[name] for name in raw.tolist()])

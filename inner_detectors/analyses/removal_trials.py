@@ -18,10 +18,26 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float64, Int
 
-from .ablation import (Measure, Outcome, Sets, Trial, constant, curve_numbers, curve_trials, distinct, means, measure,
-    one_by_one, ranking, removing, some_images, standard_error, target_trials)
+from inner_detectors.analyses.ablation import (
+    Measure,
+    Outcome,
+    Sets,
+    Trial,
+    constant,
+    curve_numbers,
+    curve_trials,
+    distinct,
+    means,
+    measure,
+    one_by_one,
+    ranking,
+    removing,
+    some_images,
+    standard_error,
+    target_trials,
+)
 from .splits import parts
-from ..core.errors import Refused, at_least, near
+from ..core.errors import InputError, at_least, near
 from ..data.dataset import Data
 from ..data.groups import Seen
 from ..data.labels import Labels
@@ -31,60 +47,96 @@ from ..passes.fold import Fold
 # %% ../../nbs/analyses/11_removal_trials.ipynb #9549e285
 class Plan(NamedTuple):
     "What an ablation is to do, checked."
-    layer: str
-    units: list[int]                     # indices in the layer of those removed alone, and ranked
-    of: int                              # units of the layer
-    concepts: dict[str, tuple[int, ...]]  # concept -> its detectors in the layer
-    sets: dict[str, tuple[int, ...]]     # name -> units that are removed together, too
 
-def plan_ablation(these: Study, layer: str, units: Sequence[str] | None, concepts: Sequence[str] | None, sets: Mapping[str, Sequence[str]] | None) -> Plan:
-    "Which units are meant. Refused where a name is unknown, of another layer, or where no unit detects a concept."
+    layer: str
+    units: list[int]  # indices in the layer of those removed alone, and ranked
+    of: int  # units of the layer
+    concepts: dict[str, tuple[int, ...]]  # concept -> its detectors in the layer
+    sets: dict[str, tuple[int, ...]]  # name -> units that are removed together, too
+
+
+def plan_ablation(
+    these: Study,
+    layer: str,
+    units: Sequence[str] | None,
+    concepts: Sequence[str] | None,
+    sets: Mapping[str, Sequence[str]] | None,
+) -> Plan:
+    """Which units are meant. Raises InputError where a name is unknown, of another layer, or where no unit detects a
+    concept."""
     found = these.found
     table = found.table
     found.known("layer", layer)
+
     def indices(words):
         places = unit_places(found, words)
         other = [word for word, place in zip(words, places) if table.layer.values[place] != layer]
-        if other: raise Refused(f"unit {other[0]!r} is not of layer {layer!r}. Name units of one layer.")
+        if other:
+            raise InputError(f"unit {other[0]!r} is not of layer {layer!r}. Name units of one layer.")
         return tuple(int(table["index"].values[place]) for place in places)
+
     of = int((table.layer.values == layer).sum())
     alone = list(range(of)) if units is None else list(dict.fromkeys(indices(list(units))))
     rows = found.detectors()
     rows = rows[rows.layer == layer]
-    asked = list(dict.fromkeys(rows.concept)) if concepts is None else [found.known("concept", name) for name in concepts]
+    asked = (
+        list(dict.fromkeys(rows.concept)) if concepts is None else [found.known("concept", name) for name in concepts]
+    )
     held = {name: tuple(dict.fromkeys(rows.unit[rows.concept == name].astype(int).tolist())) for name in asked}
     none = [name for name, some in held.items() if not some]
-    if none: raise Refused(f"concept {none[0]!r}: no unit of {layer!r} detects it. {near(none[0], dict.fromkeys(rows.concept))}")
+    if none:
+        raise InputError(
+            f"concept {none[0]!r}: no unit of {layer!r} detects it. {near(none[0], dict.fromkeys(rows.concept))}"
+        )
     return Plan(layer, alone, of, held, {name: indices(list(some)) for name, some in (sets or {}).items()})
+
 
 def check_choices(fill: str, by: str, **numbers: int) -> None:
     "Refuse choices that do not exist."
-    if fill not in ("zero", "mean"): raise Refused(f"fill={fill!r}: no such fill. {near(fill, ['zero', 'mean'])}")
-    if by not in ("logprob", "accuracy"): raise Refused(f"by={by!r}: no such measure. {near(by, ['logprob', 'accuracy'])}")
+    if fill not in ("zero", "mean"):
+        raise InputError(f"fill={fill!r}: no such fill. {near(fill, ['zero', 'mean'])}")
+    if by not in ("logprob", "accuracy"):
+        raise InputError(f"by={by!r}: no such measure. {near(by, ['logprob', 'accuracy'])}")
     at_least(0, seed=numbers.pop("seed"))
     at_least(1, **numbers)
 
 # %% ../../nbs/analyses/11_removal_trials.ipynb #7b0562e0
 class Setting(NamedTuple):
     "What all sweeps of one ablation share."
+
     these: Study
     labels: Labels
     plan: Plan
     data: Data
-    choices: dict            # all that `ablate` was asked for
-    running: dict            # out, every, progress
-    problems: list[str]      # pictures that could not be used, as they are met
+    choices: dict  # all that `ablate` was asked for
+    running: dict  # out, every, progress
+    problems: list[str]  # pictures that could not be used, as they are met
 
     def sweep(self, label: str, fold: Fold, data: Data) -> tuple[Any, list[Seen]]:
         "One sweep with its own checkpoint: the fold's result, and the images."
-        view = replace(self.these.view, maskless="kept")      # a picture has a class whether or not it has masks
-        found, swept = run_room("ablate", self.these, fold, self.choices, label=label, data=data, names=[self.plan.layer], view=view, **self.running)
+        view = replace(self.these.view, maskless="kept")  # a picture has a class whether or not it has masks
+        found, swept = run_room(
+            "ablate",
+            self.these,
+            fold,
+            self.choices,
+            label=label,
+            data=data,
+            names=[self.plan.layer],
+            view=view,
+            **self.running,
+        )
         self.problems.extend(problem for problem in swept.problems if problem not in self.problems)
         return found, swept.images
 
     def removing(self, label: str, sets: Sets, data: Data, instead: Callable) -> tuple[Outcome, list[Seen]]:
         "The answers with sets of units removed."
-        return self.sweep(label, removing(self.these.model, self.plan.layer, self.labels, sets, len(data), instead, self.choices["scores"]), data)
+        return self.sweep(
+            label,
+            removing(self.these.model, self.plan.layer, self.labels, sets, len(data), instead, self.choices["scores"]),
+            data,
+        )
+
 
 def test_images(data: Data, images: Sequence[Seen], use: np.ndarray) -> Data:
     "The data's images of which a split tests."
@@ -93,49 +145,97 @@ def test_images(data: Data, images: Sequence[Seen], use: np.ndarray) -> Data:
 
 # %% ../../nbs/analyses/11_removal_trials.ipynb #ac515c44
 def alone(setting: Setting) -> tuple[list[Outcome], list[Seen], list[np.ndarray], list[Callable]]:
-    """Every unit removed alone: the answers, for each split; the images; their use and what stands in place of a unit, for each split. One sweep; with
+    """Every unit removed alone: the answers, for each split; the images; their use and what stands in place of a unit,
+    for each split. One sweep; with
     means one for these and one a split, since each has its own ranking images."""
     plan, data, choices = setting.plan, setting.data, setting.choices
     sets, zero, splits = one_by_one(plan.units, plan.of), constant(0.0, plan.of), choices["splits"]
-    if choices["fill"] == "mean": by_image, images = setting.sweep("means", means(plan.layer, plan.of, len(data)), data)
-    else: outcome, images = setting.removing("alone", sets, data, zero)
+    if choices["fill"] == "mean":
+        by_image, images = setting.sweep("means", means(plan.layer, plan.of, len(data)), data)
+    else:
+        outcome, images = setting.removing("alone", sets, data, zero)
     fitted = json.loads(choices["probe"])["seed"] if choices["probe"] else None
     uses = [parts(images, split, choices["seed"], fitted) for split in range(splits)]
-    for use in uses: check_parts(use, data)
-    if choices["fill"] == "zero": return [outcome] * splits, images, uses, [zero] * splits
+    for use in uses:
+        check_parts(use, data)
+    if choices["fill"] == "zero":
+        return [outcome] * splits, images, uses, [zero] * splits
     fills = [constant(by_image[use == "rank"].mean(0, dtype=np.float64), plan.of) for use in uses]
     return [setting.removing(f"alone-{i}", sets, data, fills[i])[0] for i in range(splits)], images, uses, fills
 
-def together(setting: Setting, split: int, outcome: Outcome, images: Sequence[Seen], use: np.ndarray, targets: Mapping[str, Sequence[int]],
-             fill: Callable) -> pd.DataFrame:
-    "The second sweep of one split: every trial with its accuracy and log-probability, over the whole and for each target, on the test images."
+
+def together(
+    setting: Setting,
+    split: int,
+    outcome: Outcome,
+    images: Sequence[Seen],
+    use: np.ndarray,
+    targets: Mapping[str, Sequence[int]],
+    fill: Callable,
+) -> pd.DataFrame:
+    """The second sweep of one split: every trial with its accuracy and log-probability, over the whole and for each
+    target, on the test images."""
     plan, labels, choices, units = setting.plan, setting.labels, setting.choices, np.array(setting.plan.units)
     truth = labels.truth(images)
     ranked = some_images(outcome, use == "rank")
-    def order(classes): return units[ranking(measure(ranked, truth[use == "rank"], classes), choices["by"])]
-    draws = [units[np.random.default_rng([choices["seed"], split, i]).permutation(len(units))] for i in range(choices["controls"])]
-    joint = [Trial(kind, name, len(some), -1, some) for kind, named in (("concept", plan.concepts), ("named", plan.sets)) for name, some in named.items()]
+
+    def order(classes):
+        return units[ranking(measure(ranked, truth[use == "rank"], classes), choices["by"])]
+
+    draws = [
+        units[np.random.default_rng([choices["seed"], split, i]).permutation(len(units))]
+        for i in range(choices["controls"])
+    ]
+    joint = [
+        Trial(kind, name, len(some), -1, some)
+        for kind, named in (("concept", plan.concepts), ("named", plan.sets))
+        for name, some in named.items()
+    ]
     others, k = {min(trial.number, len(units)) for trial in joint}, few(choices["k"], len(units))
-    trials = [*curve_trials(order(None), curve_numbers(len(units)), draws, others | {k}),
-              *target_trials({name: order(classes) for name, classes in targets.items()}, k, draws), *joint]
+    trials = [
+        *curve_trials(order(None), curve_numbers(len(units)), draws, others | {k}),
+        *target_trials({name: order(classes) for name, classes in targets.items()}, k, draws),
+        *joint,
+    ]
     sets, of = distinct(trials, plan.of)
     found, tested = setting.removing(f"sets-{split}", sets, test_images(setting.data, images, use), fill)
     return trial_table(split, trials, of, found, labels.truth(tested), tested, targets)
+
 
 def few(k: int, units: int) -> int:
     "k, or as many as leave one unit."
     return max(1, min(k, units - 1))
 
-def trial_table(split: int, trials: Sequence[Trial], of: np.ndarray, found: Outcome, truth: np.ndarray, images: Sequence[Seen],
-                targets: Mapping[str, Sequence[int]]) -> pd.DataFrame:
-    "One row a trial: split, kind, name, number, control, units, accuracy, logprob, error; and accuracy and logprob of each target, in its columns."
+
+def trial_table(
+    split: int,
+    trials: Sequence[Trial],
+    of: np.ndarray,
+    found: Outcome,
+    truth: np.ndarray,
+    images: Sequence[Seen],
+    targets: Mapping[str, Sequence[int]],
+) -> pd.DataFrame:
+    """One row a trial: split, kind, name, number, control, units, accuracy, logprob, error; and accuracy and logprob of
+    each target, in its columns."""
     whole, each = measure(found, truth), {name: measure(found, truth, classes) for name, classes in targets.items()}
     change = found.logprob.astype(np.float64).mean(2)
     error = standard_error(change - change[:, :1], images)
-    rows = pd.DataFrame({"split": split, "kind": [trial.kind for trial in trials], "name": [trial.name for trial in trials],
-                         "number": [trial.number for trial in trials], "control": [trial.control for trial in trials],
-                         "units": [" ".join(map(str, trial.units)) if trial.kind not in ("kept", "random-kept") else "" for trial in trials],
-                         "accuracy": whole.accuracy[of], "logprob": whole.logprob[of], "error": error[of]})
+    rows = pd.DataFrame(
+        {
+            "split": split,
+            "kind": [trial.kind for trial in trials],
+            "name": [trial.name for trial in trials],
+            "number": [trial.number for trial in trials],
+            "control": [trial.control for trial in trials],
+            "units": [
+                " ".join(map(str, trial.units)) if trial.kind not in ("kept", "random-kept") else "" for trial in trials
+            ],
+            "accuracy": whole.accuracy[of],
+            "logprob": whole.logprob[of],
+            "error": error[of],
+        }
+    )
     numbers = {(name, field): getattr(found, field)[of] for name, found in each.items() for field in Measure._fields}
     return rows.assign(**{f"{field}|{name}": values for (name, field), values in numbers.items()})
 
@@ -143,49 +243,91 @@ def trial_table(split: int, trials: Sequence[Trial], of: np.ndarray, found: Outc
 def by_class(found: Outcome, truth: np.ndarray, classes: int) -> Float64[np.ndarray, "set class"]:
     "The mean log-probability of each class with each set removed; not a number where no image is of the class."
     logprob = found.logprob.astype(np.float64)
-    if truth.ndim == 2: return logprob.mean(0)
+    if truth.ndim == 2:
+        return logprob.mean(0)
     out = np.full((logprob.shape[1], classes), np.nan)
-    for index in np.unique(truth): out[:, index] = logprob[truth == index, :, 0].mean(0)
+    for index in np.unique(truth):
+        out[:, index] = logprob[truth == index, :, 0].mean(0)
     return out
+
 
 def named(names: Iterable[str]) -> np.ndarray:
     "Names as a coordinate. Of no names, numbers: netCDF reads an empty list of texts as these."
     return np.array(list(names), object) if list(names) else np.zeros(0)
 
+
 def changes(values: np.ndarray) -> np.ndarray:
     "What each removal does: after less before; set 0, the first axis' first, is before."
     return values[1:] - values[:1]
 
-def alone_table(setting: Setting, found: Sequence[Outcome], images: Sequence[Seen], uses: Sequence[np.ndarray],
-                targets: Mapping[str, Sequence[int]]) -> xr.Dataset:
+
+def alone_table(
+    setting: Setting,
+    found: Sequence[Outcome],
+    images: Sequence[Seen],
+    uses: Sequence[np.ndarray],
+    targets: Mapping[str, Sequence[int]],
+) -> xr.Dataset:
     "What each unit costs alone, on the test images; the mean over splits."
     labels, truth = setting.labels, setting.labels.truth(images)
-    pairs = [(some_images(one, use == "test"), truth[use == "test"], [s for s, part in zip(images, use) if part == "test"]) for one, use in zip(found, uses)]
+    pairs = [
+        (some_images(one, use == "test"), truth[use == "test"], [s for s, part in zip(images, use) if part == "test"])
+        for one, use in zip(found, uses)
+    ]
     whole = [measure(one, true) for one, true, _ in pairs]
     each = [[measure(one, true, classes) for classes in targets.values()] for one, true, _ in pairs]
-    def error(one, seen): return standard_error((one.logprob[:, 1:] - one.logprob[:, :1]).astype(np.float64).mean(2), seen)
-    def targeted(field): return np.stack([by_target(some, field, len(setting.plan.units)) for some in each])
-    shown = np.array([(true == i).any() if true.ndim == 1 else true[:, i].any() for i in range(len(labels.classes)) for _, true, _ in pairs[:1]], bool)
+
+    def error(one, seen):
+        return standard_error((one.logprob[:, 1:] - one.logprob[:, :1]).astype(np.float64).mean(2), seen)
+
+    def targeted(field):
+        return np.stack([by_target(some, field, len(setting.plan.units)) for some in each])
+
+    shown = np.array(
+        [
+            (true == i).any() if true.ndim == 1 else true[:, i].any()
+            for i in range(len(labels.classes))
+            for _, true, _ in pairs[:1]
+        ],
+        bool,
+    )
     classes = changes(by_class(pairs[0][0], pairs[0][1], len(labels.classes)))[:, shown]
     layer = setting.plan.layer
     return xr.Dataset(
-        {"logprob": ("removed", np.mean([changes(one.logprob) for one in whole], 0)),
-         "accuracy": ("removed", np.mean([changes(one.accuracy) for one in whole], 0)),
-         "error": ("removed", np.mean([error(one, seen) for one, _, seen in pairs], 0)), "class_logprob": (("removed", "class"), classes),
-         "target_tested": (("split", "removed", "target"), targeted("logprob")),
-         "target_logprob": (("removed", "target"), targeted("logprob").mean(0)), "target_accuracy": (("removed", "target"), targeted("accuracy").mean(0)),
-         "intact_accuracy": ("split", [one.accuracy[0] for one in whole]), "intact_logprob": ("split", [one.logprob[0] for one in whole])},
-        {"removed": np.array([f"{layer}:{unit}" for unit in setting.plan.units], object), "class": np.array(labels.classes, object)[shown],
-         "target": named(targets), "split": np.arange(len(uses))})
+        {
+            "logprob": ("removed", np.mean([changes(one.logprob) for one in whole], 0)),
+            "accuracy": ("removed", np.mean([changes(one.accuracy) for one in whole], 0)),
+            "error": ("removed", np.mean([error(one, seen) for one, _, seen in pairs], 0)),
+            "class_logprob": (("removed", "class"), classes),
+            "target_tested": (("split", "removed", "target"), targeted("logprob")),
+            "target_logprob": (("removed", "target"), targeted("logprob").mean(0)),
+            "target_accuracy": (("removed", "target"), targeted("accuracy").mean(0)),
+            "intact_accuracy": ("split", [one.accuracy[0] for one in whole]),
+            "intact_logprob": ("split", [one.logprob[0] for one in whole]),
+        },
+        {
+            "removed": np.array([f"{layer}:{unit}" for unit in setting.plan.units], object),
+            "class": np.array(labels.classes, object)[shown],
+            "target": named(targets),
+            "split": np.arange(len(uses)),
+        },
+    )
+
 
 def by_target(measured: Sequence[Measure], field: str, units: int) -> Float64[np.ndarray, "unit target"]:
     "What each unit's removal does to each target, from what was measured of each."
     return np.reshape([changes(getattr(one, field)) for one in measured], (len(measured), units)).T
 
-def linked(ranked: Float64[np.ndarray, "split unit target"], tested: Float64[np.ndarray, "split unit target"], number: int = 1,
-          ) -> tuple[Int[np.ndarray, "unit number"], Int[np.ndarray, "unit number"], Float64[np.ndarray, "unit number"]]:
-    """The targets that each unit matters most to. Each split names its `number` targets by the ranking images, and tells the change on its test images.
-    (target, how many splits name it, mean change of these): those that most splits name first; 0 splits where there are no more."""
+
+def linked(
+    ranked: Float64[np.ndarray, "split unit target"],
+    tested: Float64[np.ndarray, "split unit target"],
+    number: int = 1,
+) -> tuple[Int[np.ndarray, "unit number"], Int[np.ndarray, "unit number"], Float64[np.ndarray, "unit number"]]:
+    """The targets that each unit matters most to. Each split names its `number` targets by the ranking images, and
+    tells the change on its test images.
+    (target, how many splits name it, mean change of these): those that most splits name first; 0 splits where there
+    are no more."""
     cost = np.where(np.isnan(ranked), np.inf, ranked)
     place = np.argsort(np.argsort(cost, axis=2, kind="stable"), axis=2, kind="stable")
     named = (place < number) & (cost < 0)
@@ -195,23 +337,43 @@ def linked(ranked: Float64[np.ndarray, "split unit target"], tested: Float64[np.
     change = np.where(named, tested, 0).sum(0) / np.where(times > 0, times, 1)
     return order, np.take_along_axis(times, order, 1), np.take_along_axis(change, order, 1)
 
+
 def most_hurt(ranked: np.ndarray, tested: np.ndarray, targets: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    "Of each unit the one target that it matters most to (`linked`), and the change there; none where its removal lowers none."
-    if not targets: return np.full(ranked.shape[1], "", object), np.full(ranked.shape[1], np.nan)
+    """Of each unit the one target that it matters most to (`linked`), and the change there; none where its removal
+    lowers none."""
+    if not targets:
+        return np.full(ranked.shape[1], "", object), np.full(ranked.shape[1], np.nan)
     place, times, change = (values[:, 0] for values in linked(ranked, tested))
     return np.where(times > 0, np.array(targets, object)[place], ""), np.where(times > 0, change, np.nan)
 
+
 def trials_of(rows: pd.DataFrame, targets: Sequence[str]) -> xr.Dataset:
     "The rows of all splits as a table."
-    names = {"kind": "kind", "name": "name", "number": "number", "control": "control", "split": "trial_split", "units": "trial_units"}
-    plain = {new: ("trial", rows[old].to_numpy(object if rows[old].dtype.kind in "OTU" else None)) for old, new in names.items()}
+    names = {
+        "kind": "kind",
+        "name": "name",
+        "number": "number",
+        "control": "control",
+        "split": "trial_split",
+        "units": "trial_units",
+    }
+    plain = {
+        new: ("trial", rows[old].to_numpy(object if rows[old].dtype.kind in "OTU" else None))
+        for old, new in names.items()
+    }
     numbers = {f"trial_{name}": ("trial", rows[name].to_numpy(np.float64)) for name in ("accuracy", "logprob", "error")}
-    each = {f"trial_target_{field}": (("trial", "target"), np.stack([rows[f"{field}|{name}"] for name in targets], 1) if targets else np.zeros((len(rows), 0)))
-            for field in Measure._fields}
+    each = {
+        f"trial_target_{field}": (
+            ("trial", "target"),
+            np.stack([rows[f"{field}|{name}"] for name in targets], 1) if targets else np.zeros((len(rows), 0)),
+        )
+        for field in Measure._fields
+    }
     return xr.Dataset(plain | numbers | each)
 
 # %% ../../nbs/analyses/11_removal_trials.ipynb #836c2271
 def check_parts(use: np.ndarray, data: Data) -> None:
     "Refuse pictures too few to rank on some and test on others."
     for part, words in (("rank", "rank units on"), ("test", "test on")):
-        if (use == part).sum() < 2: raise Refused(f"{data}: {(use == part).sum()} pictures to {words}. Give more pictures, or another seed.")
+        if (use == part).sum() < 2:
+            raise InputError(f"{data}: {(use == part).sum()} pictures to {words}. Give more pictures, or another seed.")

@@ -8,7 +8,6 @@ __all__ = ['DASHES', 'Chosen', 'choose', 'needed', 'curves_of', 'in_parts', 'pea
            'sensitivity_figure', 'pair_of_axes']
 
 # %% ../../nbs/analyses/06_sensitivity.ipynb #c44bd47e
-import html
 import json
 import sys
 import warnings
@@ -23,9 +22,18 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float32, Float64, Int64
 
-from .levels import averaging_at, checked, leveller, levelling, quantile_grid, room_for, thresholds_at
-from ..core.errors import Refused, at_least
+from inner_detectors.analyses.levels import (
+    averaging_at,
+    checked,
+    leveller,
+    levelling,
+    quantile_grid,
+    room_for,
+    thresholds_at,
+)
+from ..core.errors import InputError, at_least
 from ..core.locks import writes_alone
+from ..core.text import as_html
 from ..dissection.protocol import Protocol
 from ..dissection.result import Dissection
 from ..dissection.run import refuse_memory, unsteady
@@ -36,34 +44,61 @@ from ..networks.model import layers
 # %% ../../nbs/analyses/06_sensitivity.ipynb #378c5c81
 class Chosen(NamedTuple):
     "What a run is asked for."
+
     quantiles: list[float]
-    concepts: Int64[np.ndarray, " concept"]   # ids, ascending
-    units: Int64[np.ndarray, " unit"]         # rows of the dissection's table, ascending
-    words: dict[str, Any]                     # the same in words, for the record
+    concepts: Int64[np.ndarray, " concept"]  # ids, ascending
+    units: Int64[np.ndarray, " unit"]  # rows of the dissection's table, ascending
+    words: dict[str, Any]  # the same in words, for the record
 
     def by_layer(self, found: Dissection) -> dict[str, Int64[np.ndarray, "_"]]:
         "layer -> which of its units, in the order of the table."
         layer, index = found.table.layer.values[self.units], found.table["index"].values[self.units]
         return {name: index[layer == name].astype(np.int64) for name in dict.fromkeys(layer.tolist())}
 
-def choose(these: Study, quantiles: Sequence[float] | None, concepts: Sequence[str] | None, units: Sequence[str] | None) -> Chosen:
-    "What is asked for, in the order of the table. Refused at the first name that is not there."
+
+def choose(
+    these: Study, quantiles: Sequence[float] | None, concepts: Sequence[str] | None, units: Sequence[str] | None
+) -> Chosen:
+    "What is asked for, in the order of the table. Raises InputError at the first name that is not there."
     names = these.found.table.concept.values.tolist()
     shares = quantile_grid(these.found.protocol.quantile) if quantiles is None else checked(quantiles)
     for kind, asked in dict(concept=concepts, unit=units).items():
-        if asked is not None and not len(asked): raise Refused(f"no {kind} was given. Name {kind}s, or leave them out for all.")
-    ids = list(range(len(names))) if concepts is None else sorted({names.index(these.found.known("concept", name)) for name in concepts})
+        if asked is not None and not len(asked):
+            raise InputError(f"no {kind} was given. Name {kind}s, or leave them out for all.")
+    ids = (
+        list(range(len(names)))
+        if concepts is None
+        else sorted({names.index(these.found.known("concept", name)) for name in concepts})
+    )
     rows = list(range(len(these.units))) if units is None else sorted(set(unit_places(these.found, units)))
-    return Chosen(shares, np.array(ids), np.array(rows), {"quantiles": shares,
-        "concepts": "all" if len(ids) == len(names) else [names[place] for place in ids],
-        "units": "all" if len(rows) == len(these.units) else [these.units[row] for row in rows]})
+    return Chosen(
+        shares,
+        np.array(ids),
+        np.array(rows),
+        {
+            "quantiles": shares,
+            "concepts": "all" if len(ids) == len(names) else [names[place] for place in ids],
+            "units": "all" if len(rows) == len(these.units) else [these.units[row] for row in rows],
+        },
+    )
 
 # %% ../../nbs/analyses/06_sensitivity.ipynb #445c553a
-def needed(these: Study, quantiles: Sequence[float] | None = None, concepts: Sequence[str] | None = None, units: Sequence[str] | None = None) -> dict[str, int]:
+def needed(
+    these: Study,
+    quantiles: Sequence[float] | None = None,
+    concepts: Sequence[str] | None = None,
+    units: Sequence[str] | None = None,
+) -> dict[str, int]:
     "thresholds_mb, counts_mb: what `sensitivity` would take of memory, one after the other, beside the network's own."
     chosen, shapes = choose(these, quantiles, concepts, units), layers(these.model)
-    kept = sum(4 * len(some) * room_for(len(these.data) * shapes[name][0] * shapes[name][1], shapes[name][0] * shapes[name][1], chosen.quantiles)[1]
-               for name, some in chosen.by_layer(these.found).items())
+    kept = sum(
+        4
+        * len(some)
+        * room_for(
+            len(these.data) * shapes[name][0] * shapes[name][1], shapes[name][0] * shapes[name][1], chosen.quantiles
+        )[1]
+        for name, some in chosen.by_layer(these.found).items()
+    )
     counts = 8 * len(chosen.units) * (len(chosen.quantiles) + 1) * (len(chosen.concepts) + len(these.data.categories))
     over_data = these.found.protocol.threshold_over == "data"
     return {"thresholds_mb": round(kept / 1e6) if over_data else 0, "counts_mb": round(3 * counts / 1e6)}
@@ -71,18 +106,23 @@ def needed(these: Study, quantiles: Sequence[float] | None = None, concepts: Seq
 # %% ../../nbs/analyses/06_sensitivity.ipynb #f4d2233c
 def curves_of(table: xr.Dataset, rows: slice | Sequence[int]) -> Float64[np.ndarray, "unit concept quantile"]:
     "IoU (or mean IoU of images) of some units at every quantile."
-    if "score" in table: return table.score.values[rows]
+    if "score" in table:
+        return table.score.values[rows]
     both = table.intersection.values[rows]
     place = {name: number for number, name in enumerate(table.category.values)}
     unit = table.unit_area.values[rows][:, [place[name] for name in table.concept_category.values]]
     return both / np.maximum(unit + table.concept_area.values[:, None] - both, 1)
 
+
 def in_parts(number: int, rows: int = 64) -> Iterator[slice]:
     "Slices of `rows` that cover so many."
-    for first in range(0, number, rows): yield slice(first, first + rows)
+    for first in range(0, number, rows):
+        yield slice(first, first + rows)
+
 
 def peaks(table: xr.Dataset, labels: Int64[np.ndarray, " unit"]) -> dict[str, np.ndarray]:
-    "By unit: the best quantile of its label and the IoU there; and which concept is best over all quantiles, where, and how good."
+    """By unit: the best quantile of its label and the IoU there; and which concept is best over all quantiles, where,
+    and how good."""
     shares, parts = table["quantile"].values, []
     for part in in_parts(table.sizes["unit"]):
         curves = curves_of(table, part)
@@ -100,16 +140,22 @@ def with_peaks(table: xr.Dataset, found: Dissection, chosen: Chosen) -> xr.Datas
     labels, named = own.argmax(1), own.max(1) > 0
     top = peaks(table, labels)
     some, names = top["most"] > 0, table.concept.values
-    return table.assign({
-        "label": ("unit", np.where(named, names[labels], "").astype(object)),
-        "best_quantile": ("unit", np.where(named, top["at"], np.nan)), f"best_quantile_{measure}": ("unit", np.where(named, top["best"], 0.0)),
-        "best_label": ("unit", np.where(some, names[top["concept"]], "").astype(object)),
-        "best_label_quantile": ("unit", np.where(some, top["there"], np.nan)), f"best_label_{measure}": ("unit", top["most"])})
+    return table.assign(
+        {
+            "label": ("unit", np.where(named, names[labels], "").astype(object)),
+            "best_quantile": ("unit", np.where(named, top["at"], np.nan)),
+            f"best_quantile_{measure}": ("unit", np.where(named, top["best"], 0.0)),
+            "best_label": ("unit", np.where(some, names[top["concept"]], "").astype(object)),
+            "best_label_quantile": ("unit", np.where(some, top["there"], np.nan)),
+            f"best_label_{measure}": ("unit", top["most"]),
+        }
+    )
 
 # %% ../../nbs/analyses/06_sensitivity.ipynb #5b720b9a
 @dataclass(frozen=True, repr=False)
 class Sensitivity:
     "IoU of every unit and concept against the quantile of the threshold: counts with names, and how they were made."
+
     table: xr.Dataset
 
     @cached_property
@@ -118,26 +164,48 @@ class Sensitivity:
         return Dissection(self.table).protocol
 
     @property
-    def quantiles(self) -> list[float]: return self.table["quantile"].values.tolist()
+    def quantiles(self) -> list[float]:
+        return self.table["quantile"].values.tolist()
 
     def iou(self, unit: str) -> xr.DataArray:
         "IoU (or mean IoU of images) of a unit such as conv5_3:12 [concept, quantile]."
         row = unit_places(Dissection(self.table), [unit])
-        return xr.DataArray(curves_of(self.table, row)[0], dims=("concept", "quantile"), name=self.protocol.measure,
-                            coords={"concept": self.table.concept.values, "quantile": self.quantiles})
+        return xr.DataArray(
+            curves_of(self.table, row)[0],
+            dims=("concept", "quantile"),
+            name=self.protocol.measure,
+            coords={"concept": self.table.concept.values, "quantile": self.quantiles},
+        )
 
     def curves(self, unit: str, number: int = 3) -> pd.DataFrame:
-        "A column a concept, a row a quantile: the unit's label first, then the concepts that come highest at any quantile."
+        """A column a concept, a row a quantile: the unit's label first, then the concepts that come highest at any
+        quantile."""
         at_least(1, number=number)
         found = self.iou(unit).to_pandas().T
         label = self.table.label.values[unit_places(Dissection(self.table), [unit])[0]]
         order = found.max().sort_values(ascending=False, kind="stable")
-        return found[[*([label] if label else []), *(name for name in order[order > 0].index if name != label)][:number]]
+        return found[
+            [*([label] if label else []), *(name for name in order[order > 0].index if name != label)][:number]
+        ]
 
     def units(self) -> pd.DataFrame:
-        "One row a unit: its label, the label's best quantile and IoU; the best label over all quantiles, where, and how good."
-        told = ["label", "best_quantile", f"best_quantile_{self.protocol.measure}", "best_label", "best_label_quantile", f"best_label_{self.protocol.measure}"]
-        return pd.DataFrame({"layer": self.table.layer.values, "unit": self.table["index"].values, **{name: self.table[name].values for name in told}})
+        """One row a unit: its label, the label's best quantile and IoU; the best label over all quantiles, where, and
+        how good."""
+        told = [
+            "label",
+            "best_quantile",
+            f"best_quantile_{self.protocol.measure}",
+            "best_label",
+            "best_label_quantile",
+            f"best_label_{self.protocol.measure}",
+        ]
+        return pd.DataFrame(
+            {
+                "layer": self.table.layer.values,
+                "unit": self.table["index"].values,
+                **{name: self.table[name].values for name in told},
+            }
+        )
 
     @cached_property
     def best(self) -> Float64[np.ndarray, "unit quantile"]:
@@ -145,39 +213,55 @@ class Sensitivity:
         return np.concatenate([curves_of(self.table, part).max(1) for part in in_parts(self.table.sizes["unit"])])
 
     def summary(self) -> pd.DataFrame:
-        "By layer and quantile: the mean over units of the best concept's IoU, and the number of detectors by the protocol's rule."
+        """By layer and quantile: the mean over units of the best concept's IoU, and the number of detectors by the
+        protocol's rule."""
         mean, detects = f"mean_best_{self.protocol.measure}", self.protocol.detected(self.best) & (self.best > 0)
-        rows = [(layer, inside.sum(), share, self.best[inside, place].mean(), detects[inside, place].sum())
-                for layer in dict.fromkeys(self.table.layer.values) for inside in [self.table.layer.values == layer]
-                for place, share in enumerate(self.quantiles)]
+        rows = [
+            (layer, inside.sum(), share, self.best[inside, place].mean(), detects[inside, place].sum())
+            for layer in dict.fromkeys(self.table.layer.values)
+            for inside in [self.table.layer.values == layer]
+            for place, share in enumerate(self.quantiles)
+        ]
         return pd.DataFrame(rows, columns=["layer", "units", "quantile", mean, "detectors"])
 
     @classmethod
     def load(cls, folder: str | Path, found: Dissection | None = None) -> "Sensitivity":
-        "Read what a run left in a folder. Refused where there is none, or it is damaged, or belongs to another dissection than `found`."
+        """Read what a run left in a folder. Raises InputError where there is none, or it is damaged, or belongs to
+        another dissection than `found`."""
         table = load_room(folder, "sensitivity", found)
-        if table is None: raise Refused(f"{folder}: holds no sensitivity.nc. Run `inner-detectors sensitivity {folder}` first.")
+        if table is None:
+            raise InputError(f"{folder}: holds no sensitivity.nc. Run `inner-detectors sensitivity {folder}` first.")
         return cls(table)
 
     def __repr__(self) -> str:
         about, sizes = self.table.attrs, self.table.sizes
-        return (f"Sensitivity({about['model']} on {about['data']}: {sizes['unit']} units x {sizes['concept']} concepts, "
-                f"{sizes['quantile']} quantiles from {min(self.quantiles):g} to {max(self.quantiles):g})")
+        return (
+            f"Sensitivity({about['model']} on {about['data']}: {sizes['unit']} units x {sizes['concept']} concepts, "
+            f"{sizes['quantile']} quantiles from {min(self.quantiles):g} to {max(self.quantiles):g})"
+        )
 
     def _repr_html_(self) -> str:
-        best = self.units().sort_values(f"best_quantile_{self.protocol.measure}", ascending=False, kind="stable").head(8)
-        return f"<p><code>{html.escape(repr(self))}</code></p>{best.to_html(index=False, escape=True, float_format='{:.4g}'.format)}"
+        best = (
+            self.units().sort_values(f"best_quantile_{self.protocol.measure}", ascending=False, kind="stable").head(8)
+        )
+        return as_html(self, best, "4g")
 
 # %% ../../nbs/analyses/06_sensitivity.ipynb #c050832d
-def limits_of(these: Study, chosen: Chosen, **running) -> tuple[dict[str, Float32[np.ndarray, "quantile _"]] | None, tuple[list, list]]:
+def limits_of(
+    these: Study, chosen: Chosen, **running
+) -> tuple[dict[str, Float32[np.ndarray, "quantile _"]] | None, tuple[list, list]]:
     "The first sweep: thresholds by layer (None where each image has its own), and the problems met and images used."
-    if these.found.protocol.threshold_over == "image": return None, ([], [])
+    if these.found.protocol.threshold_over == "image":
+        return None, ([], [])
     shapes, by_layer = layers(these.model), chosen.by_layer(these.found)
     fold = thresholds_at(shapes, by_layer, len(these.data), chosen.quantiles)
     limits, swept = run_room("sensitivity", these, fold, chosen.words, label="thresholds", **running)
     return limits, (swept.problems, swept.images)
 
-def count_at(these: Study, chosen: Chosen, limits: Mapping | None, **running) -> tuple[dict[str, tuple], tuple[list, list]]:
+
+def count_at(
+    these: Study, chosen: Chosen, limits: Mapping | None, **running
+) -> tuple[dict[str, tuple], tuple[list, list]]:
     "The sweep that counts: {name: (dimensions, numbers)}, and the problems met and images used."
     protocol, data, by_layer = these.found.protocol, these.data, chosen.by_layer(these.found)
     pictures = leveller(these.model, by_layer, chosen.quantiles, limits, chosen.concepts, these.view)
@@ -187,103 +271,168 @@ def count_at(these: Study, chosen: Chosen, limits: Mapping | None, **running) ->
     found, swept = run_room("sensitivity", these, fold, chosen.words, label="levels", **running)
     return found, (swept.problems, swept.images)
 
+
 def table_at(numbers: dict[str, tuple], limits: Mapping | None, these: Study, chosen: Chosen) -> xr.Dataset:
     "Numbers with names on their axes, units first, and each unit's label and best quantile."
     whole = these.found.table
     some, concepts = whole.isel(unit=chosen.units), whole.isel(concept=chosen.concepts)
-    fixed = {} if limits is None else {"threshold": (("quantile", "unit"), np.concatenate(list(limits.values()), axis=1))}
-    table = xr.Dataset({**numbers, **fixed, "dead": ("unit", some.dead.values)}, coords={
-        "unit": some.unit.values, "layer": ("unit", some.layer.values), "index": ("unit", some["index"].values),
-        "concept": concepts.concept.values, "concept_category": ("concept", concepts.concept_category.values),
-        "category": whole.category.values, "quantile": chosen.quantiles})
+    fixed = (
+        {} if limits is None else {"threshold": (("quantile", "unit"), np.concatenate(list(limits.values()), axis=1))}
+    )
+    table = xr.Dataset(
+        {**numbers, **fixed, "dead": ("unit", some.dead.values)},
+        coords={
+            "unit": some.unit.values,
+            "layer": ("unit", some.layer.values),
+            "index": ("unit", some["index"].values),
+            "concept": concepts.concept.values,
+            "concept_category": ("concept", concepts.concept_category.values),
+            "category": whole.category.values,
+            "quantile": chosen.quantiles,
+        },
+    )
     table = table.transpose("unit", "concept", "category", "quantile", missing_dims="ignore")
-    return with_peaks(table, these.found, chosen).assign_attrs({name: whole.attrs[name] for name in ("protocol", "model", "data", "images")})
+    return with_peaks(table, these.found, chosen).assign_attrs(
+        {name: whole.attrs[name] for name in ("protocol", "model", "data", "images")}
+    )
 
 # %% ../../nbs/analyses/06_sensitivity.ipynb #63179dd6
 def warn_of_borrowed(found: Dissection) -> None:
     "Say so where a dissection's thresholds are not quantiles of its own pictures."
     if "thresholds_of" in json.loads(found.table.attrs["about"]):
-        warnings.warn(f"{found!r}: has the thresholds of another run; the curves are of quantiles over its own pictures, and its scores do not lie on them.",
-                      stacklevel=4)
+        warnings.warn(
+            f"{found!r}: has the thresholds of another run; the curves are of quantiles over its own pictures, and "
+            "its scores do not lie on them.",
+            stacklevel=4,
+        )
 
-def same_pictures(found: Dissection, used: Sequence[tuple[str, str]]) -> None:     # source and name of each
-    "Refused where other pictures could be read than when the dissection was made."
+
+def same_pictures(found: Dissection, used: Sequence[tuple[str, str]]) -> None:  # source and name of each
+    "Raises InputError where other pictures could be read than when the dissection was made."
     apart = sorted(set(zip(found.table.image_source.values, found.table.image.values)) ^ set(used))
     if apart:
-        raise Refused(f"{found!r}: was made of {found.table.sizes['image']} pictures, now {len(used)} could be used. Run match again. "
-                      f"The first that differs: {apart[0][1]} of {apart[0][0]}.")
+        raise InputError(
+            f"{found!r}: was made of {found.table.sizes['image']} pictures, now {len(used)} could be used. Run match "
+            "again. "
+            f"The first that differs: {apart[0][1]} of {apart[0][0]}."
+        )
 
 # %% ../../nbs/analyses/06_sensitivity.ipynb #50367ce2
 @writes_alone
-def sensitivity(these: Study, out: str | Path | None = None,
-                quantiles: Sequence[float] | None = None,      # shares of positions above the threshold; a hundred where None
-                concepts: Sequence[str] | None = None,         # names; all where None
-                units: Sequence[str] | None = None,            # such as conv5_3:12; all where None
-                progress: bool = True,
-                every: float = 30.0,                           # seconds between checkpoints
-               ) -> Sensitivity:
+def sensitivity(
+    these: Study,
+    out: str | Path | None = None,
+    quantiles: Sequence[float] | None = None,  # shares of positions above the threshold; a hundred where None
+    concepts: Sequence[str] | None = None,  # names; all where None
+    units: Sequence[str] | None = None,  # such as conv5_3:12; all where None
+    progress: bool = True,
+    every: float = 30.0,  # seconds between checkpoints
+) -> Sensitivity:
     "IoU of units and concepts at many thresholds: at each, the numbers that `dissect` would give with that quantile."
     chosen = choose(these, quantiles, concepts, units)
     warn_of_borrowed(these.found)
-    if (there := finished_room(out, "sensitivity", these, chosen.words)) is not None: return Sensitivity(there)
+    if (there := finished_room(out, "sensitivity", these, chosen.words)) is not None:
+        return Sensitivity(there)
     takes = needed(these, quantiles, concepts, units)
-    refuse_memory(1e6 * max(takes.values()), "so many thresholds", "Name units or concepts, or leave out the largest quantiles: --quantiles 0.001 0.005 0.01.")
+    refuse_memory(
+        1e6 * max(takes.values()),
+        "so many thresholds",
+        "Name units or concepts, or leave out the largest quantiles: --quantiles 0.001 0.005 0.01.",
+    )
     if progress:
-        print(f"sensitivity: takes {takes['thresholds_mb']} MB for thresholds, then {takes['counts_mb']} MB for counts", file=sys.stderr)
+        print(
+            f"sensitivity: takes {takes['thresholds_mb']} MB for thresholds, then {takes['counts_mb']} MB for counts",
+            file=sys.stderr,
+        )
     running: dict[str, Any] = dict(out=out, every=every, progress=progress)
     limits, first = limits_of(these, chosen, **running)
     numbers, second = count_at(these, chosen, limits, **running)
-    if limits is not None and first != second: raise Refused(unsteady(first[0], second[0]))
+    if limits is not None and first != second:
+        raise InputError(unsteady(first[0], second[0]))
     same_pictures(these.found, [(these.data.kinds[image.source], image.name) for image in second[1]])
     table = table_at(numbers, limits, these, chosen)
-    columns = ["best_quantile", f"best_quantile_{these.found.protocol.measure}"] if chosen.words["units"] == chosen.words["concepts"] == "all" else []
+    columns = (
+        ["best_quantile", f"best_quantile_{these.found.protocol.measure}"]
+        if chosen.words["units"] == chosen.words["concepts"] == "all"
+        else []
+    )
     return Sensitivity(write_room("sensitivity", table, these, chosen.words, out, columns, second[0]))
 
 # %% ../../nbs/analyses/06_sensitivity.ipynb #e1f192c9
-DASHES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]    # lines that a copier keeps apart
+DASHES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]  # lines that a copier keeps apart
+
 
 def curve_figure(sensitivity: Sensitivity, unit: str, axis=None, number: int = 3):
     "A unit's IoU with its best concepts against the quantile of its threshold; the protocol's is marked."
     from inner_detectors.analyses.drawing import COLOURS, new_axis
     from inner_detectors.core.text import label
+
     curves, measure = sensitivity.curves(unit, number), sensitivity.protocol.measure.replace("iou", "IoU")
     axis = axis or new_axis()
     for place, (concept, curve) in enumerate(curves.items()):
-        axis.plot(curve.index, curve, linestyle=DASHES[place % len(DASHES)], color=COLOURS[[0, 5, 2, 3, 4][place % 5]], lw=1.4, label=label(concept))
+        axis.plot(
+            curve.index,
+            curve,
+            linestyle=DASHES[place % len(DASHES)],
+            color=COLOURS[[0, 5, 2, 3, 4][place % 5]],
+            lw=1.4,
+            label=label(concept),
+        )
         axis.plot(curve.idxmax(), curve.max(), "o", ms=4, color=axis.lines[-1].get_color())
     mark_quantile(axis, sensitivity)
-    axis.set_ylabel(measure, fontsize=8); axis.set_ylim(bottom=0)
-    if len(curves.columns): axis.legend(fontsize=7, frameon=False)
+    axis.set_ylabel(measure, fontsize=8)
+    axis.set_ylim(bottom=0)
+    if len(curves.columns):
+        axis.legend(fontsize=7, frameon=False)
     axis.set_title(label(unit), fontsize=8)
     return axis
+
 
 def mark_quantile(axis, sensitivity: Sensitivity) -> None:
     "A logarithmic axis of quantiles, with a line at the protocol's."
     axis.set_xscale("log")
     axis.axvline(sensitivity.protocol.quantile, color="0.55", lw=0.8, zorder=0)
-    axis.annotate(f" {sensitivity.protocol.name}", (sensitivity.protocol.quantile, 1), xycoords=("data", "axes fraction"), fontsize=6, color="0.35", va="top")
+    axis.annotate(
+        f" {sensitivity.protocol.name}",
+        (sensitivity.protocol.quantile, 1),
+        xycoords=("data", "axes fraction"),
+        fontsize=6,
+        color="0.35",
+        va="top",
+    )
     axis.set_xlabel("share of positions above the threshold", fontsize=8)
 
 # %% ../../nbs/analyses/06_sensitivity.ipynb #b5472199
 def sensitivity_figure(sensitivity: Sensitivity, axis=None):
-    "Mean IoU of the best concept, and below it the number of detectors, against the quantile, a line a layer. Two axes, in the place of `axis`."
+    """Mean IoU of the best concept, and below it the number of detectors, against the quantile, a line a layer. Two
+    axes, in the place of `axis`."""
     from matplotlib import colormaps
     from inner_detectors.analyses.drawing import bare, new_axis
     from inner_detectors.core.text import label
+
     rows = sensitivity.summary()
     upper, lower = pair_of_axes(axis or new_axis(3.3, 3.8))
     names = list(dict.fromkeys(rows.layer))
     for place, layer in enumerate(names):
         mine = rows[rows.layer == layer]
-        look = dict(color=colormaps["cividis"](0.85 * place / max(len(names) - 1, 1)), linestyle=DASHES[place % len(DASHES)], lw=1.4, label=label(layer))
+        look = dict(
+            color=colormaps["cividis"](0.85 * place / max(len(names) - 1, 1)),
+            linestyle=DASHES[place % len(DASHES)],
+            lw=1.4,
+            label=label(layer),
+        )
         upper.plot(mine["quantile"], mine.iloc[:, 3], **look)
         lower.plot(mine["quantile"], mine.detectors, **look)
-    for part in (upper, lower): mark_quantile(bare(part), sensitivity); part.set_ylim(bottom=0)
-    upper.set_xlabel(""); upper.set_ylabel(f"mean best {sensitivity.protocol.measure.replace('iou', 'IoU')}", fontsize=8)
+    for part in (upper, lower):
+        mark_quantile(bare(part), sensitivity)
+        part.set_ylim(bottom=0)
+    upper.set_xlabel("")
+    upper.set_ylabel(f"mean best {sensitivity.protocol.measure.replace('iou', 'IoU')}", fontsize=8)
     lower.set_ylabel(f"detectors ({sensitivity.protocol.rule})", fontsize=8)
     upper.legend(fontsize=6, frameon=False, ncols=1 + len(names) // 6)
     upper.set_title(f"{sensitivity.table.attrs['model']} on {sensitivity.table.attrs['data']}", fontsize=8)
     return upper, lower
+
 
 def pair_of_axes(axis):
     "Two axes, one over the other, in the place of one."

@@ -33,60 +33,98 @@ from ..passes.interpolation import grid
 
 # %% ../../nbs/analyses/14_simulation.ipynb #0df044d7
 def gathering(model: Model, layer: str, size: int, side: int) -> tuple[np.ndarray, np.ndarray]:
-    "Matrices [height side] and [width side] that pool a mask to a layer's cells: interpolation backwards, each row adding up to 1."
+    """Matrices [height side] and [width side] that pool a mask to a layer's cells: interpolation backwards, each row
+    adding up to 1."""
     out = []
-    for cells, one in zip(layers(model)[layer][:2], grid(geometry_of(model, layer), layers(model)[layer][:2], size, side)):
+    for cells, one in zip(
+        layers(model)[layer][:2], grid(geometry_of(model, layer), layers(model)[layer][:2], size, side)
+    ):
         matrix = np.zeros((cells, side), np.float32)
         np.add.at(matrix, (one.low, np.arange(side)), 1 - one.share)
         np.add.at(matrix, (one.high, np.arange(side)), one.share)
         out.append(matrix / np.maximum(matrix.sum(1, keepdims=True), 1e-9))
     return out[0], out[1]
 
+
 def pooler(model: Model, layer: str, size: int, side: int, concept: Int[np.ndarray, " unit"]) -> Callable:
-    "batch -> Float32[batch height width unit]: the share of each cell that the mask of the unit's concept covers; 0 for units without one (-1)."
+    """batch -> Float32[batch height width unit]: the share of each cell that the mask of the unit's concept covers; 0
+    for units without one (-1)."""
     down, right = gathering(model, layer, size, side)
     shown = jnp.asarray(np.where(concept < 0, -2, concept))
+
     @jax.jit
     def pool(masks, ids):
-        small = jnp.einsum("hs,bkst,wt->bkhw", down, masks.astype(jnp.float32), right, precision=jax.lax.Precision.HIGHEST)
-        return jnp.einsum("bkhw,bku->bhwu", small, (ids[:, :, None] == shown).astype(jnp.float32), precision=jax.lax.Precision.HIGHEST)
+        small = jnp.einsum(
+            "hs,bkst,wt->bkhw", down, masks.astype(jnp.float32), right, precision=jax.lax.Precision.HIGHEST
+        )
+        return jnp.einsum(
+            "bkhw,bku->bhwu", small, (ids[:, :, None] == shown).astype(jnp.float32), precision=jax.lax.Precision.HIGHEST
+        )
+
     return lambda batch: pool(batch.masks, batch.concepts)
 
+
 def moments(layer: str, units: int, images: int, pool: Callable) -> Fold:
-    "A fold: of every image and unit the means over the map of the activation A, of the mask m, of A m and of m m: Float32[image 4 unit]."
+    """A fold: of every image and unit the means over the map of the activation A, of the mask m, of A m and of m m:
+    Float32[image 4 unit]."""
+
     @jax.jit
-    def four(maps, mask): return jnp.stack([x.mean((1, 2)) for x in (maps, mask, maps * mask, mask * mask)], 1)
+    def four(maps, mask):
+        return jnp.stack([x.mean((1, 2)) for x in (maps, mask, maps * mask, mask * mask)], 1)
+
     inner = means(layer, 4 * units, images)
+
     def step(state, batch):
         found = four(batch.activations[layer], pool(batch)).reshape(len(batch.masks), 1, 1, -1)
         return inner.step(state, batch._replace(activations={layer: found}))
+
     return Fold(inner.init, step, inner.merge, result=lambda state: inner.result(state).reshape(-1, 4, units))
 
 # %% ../../nbs/analyses/14_simulation.ipynb #56faa3b4
-def straight(found: Float32[np.ndarray, "image 4 unit"],
-             told: Bool[np.ndarray, "image unit"],      # the images that tell whether the unit's concept is there
-            ) -> tuple[np.ndarray, np.ndarray]:
-    "The least-squares line A = a + b m over all positions of some images: a and b [unit], float32; b = 0 where the mask never varies."
+def straight(
+    found: Float32[np.ndarray, "image 4 unit"],
+    told: Bool[np.ndarray, "image unit"],  # the images that tell whether the unit's concept is there
+) -> tuple[np.ndarray, np.ndarray]:
+    """The least-squares line A = a + b m over all positions of some images: a and b [unit], float32; b = 0 where the
+    mask never varies."""
     activation, mask, both, square = (found * told[:, None]).sum(0, dtype=np.float64) / np.maximum(told.sum(0), 1)
-    varies = square - mask ** 2
+    varies = square - mask**2
     slope = np.where(varies > 1e-12, (both - activation * mask) / np.where(varies > 1e-12, varies, 1), 0)
     return (activation - slope * mask).astype(np.float32), slope.astype(np.float32)
 
-def pearson(x: Float[np.ndarray, "image unit"], y: Float[np.ndarray, "image unit"], told: Bool[np.ndarray, "image unit"]) -> Float64[np.ndarray, " unit"]:
+
+def pearson(
+    x: Float[np.ndarray, "image unit"], y: Float[np.ndarray, "image unit"], told: Bool[np.ndarray, "image unit"]
+) -> Float64[np.ndarray, " unit"]:
     "Pearson's r of each column over the images told; not a number where one of the two does not vary."
+
     def centred(values):
         known, number = np.where(told, values, 0).astype(np.float64), np.maximum(told.sum(0), 1)
         apart = np.where(told, known - known.sum(0) / number, 0)
         return apart, np.abs(apart).max(0) > 1e-6 * np.abs(known).max(0)
+
     (x, first), (y, second) = centred(x), centred(y)
-    spread = np.sqrt((x ** 2).sum(0) * (y ** 2).sum(0))
+    spread = np.sqrt((x**2).sum(0) * (y**2).sum(0))
     return np.where(first & second, (x * y).sum(0) / np.where(spread > 0, spread, 1), np.nan)
 
+
 @writes_alone
-def simulate(these: Study, layer: str, labels: Any, *, concepts: Sequence[str] | None = None, scores: str | None = None, seed: int = 0,
-             out: str | Path | None = None, progress: bool = True, **running: Any) -> xr.Dataset:
-    """How well the labels alone predict the units (`simulated_r`, Pearson on the test images), and how much of what a concept's detectors do for the
-    answer their predictions still do (`recovered`[concept]: 0 as removed, 1 as intact; not a number where removing changes less than its standard error)."""
+def simulate(
+    these: Study,
+    layer: str,
+    labels: Any,
+    *,
+    concepts: Sequence[str] | None = None,
+    scores: str | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: bool = True,
+    **running: Any,
+) -> xr.Dataset:
+    """How well the labels alone predict the units (`simulated_r`, Pearson on the test images), and how much of what a
+    concept's detectors do for the
+    answer their predictions still do (`recovered`[concept]: 0 as removed, 1 as intact; not a number where removing
+    changes less than its standard error)."""
     at_least(0, seed=seed)
     wanted = score_layer(these.model, layer, scores)
     labels = as_labels(labels, these.data, classes_of(these.model, wanted))
@@ -94,37 +132,67 @@ def simulate(these: Study, layer: str, labels: Any, *, concepts: Sequence[str] |
     plan = plan_ablation(these, layer, None, concepts, None)
     check_classes(labels, these.model, wanted)
     fitted = these.model.record.get("probe")
-    choices = {"layer": layer, "concepts": plan.concepts, "labels": labels.digest(), "probe": fitted or "", "scores": wanted, "seed": seed,
-               "resume": goes_on(these.model, layer)}
-    if (there := finished_room(out, "simulate", these, choices)) is not None: return there
+    choices = {
+        "layer": layer,
+        "concepts": plan.concepts,
+        "labels": labels.digest(),
+        "probe": fitted or "",
+        "scores": wanted,
+        "seed": seed,
+        "resume": goes_on(these.model, layer),
+    }
+    if (there := finished_room(out, "simulate", these, choices)) is not None:
+        return there
     concept = concept_of_units(these, plan)
     pool = pooler(these.model, layer, these.view.size, these.view.side, concept)
     running |= {"out": out, "progress": progress, "names": [layer], "view": replace(these.view, maskless="kept")}
-    found, swept = run_room("simulate", these, moments(layer, plan.of, len(these.data), pool), choices, label="moments", **running)
+    found, swept = run_room(
+        "simulate", these, moments(layer, plan.of, len(these.data), pool), choices, label="moments", **running
+    )
     use = parts(swept.images, 0, seed, None if fitted is None else json.loads(fitted)["seed"])
     check_parts(use, these.data)
     told = these.data.annotated[[seen.source for seen in swept.images]][:, np.array(these.data.category_of)[concept]]
     start, slope = straight(found[use == "rank"], told[use == "rank"])
     tests = found[use == "test"]
     r = np.where(concept < 0, np.nan, pearson(tests[:, 0], start + slope * tests[:, 1], told[use == "test"]))
-    def instead(batch): return jnp.stack([jnp.zeros_like(batch.activations[layer]), start + slope * pool(batch)])
+
+    def instead(batch):
+        return jnp.stack([jnp.zeros_like(batch.activations[layer]), start + slope * pool(batch)])
+
     sets, _ = distinct([Trial("concept", name, len(some), -1, some) for name, some in plan.concepts.items()], plan.of)
     both = Sets(np.concatenate([sets.keep, sets.keep]), np.repeat(np.array([0, 1], np.int32), len(sets.keep)))
-    outcome, tested = run_room("simulate", these, removing(these.model, layer, labels, both, len(these.data), instead, wanted), choices, label="replaced",
-                               data=test_images(these.data, swept.images, use), **running)
-    table = simulated_table(these, plan, r, outcome.logprob.astype(np.float64).mean(2), tested.images).assign_attrs(layer=layer, model=these.model.name)
+    outcome, tested = run_room(
+        "simulate",
+        these,
+        removing(these.model, layer, labels, both, len(these.data), instead, wanted),
+        choices,
+        label="replaced",
+        data=test_images(these.data, swept.images, use),
+        **running,
+    )
+    table = simulated_table(these, plan, r, outcome.logprob.astype(np.float64).mean(2), tested.images).assign_attrs(
+        layer=layer, model=these.model.name
+    )
     return write_room("simulate", table, these, choices, out, ["simulated_r"], swept.problems)
 
+
 def concept_of_units(these: Study, plan: Plan) -> Int[np.ndarray, " unit"]:
-    "The concept that predicts each unit of the layer: the first of its labels among those asked for; -1 for a unit without one."
+    """The concept that predicts each unit of the layer: the first of its labels among those asked for; -1 for a unit
+    without one."""
     found = np.full(plan.of, -1)
     rows = these.found.detectors()
-    for row in rows[(rows.layer == plan.layer) & rows.concept.isin(list(plan.concepts))].sort_values("rank", ascending=False).itertuples():
+    for row in (
+        rows[(rows.layer == plan.layer) & rows.concept.isin(list(plan.concepts))]
+        .sort_values("rank", ascending=False)
+        .itertuples()
+    ):
         found[row.unit] = these.data.concepts.index(row.concept)
     return found
 
+
 def simulated_table(these: Study, plan: Plan, r: np.ndarray, logprob: np.ndarray, images: Sequence[Seen]) -> xr.Dataset:
-    "Pearson's r of all units; and of each concept, over the test images that tell whether it is there, the log-probabilities intact, removed and replaced."
+    """Pearson's r of all units; and of each concept, over the test images that tell whether it is there, the
+    log-probabilities intact, removed and replaced."""
     half = logprob.shape[1] // 2
     sets, of = distinct([Trial("concept", name, len(some), -1, some) for name, some in plan.concepts.items()], plan.of)
     annotated = these.data.annotated[[seen.source for seen in images]]
@@ -132,14 +200,24 @@ def simulated_table(these: Study, plan: Plan, r: np.ndarray, logprob: np.ndarray
     for name, place in zip(plan.concepts, of):
         told = np.flatnonzero(annotated[:, these.data.category_of[these.data.concepts.index(name)]])
         some = logprob[told][:, [0, place, half + place]]
-        error = standard_error(some[:, 1:2] - some[:, :1], [images[int(one)] for one in told])[0] if len(told) else np.nan
+        error = (
+            standard_error(some[:, 1:2] - some[:, :1], [images[int(one)] for one in told])[0] if len(told) else np.nan
+        )
         rows.append((*(some.mean(0) if len(told) else [np.nan] * 3), error, len(told)))
     intact, removed, replaced, error, number = np.array(rows, np.float64).reshape(-1, 5).T
     lost = intact - removed
     recovered = np.where(np.abs(lost) > error, (replaced - removed) / np.where(lost == 0, 1, lost), np.nan)
     each = dict(zip([f"{plan.layer}:{i}" for i in range(plan.of)], r))
-    return xr.Dataset({"simulated_r": ("unit", np.array([each.get(unit, np.nan) for unit in these.units])),
-                       **{name: ("concept", values) for name, values in
-                          dict(intact=intact, removed=removed, replaced=replaced, error=error, recovered=recovered, images=number).items()},
-                       "units": ("concept", [len(some) for some in plan.concepts.values()])},
-                      {"unit": np.array(these.units, object), "concept": named(plan.concepts)})
+    return xr.Dataset(
+        {
+            "simulated_r": ("unit", np.array([each.get(unit, np.nan) for unit in these.units])),
+            **{
+                name: ("concept", values)
+                for name, values in dict(
+                    intact=intact, removed=removed, replaced=replaced, error=error, recovered=recovered, images=number
+                ).items()
+            },
+            "units": ("concept", [len(some) for some in plan.concepts.values()]),
+        },
+        {"unit": np.array(these.units, object), "concept": named(plan.concepts)},
+    )

@@ -18,17 +18,25 @@ from ..data.groups import Seen, families
 # %% ../../nbs/analyses/01_splits.ipynb #c33456cc
 def share_of(word: Seen | str, *salt: object) -> float:
     "A number from 0 to 1 that depends on a word (of an image: its group or its bytes) and the salt alone."
-    if isinstance(word, Seen): word = families([word])[0]
-    return int.from_bytes(hashlib.sha256(json.dumps([*map(str, salt), word]).encode()).digest()[:8], "big") / 2 ** 64
+    if isinstance(word, Seen):
+        word = families([word])[0]
+    return int.from_bytes(hashlib.sha256(json.dumps([*map(str, salt), word]).encode()).digest()[:8], "big") / 2**64
+
 
 def shares(images: Sequence[Seen], *salt: object) -> Float64[np.ndarray, " image"]:
-    "A number from 0 to 1 for each image, the same for all of one family (`data.families`): for copies of a picture, and for a group."
+    """A number from 0 to 1 for each image, the same for all of one family (`data.families`): for copies of a picture,
+    and for a group."""
     return np.array([share_of(word, *salt) for word in families(images)], np.float64)
 
-def parts(images: Sequence[Seen], split: int, seed: int = 0,
-          fitted: int | None = None,          # the seed of a probe that took half of the images
-         ) -> np.ndarray:                      # "fit", "rank" or "test" [image]
+
+def parts(
+    images: Sequence[Seen],
+    split: int,
+    seed: int = 0,
+    fitted: int | None = None,  # the seed of a probe that took half of the images
+) -> np.ndarray:  # "fit", "rank" or "test" [image]
     "Which image is used for what in one split."
     use = np.where(shares(images, seed, split) < 0.5, "rank", "test").astype(object)
-    if fitted is not None: use[shares(images, fitted, "fit") < 0.5] = "fit"
+    if fitted is not None:
+        use[shares(images, fitted, "fit") < 0.5] = "fit"
     return use

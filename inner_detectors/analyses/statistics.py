@@ -16,75 +16,116 @@ from scipy import stats
 # %% ../../nbs/analyses/00_statistics.ipynb #0ba24a1d
 class Changes(NamedTuple):
     "What hiding a concept does to each unit, in shares of its activation before; not a number where that is zero."
-    change: Float64[np.ndarray, "fill unit"]     # over the images that show the concept
-    control: Float64[np.ndarray, "fill unit"]    # the same shape elsewhere, over the images where it fits
-    beyond: Float64[np.ndarray, "fill unit"]     # the concept less the control, over the images where it fits
+
+    change: Float64[np.ndarray, "fill unit"]  # over the images that show the concept
+    control: Float64[np.ndarray, "fill unit"]  # the same shape elsewhere, over the images where it fits
+    beyond: Float64[np.ndarray, "fill unit"]  # the concept less the control, over the images where it fits
+
 
 def share(change: np.ndarray, size: np.ndarray) -> np.ndarray:
     "The ratio; not a number where there is nothing to compare with."
-    return np.divide(change, size, out=np.full(np.broadcast_shapes(change.shape, size.shape), np.nan), where=np.broadcast_to(size > 0, change.shape))
+    return np.divide(
+        change,
+        size,
+        out=np.full(np.broadcast_shapes(change.shape, size.shape), np.nan),
+        where=np.broadcast_to(size > 0, change.shape),
+    )
+
 
 def fitted(values: np.ndarray) -> Bool[np.ndarray, " row"]:
     "The rows where a control fitted."
     return np.isfinite(values[:, -1]).all(-1)
 
+
 def changes_of(values: np.ndarray) -> Changes:  # [row reading unit], of one concept
     "The changes over some rows."
     kept = values.astype(np.float64)
     fills, fit = kept.shape[1] // 2 - 1, kept[fitted(values)]
-    after, control = kept[:, 2:2 + fills].sum(0), fit[:, 2 + fills:].sum(0)
+    after, control = kept[:, 2 : 2 + fills].sum(0), fit[:, 2 + fills :].sum(0)
     size, where = kept[:, 1].sum(0), fit[:, 1].sum(0)
-    return Changes(share(after - kept[:, 0].sum(0), size), share(control - fit[:, 0].sum(0), where), share(fit[:, 2:2 + fills].sum(0) - control, where))
+    return Changes(
+        share(after - kept[:, 0].sum(0), size),
+        share(control - fit[:, 0].sum(0), where),
+        share(fit[:, 2 : 2 + fills].sum(0) - control, where),
+    )
 
 # %% ../../nbs/analyses/00_statistics.ipynb #e3ce676a
-def correlations(score: Float64[np.ndarray, " unit"], changes: Float64[np.ndarray, "sample unit"]) -> Float64[np.ndarray, " sample"]:
-    "Pearson's r of the scores and each row of changes, over the units that have one; not a number for fewer than three, or where all are equal."
+def correlations(
+    score: Float64[np.ndarray, " unit"], changes: Float64[np.ndarray, "sample unit"]
+) -> Float64[np.ndarray, " sample"]:
+    """Pearson's r of the scores and each row of changes, over the units that have one; not a number for fewer than
+    three, or where all are equal."""
     known = np.isfinite(changes)
     number = np.maximum(known.sum(1, keepdims=True), 1)
     x, y = np.where(known, score, 0), np.where(known, changes, 0)
     x, y = (np.where(known, values - values.sum(1, keepdims=True) / number, 0) for values in (x, y))
     wholes = np.where(known, score, 0), np.where(known, changes, 0)
-    vary = (np.abs(values).max(1, initial=0) > 1e-12 * np.abs(whole).max(1, initial=0) for values, whole in zip((x, y), wholes))
+    vary = (
+        np.abs(values).max(1, initial=0) > 1e-12 * np.abs(whole).max(1, initial=0)
+        for values, whole in zip((x, y), wholes)
+    )
     below = np.sqrt((x * x).sum(1) * (y * y).sum(1))
     return np.where((known.sum(1) > 2) & np.logical_and(*vary), (x * y).sum(1) / np.maximum(below, 1e-300), np.nan)
+
 
 def pearson(score: Float64[np.ndarray, " unit"], change: Float64[np.ndarray, " unit"]) -> tuple[float, float]:
     "r and its two-sided p, over the units that have a change."
     r, known = correlations(score, change[None])[0], np.isfinite(change)
     return (r, np.nan) if np.isnan(r) else (r, float(stats.pearsonr(score[known], change[known]).pvalue))
 
+
 def spearman(score: Float64[np.ndarray, " unit"], change: Float64[np.ndarray, " unit"]) -> float:
     "The correlation of ranks, over the units that have a change."
     known = np.isfinite(change)
     return float(correlations(stats.rankdata(score[known]), stats.rankdata(change[known])[None])[0])
 
+
 def corrected(p: np.ndarray) -> np.ndarray:
     "q by Benjamini and Hochberg, over what is known."
     known = np.isfinite(p)
     q = np.full(p.shape, np.nan)
-    if known.any(): q[known] = stats.false_discovery_control(p[known])
+    if known.any():
+        q[known] = stats.false_discovery_control(p[known])
     return q
 
-FEWEST = 5  # groups that a test needs: of four that all fall, the signed-rank p is 1/16, which no correction brings to 0.05
+
+FEWEST = (
+    5  # groups that a test needs: of four that all fall, the signed-rank p is 1/16, which no correction brings to 0.05
+)
+
 
 def fall_test(difference: Float64[np.ndarray, " row"], groups: Int[np.ndarray, " row"]) -> float:
-    "Wilcoxon's signed-rank p that the differences lie below zero, a value a group; 1 where nothing differs, not a number for groups too few to tell."
+    """Wilcoxon's signed-rank p that the differences lie below zero, a value a group; 1 where nothing differs, not a
+    number for groups too few to tell."""
     number = np.bincount(groups)
-    if (number > 0).sum() < FEWEST: return np.nan
+    if (number > 0).sum() < FEWEST:
+        return np.nan
     means = (np.bincount(groups, difference) / np.maximum(number, 1))[number > 0]
     return float(stats.wilcoxon(means[means != 0], alternative="less").pvalue) if means.any() else 1.0
 
 # %% ../../nbs/analyses/00_statistics.ipynb #2b5d48cc
-def resampled(values: np.ndarray, groups: Int[np.ndarray, " row"], score: Float64[np.ndarray, " unit"],
-              random: np.random.Generator, number: int) -> tuple[np.ndarray, np.ndarray]:
-    "r [fill, sample] of `number` bootstrap samples of groups, and the same beyond the control. `values` has the units that count."
+def resampled(
+    values: np.ndarray,
+    groups: Int[np.ndarray, " row"],
+    score: Float64[np.ndarray, " unit"],
+    random: np.random.Generator,
+    number: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """r [fill, sample] of `number` bootstrap samples of groups, and the same beyond the control. `values` has the units
+    that count."""
     kept, fit, fills = values.astype(np.float64), fitted(values), values.shape[1] // 2 - 1
     several = groups.max() + 1
     weights = random.multinomial(several, np.full(several, 1 / several), number)[:, groups].astype(np.float64)
     size, where = weights @ kept[:, 1], weights[:, fit] @ kept[fit, 1]
-    def all_fills(change, weights, size): return np.stack([correlations(score, share(weights @ change[:, fill], size)) for fill in range(fills)])
-    return (all_fills(kept[:, 2:2 + fills] - kept[:, :1], weights, size),
-            all_fills(kept[fit, 2:2 + fills] - kept[fit, 2 + fills:], weights[:, fit], where))
+
+    def all_fills(change, weights, size):
+        return np.stack([correlations(score, share(weights @ change[:, fill], size)) for fill in range(fills)])
+
+    return (
+        all_fills(kept[:, 2 : 2 + fills] - kept[:, :1], weights, size),
+        all_fills(kept[fit, 2 : 2 + fills] - kept[fit, 2 + fills :], weights[:, fit], where),
+    )
+
 
 def interval(samples: np.ndarray) -> tuple[float, float]:
     "The middle 95%; not a number where there are no samples."
@@ -92,26 +133,50 @@ def interval(samples: np.ndarray) -> tuple[float, float]:
     low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
     return float(low), float(high)
 
-def relation(score: Float64[np.ndarray, " unit"], change: Float64[np.ndarray, " unit"], samples: np.ndarray, which: str = "") -> dict[str, float]:
+
+def relation(
+    score: Float64[np.ndarray, " unit"], change: Float64[np.ndarray, " unit"], samples: np.ndarray, which: str = ""
+) -> dict[str, float]:
     "r, p, low, high, rho of scores and changes; `samples` are bootstrapped r."
     (r, p), (low, high) = pearson(score, change), interval(samples)
-    return {f"{which}{name}": number for name, number in dict(r=r, p=p, low=low, high=high, rho=spearman(score, change)).items()}
+    return {
+        f"{which}{name}": number
+        for name, number in dict(r=r, p=p, low=low, high=high, rho=spearman(score, change)).items()
+    }
 
-def detectors_fall(values: np.ndarray, fill: int, groups: Int[np.ndarray, " row"], mine: Bool[np.ndarray, " unit"], changes: Changes) -> dict[str, float]:
-    "The mean change of a concept's detectors, the same under the control, and the paired test. Each unit counts by its mean activation."
-    if not mine.any(): return dict(fall=np.nan, fall_control=np.nan, test_p=np.nan)
+
+def detectors_fall(
+    values: np.ndarray, fill: int, groups: Int[np.ndarray, " row"], mine: Bool[np.ndarray, " unit"], changes: Changes
+) -> dict[str, float]:
+    """The mean change of a concept's detectors, the same under the control, and the paired test. Each unit counts by
+    its mean activation."""
+    if not mine.any():
+        return dict(fall=np.nan, fall_control=np.nan, test_p=np.nan)
     fit, some = fitted(values), values[:, :, mine].astype(np.float64)
     difference = ((some[fit, 2 + fill] - some[fit, 2 + fill + len(changes.change)]) / some[:, 1].mean(0)).sum(-1)
-    return dict(fall=float(changes.change[fill, mine].mean()), fall_control=float(changes.control[fill, mine].mean()),
-                test_p=fall_test(difference, groups[fit]))
+    return dict(
+        fall=float(changes.change[fill, mine].mean()),
+        fall_control=float(changes.control[fill, mine].mean()),
+        test_p=fall_test(difference, groups[fit]),
+    )
 
-def about_concept(values: np.ndarray, groups: Int[np.ndarray, " row"], score: Float64[np.ndarray, " unit"],
-                  living: Bool[np.ndarray, " unit"], detectors: Bool[np.ndarray, " unit"],
-                  random: np.random.Generator, number: int) -> list[dict[str, float]]:
+
+def about_concept(
+    values: np.ndarray,
+    groups: Int[np.ndarray, " row"],
+    score: Float64[np.ndarray, " unit"],
+    living: Bool[np.ndarray, " unit"],
+    detectors: Bool[np.ndarray, " unit"],
+    random: np.random.Generator,
+    number: int,
+) -> list[dict[str, float]]:
     "What is said of one concept, a row a fill."
     changes = changes_of(values)
     counts = living & np.isfinite(changes.change[0])
     samples, beyond = resampled(values[:, :, counts], groups, score[counts], random, number)
-    return [relation(score[counts], changes.change[fill, counts], samples[fill])
-            | relation(score[counts], changes.beyond[fill, counts], beyond[fill], "beyond_")
-            | detectors_fall(values, fill, groups, detectors & counts, changes) for fill in range(len(changes.change))]
+    return [
+        relation(score[counts], changes.change[fill, counts], samples[fill])
+        | relation(score[counts], changes.beyond[fill, counts], beyond[fill], "beyond_")
+        | detectors_fall(values, fill, groups, detectors & counts, changes)
+        for fill in range(len(changes.change))
+    ]

@@ -22,71 +22,102 @@ from ..passes.fold import Batch, Fold, refuse_infinite
 # %% ../../nbs/analyses/20_strongest.ipynb #de623661
 class Strongest(NamedTuple):
     "The pictures in which each unit of a layer peaks highest, so far; in no order."
-    peak: Float32[np.ndarray, "unit number"]     # -inf: still empty
-    image: Int32[np.ndarray, "unit number"]      # -1: still empty
+
+    peak: Float32[np.ndarray, "unit number"]  # -inf: still empty
+    image: Int32[np.ndarray, "unit number"]  # -1: still empty
     maps: Float16[np.ndarray, "unit number height width"]
     lit: UInt8[np.ndarray, "unit number bytes"]  # a bit a cell, row by row
+
 
 def nothing(shape: tuple[int, int, int], number: int) -> Strongest:
     "No picture yet. `shape`: height, width, units."
     height, width, units = shape
-    return Strongest(np.full((units, number), -np.inf, np.float32), np.full((units, number), -1, np.int32),
-                     np.zeros((units, number, height, width), np.float16), np.zeros((units, number, -(-height * width // 8)), np.uint8))
+    return Strongest(
+        np.full((units, number), -np.inf, np.float32),
+        np.full((units, number), -1, np.int32),
+        np.zeros((units, number, height, width), np.float16),
+        np.zeros((units, number, -(-height * width // 8)), np.uint8),
+    )
+
 
 def sixteen(values: Float32[np.ndarray, "*any"]) -> Float16[np.ndarray, "*any"]:
     "Values in 16 bits, cut to the largest that these hold."
     most = np.finfo(np.float16).max
     return np.clip(values, -most, most).astype(np.float16)
 
-def take_in(best: Strongest, maps: Float32[np.ndarray, "height width unit"], peak: Float32[np.ndarray, " unit"],
-            limit: Float32[np.ndarray, " unit"], image: int) -> bool:
+
+def take_in(
+    best: Strongest,
+    maps: Float32[np.ndarray, "height width unit"],
+    peak: Float32[np.ndarray, " unit"],
+    limit: Float32[np.ndarray, " unit"],
+    image: int,
+) -> bool:
     "One more picture, later than all so far; says whether any unit keeps it. Works in place."
     units = np.flatnonzero((peak > best.peak.min(1)) | (best.image < 0).any(1))
-    if not len(units): return False
-    weakest = np.lexsort((-best.image[units], best.peak[units], best.image[units] >= 0))[:, 0]     # empty, then low, then late
+    if not len(units):
+        return False
+    weakest = np.lexsort((-best.image[units], best.peak[units], best.image[units] >= 0))[
+        :, 0
+    ]  # empty, then low, then late
     cells = maps.reshape(-1, maps.shape[2])[:, units].T
     best.peak[units, weakest], best.image[units, weakest] = peak[units], image
     best.maps[units, weakest] = sixteen(cells).reshape(-1, *maps.shape[:2])
     best.lit[units, weakest] = np.packbits(cells > limit[units, None], axis=1)
     return True
 
+
 def in_order(best: Strongest, number: int) -> Strongest:
     "The `number` strongest, in order: by peak, then by place."
     order = np.lexsort((best.image, -best.peak, best.image < 0))[:, :number]
-    return Strongest(*(np.take_along_axis(values, order.reshape(*order.shape, *(1,) * (values.ndim - 2)), 1) for values in best))
+    return Strongest(
+        *(np.take_along_axis(values, order.reshape(*order.shape, *(1,) * (values.ndim - 2)), 1) for values in best)
+    )
 
 # %% ../../nbs/analyses/20_strongest.ipynb #d19f0f81
 class Gathered(NamedTuple):
     "What was read so far: a row an image and a row a mask; rows beyond those filled are room."
-    images: Int64[np.ndarray, ""]                   # how many
-    masks: Int64[np.ndarray, ""]                    # how many
+
+    images: Int64[np.ndarray, ""]  # how many
+    masks: Int64[np.ndarray, ""]  # how many
     peak: Float32[np.ndarray, "room unit"]
-    limit: Float32[np.ndarray, "room own"]          # no column where the thresholds are the data set's
+    limit: Float32[np.ndarray, "room own"]  # no column where the thresholds are the data set's
     shown: Bool[np.ndarray, "room concept"]
     source: Int32[np.ndarray, " room"]
-    place: Int32[np.ndarray, " room"]               # in the data
-    predicted: Int32[np.ndarray, " room"]           # -1 without a classifier
+    place: Int32[np.ndarray, " room"]  # in the data
+    predicted: Int32[np.ndarray, " room"]  # -1 without a classifier
     probability: Float32[np.ndarray, " room"]
     mask_image: Int32[np.ndarray, " hall"]
     mask_concept: Int32[np.ndarray, " hall"]
     mask_bits: UInt8[np.ndarray, "hall bytes"]
-    best: list[Strongest]                           # a layer each
+    best: list[Strongest]  # a layer each
+
 
 def still_kept(state: Gathered) -> Bool[np.ndarray, " mask"]:
     "Which masks belong to a picture that some unit keeps."
     kept = np.unique(np.concatenate([best.image.ravel() for best in state.best]))
-    return np.isin(state.mask_image[:int(state.masks)], kept)
+    return np.isin(state.mask_image[: int(state.masks)], kept)
+
 
 def with_room(state: Gathered, more: int) -> Gathered:
-    "A state with room for more masks: those that nobody needs are thrown away, and the room is doubled where that is not enough."
-    if int(state.masks) + more <= len(state.mask_image): return state
+    """A state with room for more masks: those that nobody needs are thrown away, and the room is doubled where that is
+    not enough."""
+    if int(state.masks) + more <= len(state.mask_image):
+        return state
     kept = np.flatnonzero(still_kept(state))
     room = max(len(state.mask_image), 2 * (len(kept) + more))
-    wide = [np.zeros((room, *values.shape[1:]), values.dtype) for values in (state.mask_image, state.mask_concept, state.mask_bits)]
-    for whole, values in zip(wide, (state.mask_image, state.mask_concept, state.mask_bits)): whole[:len(kept)] = values[kept]
+    wide = [
+        np.zeros((room, *values.shape[1:]), values.dtype)
+        for values in (state.mask_image, state.mask_concept, state.mask_bits)
+    ]
+    for whole, values in zip(wide, (state.mask_image, state.mask_concept, state.mask_bits)):
+        whole[: len(kept)] = values[kept]
     return state._replace(masks=np.array(len(kept)), mask_image=wide[0], mask_concept=wide[1], mask_bits=wide[2])
 
-def with_masks(state: Gathered, image: int, concepts: Int32[np.ndarray, " shown"], masks: Bool[np.ndarray, "shown side side"]) -> Gathered:
+
+def with_masks(
+    state: Gathered, image: int, concepts: Int32[np.ndarray, " shown"], masks: Bool[np.ndarray, "shown side side"]
+) -> Gathered:
     "The masks of one picture beside those that are there."
     state = with_room(state, len(concepts))
     rows = slice(int(state.masks), int(state.masks) + len(concepts))
@@ -98,6 +129,7 @@ def with_masks(state: Gathered, image: int, concepts: Int32[np.ndarray, " shown"
 @dataclass(frozen=True, repr=False)
 class Placed(Data):
     "The same pictures; each is called `PLACE NAME`."
+
     whole: Data | None = None
 
     def example(self, item: int, size: int, mask_size: int, keep: float = 0.0) -> Example:
@@ -111,9 +143,11 @@ class Placed(Data):
         "What a picture is called in a sentence."
         return place_of(name)[1]
 
+
 def placed(data: Data) -> Placed:
     "Data whose pictures tell their places."
     return Placed(data.sources, data.chosen, data.only, data)
+
 
 def place_of(name: str) -> tuple[int, str]:
     "A picture's place and its name."
@@ -123,23 +157,45 @@ def place_of(name: str) -> tuple[int, str]:
 # %% ../../nbs/analyses/20_strongest.ipynb #dfaf06e4
 class Kept(NamedTuple):
     "What a fold of this room needs to know."
-    shapes: Mapping[str, tuple[int, int, int]]    # layer -> height, width, units
-    limits: Mapping[str, Float32[np.ndarray, " _"]] | float   # thresholds of each layer's units, or the quantile of one in each image
+
+    shapes: Mapping[str, tuple[int, int, int]]  # layer -> height, width, units
+    limits: (
+        Mapping[str, Float32[np.ndarray, " _"]] | float
+    )  # thresholds of each layer's units, or the quantile of one in each image
     concepts: int
     side: int
-    number: int                                   # pictures a unit
-    classifier: bool                              # whether layer `prob` is there
+    number: int  # pictures a unit
+    classifier: bool  # whether layer `prob` is there
+
 
 def empty(images: int, kept: Kept) -> Gathered:
     "Nothing read, and room for so many images."
     units, own = sum(count for _, _, count in kept.shapes.values()), isinstance(kept.limits, float)
-    def numbers(kind=np.int32): return np.zeros(images, kind)
-    return Gathered(np.array(0), np.array(0), np.zeros((images, units), np.float32), np.zeros((images, units if own else 0), np.float32),
-                    np.zeros((images, kept.concepts), bool), numbers(), numbers(), numbers(), numbers(np.float32), np.zeros(0, np.int32),
-                    np.zeros(0, np.int32), np.zeros((0, -(-kept.side ** 2 // 8)), np.uint8), [nothing(shape, kept.number) for shape in kept.shapes.values()])
+
+    def numbers(kind=np.int32):
+        return np.zeros(images, kind)
+
+    return Gathered(
+        np.array(0),
+        np.array(0),
+        np.zeros((images, units), np.float32),
+        np.zeros((images, units if own else 0), np.float32),
+        np.zeros((images, kept.concepts), bool),
+        numbers(),
+        numbers(),
+        numbers(),
+        numbers(np.float32),
+        np.zeros(0, np.int32),
+        np.zeros(0, np.int32),
+        np.zeros((0, -(-(kept.side**2) // 8)), np.uint8),
+        [nothing(shape, kept.number) for shape in kept.shapes.values()],
+    )
+
 
 def gathering(images: int, kept: Kept) -> Fold:
-    "A fold over `placed` data that keeps what this room keeps, of at most so many images. Its result is in order and without room."
+    """A fold over `placed` data that keeps what this room keeps, of at most so many images. Its result is in order and
+    without room."""
+
     def step(state, batch: Batch):
         places, names = zip(*map(place_of, batch.names))
         batch = batch._replace(names=names)
@@ -149,28 +205,42 @@ def gathering(images: int, kept: Kept) -> Fold:
         peaks = {name: values.max((1, 2)) for name, values in maps.items()}
         first = int(state.images)
         rows = slice(first, first + batch.filled)
-        state.peak[rows] = np.concatenate(list(peaks.values()), 1)[:batch.filled]
-        if state.limit.shape[1]: state.limit[rows] = np.concatenate(list(limits.values()), 1)[:batch.filled]
-        state.source[rows], state.place[rows] = batch.sources[:batch.filled], places
+        state.peak[rows] = np.concatenate(list(peaks.values()), 1)[: batch.filled]
+        if state.limit.shape[1]:
+            state.limit[rows] = np.concatenate(list(limits.values()), 1)[: batch.filled]
+        state.source[rows], state.place[rows] = batch.sources[: batch.filled], places
         state.predicted[rows], state.probability[rows] = said(batch, kept.classifier)
         for row in range(batch.filled):
-            entered = [take_in(best, maps[name][row], peaks[name][row], limits[name][row], first + row) for name, best in zip(kept.shapes, state.best)]
+            entered = [
+                take_in(best, maps[name][row], peaks[name][row], limits[name][row], first + row)
+                for name, best in zip(kept.shapes, state.best)
+            ]
             shown = batch.concepts[row] >= 0
             state.shown[first + row, batch.concepts[row, shown]] = True
-            if any(entered): state = with_masks(state, first + row, batch.concepts[row, shown], batch.masks[row, shown])
+            if any(entered):
+                state = with_masks(state, first + row, batch.concepts[row, shown], batch.masks[row, shown])
         return state._replace(images=state.images + batch.filled)
 
-    return Fold(lambda: empty(images, kept), step, lambda a, b: joined(a, b, images, kept), lambda state: settled(state, kept.number))
+    return Fold(
+        lambda: empty(images, kept),
+        step,
+        lambda a, b: joined(a, b, images, kept),
+        lambda state: settled(state, kept.number),
+    )
+
 
 def limits_of(name: str, batch: Batch, kept: Kept) -> Float32[np.ndarray, "batch unit"]:
     "The threshold of each unit in each image of a batch."
-    if isinstance(kept.limits, float): return image_thresholds(name, batch, kept.limits)
+    if isinstance(kept.limits, float):
+        return image_thresholds(name, batch, kept.limits)
     return np.broadcast_to(kept.limits[name], (len(batch.images), len(kept.limits[name])))
+
 
 def said(batch: Batch, classifier: bool) -> tuple[np.ndarray, np.ndarray]:
     "The likeliest class of each image of a batch, and its probability."
-    if not classifier: return np.full(batch.filled, -1, np.int32), np.full(batch.filled, np.nan, np.float32)
-    answers = np.asarray(batch.activations["prob"])[:batch.filled, 0, 0]
+    if not classifier:
+        return np.full(batch.filled, -1, np.int32), np.full(batch.filled, np.nan, np.float32)
+    answers = np.asarray(batch.activations["prob"])[: batch.filled, 0, 0]
     return answers.argmax(1).astype(np.int32), answers.max(1)
 
 # %% ../../nbs/analyses/20_strongest.ipynb #a38df17c
@@ -178,17 +248,34 @@ def joined(a: Gathered, b: Gathered, images: int, kept: Kept) -> Gathered:
     "Two states as one, the images of the second after those of the first."
     whole, one, two = empty(images, kept), int(a.images), int(b.images)
     for name in ("peak", "limit", "shown", "source", "place", "predicted", "probability"):
-        getattr(whole, name)[:one], getattr(whole, name)[one:one + two] = getattr(a, name)[:one], getattr(b, name)[:two]
-    masks = {name: np.concatenate([getattr(a, name)[:int(a.masks)], getattr(b, name)[:int(b.masks)]]) for name in ("mask_concept", "mask_bits")}
-    where = np.concatenate([a.mask_image[:int(a.masks)], b.mask_image[:int(b.masks)] + np.int32(one)])
+        getattr(whole, name)[:one], getattr(whole, name)[one : one + two] = (
+            getattr(a, name)[:one],
+            getattr(b, name)[:two],
+        )
+    masks = {
+        name: np.concatenate([getattr(a, name)[: int(a.masks)], getattr(b, name)[: int(b.masks)]])
+        for name in ("mask_concept", "mask_bits")
+    }
+    where = np.concatenate([a.mask_image[: int(a.masks)], b.mask_image[: int(b.masks)] + np.int32(one)])
     moved = [best._replace(image=np.where(best.image < 0, -1, best.image + one).astype(np.int32)) for best in b.best]
-    both = [Strongest(*(np.concatenate(pair, 1) for pair in zip(first, second))) for first, second in zip(a.best, moved)]
-    return whole._replace(images=a.images + b.images, masks=np.array(len(where)), mask_image=where, **masks,
-                          best=[in_order(best, kept.number) for best in both])
+    both = [
+        Strongest(*(np.concatenate(pair, 1) for pair in zip(first, second))) for first, second in zip(a.best, moved)
+    ]
+    return whole._replace(
+        images=a.images + b.images,
+        masks=np.array(len(where)),
+        mask_image=where,
+        **masks,
+        best=[in_order(best, kept.number) for best in both],
+    )
+
 
 def settled(state: Gathered, number: int) -> Gathered:
     "Without room, without masks that nobody needs, the strongest in order."
     images, masks = int(state.images), np.flatnonzero(still_kept(state))
-    cut = {name: getattr(state, name)[:images] for name in ("peak", "limit", "shown", "source", "place", "predicted", "probability")}
+    cut = {
+        name: getattr(state, name)[:images]
+        for name in ("peak", "limit", "shown", "source", "place", "predicted", "probability")
+    }
     cut |= {name: getattr(state, name)[masks] for name in ("mask_image", "mask_concept", "mask_bits")}
     return state._replace(**cut, masks=np.array(len(masks)), best=[in_order(best, number) for best in state.best])

@@ -7,7 +7,6 @@ __all__ = ['SHOWN', 'ON', 'SAID', 'ANY', 'kind', 'cases', 'at_random', 'Top', 'p
            'bytes_of', 'announce', 'has_classes', 'table_of', 'top']
 
 # %% ../../nbs/analyses/21_top_images.ipynb #ee5e4f12
-import html
 import json
 import warnings
 from collections.abc import Sequence
@@ -21,8 +20,9 @@ import xarray as xr
 from jaxtyping import Bool, Float32, Int, Int8
 
 from .strongest import Gathered, Kept, gathering, place_of, placed
-from ..core.errors import Refused, at_least, near
+from ..core.errors import InputError, at_least, near
 from ..core.locks import writes_alone
+from ..core.text import as_html
 from ..data.groups import Seen
 from ..dissection.result import near_unit
 from ..dissection.run import refuse_memory
@@ -31,24 +31,38 @@ from ..dissection.tables import load_room
 from ..networks.model import Model, classes_of, layers
 
 # %% ../../nbs/analyses/21_top_images.ipynb #f10228af
-SHOWN, ON, SAID = {1: "present", 0: "absent", -1: "not annotated"}, {True: "fires", False: "silent"}, {1: "said", 0: "not said", -1: ""}
+SHOWN, ON, SAID = (
+    {1: "present", 0: "absent", -1: "not annotated"},
+    {True: "fires", False: "silent"},
+    {1: "said", 0: "not said", -1: ""},
+)
 ANY = "any, at random"
 
+
 def kind(present: int, fires: bool, says: int = -1) -> str:
-    "In words: is the concept there, does the unit fire and, where one can know, is the class said? 1 yes, 0 no, -1 nobody tells."
+    """In words: is the concept there, does the unit fire and, where one can know, is the class said? 1 yes, 0 no, -1
+    nobody tells."""
     return ", ".join(word for word in (SHOWN[present], ON[fires], SAID[says]) if word)
 
-def cases(present: Int[np.ndarray, " image"], on: Bool[np.ndarray, " image"], says: Int[np.ndarray, " image"],
-          order: Int[np.ndarray, " some"],   # rows of the pictures that may be drawn, by peak, ascending
-          few: int = 6) -> list[list]:
-    "present, fires, says, number of pictures, and the rows of a few of them: the strongest that fire, the weakest that do not; a row a kind that there is."
+
+def cases(
+    present: Int[np.ndarray, " image"],
+    on: Bool[np.ndarray, " image"],
+    says: Int[np.ndarray, " image"],
+    order: Int[np.ndarray, " some"],  # rows of the pictures that may be drawn, by peak, ascending
+    few: int = 6,
+) -> list[list]:
+    """present, fires, says, number of pictures, and the rows of a few of them: the strongest that fire, the weakest
+    that do not; a row a kind that there is."""
     rows = []
     for shows, fired, word in product(SHOWN, ON, SAID):
         mine = (present == shows) & (on == fired) & (says == word)
-        if not mine.any(): continue
+        if not mine.any():
+            continue
         inside = order[mine[order]]
         rows.append([shows, fired, word, int(mine.sum()), (inside[::-1] if fired else inside)[:few].tolist()])
     return rows
+
 
 def at_random(images: int, few: int = 6) -> list[int]:
     "Rows of a few of so many pictures, drawn at random; the same ones each time."
@@ -58,21 +72,24 @@ def at_random(images: int, few: int = 6) -> list[int]:
 @dataclass(frozen=True, repr=False)
 class Top:
     "Each unit's strongest pictures with its maps there, and every unit's peak in every picture."
+
     table: xr.Dataset
 
     @property
-    def layers(self) -> list[str]: return json.loads(self.table.attrs["layers"])
+    def layers(self) -> list[str]:
+        return json.loads(self.table.attrs["layers"])
+
     @property
     def classes(self) -> list[str]:
         "The classifier's classes; none without one."
         return json.loads(self.table.attrs["classes"])
 
     def row(self, unit: str) -> int:
-        "A unit's row. Refused where there is no such unit."
+        "A unit's row. Raises InputError where there is no such unit."
         return place_among("unit", unit, self.table.unit.values.tolist())
 
     def concept(self, name: str) -> int:
-        "A concept's column. Refused where there is no such concept."
+        "A concept's column. Raises InputError where there is no such concept."
         return place_among("concept", name, self.table.concept.values.tolist())
 
     def label(self, unit: str) -> str:
@@ -90,18 +107,23 @@ class Top:
     def lit(self, unit: str) -> Bool[np.ndarray, "rank height width"]:
         "The cells there that are above its threshold, exactly."
         height, width = self.of_layer("maps", unit).shape[1:]
-        return np.unpackbits(self.of_layer("lit", unit), axis=1, count=height * width).reshape(-1, height, width).astype(bool)
+        return (
+            np.unpackbits(self.of_layer("lit", unit), axis=1, count=height * width)
+            .reshape(-1, height, width)
+            .astype(bool)
+        )
 
     def of_layer(self, name: str, unit: str) -> np.ndarray:
         "What is kept of a unit by layer: `maps` or `lit`."
         layer, row = str(self.table.layer.values[self.row(unit)]), self.row(unit)
         first = int(np.flatnonzero(self.table.layer.values == layer)[0])
-        return self.table[f"{name}_{self.layers.index(layer)}"].values[row - first][:len(self.images(unit))]
+        return self.table[f"{name}_{self.layers.index(layer)}"].values[row - first][: len(self.images(unit))]
 
     def limits(self, unit: str) -> Float32[np.ndarray, " image"]:
         "Its threshold in each picture."
         row = self.row(unit)
-        if "limit" in self.table: return self.table.limit.values[:, row]
+        if "limit" in self.table:
+            return self.table.limit.values[:, row]
         return np.full(self.table.sizes["image"], self.table.threshold.values[row], np.float32)
 
     def fires(self, unit: str) -> Bool[np.ndarray, " image"]:
@@ -120,83 +142,139 @@ class Top:
         return np.where(told, self.table.shown.values, -1).astype(np.int8)
 
     def mask(self, image: int, concept: str) -> Bool[np.ndarray, "side side"] | None:
-        "A concept's mask in a picture that some unit keeps; None where the picture does not show it, or no unit keeps it."
+        """A concept's mask in a picture that some unit keeps; None where the picture does not show it, or no unit keeps
+        it."""
         table, side = self.table, int(self.table.attrs["side"])
         rows = np.flatnonzero((table.mask_image.values == image) & (table.mask_concept.values == self.concept(concept)))
-        if not len(rows): return None
+        if not len(rows):
+            return None
         return np.unpackbits(table.mask_bits.values[rows[0]], count=side * side).reshape(side, side).astype(bool)
 
-    def outcomes(self, unit: str, concept: str | None = None,      # the unit's label where None
-                 says: str | Sequence[str] | None = None,          # the classes that say so, of a classifier; not asked where None
-                ) -> pd.DataFrame:
-        "A row an image: image (name), source, peak, present (missing where nobody said), fires, predicted (a class, or nothing), said, kind."
+    def outcomes(
+        self,
+        unit: str,
+        concept: str | None = None,  # the unit's label where None
+        says: str | Sequence[str] | None = None,  # the classes that say so, of a classifier; not asked where None
+    ) -> pd.DataFrame:
+        """A row an image: image (name), source, peak, present (missing where nobody said), fires, predicted (a class,
+        or nothing), said, kind."""
         return outcome_table(self, unit, concept, says)
 
     def units(self) -> pd.DataFrame:
-        "A row a unit: unit, layer, label, threshold, fires (a share of the pictures), peak (the highest), image (where)."
+        """A row a unit: unit, layer, label, threshold, fires (a share of the pictures), peak (the highest), image
+        (where)."""
         return unit_table(self)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Top":
-        "Read what `top` wrote. Refused where there is none."
-        if (table := load_room(folder, "top")) is None: raise Refused(f"{folder}: has no top.nc. Run `inner-detectors visualise {folder}` first.")
+        "Read what `top` wrote. Raises InputError where there is none."
+        if (table := load_room(folder, "top")) is None:
+            raise InputError(f"{folder}: has no top.nc. Run `inner-detectors visualise {folder}` first.")
         return cls(table)
 
     def __repr__(self) -> str:
         about, sizes = self.table.attrs, self.table.sizes
         classes = f", {len(self.classes)} classes" if self.classes else ""
-        return f"Top({about['model']} on {about['data']}: {sizes['rank']} pictures each of {sizes['unit']} units, of {sizes['image']} images{classes})"
+        return (
+            f"Top({about['model']} on {about['data']}: {sizes['rank']} pictures each of {sizes['unit']} units, of "
+            f"{sizes['image']} images{classes})"
+        )
 
     def _repr_html_(self) -> str:
         rows = self.units().head(8)
-        return f"<p><code>{html.escape(repr(self))}</code></p>{rows.to_html(index=False, escape=True, float_format='{:.3g}'.format)}"
+        return as_html(self, rows, "3g")
+
 
 def place_among(what: str, name: str, names: list[str]) -> int:
-    "The place of a name. Refused where it is not there."
-    if name not in names: raise Refused(f"no {what} {name!r} among these top pictures. {near_unit(name, names) if what == 'unit' else near(name, names)}")
+    "The place of a name. Raises InputError where it is not there."
+    if name not in names:
+        raise InputError(
+            f"no {what} {name!r} among these top pictures. "
+            f"{near_unit(name, names) if what == 'unit' else near(name, names)}"
+        )
     return names.index(name)
 
 # %% ../../nbs/analyses/21_top_images.ipynb #7bf7b412
 def outcome_table(found: Top, unit: str, concept: str | None, says: str | Sequence[str] | None) -> pd.DataFrame:
     "What each picture shows, what the unit does there and what the classifier says."
     table, name = found.table, concept or found.label(unit)
-    if not name: raise Refused(f"unit {unit!r}: has no label, so there is nothing to compare with. Name a concept.")
+    if not name:
+        raise InputError(f"unit {unit!r}: has no label, so there is nothing to compare with. Name a concept.")
     row, present, fires = found.row(unit), found.presence[:, found.concept(name)], found.fires(unit)
     predicted = np.array([found.classes[place] if place >= 0 else "" for place in table.predicted.values], object)
-    rows = pd.DataFrame({"image": table.image.values, "source": table.source.values[table.image_source.values], "peak": table.peak.values[:, row],
-                         "present": pd.arrays.BooleanArray(present > 0, present < 0), "fires": fires, "predicted": predicted})
-    if says is None: return rows.assign(said=pd.array([None] * len(rows), "boolean"), kind=[*map(kind, present.tolist(), fires.tolist())])
-    if not found.classes: raise Refused(f"{found!r}: has no classifier, so nothing is said. Leave out `says`, or give a network with a layer 'prob'.")
+    rows = pd.DataFrame(
+        {
+            "image": table.image.values,
+            "source": table.source.values[table.image_source.values],
+            "peak": table.peak.values[:, row],
+            "present": pd.arrays.BooleanArray(present > 0, present < 0),
+            "fires": fires,
+            "predicted": predicted,
+        }
+    )
+    if says is None:
+        return rows.assign(
+            said=pd.array([None] * len(rows), "boolean"), kind=[*map(kind, present.tolist(), fires.tolist())]
+        )
+    if not found.classes:
+        raise InputError(
+            f"{found!r}: has no classifier, so nothing is said. Leave out `says`, or give a network with a layer "
+            "'prob'."
+        )
     wanted = [says] if isinstance(says, str) else list(says)
-    for word in wanted: place_among("class", word, found.classes)
+    for word in wanted:
+        place_among("class", word, found.classes)
     said = np.isin(predicted, wanted)
-    return rows.assign(said=pd.array(said, "boolean"), kind=[*map(kind, present.tolist(), fires.tolist(), said.tolist())])
+    return rows.assign(
+        said=pd.array(said, "boolean"), kind=[*map(kind, present.tolist(), fires.tolist(), said.tolist())]
+    )
+
 
 def unit_table(found: Top) -> pd.DataFrame:
     "What is kept of each unit, in a row."
     table = found.table
     first, peaks = table.top_image.values[:, 0], table.peak.values
-    return pd.DataFrame({"unit": table.unit.values, "layer": table.layer.values, "label": table.label.values,
-                         **({"threshold": table.threshold.values} if "threshold" in table else {}),
-                         "fires": found.firing.mean(0), "peak": peaks[first, np.arange(len(first))], "image": table.image.values[first]})
+    return pd.DataFrame(
+        {
+            "unit": table.unit.values,
+            "layer": table.layer.values,
+            "label": table.label.values,
+            **({"threshold": table.threshold.values} if "threshold" in table else {}),
+            "fires": found.firing.mean(0),
+            "peak": peaks[first, np.arange(len(first))],
+            "image": table.image.values[first],
+        }
+    )
 
 # %% ../../nbs/analyses/21_top_images.ipynb #19069275
 def bytes_of(images: int, kept: Kept) -> int:
     "About what is kept: numbers of each image, and maps of each unit's pictures."
     units = sum(count for _, _, count in kept.shapes.values())
-    maps = sum(count * kept.number * (2 * height * width + -(-height * width // 8) + 8) for height, width, count in kept.shapes.values())
+    maps = sum(
+        count * kept.number * (2 * height * width + -(-height * width // 8) + 8)
+        for height, width, count in kept.shapes.values()
+    )
     return maps + images * (4 * units * (1 + isinstance(kept.limits, float)) + kept.concepts + 16)
+
 
 def announce(images: int, kept: Kept) -> None:
     "Refuse what this machine cannot hold, also while it is written; say so where it is a gigabyte or more."
     needed, units = bytes_of(images, kept), sum(count for _, _, count in kept.shapes.values())
-    what, remedy = f"top pictures of {units} units in {images} images", "Dissect fewer or deeper layers, or ask for fewer pictures (number)."
+    what, remedy = (
+        f"top pictures of {units} units in {images} images",
+        "Dissect fewer or deeper layers, or ask for fewer pictures (number).",
+    )
     refuse_memory(3 * needed, what, remedy)
-    if needed > 1e9: warnings.warn(f"{what} take {needed / 1e9:.1f} GB, and up to three times that of memory. {remedy}", stacklevel=4)
+    if needed > 1e9:
+        warnings.warn(
+            f"{what} take {needed / 1e9:.1f} GB, and up to three times that of memory. {remedy}", stacklevel=4
+        )
+
 
 def has_classes(model: Model) -> bool:
     "Whether the network says what a picture is: by a layer `prob` of one answer a class."
     return layers(model).get("prob", (0, 0, 0))[:2] == (1, 1)
+
 
 def table_of(found: Gathered, seen: Sequence[Seen], these: Study, kept: Kept) -> xr.Dataset:
     "What was gathered, with names on its axes."
@@ -204,35 +282,84 @@ def table_of(found: Gathered, seen: Sequence[Seen], these: Study, kept: Kept) ->
     per_layer = {}
     for place, best in enumerate(found.best):
         unit, rows, columns, cells = (f"{axis}_{place}" for axis in ("units", "rows", "columns", "bytes"))
-        per_layer[f"maps_{place}"] = xr.Variable((unit, "rank", rows, columns), best.maps, encoding={"zlib": True, "complevel": 1})
+        per_layer[f"maps_{place}"] = xr.Variable(
+            (unit, "rank", rows, columns), best.maps, encoding={"zlib": True, "complevel": 1}
+        )
         per_layer[f"lit_{place}"] = xr.Variable((unit, "rank", cells), best.lit)
-    by_image = {"peak": (("image", "unit"), found.peak), "shown": (("image", "concept"), found.shown), "image_source": ("image", found.source),
-                "image_index": ("image", found.place), "predicted": ("image", found.predicted), "predicted_probability": ("image", found.probability)}
-    if found.limit.shape[1]: by_image["limit"] = (("image", "unit"), found.limit)
-    else: by_image["threshold"] = ("unit", table.threshold.values)
-    masks = {"mask_image": ("mask", found.mask_image), "mask_concept": ("mask", found.mask_concept), "mask_bits": (("mask", "bytes"), found.mask_bits)}
+    by_image = {
+        "peak": (("image", "unit"), found.peak),
+        "shown": (("image", "concept"), found.shown),
+        "image_source": ("image", found.source),
+        "image_index": ("image", found.place),
+        "predicted": ("image", found.predicted),
+        "predicted_probability": ("image", found.probability),
+    }
+    if found.limit.shape[1]:
+        by_image["limit"] = (("image", "unit"), found.limit)
+    else:
+        by_image["threshold"] = ("unit", table.threshold.values)
+    masks = {
+        "mask_image": ("mask", found.mask_image),
+        "mask_concept": ("mask", found.mask_concept),
+        "mask_bits": (("mask", "bytes"), found.mask_bits),
+    }
     names = {name: table[name] for name in ("unit", "layer", "index", "concept", "concept_category")}
-    return xr.Dataset({**by_image, "top_image": (("unit", "rank"), np.concatenate([best.image for best in found.best])), **per_layer, **masks,
-                       "label": ("unit", these.found.units().concept.to_numpy(object)),
-                       "annotated": (("source", "concept"), data.annotated[:, data.category_of])},
-                      {**names, "image": np.array([place_of(one.name)[1] for one in seen], object), "source": np.array(data.kinds, object),
-                       "rank": np.arange(kept.number)},
-                      {**{name: table.attrs[name] for name in ("model", "data", "geometry")}, "layers": json.dumps(these.names),
-                       "classes": json.dumps(classes_of(these.model) if kept.classifier else []), "side": kept.side, "size": these.view.size,
-                       "keep": these.view.keep})
+    return xr.Dataset(
+        {
+            **by_image,
+            "top_image": (("unit", "rank"), np.concatenate([best.image for best in found.best])),
+            **per_layer,
+            **masks,
+            "label": ("unit", these.found.units().concept.to_numpy(object)),
+            "annotated": (("source", "concept"), data.annotated[:, data.category_of]),
+        },
+        {
+            **names,
+            "image": np.array([place_of(one.name)[1] for one in seen], object),
+            "source": np.array(data.kinds, object),
+            "rank": np.arange(kept.number),
+        },
+        {
+            **{name: table.attrs[name] for name in ("model", "data", "geometry")},
+            "layers": json.dumps(these.names),
+            "classes": json.dumps(classes_of(these.model) if kept.classifier else []),
+            "side": kept.side,
+            "size": these.view.size,
+            "keep": these.view.keep,
+        },
+    )
+
 
 @writes_alone
-def top(these: Study, out: str | Path | None = None, number: int = 12, *,
-        every: float = 30.0,     # seconds between checkpoints
-        progress: bool = True) -> Top:
-    "The `number` pictures that each unit peaks highest in, with its maps there, from one pass; with `out`, saved as OUT/top.nc."
+def top(
+    these: Study,
+    out: str | Path | None = None,
+    number: int = 12,
+    *,
+    every: float = 30.0,  # seconds between checkpoints
+    progress: bool = True,
+) -> Top:
+    """The `number` pictures that each unit peaks highest in, with its maps there, from one pass; with `out`, saved as
+    OUT/top.nc."""
     at_least(1, number=number)
     choices = {"number": number}
-    if (there := finished_room(out, "top", these, choices)) is not None: return Top(there)
+    if (there := finished_room(out, "top", these, choices)) is not None:
+        return Top(there)
     shapes, classifier = {name: layers(these.model)[name] for name in these.names}, has_classes(these.model)
     kept = Kept(shapes, these.limits, len(these.data.concepts), these.view.side, number, classifier)
     announce(len(these.data), kept)
     names = [*these.names, *(["prob"] if classifier and "prob" not in these.names else [])]
-    found, swept = run_room("top", these, gathering(len(these.data), kept), choices, out, data=placed(these.data), names=names,
-                            every=every, progress=progress)
-    return Top(write_room("top", table_of(found, swept.images, these, kept), these, choices, out, problems=swept.problems))
+    found, swept = run_room(
+        "top",
+        these,
+        gathering(len(these.data), kept),
+        choices,
+        out,
+        data=placed(these.data),
+        names=names,
+        every=every,
+        progress=progress,
+    )
+    return Top(
+        write_room("top", table_of(found, swept.images, these, kept), these, choices, out, problems=swept.problems)
+    )

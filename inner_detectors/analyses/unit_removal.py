@@ -7,7 +7,6 @@ __all__ = ['columns_of', 'ablate', 'check_classes', 'run_ablation', 'label_colum
            'concept_table', 'curve_figure']
 
 # %% ../../nbs/analyses/12_unit_removal.ipynb #43f67504
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,42 +19,74 @@ import xarray as xr
 
 from .ablation import Measure, find_targets, measure, score_layer, some_images
 from .linear_probe import about_probe, probe_layer
-from .removal_trials import Setting, alone, alone_table, by_target, check_choices, few, linked, most_hurt, plan_ablation, together, trials_of
-from ..core.errors import Refused, near
+from inner_detectors.analyses.removal_trials import (
+    Setting,
+    alone,
+    alone_table,
+    by_target,
+    check_choices,
+    few,
+    linked,
+    most_hurt,
+    plan_ablation,
+    together,
+    trials_of,
+)
+from ..core.errors import InputError, near
 from ..core.locks import writes_alone
+from ..core.text import as_html
 from ..data.dataset import Data
 from ..data.labels import Labels, as_labels, check_labels
 from ..dissection.study import Study, detecting, finished_room, goes_on, unit_places, write_room
 from ..networks.model import Model, classes_of, layers
 
 # %% ../../nbs/analyses/12_unit_removal.ipynb #51f13b9c
-def columns_of(these: Study, setting: Setting, table: xr.Dataset, classes: np.ndarray, change: np.ndarray) -> xr.Dataset:
+def columns_of(
+    these: Study, setting: Setting, table: xr.Dataset, classes: np.ndarray, change: np.ndarray
+) -> xr.Dataset:
     "What units.csv gets: a value for every unit of the dissection, not a number for those that were not removed."
     rows = {name: row for row, name in enumerate(table.removed.values.tolist())}
     at = [rows.get(unit) for unit in these.units]
-    def spread(values, empty): return np.array([empty if row is None else values[row] for row in at], object if empty == "" else np.float64)
-    return xr.Dataset({"removed_logprob": ("unit", spread(table.logprob.values, np.nan)), "removed_class": ("unit", spread(classes, "")),
-                       "removed_class_change": ("unit", spread(change, np.nan))}, {"unit": np.array(these.units, object)})
+
+    def spread(values, empty):
+        return np.array([empty if row is None else values[row] for row in at], object if empty == "" else np.float64)
+
+    return xr.Dataset(
+        {
+            "removed_logprob": ("unit", spread(table.logprob.values, np.nan)),
+            "removed_class": ("unit", spread(classes, "")),
+            "removed_class_change": ("unit", spread(change, np.nan)),
+        },
+        {"unit": np.array(these.units, object)},
+    )
+
 
 @writes_alone
-def ablate(these: Study,
-           layer: str,                                            # of the dissection
-           labels: Any,                                           # the pictures' classes: see `as_labels`
-           *,
-           units: Sequence[str] | None = None,                    # removed alone and ranked, `layer:index`; all of the layer where None
-           concepts: Sequence[str] | None = None,                 # whose detectors are removed together; all that have any where None
-           sets: Mapping[str, Sequence[str]] | None = None,       # name -> units that are removed together, too
-           groups: Mapping[str, Iterable[int]] | None = None,     # name -> classes that are asked about together
-           fill: str = "zero",                                    # or "mean": over the ranking images
-           by: str = "logprob",                                   # or "accuracy": what ranks units
-           k: int = 20,                                           # of one target so many units are removed, and alone kept
-           probe: str | None = None,                              # a layer to put a linear probe on
-           scores: str | None = None,                             # the layer of scores; the one before `prob` where None
-           data: Data | None = None,                              # pictures that have classes; the dissection's where None
-           seed: int = 0, splits: int = 1, controls: int = 10,
-           least: int = 5,                                        # a class with fewer ranking or test images is no target
-           out: str | Path | None = None, progress: bool = True, **running: Any) -> "Ablated":
-    "Remove units alone and together, and say what it costs, overall, by class and by group of classes (Bau et al. 2020)."
+def ablate(
+    these: Study,
+    layer: str,  # of the dissection
+    labels: Any,  # the pictures' classes: see `as_labels`
+    *,
+    units: Sequence[str] | None = None,  # removed alone and ranked, `layer:index`; all of the layer where None
+    concepts: Sequence[str] | None = None,  # whose detectors are removed together; all that have any where None
+    sets: Mapping[str, Sequence[str]] | None = None,  # name -> units that are removed together, too
+    groups: Mapping[str, Iterable[int]] | None = None,  # name -> classes that are asked about together
+    fill: str = "zero",  # or "mean": over the ranking images
+    by: str = "logprob",  # or "accuracy": what ranks units
+    k: int = 20,  # of one target so many units are removed, and alone kept
+    probe: str | None = None,  # a layer to put a linear probe on
+    scores: str | None = None,  # the layer of scores; the one before `prob` where None
+    data: Data | None = None,  # pictures that have classes; the dissection's where None
+    seed: int = 0,
+    splits: int = 1,
+    controls: int = 10,
+    least: int = 5,  # a class with fewer ranking or test images is no target
+    out: str | Path | None = None,
+    progress: bool = True,
+    **running: Any,
+) -> "Ablated":
+    """Remove units alone and together, and say what it costs, overall, by class and by group of classes (Bau et al.
+    2020)."""
     check_choices(fill, by, k=k, splits=splits, controls=controls, least=least, seed=seed)
     plan, data = plan_ablation(these, layer, units, concepts, sets), these.data if data is None else data
     running = {**running, "out": out, "progress": progress}
@@ -63,11 +94,29 @@ def ablate(these: Study,
     check_labels(labels, data)
     groups = {name: list(some) for name, some in (groups or {}).items()}
     about = about_probe(probe, labels, seed, 1e-2) if probe else these.model.record.get("probe", "")
-    choices = {"layer": layer, "units": plan.units, "concepts": plan.concepts, "sets": plan.sets, "groups": groups, "labels": labels.digest(), "fill": fill,
-               "by": by, "k": k, "probe": about, "scores": scores, "data": data.identity(), "seed": seed, "splits": splits, "controls": controls,
-               "least": least, "resume": goes_on(these.model, layer)}
-    if (there := finished_room(out, "ablate", these, choices)) is not None: return Ablated(there)
-    if probe: these = probe_layer(these, probe, labels, data=data, seed=seed, **running)
+    choices = {
+        "layer": layer,
+        "units": plan.units,
+        "concepts": plan.concepts,
+        "sets": plan.sets,
+        "groups": groups,
+        "labels": labels.digest(),
+        "fill": fill,
+        "by": by,
+        "k": k,
+        "probe": about,
+        "scores": scores,
+        "data": data.identity(),
+        "seed": seed,
+        "splits": splits,
+        "controls": controls,
+        "least": least,
+        "resume": goes_on(these.model, layer),
+    }
+    if (there := finished_room(out, "ablate", these, choices)) is not None:
+        return Ablated(there)
+    if probe:
+        these = probe_layer(these, probe, labels, data=data, seed=seed, **running)
     check_classes(labels, these.model, score_layer(these.model, layer, scores))
     setting = Setting(these, labels, plan, data, choices, running, [])
     table, columns = run_ablation(setting)
@@ -78,8 +127,11 @@ def check_classes(labels: Labels, model: Model, wanted: str) -> None:
     "Refuse labels that the network has no scores for."
     has = layers(model)[wanted][2]
     if len(labels.classes) != has:
-        raise Refused(f"labels: {len(labels.classes)} classes, {model.name} has {has} in {wanted!r}. "
-                      "Give the labels of this network, or fit a probe (probe=LAYER).")
+        raise InputError(
+            f"labels: {len(labels.classes)} classes, {model.name} has {has} in {wanted!r}. "
+            "Give the labels of this network, or fit a probe (probe=LAYER)."
+        )
+
 
 def run_ablation(setting: Setting) -> tuple[xr.Dataset, list[str]]:
     "The sweeps of an ablation, as one table and the names of its columns for units.csv."
@@ -87,19 +139,50 @@ def run_ablation(setting: Setting) -> tuple[xr.Dataset, list[str]]:
     found, images, uses, fills = alone(setting)
     truth = labels.truth(images)
     targets = find_targets(labels, choices["groups"], truth, uses, choices["least"])
-    rows = [together(setting, split, found[split], images, use, targets, fills[split]) for split, use in enumerate(uses)]
+    rows = [
+        together(setting, split, found[split], images, use, targets, fills[split]) for split, use in enumerate(uses)
+    ]
     table = alone_table(setting, found, images, uses, targets)
-    ranked = np.stack([by_target([measure(some_images(one, use == "rank"), truth[use == "rank"], classes) for classes in targets.values()], "logprob",
-                                 len(setting.plan.units)) for one, use in zip(found, uses)])
+    ranked = np.stack(
+        [
+            by_target(
+                [
+                    measure(some_images(one, use == "rank"), truth[use == "rank"], classes)
+                    for classes in targets.values()
+                ],
+                "logprob",
+                len(setting.plan.units),
+            )
+            for one, use in zip(found, uses)
+        ]
+    )
     table = table.assign(target_ranked=(("split", "removed", "target"), ranked))
     columns = columns_of(these, setting, table, *most_hurt(ranked, table.target_tested.values, list(targets)))
     shown = (np.eye(len(labels.classes), dtype=bool)[truth] if truth.ndim == 1 else truth)[uses[0] == "test"]
-    counts: dict[str, Any] = {f"images_{part}": ("split", [int((use == part).sum()) for use in uses]) for part in ("fit", "rank", "test")}
-    counts |= {"target_images": ("target", [int(shown[:, list(classes)].any(1).sum()) for classes in targets.values()]),
-               "target_group": ("target", np.array([name in choices["groups"] for name in targets], bool))}
-    table = xr.merge([table, trials_of(pd.concat(rows, ignore_index=True), list(targets)), columns, label_columns(these, table.removed.values.tolist())])
+    counts: dict[str, Any] = {
+        f"images_{part}": ("split", [int((use == part).sum()) for use in uses]) for part in ("fit", "rank", "test")
+    }
+    counts |= {
+        "target_images": ("target", [int(shown[:, list(classes)].any(1).sum()) for classes in targets.values()]),
+        "target_group": ("target", np.array([name in choices["groups"] for name in targets], bool)),
+    }
+    table = xr.merge(
+        [
+            table,
+            trials_of(pd.concat(rows, ignore_index=True), list(targets)),
+            columns,
+            label_columns(these, table.removed.values.tolist()),
+        ]
+    )
     chance, k = 0.5 if labels.several else 1 / len(labels.classes), few(choices["k"], len(setting.plan.units))
-    about = {"layer": choices["layer"], "fill": choices["fill"], "by": choices["by"], "k": k, "chance": chance, "model": these.model.name}
+    about = {
+        "layer": choices["layer"],
+        "fill": choices["fill"],
+        "by": choices["by"],
+        "k": k,
+        "chance": chance,
+        "model": these.model.name,
+    }
     return table.assign(counts).assign_attrs(about), list(map(str, columns.data_vars))
 
 # %% ../../nbs/analyses/12_unit_removal.ipynb #836c2272
@@ -107,65 +190,101 @@ def label_columns(these: Study, removed: Sequence[str]) -> xr.Dataset:
     "The labels that the units detect, and their scores."
     places, units = unit_places(these.found, removed), these.found.units()
     concept = np.where(detecting(these.found), units.concept.to_numpy(object), "")
-    return xr.Dataset({"concept": ("removed", concept[places]), "score": ("removed", units[these.found.protocol.measure].to_numpy(float)[places])})
+    return xr.Dataset(
+        {
+            "concept": ("removed", concept[places]),
+            "score": ("removed", units[these.found.protocol.measure].to_numpy(float)[places]),
+        }
+    )
 
 # %% ../../nbs/analyses/12_unit_removal.ipynb #eff38d2c
 @dataclass(frozen=True, repr=False)
 class Ablated:
     "What the network loses without some of its units."
+
     table: xr.Dataset
 
     def units(self) -> pd.DataFrame:
-        """One row a unit, what hurts most first: unit, concept (what it detects) and score; changes of log-probability (with its standard error) and of
+        """One row a unit, what hurts most first: unit, concept (what it detects) and score; changes of log-probability
+        (with its standard error) and of
         accuracy on the test images; the target it matters most to and the change there."""
         table = self.table
         places = [table.unit.values.tolist().index(unit) for unit in table.removed.values]
         rows = pd.DataFrame({name: table[name].values for name in ("concept", "score", "logprob", "error", "accuracy")})
         rows.insert(0, "unit", table.removed.values)
-        rows["class"], rows["class_change"] = table.removed_class.values[places], table.removed_class_change.values[places]
+        rows["class"], rows["class_change"] = (
+            table.removed_class.values[places],
+            table.removed_class_change.values[places],
+        )
         return rows.sort_values("logprob", kind="stable", ignore_index=True)
 
     def links(self, number: int = 3) -> pd.DataFrame:
-        """unit, concept, rank, target, splits, change: the targets that each unit matters most to, as the ranking images say in so many splits; and the mean
+        """unit, concept, rank, target, splits, change: the targets that each unit matters most to, as the ranking
+        images say in so many splits; and the mean
         change of their log-probability on the test images of these."""
         table = self.table
         place, times, change = linked(table.target_ranked.values, table.target_tested.values, number)
         unit, rank = np.divmod(np.arange(place.size), max(place.shape[1], 1))
-        rows = pd.DataFrame({"unit": table.removed.values[unit], "concept": table.concept.values[unit], "rank": rank + 1,
-                             "target": table.target.values[place.ravel()], "splits": times.ravel(), "change": change.ravel()})
+        rows = pd.DataFrame(
+            {
+                "unit": table.removed.values[unit],
+                "concept": table.concept.values[unit],
+                "rank": rank + 1,
+                "target": table.target.values[place.ravel()],
+                "splits": times.ravel(),
+                "change": change.ravel(),
+            }
+        )
         return rows[rows.splits > 0].reset_index(drop=True)
 
     @cached_property
     def trials(self) -> pd.DataFrame:
         "One row a set of units that was removed: split, kind, name, number, control, accuracy, logprob, error."
         table = self.table
-        names = {"trial_split": "split", "kind": "kind", "name": "name", "number": "number", "control": "control", "trial_accuracy": "accuracy",
-                 "trial_logprob": "logprob", "trial_error": "error", "trial_units": "units"}
+        names = {
+            "trial_split": "split",
+            "kind": "kind",
+            "name": "name",
+            "number": "number",
+            "control": "control",
+            "trial_accuracy": "accuracy",
+            "trial_logprob": "logprob",
+            "trial_error": "error",
+            "trial_units": "units",
+        }
         return pd.DataFrame({new: table[old].values for old, new in names.items()})
 
     def curves(self) -> pd.DataFrame:
-        "order (most, least, random), number of units removed, split, control; accuracy and mean log-probability on the test images."
+        """order (most, least, random), number of units removed, split, control; accuracy and mean log-probability on
+        the test images."""
         rows = self.trials
         on = set(rows.number[rows.kind == "most"])
         rows = rows[rows.kind.isin(["most", "least", "random"]) & rows.number.isin(on)]
-        return rows.rename(columns={"kind": "order"})[["order", "number", "split", "control", "accuracy", "logprob"]].reset_index(drop=True)
+        return rows.rename(columns={"kind": "order"})[
+            ["order", "number", "split", "control", "accuracy", "logprob"]
+        ].reset_index(drop=True)
 
     def classes(self) -> pd.DataFrame:
-        """One row a target: group or class, test images; balanced accuracy intact, with its k most important units removed, and with these alone kept; with
-        as many at random removed or kept, and their spread (standard deviation over draws and splits); the same of `logprob`; its five most important
+        """One row a target: group or class, test images; balanced accuracy intact, with its k most important units
+        removed, and with these alone kept; with
+        as many at random removed or kept, and their spread (standard deviation over draws and splits); the same of
+        `logprob`; its five most important
         units, with the concepts that they detect."""
         return class_table(self)
 
     def concepts(self, target: str | None = None) -> pd.DataFrame:
-        """One row a set of detectors: concept, units; what their removal changes, over all or for one target, beside as many units at random (mean and
+        """One row a set of detectors: concept, units; what their removal changes, over all or for one target, beside as
+        many units at random (mean and
         spread); `as_bad`: the share of random draws that lower the log-probability as much."""
         return concept_table(self, target)
 
     def values(self, measure: str, target: str | None = None) -> np.ndarray:
         "accuracy or logprob of every trial, over all or for one target."
-        if target is None: return self.table[f"trial_{measure}"].values
+        if target is None:
+            return self.table[f"trial_{measure}"].values
         names = self.table.target.values.tolist()
-        if target not in names: raise Refused(f"no target {target!r} in this ablation. {near(target, names)}")
+        if target not in names:
+            raise InputError(f"no target {target!r} in this ablation. {near(target, names)}")
         return self.table[f"trial_target_{measure}"].values[:, names.index(target)]
 
     def changes(self, measure: str, target: str | None = None) -> np.ndarray:
@@ -177,28 +296,40 @@ class Ablated:
 
     def __repr__(self) -> str:
         table, about = self.table, self.table.attrs
-        return (f"Ablated({about['model']}, {about['layer']}: {table.sizes['removed']} units set to {about['fill']}, {table.sizes['target']} targets, "
-                f"{'+'.join(str(n) for n in table.images_test.values)} test images, accuracy {table.intact_accuracy.values.mean():.3f})")
+        return (
+            f"Ablated({about['model']}, {about['layer']}: {table.sizes['removed']} units set to {about['fill']}, "
+            f"{table.sizes['target']} targets, "
+            f"{'+'.join(str(n) for n in table.images_test.values)} test images, accuracy "
+            f"{table.intact_accuracy.values.mean():.3f})"
+        )
 
     def _repr_html_(self) -> str:
-        return f"<p><code>{html.escape(repr(self))}</code></p>{self.units().head(8).to_html(index=False, escape=True, float_format='{:.3f}'.format)}"
+        return as_html(self, self.units().head(8), "3f")
 
 # %% ../../nbs/analyses/12_unit_removal.ipynb #ebd29177
-def beside(ablated: Ablated, kind: str, number: int, measure: str, target: str | None = None) -> tuple[float, float, np.ndarray]:
-    "Of random draws of so many units: the mean change, its standard deviation over draws (and splits), and all changes."
+def beside(
+    ablated: Ablated, kind: str, number: int, measure: str, target: str | None = None
+) -> tuple[float, float, np.ndarray]:
+    """Of random draws of so many units: the mean change, its standard deviation over draws (and splits), and all
+    changes."""
     rows = ablated.trials
     some = ablated.changes(measure, target)[((rows.kind == kind) & (rows.number == number)).to_numpy()]
     return float(some.mean()), float(some.std(ddof=1)) if len(some) > 1 else float("nan"), some
+
 
 def class_table(ablated: Ablated) -> pd.DataFrame:
     "One row a target."
     table, rows, k = ablated.table, ablated.trials, ablated.table.attrs["k"]
     label = dict(zip(table.removed.values.tolist(), table.concept.values.tolist()))
+
     def labelled(index):
         concept = label[f"{table.attrs['layer']}:{index}"]
         return f"{index} ({concept})" if concept else str(index)
+
     found = []
-    for target, images, group in zip(table.target.values.tolist(), table.target_images.values, table.target_group.values):
+    for target, images, group in zip(
+        table.target.values.tolist(), table.target_images.values, table.target_group.values
+    ):
         line = {"target": target, "group": bool(group), "images": int(images)}
         for of, start in (("accuracy", ""), ("logprob", "logprob_")):
             values = ablated.values(of, target)
@@ -206,19 +337,35 @@ def class_table(ablated: Ablated) -> pd.DataFrame:
             line[f"{start}intact"] = intact
             for kind, random in (("removed", "random"), ("kept", "random-kept")):
                 mean, spread, _ = beside(ablated, random, k, of, target)
-                line |= {f"{start}{kind}": values[((rows.name == target) & (rows.kind == kind)).to_numpy()].mean(),
-                         f"{start}random_{kind}": intact + mean, f"{start}random_{kind}_spread": spread}
+                line |= {
+                    f"{start}{kind}": values[((rows.name == target) & (rows.kind == kind)).to_numpy()].mean(),
+                    f"{start}random_{kind}": intact + mean,
+                    f"{start}random_{kind}_spread": spread,
+                }
         first = rows.units[(rows.name == target) & (rows.kind == "removed")].iloc[0].split()
         found.append(line | {"units": ", ".join(map(labelled, first[:5]))})
-    numbers = [f"{start}{name}" for start in ("", "logprob_") for name in ("intact", *(f"{random}{kind}{spread}" for kind in ("removed", "kept")
-               for random, spread in (("", ""), ("random_", ""), ("random_", "_spread"))))]
+    numbers = [
+        f"{start}{name}"
+        for start in ("", "logprob_")
+        for name in (
+            "intact",
+            *(
+                f"{random}{kind}{spread}"
+                for kind in ("removed", "kept")
+                for random, spread in (("", ""), ("random_", ""), ("random_", "_spread"))
+            ),
+        )
+    ]
     return pd.DataFrame(found, columns=["target", "group", "images", *numbers, "units"])
+
 
 def concept_table(ablated: Ablated, target: str | None = None) -> pd.DataFrame:
     "One row a set of detectors."
     rows, most = ablated.trials, ablated.table.sizes["removed"]
     found = []
-    for kind, name in rows[rows.kind.isin(["concept", "named"])][["kind", "name"]].drop_duplicates().itertuples(index=False):
+    for kind, name in (
+        rows[rows.kind.isin(["concept", "named"])][["kind", "name"]].drop_duplicates().itertuples(index=False)
+    ):
         mine = ((rows.kind == kind) & (rows.name == name)).to_numpy()
         line = {"concept": name, "label": kind == "concept", "units": int(rows.number[mine].iloc[0])}
         for of in Measure._fields:
@@ -226,21 +373,48 @@ def concept_table(ablated: Ablated, target: str | None = None) -> pd.DataFrame:
             mean, spread, draws = beside(ablated, "random", min(line["units"], most), of, target)
             line |= {of: change, f"random_{of}": mean, f"random_{of}_spread": spread}
         found.append(line | {"as_bad": float((draws <= change).mean())})
-    numbers = [f"{random}{of}{spread}" for of in Measure._fields for random, spread in (("", ""), ("random_", ""), ("random_", "_spread"))]
+    numbers = [
+        f"{random}{of}{spread}"
+        for of in Measure._fields
+        for random, spread in (("", ""), ("random_", ""), ("random_", "_spread"))
+    ]
     return pd.DataFrame(found, columns=["concept", "label", "units", *numbers, "as_bad"])
 
 # %% ../../nbs/analyses/12_unit_removal.ipynb #8fa11fe0
 def curve_figure(ablated: Ablated, measure: str = "accuracy", axis=None):
-    "Accuracy (or `logprob`) on the test images against the number of units removed; the mean over splits, with the range of random draws."
+    """Accuracy (or `logprob`) on the test images against the number of units removed; the mean over splits, with the
+    range of random draws."""
     from inner_detectors.analyses.drawing import COLOURS, new_axis
+
     rows = ablated.curves()
     axis = axis or new_axis()
-    styles = {"most": ("most important first", "o-"), "least": ("least important first", "s-"), "random": ("random", "^--")}
+    styles = {
+        "most": ("most important first", "o-"),
+        "least": ("least important first", "s-"),
+        "random": ("random", "^--"),
+    }
     for place, (order, (said, style)) in enumerate(styles.items()):
         grouped = rows[rows.order == order].groupby("number")[measure]
-        axis.plot(grouped.mean().index, grouped.mean().values, style, color=COLOURS[place], label=said, markersize=2.5, linewidth=1)
-        if order == "random": axis.fill_between(grouped.min().index, grouped.min().values, grouped.max().values, color=COLOURS[place], alpha=0.2, linewidth=0)
-    if measure == "accuracy": axis.axhline(ablated.table.attrs["chance"], color="#999999", linewidth=0.7, linestyle=":", label="chance")
+        axis.plot(
+            grouped.mean().index,
+            grouped.mean().values,
+            style,
+            color=COLOURS[place],
+            label=said,
+            markersize=2.5,
+            linewidth=1,
+        )
+        if order == "random":
+            axis.fill_between(
+                grouped.min().index,
+                grouped.min().values,
+                grouped.max().values,
+                color=COLOURS[place],
+                alpha=0.2,
+                linewidth=0,
+            )
+    if measure == "accuracy":
+        axis.axhline(ablated.table.attrs["chance"], color="#999999", linewidth=0.7, linestyle=":", label="chance")
     axis.set_xlabel(f"units of {ablated.table.attrs['layer']} removed", fontsize=8)
     axis.set_ylabel({"accuracy": "accuracy", "logprob": "mean log-probability"}[measure], fontsize=8)
     axis.legend(fontsize=6, frameon=False)

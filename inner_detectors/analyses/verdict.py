@@ -18,16 +18,21 @@ from ..dissection.tables import load_room
 
 # %% ../../nbs/analyses/22_verdict.ipynb #13448ea5
 def verdict(folder: str | Path) -> pd.DataFrame:
-    """What the rooms run so far say of each unit's label: layer, unit, concept, iou (or score), detects, the rooms' columns, `verdict` (holds,
-    fails, untested; no detector below the protocol's bar) and `failed`, the names of the tests it fails. Units without a label are left out."""
+    """What the rooms run so far say of each unit's label: layer, unit, concept, iou (or score), detects, the rooms'
+    columns, `verdict` (holds,
+    fails, untested; no detector below the protocol's bar) and `failed`, the names of the tests it fails. Units
+    without a label are left out."""
     found = Dissection.load(folder)
     rooms = {name: load_room(folder, name, found) for name in ("verify", "evidence", "sensitivity", "ablate")}
     measure, units = found.protocol.measure, found.units()
     table = units[["layer", "unit", "concept", measure]].assign(detects=found.protocol.detected(units[measure]))
     for room in (room for room in rooms.values() if room is not None):
-        whole = room.reindex(unit=found.table.unit.values) if "unit" in room.coords else room    # a room may hold some units alone
+        whole = (
+            room.reindex(unit=found.table.unit.values) if "unit" in room.coords else room
+        )  # a room may hold some units alone
         table = table.assign(**{name: whole[name].values for name in json.loads(room.attrs["columns"]) if told(name)})
-    if rooms["verify"] is not None: table["falls"] = rooms["verify"].falls.values[0].astype(bool)
+    if rooms["verify"] is not None:
+        table["falls"] = rooms["verify"].falls.values[0].astype(bool)
     tests = trials(table, measure)
     failed = [", ".join(name for name, passed in tests.items() if passed[row] == 0) for row in range(len(table))]
     hidden = tests.get("concept removal", np.full(len(table), np.nan)) == 1
@@ -35,15 +40,28 @@ def verdict(folder: str | Path) -> pd.DataFrame:
     table = table.assign(verdict=np.where(table.detects, words, "no detector"), failed=failed)
     return table[table.concept != ""].reset_index(drop=True)
 
+
 def told(name: str) -> bool:
     "Whether a room's column is part of a verdict."
-    return name in ("hidden_change", "hidden_control", "hidden_q", "chance_uniform", "chance_positional") or name.startswith(("best_quantile_", "removed_"))
+    return name in (
+        "hidden_change",
+        "hidden_control",
+        "hidden_q",
+        "chance_uniform",
+        "chance_positional",
+    ) or name.startswith(("best_quantile_", "removed_"))
+
 
 def trials(table: pd.DataFrame, measure: str) -> dict[str, Float64[np.ndarray, " unit"]]:
     "Each test that has been run: 1 where a unit's label passes, 0 where it fails, not a number where it was not tried."
     said: dict[str, np.ndarray] = {}
-    def test(name, number, passes): said[name] = np.where(np.isfinite(number.to_numpy(float)), np.asarray(passes, float), np.nan)
-    if "hidden_q" in table: test("concept removal", table.hidden_q, table.falls)
+
+    def test(name, number, passes):
+        said[name] = np.where(np.isfinite(number.to_numpy(float)), np.asarray(passes, float), np.nan)
+
+    if "hidden_q" in table:
+        test("concept removal", table.hidden_q, table.falls)
     chances = [name for name in ("chance_uniform", "chance_positional") if name in table]
-    if chances: test("chance", table[chances].max(axis=1), table[measure] > table[chances].max(axis=1))
+    if chances:
+        test("chance", table[chances].max(axis=1), table[measure] > table[chances].max(axis=1))
     return said

@@ -12,7 +12,7 @@ from json import loads
 from pathlib import Path
 
 from .options import WIDE, given, left_out, remark, reopened, say
-from ..core.errors import Refused, near
+from ..core.errors import InputError, near
 
 # %% ../../nbs/cli/04_analyses.ipynb #ca9450eb
 def told(folder: str, made, table, figures: dict, json: bool, head: str, most: int = 20) -> None:
@@ -20,126 +20,180 @@ def told(folder: str, made, table, figures: dict, json: bool, head: str, most: i
     from inner_detectors.views.figures import write_figure
     from inner_detectors.dissection.tables import write_frame
     from inner_detectors.analyses.verdict import verdict
-    for name, axis in figures.items(): write_figure(axis.figure, Path(folder)/name)
-    write_frame(verdict(folder), Path(folder)/"verdict.csv")
-    if json: return print(table.to_json(orient="records", double_precision=15))
+
+    for name, axis in figures.items():
+        write_figure(axis.figure, Path(folder) / name)
+    write_frame(verdict(folder), Path(folder) / "verdict.csv")
+    if json:
+        return print(table.to_json(orient="records", double_precision=15))
     more = [f"and {len(table) - most} more"] if len(table) > most else []
     room = made.attrs["room"]
     written = ", ".join([f"{room}.nc", *(f"{name}.png, {name}.pdf" for name in figures), "units.csv", "verdict.csv"])
     problems = loads(made.attrs["problems"])
-    if problems: more.append(left_out(problems, f"the attribute problems of {room}.nc"))
+    if problems:
+        more.append(left_out(problems, f"the attribute problems of {room}.nc"))
     shown = table.head(most).to_string(index=False, float_format="{:.3g}".format, max_colwidth=WIDE)
     say("\n\n".join([head, shown, *more, f"In {folder}: {written}"]))
+
 
 def drawn(figure: Callable, *words, width: float = 3.3, height: float = 2.4, **named):
     "A figure's axis (or axes) without a display."
     from inner_detectors.analyses.drawing import new_axis
+
     return figure(*words, axis=new_axis(width, height, shown=False), **named)
 
 # %% ../../nbs/cli/04_analyses.ipynb #8cea4e03
-def evidence(folder: str,                     # of a match
-             data: list[str] | None = None,   # where the pictures have been moved since the match: KIND:FOLDER
-             weights: str | None = None,      # likewise the parameter file
-             device: str | None = None,       # cpu, gpu, cuda:1, or several separated by commas
-             batch: int = 8,                  # images at once on a device
-             json: bool = False,              # one JSON list on stdout instead of a table
-             quiet: bool = False,             # no progress
-            ):
-    """Say how much of each label's score is chance: as if places did not matter (uniform), and as if only places did (positional).
+def evidence(
+    folder: str,  # of a match
+    data: list[str] | None = None,  # where the pictures have been moved since the match: KIND:FOLDER
+    weights: str | None = None,  # likewise the parameter file
+    device: str | None = None,  # cpu, gpu, cuda:1, or several separated by commas
+    batch: int = 8,  # images at once on a device
+    json: bool = False,  # one JSON list on stdout instead of a table
+    quiet: bool = False,  # no progress
+):
+    """Say how much of each label's score is chance: as if places did not matter (uniform), and as if only places did
+    (positional).
 
-example:
-  inner-detectors evidence results/coco
+    example:
+      inner-detectors evidence results/coco
 
-The folder gets evidence.nc and a figure; units.csv the columns chance_uniform and chance_positional."""
+    The folder gets evidence.nc and a figure; units.csv the columns chance_uniform and chance_positional."""
     from inner_detectors.analyses.chance import chance_figure
     from inner_detectors.analyses.chance import evidence as run_evidence
+
     these = reopened(folder, data, weights, batch, quiet, device)
     found = run_evidence(these, folder, progress=not quiet)
     rows = found.units().sort_values(these.found.protocol.measure, ascending=False, kind="stable")
     told(folder, found.table, rows, {"chance": drawn(chance_figure, found)}, json, repr(found))
 
-def sensitivity(folder: str,                           # of a match
-                quantiles: list[float] | None = None,  # shares of positions above the threshold; a hundred from 0.0005 on where none is given
-                concepts: list[str] | None = None,     # these alone
-                units: list[str] | None = None,        # these alone, such as conv5_3:12; each gets a figure of its own
-                data: list[str] | None = None,         # where the pictures have been moved since the match: KIND:FOLDER
-                weights: str | None = None,            # likewise the parameter file
-                device: str | None = None,             # cpu, gpu, cuda:1, or several separated by commas
-                batch: int = 8,                        # images at once on a device
-                json: bool = False,                    # one JSON list on stdout instead of a table
-                quiet: bool = False,                   # no progress
-               ):
+
+def sensitivity(
+    folder: str,  # of a match
+    quantiles: list[float] | None = None,  # shares of positions above the threshold; not given: a hundred from 0.0005
+    concepts: list[str] | None = None,  # these alone
+    units: list[str] | None = None,  # these alone, such as conv5_3:12; each gets a figure of its own
+    data: list[str] | None = None,  # where the pictures have been moved since the match: KIND:FOLDER
+    weights: str | None = None,  # likewise the parameter file
+    device: str | None = None,  # cpu, gpu, cuda:1, or several separated by commas
+    batch: int = 8,  # images at once on a device
+    json: bool = False,  # one JSON list on stdout instead of a table
+    quiet: bool = False,  # no progress
+):
     """Say how IoU hangs on the threshold: a hundred quantiles for every unit and concept, from the passes of one match.
 
-examples:
-  inner-detectors sensitivity results/coco
-  inner-detectors sensitivity results/voc --units conv5_3:132 conv5_3:234
+    examples:
+      inner-detectors sensitivity results/coco
+      inner-detectors sensitivity results/voc --units conv5_3:132 conv5_3:234
 
-The folder gets sensitivity.nc and figures; units.csv the best quantile and the IoU there."""
+    The folder gets sensitivity.nc and figures; units.csv the best quantile and the IoU there."""
     from inner_detectors.analyses.sensitivity import curve_figure, sensitivity_figure
     from inner_detectors.analyses.sensitivity import sensitivity as run_sensitivity
     from inner_detectors.core.text import file_name
+
     these = reopened(folder, data, weights, batch, quiet, device)
     found = run_sensitivity(these, folder, quantiles, concepts, units, progress=not quiet)
     figures = {"sensitivity": drawn(sensitivity_figure, found, height=3.8)[0]}
-    figures |= {file_name(unit).replace("unit", "sensitivity", 1): drawn(curve_figure, found, unit) for unit in units or []}
-    told(folder, found.table, found.units() if units else found.summary(), figures, json, repr(found), 400 if units else 30)
+    figures |= {
+        file_name(unit).replace("unit", "sensitivity", 1): drawn(curve_figure, found, unit) for unit in units or []
+    }
+    told(
+        folder,
+        found.table,
+        found.units() if units else found.summary(),
+        figures,
+        json,
+        repr(found),
+        400 if units else 30,
+    )
 
-def verify(what: str,                           # concepts: hide them in pictures; units: take them out; simulation: put their labels in their place
-           folder: str,                         # of a match
-           fills: list[str] | None = None,      # concepts: what hides them, of black, mean, blur, inpaint (default: black)
-           concepts: list[str] | None = None,   # these alone
-           units: list[str] | None = None,      # these alone, such as conv5_3:12
-           least: int | None = None,            # concepts: images that a concept needs (1 where none is given)
-           layer: str | None = None,            # units, simulation: whose units are taken out; the deepest of the match where none is given
-           labels: str | None = None,           # likewise: the pictures' classes: a CSV file (image, class), folders (of their names), or shown (concepts)
-           classes: list[str] | None = None,    # likewise: the concepts that are classes, with --labels shown; all where none is given
-           groups: list[str] | None = None,     # units: classes asked about together, as dogs=151-268 birds=7-24,80-100
-           probe: str | None = None,            # likewise: a layer to put a linear classifier on, for networks without one
-           pictures: list[str] | None = None,   # units: other pictures, which have classes: KIND:FOLDER
-           fill: str | None = None,             # units: what a unit is set to: zero (where none is given) or mean
-           splits: int | None = None,           # units: divisions into ranking and test images (1 where none is given)
-           sets: list[str] | None = None,       # units: others to remove together: NAME=UNIT,UNIT,... or NAME=FILE of a unit a line
-           k: int | None = None,                # units: so many of a class's most important are removed, and alone kept (20 where none is given)
-           by: str | None = None,               # units: what ranks them: logprob (where none is given) or accuracy
-           controls: int | None = None,         # units: random draws (10 where none is given)
-           seed: int = 0,                       # of controls, splits and resamples
-           data: list[str] | None = None,       # where the pictures have been moved since the match: KIND:FOLDER
-           weights: str | None = None,          # likewise the parameter file
-           device: str | None = None,           # cpu, gpu, cuda:1, or several separated by commas
-           batch: int = 8,                      # images at once on a device
-           json: bool = False,                  # one JSON list on stdout instead of a table
-           quiet: bool = False,                 # no progress
-          ):
-    """Test labels by intervention: hide a concept and see its units fall, or remove units and see what the network loses.
 
-examples:
-  inner-detectors verify concepts results/coco --fills black mean --least 15
-  inner-detectors verify units results/lite0 --layer blocks_15 --labels folders --groups dogs=151-268
-  inner-detectors verify units results/voc --layer conv5_3 --probe pool5 --labels shown
-  inner-detectors verify simulation results/voc --layer conv5_3 --probe pool5 --labels shown
+def verify(
+    what: str,  # concepts: hide them in pictures; units: take them out; simulation: put their labels in their place
+    folder: str,  # of a match
+    fills: list[str] | None = None,  # concepts: what hides them, of black, mean, blur, inpaint (default: black)
+    concepts: list[str] | None = None,  # these alone
+    units: list[str] | None = None,  # these alone, such as conv5_3:12
+    least: int | None = None,  # concepts: images that a concept needs (1 where none is given)
+    layer: str | None = None,  # units, simulation: whose units are taken out; not given: the deepest of the match
+    labels: str | None = None,  # likewise: the pictures' classes: CSV file (image, class), folders, or shown (concepts)
+    classes: list[str] | None = None,  # likewise: the concepts that are classes, with --labels shown; not given: all
+    groups: list[str] | None = None,  # units: classes asked about together, as dogs=151-268 birds=7-24,80-100
+    probe: str | None = None,  # likewise: a layer to put a linear classifier on, for networks without one
+    pictures: list[str] | None = None,  # units: other pictures, which have classes: KIND:FOLDER
+    fill: str | None = None,  # units: what a unit is set to: zero (where none is given) or mean
+    splits: int | None = None,  # units: divisions into ranking and test images (1 where none is given)
+    sets: list[str] | None = None,  # units: others to remove together: NAME=UNIT,UNIT,... or NAME=FILE of a unit a line
+    k: int | None = None,  # units: so many of a class's most important are removed, and alone kept (20)
+    by: str | None = None,  # units: what ranks them: logprob (where none is given) or accuracy
+    controls: int | None = None,  # units: random draws (10 where none is given)
+    seed: int = 0,  # of controls, splits and resamples
+    data: list[str] | None = None,  # where the pictures have been moved since the match: KIND:FOLDER
+    weights: str | None = None,  # likewise the parameter file
+    device: str | None = None,  # cpu, gpu, cuda:1, or several separated by commas
+    batch: int = 8,  # images at once on a device
+    json: bool = False,  # one JSON list on stdout instead of a table
+    quiet: bool = False,  # no progress
+):
+    """Test labels by intervention: hide a concept and see its units fall, or remove units and see what the network
+    loses.
 
-The folder gets verify.nc, ablate.nc or simulate.nc, and figures; units.csv the columns hidden_... or removed_...
-verdict.csv says side by side what all rooms have found of each label."""
+    examples:
+      inner-detectors verify concepts results/coco --fills black mean --least 15
+      inner-detectors verify units results/lite0 --layer blocks_15 --labels folders --groups dogs=151-268
+      inner-detectors verify units results/voc --layer conv5_3 --probe pool5 --labels shown
+      inner-detectors verify simulation results/voc --layer conv5_3 --probe pool5 --labels shown
+
+    The folder gets verify.nc, ablate.nc or simulate.nc, and figures; units.csv the columns hidden_... or removed_...
+    verdict.csv says side by side what all rooms have found of each label."""
     kinds = ("concepts", "units", "simulation")
-    if what not in kinds: raise Refused(f"verify: {what!r} cannot be verified. {near(what, kinds)}")
+    if what not in kinds:
+        raise InputError(f"verify: {what!r} cannot be verified. {near(what, kinds)}")
     belonging: list[tuple[tuple[str, ...], dict]] = [
-        (("concepts",), dict(fills=fills, least=least)), (("concepts", "units"), dict(units=units)),
+        (("concepts",), dict(fills=fills, least=least)),
+        (("concepts", "units"), dict(units=units)),
         (("units", "simulation"), dict(layer=layer, labels=labels, classes=classes, probe=probe)),
-        (("units",), dict(groups=groups, pictures=pictures, fill=fill, splits=splits, sets=sets, k=k, by=by, controls=controls))]
+        (
+            ("units",),
+            dict(groups=groups, pictures=pictures, fill=fill, splits=splits, sets=sets, k=k, by=by, controls=controls),
+        ),
+    ]
     for owners, choices in belonging:
         for name, value in choices.items():
-            if value is not None and what not in owners: raise Refused(f"verify {what}: has no choice --{name}. It belongs to verify {' and '.join(owners)}.")
+            if value is not None and what not in owners:
+                raise InputError(f"verify {what}: has no choice --{name}. It belongs to verify {' and '.join(owners)}.")
     these = reopened(folder, data, weights, batch, quiet, device)
-    if what == "concepts": return verify_concepts(these, folder, concepts, units, seed, json, quiet, **given(fills=fills, least=least))
+    if what == "concepts":
+        return verify_concepts(these, folder, concepts, units, seed, json, quiet, **given(fills=fills, least=least))
     images, known = class_labels(these, labels, classes, pictures, probe, quiet)
     layer = deepest(these) if layer is None else layer
-    if what == "simulation": return verify_simulation(these, folder, layer, known, concepts, probe, seed, json, quiet)
+    if what == "simulation":
+        return verify_simulation(these, folder, layer, known, concepts, probe, seed, json, quiet)
     from inner_detectors.analyses.unit_removal import ablate, curve_figure
-    found = ablate(these, layer, known, units=units, concepts=concepts, sets=unit_sets(sets), groups=class_groups(groups), probe=probe, data=images,
-                   seed=seed, out=folder, progress=not quiet, **given(fill=fill, by=by, k=k, controls=controls, splits=splits))
-    told(folder, found.table, found.units(), {"removed": drawn(curve_figure, found)}, json,
-             f"{found!r}\n\n{found.classes().to_string(index=False, max_colwidth=WIDE)}")
+
+    found = ablate(
+        these,
+        layer,
+        known,
+        units=units,
+        concepts=concepts,
+        sets=unit_sets(sets),
+        groups=class_groups(groups),
+        probe=probe,
+        data=images,
+        seed=seed,
+        out=folder,
+        progress=not quiet,
+        **given(fill=fill, by=by, k=k, controls=controls, splits=splits),
+    )
+    told(
+        folder,
+        found.table,
+        found.units(),
+        {"removed": drawn(curve_figure, found)},
+        json,
+        f"{found!r}\n\n{found.classes().to_string(index=False, max_colwidth=WIDE)}",
+    )
 
 # %% ../../nbs/cli/04_analyses.ipynb #4467a2d1
 def verify_concepts(these, folder: str, concepts, units, seed: int, json: bool, quiet: bool, **choices) -> None:
@@ -147,89 +201,130 @@ def verify_concepts(these, folder: str, concepts, units, seed: int, json: bool, 
     from inner_detectors.analyses.concept_removal import change_figure
     from inner_detectors.analyses.concept_removal import verify as run_verify
     from inner_detectors.core.text import file_name
+
     found = run_verify(these, folder, concepts=concepts, units=units, seed=seed, progress=not quiet, **choices)
     rows = found.concepts()
-    named = rows[(rows.r < 0) & (rows.fill == found.table.fill.values[0])].sort_values("q", kind="stable").concept.head(5)
-    figures = {file_name(f"{concept}:{place}").replace("unit", "hidden", 1): drawn(change_figure, found, concept) for place, concept in enumerate(named, 1)}
+    named = (
+        rows[(rows.r < 0) & (rows.fill == found.table.fill.values[0])].sort_values("q", kind="stable").concept.head(5)
+    )
+    figures = {
+        file_name(f"{concept}:{place}").replace("unit", "hidden", 1): drawn(change_figure, found, concept)
+        for place, concept in enumerate(named, 1)
+    }
     told(folder, found.table, rows, figures, json, repr(found), 100)
 
-def verify_simulation(these, folder: str, layer: str, known, concepts, probe, seed: int, json: bool, quiet: bool) -> None:
+
+def verify_simulation(
+    these, folder: str, layer: str, known, concepts, probe, seed: int, json: bool, quiet: bool
+) -> None:
     "Put each label's prediction in the place of its units."
     from inner_detectors.analyses.linear_probe import probe_layer
     from inner_detectors.analyses.simulation import simulate
-    if probe is not None: these = probe_layer(these, probe, known, seed=seed, out=folder, progress=not quiet, room="simulate")
+
+    if probe is not None:
+        these = probe_layer(these, probe, known, seed=seed, out=folder, progress=not quiet, room="simulate")
     found = simulate(these, layer, known, concepts=concepts, seed=seed, out=folder, progress=not quiet)
     names = ["units", "images", "intact", "removed", "replaced", "error", "recovered"]
     rows = found[names].to_dataframe().reset_index()[["concept", *names]]
-    told(folder, found, rows, {}, json, f"Simulated({layer}: {int(found.simulated_r.notnull().sum())} units by their labels alone, "
-         f"median r {float(found.simulated_r.median()):.2f})")
+    told(
+        folder,
+        found,
+        rows,
+        {},
+        json,
+        f"Simulated({layer}: {int(found.simulated_r.notnull().sum())} units by their labels alone, "
+        f"median r {float(found.simulated_r.median()):.2f})",
+    )
+
 
 def class_labels(these, labels: str | None, chosen, pictures, probe, quiet: bool) -> tuple:
     "The pictures that have classes, and these."
     from inner_detectors.data.readers.registry import load_data
+
     images = load_data(*pictures, progress=not quiet) if pictures else these.data
-    if labels is None: raise Refused("verify: no classes. Say --labels FILE.csv, --labels folders or --labels shown.")
+    if labels is None:
+        raise InputError("verify: no classes. Say --labels FILE.csv, --labels folders or --labels shown.")
     return images, labels_of(images, labels, chosen, these.view, quiet, () if probe else these.model.classes)
 
+
 def labels_of(images, labels: str, chosen, view, quiet: bool, classes: Sequence[str] = ()):
-    "Each picture's classes, from its folder, its masks or a CSV file; `classes` are the names that there are, where a network has some."
+    """Each picture's classes, from its folder, its masks or a CSV file; `classes` are the names that there are, where a
+    network has some."""
     from inner_detectors.data.labels import folder_classes, read_classes, shown_classes
-    if labels == "folders": return folder_classes(images, classes)
-    if labels == "shown": return shown_classes(images, chosen, view.side, view.keep, progress=not quiet)
+
+    if labels == "folders":
+        return folder_classes(images, classes)
+    if labels == "shown":
+        return shown_classes(images, chosen, view.side, view.keep, progress=not quiet)
     return read_classes(labels, classes)
+
 
 def deepest(these) -> str:
     "The last of the dissection's layers that the network comes to."
     from inner_detectors.networks.model import layers
+
     order = list(layers(these.model))
     return max(these.names, key=order.index)
+
 
 def unit_sets(words: list[str] | None) -> dict[str, list[str]]:
     "NAME=UNIT,UNIT,... or NAME=FILE of a unit a line, as units by name."
     from inner_detectors.dissection.study import read_units
+
     sets: dict[str, list[str]] = {}
     for word in words or []:
         name, equals, rest = word.partition("=")
         if not (name and equals and rest):
-            raise Refused(f"set {word!r}: cannot be read. Give NAME=UNIT,UNIT such as wheels=conv5_3:12,conv5_3:40, or NAME=FILE.")
+            raise InputError(
+                f"set {word!r}: cannot be read. Give NAME=UNIT,UNIT such as wheels=conv5_3:12,conv5_3:40, or NAME=FILE."
+            )
         path = Path(rest)
         sets[name] = read_units(path) if path.is_file() else rest.split(",")
     return sets
+
 
 def class_groups(words: list[str] | None) -> dict[str, list[int]]:
     "NAME=FIRST-LAST,NUMBER,... as classes by name."
     groups: dict[str, list[int]] = {}
     for word in words or []:
         name, equals, ranges = word.partition("=")
-        try: ends = [tuple(int(end) for end in some.split("-")) for some in ranges.split(",")]
-        except ValueError: ends = []
+        try:
+            ends = [tuple(int(end) for end in some.split("-")) for some in ranges.split(",")]
+        except ValueError:
+            ends = []
         if not (name and equals and ends and all(len(some) in (1, 2) for some in ends)):
-            raise Refused(f"group {word!r}: cannot be read. Give NAME=FIRST-LAST or NAME=NUMBER,NUMBER, such as dogs=151-268.")
+            raise InputError(
+                f"group {word!r}: cannot be read. Give NAME=FIRST-LAST or NAME=NUMBER,NUMBER, such as dogs=151-268."
+            )
         groups[name] = [number for some in ends for number in range(some[0], some[-1] + 1)]
     return groups
 
 # %% ../../nbs/cli/04_analyses.ipynb #200e1b8a
-def correlate(folder: str,                           # of a match
-              statistic: str = "max",                # of each map: max or mean
-              layers: list[str] | None = None,       # these alone
-              keep: str = "detectors",               # columns of the matrix that is saved: detectors or all
-              classes: list[str] | None = None,      # of the network: whose probabilities to correlate with
-              data: list[str] | None = None,         # where the pictures have been moved since the match: KIND:FOLDER
-              weights: str | None = None,            # likewise the parameter file
-              device: str | None = None,             # cpu, gpu, cuda:1, or several separated by commas
-              batch: int = 8,                        # images at once on a device
-              json: bool = False,                    # one JSON list on stdout instead of a table
-              quiet: bool = False,                   # no progress
-             ):
-    """Say which units go together: Pearson's and Spearman's correlations of image-level activations, unit with unit and with what pictures show.
+def correlate(
+    folder: str,  # of a match
+    statistic: str = "max",  # of each map: max or mean
+    layers: list[str] | None = None,  # these alone
+    keep: str = "detectors",  # columns of the matrix that is saved: detectors or all
+    classes: list[str] | None = None,  # of the network: whose probabilities to correlate with
+    data: list[str] | None = None,  # where the pictures have been moved since the match: KIND:FOLDER
+    weights: str | None = None,  # likewise the parameter file
+    device: str | None = None,  # cpu, gpu, cuda:1, or several separated by commas
+    batch: int = 8,  # images at once on a device
+    json: bool = False,  # one JSON list on stdout instead of a table
+    quiet: bool = False,  # no progress
+):
+    """Say which units go together: Pearson's and Spearman's correlations of image-level activations, unit with unit and
+    with what pictures show.
 
-example:
-  inner-detectors correlate results/coco --layers conv5_3
+    example:
+      inner-detectors correlate results/coco --layers conv5_3
 
-The folder gets correlate.nc, figures and clusters.csv (the detectors' clusters); units.csv each unit's strongest partner."""
+    The folder gets correlate.nc, figures and clusters.csv (the detectors' clusters); units.csv each unit's strongest
+    partner."""
     from inner_detectors.analyses.correlation import concept_figure, dendrogram_figure, matrix_figure
     from inner_detectors.analyses.correlation import correlate as run_correlate
     from inner_detectors.dissection.tables import write_frame
+
     these = reopened(folder, data, weights, batch, quiet, device)
     found = run_correlate(these, folder, statistic, layers, keep=keep, classes=classes or (), progress=not quiet)
     figures = {"same-label": drawn(concept_figure, found)}
@@ -237,7 +332,8 @@ The folder gets correlate.nc, figures and clusters.csv (the detectors' clusters)
         figures["correlations"] = drawn(matrix_figure, found, width=4.2, height=3.8)
         clusters = found.clusters()
         figures["clusters"] = drawn(dendrogram_figure, found, width=3.6, height=max(2.0, min(0.09 * len(clusters), 9)))
-        write_frame(clusters, Path(folder)/"clusters.csv")
-    except Refused as reason: remark(f"no figures of the units: {reason}")
+        write_frame(clusters, Path(folder) / "clusters.csv")
+    except InputError as reason:
+        remark(f"no figures of the units: {reason}")
     rows = found.pairs()
     told(folder, found.table, rows if len(rows) else found.pairs(across=False), figures, json, repr(found))

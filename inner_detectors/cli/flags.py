@@ -16,23 +16,36 @@ from typing import get_args, get_origin
 def flag(parameter: inspect.Parameter, comment: str | None) -> tuple[str, dict]:
     "The name and the argparse settings of one argument."
     kind, default = parameter.annotation, parameter.default
-    if isinstance(kind, types.UnionType): kind = get_args(kind)[0]
+    if isinstance(kind, types.UnionType):
+        kind = get_args(kind)[0]
     said = (comment or "").replace("%", "%%")
-    if get_origin(kind) is tuple: return parameter.name, dict(nargs="*", default=default, metavar=parameter.name.upper(), help=said)
-    if default is parameter.empty and get_origin(kind) is list: return parameter.name, dict(nargs="+", metavar=parameter.name.upper(), help=said)
-    if default is parameter.empty: return parameter.name, dict(type=kind, help=said)
+    if get_origin(kind) is tuple:
+        return parameter.name, dict(nargs="*", default=default, metavar=parameter.name.upper(), help=said)
+    if default is parameter.empty and get_origin(kind) is list:
+        return parameter.name, dict(nargs="+", metavar=parameter.name.upper(), help=said)
+    if default is parameter.empty:
+        return parameter.name, dict(type=kind, help=said)
     shown = "" if default in (None, False) else f" (default: {default})"
     name, settings = f"--{parameter.name.replace('_', '-')}", dict(help=said + shown, default=default)
-    if kind is bool: return name, settings | dict(action="store_true")
-    if get_origin(kind) is list: return name, settings | dict(nargs="+", type=get_args(kind)[0], metavar=parameter.name.upper())
+    if kind is bool:
+        return name, settings | dict(action="store_true")
+    if get_origin(kind) is list:
+        return name, settings | dict(nargs="+", type=get_args(kind)[0], metavar=parameter.name.upper())
     return name, settings | dict(type=kind, metavar=parameter.name.upper())
+
 
 def parser(command: Callable) -> argparse.ArgumentParser:
     "An argument parser made from a function's signature, comments and docstring."
     from fastcore.docments import docments
+
     summary, _, rest = (inspect.getdoc(command) or "").partition("\n\n")
-    made = argparse.ArgumentParser(f"inner-detectors {command.__name__}", description=summary, epilog=rest, allow_abbrev=False,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = argparse.ArgumentParser(
+        f"inner-detectors {command.__name__}",
+        description=summary,
+        epilog=rest,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     comments = docments(command)
     for parameter in inspect.signature(command).parameters.values():
         name, settings = flag(parameter, comments.get(parameter.name))

@@ -24,41 +24,79 @@ from .match import match
 from .options import remark
 from .small import fetch, layers, models, scenes, visualise
 from .transfer import transfer
-from ..core.errors import Refused, near
+from ..core.errors import InputError, near
 from ..core.files import showing
 from ..core.locks import holding
 
 # %% ../../nbs/cli/07_main.ipynb #9f913962
-commands = {command.__name__: command for command in (match, map, evidence, sensitivity, verify, correlate, visualise, transfer, layers, models, fetch,
-                                                  scenes)}
+commands = {
+    command.__name__: command
+    for command in (
+        match,
+        map,
+        evidence,
+        sensitivity,
+        verify,
+        correlate,
+        visualise,
+        transfer,
+        layers,
+        models,
+        fetch,
+        scenes,
+    )
+}
 
 # %% ../../nbs/cli/07_main.ipynb #2f20acdb
 def overview() -> str:
     "What there is, in a few lines."
-    lines = [f"inner-detectors {__version__}: what does this unit of my network see?", "", "usage: inner-detectors COMMAND ...", ""]
-    lines += [f"  {name:11} {(inspect.getdoc(command) or '').partition(chr(10))[0]}" for name, command in commands.items()]
+    lines = [
+        f"inner-detectors {__version__}: what does this unit of my network see?",
+        "",
+        "usage: inner-detectors COMMAND ...",
+        "",
+    ]
+    lines += [
+        f"  {name:11} {(inspect.getdoc(command) or '').partition(chr(10))[0]}" for name, command in commands.items()
+    ]
     return "\n".join([*lines, "", "inner-detectors COMMAND --help says more."])
 
+
 def check_numbers(command: Callable, asked: dict[str, Any]) -> None:
-    "Refuse whole numbers below 1, seeds and seconds below 0, before anything is opened; what a share may be, its owner says."
+    """Refuse whole numbers below 1, seeds and seconds below 0, before anything is opened; what a share may be, its
+    owner says."""
     for name, value in asked.items():
         kind = inspect.signature(command).parameters[name].annotation
         whole = int in (kind, *get_args(kind))
-        if value is None or not (whole or name == "checkpoint"): continue
+        if value is None or not (whole or name == "checkpoint"):
+            continue
         least = 0 if name in ("seed", "checkpoint") else 1
-        if not value >= least: raise Refused(f"{command.__name__}: --{name.replace('_', '-')} {value} cannot be used. Give {least} or more.")
+        if not value >= least:
+            raise InputError(
+                f"{command.__name__}: --{name.replace('_', '-')} {value} cannot be used. Give {least} or more."
+            )
+
+
 def written_into(name: str, given: dict[str, Any]) -> list[str]:
     "The folders into which a command is to write, so that no other process does meanwhile."
-    if name in ("layers", "models", "fetch") or given.get("dry_run"): return []
+    if name in ("layers", "models", "fetch") or given.get("dry_run"):
+        return []
     folders = given.get("folders") or [folder for folder in [given.get("folder")] if folder]
     out = given.get("out") or (f"{folders[0]}/transfer" if name == "transfer" else None)
     return [folder for folder in folders if Path(folder).is_dir()] + ([out] if out else [])
 
+
 def run(words: list[str]) -> int:
     "Run one command; its exit code."
-    if not words or words[0] in ("-h", "--help", "help"): print(overview()); return 0 if words else 2
-    if words[0] == "--version": print(__version__); return 0
-    if words[0] not in commands: remark(f"inner-detectors: no command {words[0]!r}. {near(words[0], commands)}"); return 2
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(__version__)
+        return 0
+    if words[0] not in commands:
+        remark(f"inner-detectors: no command {words[0]!r}. {near(words[0], commands)}")
+        return 2
     command = commands[words[0]]
     given = vars(parser(command).parse_args(words[1:]))
     try:
@@ -66,15 +104,26 @@ def run(words: list[str]) -> int:
         with warnings.catch_warnings(), ExitStack() as held:
             warnings.showwarning = lambda message, *_, **__: remark(f"inner-detectors: {message}")
             held.enter_context(showing(not given.get("quiet")))
-            for folder in written_into(words[0], given): held.enter_context(holding(folder))
+            for folder in written_into(words[0], given):
+                held.enter_context(holding(folder))
             command(**given)
-    except Refused as refused: remark(f"inner-detectors: {refused}"); return 1
-    except KeyboardInterrupt: remark("inner-detectors: interrupted. What writes into a folder goes on where it stopped when it is started again."); return 130
+    except InputError as refused:
+        remark(f"inner-detectors: {refused}")
+        return 1
+    except KeyboardInterrupt:
+        remark(
+            "inner-detectors: interrupted. What writes into a folder goes on where it stopped when it is started again."
+        )
+        return 130
     return 0
+
 
 def main() -> None:
     "The console script."
-    try: code = run(sys.argv[1:]); sys.stdout.flush()
-    except BrokenPipeError:                           # `... | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()); code = 0
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # `... | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     sys.exit(code)

@@ -12,44 +12,74 @@ from pathlib import Path
 from .options import first, say
 
 # %% ../../nbs/cli/03_map.ipynb #cff687aa
-def map(data: list[str],             # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder), scenes:N; several are joined
-        out: str | None = None,      # folder for map.csv, problems.csv and the figure; without it nothing is written
-        concepts: list[str] | None = None,  # these alone
-        balance: int | None = None,  # choose images so that about so many show each concept
-        limit: int | None = None,    # so many images, drawn at random by --seed
-        seed: int = 0,               # of --limit, of --balance, and of scenes
-        parts: str = "merged",       # PASCAL-Part: merged (leg), front-back (front leg) or separate (left front leg)
-        json: bool = False,          # one JSON object on stdout instead of tables
-        quiet: bool = False,         # no progress
-       ):
+def map(
+    data: list[
+        str
+    ],  # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder), scenes:N; several are joined
+    out: str | None = None,  # folder for map.csv, problems.csv and the figure; without it nothing is written
+    concepts: list[str] | None = None,  # these alone
+    balance: int | None = None,  # choose images so that about so many show each concept
+    limit: int | None = None,  # so many images, drawn at random by --seed
+    seed: int = 0,  # of --limit, of --balance, and of scenes
+    parts: str = "merged",  # PASCAL-Part: merged (leg), front-back (front leg) or separate (left front leg)
+    json: bool = False,  # one JSON object on stdout instead of tables
+    quiet: bool = False,  # no progress
+):
     """Say what is in DATA: images that show each concept, annotations, mean area, the tree of parts, and every problem.
 
-examples:
-  inner-detectors map coco:~/coco:val2017 --out results/map
-  inner-detectors map pascal-part:~/pascal voc:~/voc
-  inner-detectors map voc:~/voc --concepts cat dog --balance 50
+    examples:
+      inner-detectors map coco:~/coco:val2017 --out results/map
+      inner-detectors map pascal-part:~/pascal voc:~/voc
+      inner-detectors map voc:~/voc --concepts cat dog --balance 50
 
-Options of a source stand behind its place, in quotes: 'coco:FOLDER:val?orientation=stored&group=video'.
-orientation: pictures with an EXIF tag, where the size of masks leaves it open, are read upright or as stored.
-group: the field of the json's images, or the column of images.csv, that says which images depend on each other.
+    Options of a source stand behind its place, in quotes: 'coco:FOLDER:val?orientation=stored&group=video'.
+    orientation: pictures with an EXIF tag, where the size of masks leaves it open, are read upright or as stored.
+    group: the field of the json's images, or the column of images.csv, that says which images depend on each other.
 
-Images that cannot be read, annotations without a pixel, masks that do not fit: all are listed, and the rest is counted."""
+    Images that cannot be read, annotations without a pixel, masks that do not fit: all are listed, and the rest is
+    counted."""
     from inner_detectors.data.survey import survey
     from inner_detectors.data.readers.registry import load_data
-    images = load_data(*data, limit=limit, seed=seed, on_problem="skip", concepts=concepts, balance=balance, parts=parts, progress=not quiet)
+
+    images = load_data(
+        *data,
+        limit=limit,
+        seed=seed,
+        on_problem="skip",
+        concepts=concepts,
+        balance=balance,
+        parts=parts,
+        progress=not quiet,
+    )
     found = survey(images, progress=not quiet)
     if out is not None:
         from inner_detectors.views.figures import survey_figure, write_figure
+
         found.write(out)
-        write_figure(survey_figure(found), Path(out)/"map")
-    if json: return print(dumps({"images": found.images, "groups": found.groups, "concepts": found.rows(), "nothing": found.nothing,
-                              "untold": found.untold, "problems": found.problems}))
+        write_figure(survey_figure(found), Path(out) / "map")
+    if json:
+        return print(
+            dumps(
+                {
+                    "images": found.images,
+                    "groups": found.groups,
+                    "concepts": found.rows(),
+                    "nothing": found.nothing,
+                    "untold": found.untold,
+                    "problems": found.problems,
+                }
+            )
+        )
     say(survey_text(found, out))
+
 
 def survey_text(found, out: str | None, most: int = 20) -> str:
     "A survey as text for a person."
     parts = [repr(found), "\n".join(found.lines())]
     if found.problems:
-        parts.append("\n".join([f"{len(found.problems)} problems:", *first(found.problems, most, "in problems.csv (--out)")]))
-    if out is not None: parts.append(f"In {out}: map.csv, problems.csv, map.png, map.pdf")
+        parts.append(
+            "\n".join([f"{len(found.problems)} problems:", *first(found.problems, most, "in problems.csv (--out)")])
+        )
+    if out is not None:
+        parts.append(f"In {out}: map.csv, problems.csv, map.png, map.pdf")
     return "\n\n".join(parts)

@@ -8,73 +8,138 @@ __all__ = ['match']
 # %% ../../nbs/cli/02_match.ipynb #e4573f1d
 from dataclasses import replace
 
-from .options import as_json, as_text, at, check_model, choose_devices, choose_protocol, open_model, placed, remark, say, say_plan, write_all
-from ..core.errors import Refused
+from inner_detectors.cli.options import (
+    as_json,
+    as_text,
+    at,
+    check_model,
+    choose_devices,
+    choose_protocol,
+    open_model,
+    placed,
+    remark,
+    say,
+    say_plan,
+    write_all,
+)
+from ..core.errors import InputError
 
 # %% ../../nbs/cli/02_match.ipynb #1bef7551
-def match(model: str,                  # a name that `inner-detectors models` lists, an ONNX file, or a network that `inner-detectors transfer` wrote
-          data: list[str] | None = None,      # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder), scenes:N; several are joined
-          layers: list[str] | None = None,    # names that `inner-detectors layers MODEL` lists; the deepest with maps where none is given
-          out: str | None = None,             # folder for the result; without it nothing is written
-          weights: str | None = None,         # parameter file (safetensors, pth, h5, npy, onnx); without it, what `inner-detectors fetch` wrote
-          preprocessing: str | None = None,   # how images are made ready, where not as the parameter file's form says: bgr-means, mean-std, ...
-          protocol: str = "netdissect",  # netdissect (Bau et al. 2017), pnas (Bau et al. 2020) or per-image (Inner Detectors)
-          threshold_over: str | None = None,  # one threshold a unit over the "data" set, or in each "image"; not given: the protocol's (so the next nine)
-          quantile: float | None = None,      # share of positions above the threshold
-          score_over: str | None = None,      # IoU over the "data" set, or the mean IoU of the "image"s that show the concept
-          area: str | None = None,            # a unit's area is summed over the images "annotated" for a category, or "all"
-          mask_size: float | None = None,     # side of the masks compared, as a share of the input's side: 0.5 is 112 of 224
-          keep: float | None = None,          # drop an annotation if the crop leaves less than this share of it
-          maskless: str | None = None,        # images that are left with no mask are "kept" or "dropped"
-          geometry: str | None = None,        # where a map's cells lie: receptive-field, half-pixel or measured
-          detects: float | None = None,       # a unit detects a concept where its IoU is larger (a mean of images: or equal)
-          labels: int | None = None,          # so many of a unit's best concepts are its labels
-          thresholds: str | None = None,      # folder of another run whose thresholds to use: on held-out images, or other data
-          concepts: list[str] | None = None,  # score these alone, on the same images
-          balance: int | None = None,         # choose images so that about so many show each concept
-          limit: int | None = None,           # so many images, drawn at random by --seed
-          seed: int = 0,               # of --limit, of --balance, and of scenes
-          parts: str = "merged",       # PASCAL-Part: merged (leg), front-back (front leg) or separate (left front leg)
-          device: str | None = None,          # cpu, gpu, cuda:1, or several separated by commas
-          batch: int = 8,              # images at once on a device
-          checkpoint: float = 30.0,    # seconds between two writings of the state
-          on_problem: str = "stop",    # at annotations of images or categories that are not there: stop or skip (unreadable pictures are always skipped)
-          json: bool = False,          # one JSON object on stdout instead of tables
-          quiet: bool = False,         # no progress
-          dry_run: bool = False,       # say what it would take (images, time, memory, disk), and stop
-         ):
+def match(
+    model: str,  # of `inner-detectors models`, an ONNX file, or what `inner-detectors transfer` wrote
+    data: list[str] | None = None,  # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder), scenes:N
+    layers: list[str] | None = None,  # of `inner-detectors layers MODEL`; not given: the deepest with maps
+    out: str | None = None,  # folder for the result; without it nothing is written
+    weights: str | None = None,  # parameter file (safetensors, pth, h5, npy, onnx); not given: as fetched
+    preprocessing: str | None = None,  # where not as the parameter file's form says: bgr-means, mean-std, ...
+    protocol: str = "netdissect",  # netdissect (Bau et al. 2017), pnas (Bau et al. 2020) or per-image (Inner Detectors)
+    threshold_over: str | None = None,  # a threshold over the "data", or in each "image"; not given: the protocol's
+    quantile: float | None = None,  # share of positions above the threshold
+    score_over: str | None = None,  # IoU over the "data" set, or the mean IoU of the "image"s that show the concept
+    area: str | None = None,  # a unit's area is summed over the images "annotated" for a category, or "all"
+    mask_size: float | None = None,  # side of the masks compared, as a share of the input's side: 0.5 is 112 of 224
+    keep: float | None = None,  # drop an annotation if the crop leaves less than this share of it
+    maskless: str | None = None,  # images that are left with no mask are "kept" or "dropped"
+    geometry: str | None = None,  # where a map's cells lie: receptive-field, half-pixel or measured
+    detects: float | None = None,  # a unit detects a concept where its IoU is larger (a mean of images: or equal)
+    labels: int | None = None,  # so many of a unit's best concepts are its labels
+    thresholds: str | None = None,  # folder of another run whose thresholds to use: on held-out images, or other data
+    concepts: list[str] | None = None,  # score these alone, on the same images
+    balance: int | None = None,  # choose images so that about so many show each concept
+    limit: int | None = None,  # so many images, drawn at random by --seed
+    seed: int = 0,  # of --limit, of --balance, and of scenes
+    parts: str = "merged",  # PASCAL-Part: merged (leg), front-back (front leg) or separate (left front leg)
+    device: str | None = None,  # cpu, gpu, cuda:1, or several separated by commas
+    batch: int = 8,  # images at once on a device
+    checkpoint: float = 30.0,  # seconds between two writings of the state
+    on_problem: str = "stop",  # at annotations of what is not there: stop or skip (unreadable pictures are skipped)
+    json: bool = False,  # one JSON object on stdout instead of tables
+    quiet: bool = False,  # no progress
+    dry_run: bool = False,  # say what it would take (images, time, memory, disk), and stop
+):
     """Label the units of MODEL with the concepts of DATA.
 
-examples:
-  inner-detectors match vgg16 --data coco:~/coco:val2017 --layers conv4_3 conv5_3 --out results/coco
-  inner-detectors match vgg16 --data pascal-part:~/pascal coco:~/coco:val2017 --protocol per-image
-  inner-detectors match vgg16 --data voc:~/voc:val --thresholds results/coco --layers conv5_3
+    examples:
+      inner-detectors match vgg16 --data coco:~/coco:val2017 --layers conv4_3 conv5_3 --out results/coco
+      inner-detectors match vgg16 --data pascal-part:~/pascal coco:~/coco:val2017 --protocol per-image
+      inner-detectors match vgg16 --data voc:~/voc:val --thresholds results/coco --layers conv5_3
 
-Options of a source stand behind its place, in quotes: 'coco:FOLDER:val?orientation=stored&group=video'.
-orientation: pictures with an EXIF tag, where the size of masks leaves it open, are read upright or as stored.
-group: the field of the json's images, or the column of images.csv, that says which images depend on each other.
+    Options of a source stand behind its place, in quotes: 'coco:FOLDER:val?orientation=stored&group=video'.
+    orientation: pictures with an EXIF tag, where the size of masks leaves it open, are read upright or as stored.
+    group: the field of the json's images, or the column of images.csv, that says which images depend on each other.
 
-OUT gets dissection.nc (all counts), units.csv, concepts.csv, summary.csv, units.txt, concepts.txt and two figures.
-With --out, an interrupted run goes on where it stopped when the same command is given again.
-`inner-detectors map` says what is in a data set, and what is wrong with it."""
-    if not data: raise Refused("match: no data. Say --data coco:FOLDER, or --data scenes:64 for generated pictures.")
+    OUT gets dissection.nc (all counts), units.csv, concepts.csv, summary.csv, units.txt, concepts.txt and two figures.
+    With --out, an interrupted run goes on where it stopped when the same command is given again.
+    `inner-detectors map` says what is in a data set, and what is wrong with it."""
+    if not data:
+        raise InputError("match: no data. Say --data coco:FOLDER, or --data scenes:64 for generated pictures.")
     check_model(model)
-    chosen = choose_protocol(protocol, threshold_over=threshold_over, quantile=quantile, score_over=score_over, area=area, mask_size=mask_size,
-                             keep=keep, maskless=maskless, geometry=geometry, detects=detects, labels=labels)
+    chosen = choose_protocol(
+        protocol,
+        threshold_over=threshold_over,
+        quantile=quantile,
+        score_over=score_over,
+        area=area,
+        mask_size=mask_size,
+        keep=keep,
+        maskless=maskless,
+        geometry=geometry,
+        detects=detects,
+        labels=labels,
+    )
     from inner_detectors.data.readers.registry import load_data
-    images = load_data(*data, limit=limit, seed=seed, on_problem=on_problem, concepts=concepts, balance=balance, parts=parts, progress=not quiet)
+
+    images = load_data(
+        *data,
+        limit=limit,
+        seed=seed,
+        on_problem=on_problem,
+        concepts=concepts,
+        balance=balance,
+        parts=parts,
+        progress=not quiet,
+    )
     from inner_detectors.dissection.plan import plan
     from inner_detectors.dissection.result import Dissection
     from inner_detectors.dissection.run import dissect
+
     given = None if thresholds is None else Dissection.load(thresholds)
-    if given is not None and quantile is None: chosen = replace(chosen, quantile=given.protocol.quantile)
+    if given is not None and quantile is None:
+        chosen = replace(chosen, quantile=given.protocol.quantile)
     from inner_detectors.networks.fetch.published import provenance
+
     network, devices = open_model(model, weights, preprocessing), choose_devices(device)
-    if weights is None and "weights" in network.record: remark(f"weights: {provenance(network.record)}")
-    if dry_run: return say_plan(plan(network, images, layers, chosen, batch=batch, devices=devices), json)
-    again = {"model": at(model), "weights": at(weights), "preprocessing": preprocessing, "data": [placed(word) for word in data], "limit": limit,
-             "seed": seed, "on_problem": on_problem, "concepts": concepts, "balance": balance, "parts": parts}
-    found = dissect(network, images, layers, chosen, out, batch=batch, devices=devices, every=checkpoint, progress=not quiet, thresholds=given, command=again)
-    if out is not None: write_all(found, out)
-    if json: return print(as_json(found))
+    if weights is None and "weights" in network.record:
+        remark(f"weights: {provenance(network.record)}")
+    if dry_run:
+        return say_plan(plan(network, images, layers, chosen, batch=batch, devices=devices), json)
+    again = {
+        "model": at(model),
+        "weights": at(weights),
+        "preprocessing": preprocessing,
+        "data": [placed(word) for word in data],
+        "limit": limit,
+        "seed": seed,
+        "on_problem": on_problem,
+        "concepts": concepts,
+        "balance": balance,
+        "parts": parts,
+    }
+    found = dissect(
+        network,
+        images,
+        layers,
+        chosen,
+        out,
+        batch=batch,
+        devices=devices,
+        every=checkpoint,
+        progress=not quiet,
+        thresholds=given,
+        command=again,
+    )
+    if out is not None:
+        write_all(found, out)
+    if json:
+        return print(as_json(found))
     say(as_text(found, out))

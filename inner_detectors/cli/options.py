@@ -15,36 +15,48 @@ from json import dumps, loads
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import Refused, near
+from ..core.errors import InputError, near
 
 # %% ../../nbs/cli/01_options.ipynb #465b7852
 def choose_protocol(name: str, **choices):
     "A protocol by name, with the choices that were given (not None) set."
     from inner_detectors.dissection.protocol import protocols
-    if name not in protocols: raise Refused(f"no protocol {name!r}. {near(name, protocols)}")
+
+    if name not in protocols:
+        raise InputError(f"no protocol {name!r}. {near(name, protocols)}")
     return replace(protocols[name], **given(**choices))
 
+
 MODEL_NAMES = ("vgg16", "efficientnet-lite0")  # of `networks.registry.MODELS`, which takes seconds to import
+
 
 def check_model(name: str) -> None:
     "Refuse a model that cannot be named, without loading what models need."
     loaded = sys.modules.get("inner_detectors.networks.registry")
     names = loaded.MODELS if loaded else MODEL_NAMES
-    if name not in names and not name.lower().endswith((".onnx", ".safetensors")): raise Refused(f"no model {name!r}. {near(name, names)}")
+    if name not in names and not name.lower().endswith((".onnx", ".safetensors")):
+        raise InputError(f"no model {name!r}. {near(name, names)}")
+
 
 def choose_devices(words: str | None) -> list | None:
     "JAX devices from `cpu`, `gpu`, `cuda:1`, or several separated by commas."
-    if words is None: return None
+    if words is None:
+        return None
     import jax
+
     chosen = []
     for word in words.split(","):
         kind, colon, number = word.partition(":")
-        try: found = jax.devices(kind)
+        try:
+            found = jax.devices(kind)
         except RuntimeError:
             known = ", ".join(str(device) for device in jax.devices())
-            raise Refused(f"device {word!r}: there is none of this kind. There are: {known}.") from None
+            raise InputError(f"device {word!r}: there is none of this kind. There are: {known}.") from None
         if colon and not (number.isdigit() and int(number) < len(found)):
-            raise Refused(f"device {word!r}: there are {len(found)} of this kind, counted from 0. Give a number below {len(found)}.")
+            raise InputError(
+                f"device {word!r}: there are {len(found)} of this kind, counted from 0. Give a number below "
+                f"{len(found)}."
+            )
         chosen += [found[int(number)]] if colon else found
     return chosen
 
@@ -53,9 +65,15 @@ def open_model(name: str, weights: str | None = None, preprocessing: str | None 
     "A network by its name, an ONNX file, or the file of a transferred network."
     if not name.endswith(".safetensors"):
         from inner_detectors.networks.registry import load_model
+
         return load_model(name, weights, **({} if preprocessing is None else {"preprocess": preprocessing}))
     from inner_detectors.transfer.store import load
-    if weights or preprocessing: raise Refused(f"{name}: a transferred network says itself which weights it needs. Leave out --weights and --preprocessing.")
+
+    if weights or preprocessing:
+        raise InputError(
+            f"{name}: a transferred network says itself which weights it needs. Leave out --weights and "
+            "--preprocessing."
+        )
     return load(name).model
 
 # %% ../../nbs/cli/01_options.ipynb #daeab304
@@ -63,33 +81,53 @@ def at(path: str | None) -> str | None:
     "A file's path from the root; a word that names no file stays as it is."
     return str(Path(path).absolute()) if path is not None and Path(path).exists() else path
 
+
 def placed(word: str) -> str:
     "KIND:PLACE[,PLACE][?OPTIONS] with its places from the root."
     from inner_detectors.data.readers.coco_json import two_places
     from inner_detectors.data.readers.registry import split_options
+
     kind, colon, rest = word.partition(":")
-    if kind in ("scenes", "staged") or not colon: return word
+    if kind in ("scenes", "staged") or not colon:
+        return word
     place, _ = split_options(rest)
-    both = two_places(place)          # a folder's name may hold a comma
+    both = two_places(place)  # a folder's name may hold a comma
     commas = [at for at, letter in enumerate(place) if both and letter == ","]
-    cut = next((at for at in commas if both == (Path(place[:at]).expanduser(), Path(place[at + 1:]).expanduser())), None)
-    parts = [place] if cut is None else [place[:cut], place[cut + 1:]]
-    return f"{kind}:{','.join(part if part.startswith(('/', '~')) else str(Path.cwd()/part) for part in parts)}{rest[len(place):]}"
+    cut = next(
+        (at for at in commas if both == (Path(place[:at]).expanduser(), Path(place[at + 1 :]).expanduser())), None
+    )
+    parts = [place] if cut is None else [place[:cut], place[cut + 1 :]]
+    whole = [part if part.startswith(("/", "~")) else str(Path.cwd() / part) for part in parts]
+    return f"{kind}:{','.join(whole)}{rest[len(place) :]}"
+
 
 def on_record(found, folder: str) -> dict:
-    "The words of the command that made a dissection. Refused where it was made from Python."
+    "The words of the command that made a dissection. Raises InputError where it was made from Python."
     if "command" not in found.table.attrs:
-        raise Refused(f"{folder}: was not made by the command, so what opens its network and its data is not on record. "
-                      "Open network and data in Python, and call the function there.")
+        raise InputError(
+            f"{folder}: was not made by the command, so what opens its network and its data is not on record. "
+            "Open network and data in Python, and call the function there."
+        )
     return loads(found.table.attrs["command"])
 
-def reopened(folder: str, data: list[str] | None = None, weights: str | None = None, batch: int = 8, quiet: bool = False, device: str | None = None):
-    "What `match` wrote into a folder, with its network and its pictures: a `Study`. `data` and `weights` are said where they have been moved."
+
+def reopened(
+    folder: str,
+    data: list[str] | None = None,
+    weights: str | None = None,
+    batch: int = 8,
+    quiet: bool = False,
+    device: str | None = None,
+):
+    """What `match` wrote into a folder, with its network and its pictures: a `Study`. `data` and `weights` are said
+    where they have been moved."""
     from inner_detectors.dissection.result import Dissection
     from inner_detectors.dissection.study import study
+
     found = Dissection.load(folder)
     said = on_record(found, folder)
     from inner_detectors.data.readers.registry import load_data
+
     chosen = {name: said[name] for name in ("limit", "seed", "on_problem", "concepts", "balance", "parts")}
     images = load_data(*(said["data"] if data is None else data), progress=not quiet, **chosen)
     network = open_model(said["model"], said["weights"] if weights is None else weights, said["preprocessing"])
@@ -100,70 +138,116 @@ def steady(text: str) -> str:
     "A text without what steers a terminal or turns a line around: names are strangers'."
     return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
 
+
 def say(text: str) -> None:
     "A text for a person."
     print(steady(text))
+
 
 def remark(sentence: str) -> None:
     "To whoever watches, not into the pipe."
     print(steady(sentence), file=sys.stderr, flush=True)
 
-WIDE = 60     # letters of a table's cell on a terminal; the CSV files have all of them
+
+WIDE = 60  # letters of a table's cell on a terminal; the CSV files have all of them
+
 
 def write_all(found, out: str) -> None:
     "Tables and figures beside the dissection."
     from inner_detectors.dissection.tables import write_tables
     from inner_detectors.views.figures import write_figures
+
     write_tables(found, out)
     write_figures(found, out)
+
 
 def as_text(found, out: str | None) -> str:
     "A dissection as tables for a person."
     summary = found.summary().query("rule == 'best-label'").drop(columns="rule")
-    wide = summary.pivot(index="layer", columns="category", values="detectors").loc[summary.layer.unique(), summary.category.unique()]
+    wide = summary.pivot(index="layer", columns="category", values="detectors").loc[
+        summary.layer.unique(), summary.category.unique()
+    ]
     unique = summary[summary.category == "all"].set_index("layer")
     wide = wide.rename(columns={"all": "detectors"}).assign(unique=unique["unique"], units=unique["units"])
     measure = found.protocol.measure
-    best = found.units().sort_values(measure, ascending=False, kind="stable").head(10)[["layer", "unit", "concept", "category", measure]]
+    best = (
+        found.units()
+        .sort_values(measure, ascending=False, kind="stable")
+        .head(10)[["layer", "unit", "concept", "category", measure]]
+    )
     problems = loads(found.table.attrs["problems"])
-    parts = [repr(found), f"Detectors ({found.protocol.rule}) by layer and category of their label:",
-             wide.rename_axis(columns=None).to_string(), "The ten best:",
-             best.to_string(index=False, float_format="{:.3f}".format, max_colwidth=WIDE)]
-    if found.table.attrs["maskless"]: parts.append(f"{found.table.attrs['maskless']} images were left with no mask and were not used.")
-    if problems: parts.append(left_out(problems))
+    parts = [
+        repr(found),
+        f"Detectors ({found.protocol.rule}) by layer and category of their label:",
+        wide.rename_axis(columns=None).to_string(),
+        "The ten best:",
+        best.to_string(index=False, float_format="{:.3f}".format, max_colwidth=WIDE),
+    ]
+    if found.table.attrs["maskless"]:
+        parts.append(f"{found.table.attrs['maskless']} images were left with no mask and were not used.")
+    if problems:
+        parts.append(left_out(problems))
     parts += careful(found)
-    if out is not None: parts.append(f"In {out}: dissection.nc; units, concepts and summary (.csv); units and concepts (.txt); layers and sizes (.png, .pdf)")
+    if out is not None:
+        parts.append(
+            f"In {out}: dissection.nc; units, concepts and summary (.csv); units and concepts (.txt); layers and sizes "
+            "(.png, .pdf)"
+        )
     return "\n\n".join(parts)
+
 
 def careful(found, most: int = 10) -> list[str]:
     "Dead and sparse units, counted and named (the first few)."
-    said = {"dead": "Dead (one value everywhere)",
-            "sparse": f"Sparse (active in under {found.protocol.quantile:.1%} of positions, so that any activity counts)"}
+    said = {
+        "dead": "Dead (one value everywhere)",
+        "sparse": f"Sparse (active in under {found.protocol.quantile:.1%} of positions, so that any activity counts)",
+    }
     marked = {kind: found.table.unit.values[found.table[kind].values] for kind in said}
-    return [f"{said[kind]}: {len(units)} of {found.table.sizes['unit']} units: {', '.join(units[:most])}{', ...' if len(units) > most else ''}"
-            for kind, units in marked.items() if len(units)]
+    return [
+        f"{said[kind]}: {len(units)} of {found.table.sizes['unit']} units: "
+        f"{', '.join(units[:most])}{', ...' if len(units) > most else ''}"
+        for kind, units in marked.items()
+        if len(units)
+    ]
+
 
 def left_out(problems: list[str], where: str = "the attribute problems of dissection.nc", most: int = 10) -> str:
     "What could not be used, the first few in full."
     from inner_detectors.core.errors import without_notes
+
     gone = without_notes(problems)
     notes = [problem for problem in problems if problem not in set(gone)]
     said = "1 image was" if len(gone) == 1 else f"{len(gone)} images or annotations were"
     lines = [f"{said} left out:", *first(gone, most, f"in {where}")] if gone else []
-    return "\n".join([*lines, *([f"{len(notes)} {'note' if len(notes) == 1 else 'notes'}:", *first(notes, most, f"in {where}")] if notes else [])])
+    return "\n".join(
+        [
+            *lines,
+            *(
+                [f"{len(notes)} {'note' if len(notes) == 1 else 'notes'}:", *first(notes, most, f"in {where}")]
+                if notes
+                else []
+            ),
+        ]
+    )
+
 
 def first(problems: Sequence[str], most: int, rest: str) -> list[str]:
     "The first problems, a line each, and where the rest is."
     more = [f"  and {len(problems) - most} more, {rest}"] if len(problems) > most else []
     return [*(f"  {problem}" for problem in problems[:most]), *more]
 
+
 def as_json(found) -> str:
     "A dissection as one JSON object: how it was made, summary, units, concepts."
     nested = ("about", "protocol", "geometry", "data_sha256", "versions", "problems", "remarks")
     made = {key: loads(value) if key in nested else value for key, value in found.table.attrs.items()}
     made = {key: value.item() if hasattr(value, "item") else value for key, value in made.items()}
-    tables = {name: loads(getattr(found, name)().to_json(orient="records", double_precision=15)) for name in ("summary", "units", "concepts")}
+    tables = {
+        name: loads(getattr(found, name)().to_json(orient="records", double_precision=15))
+        for name in ("summary", "units", "concepts")
+    }
     return dumps({"made": made, **tables})
+
 
 def say_plan(plan: dict, json_: bool) -> None:
     "What a run would take."

@@ -11,113 +11,153 @@ from json import dumps
 from pathlib import Path
 
 from .options import open_model, remark, reopened, say
-from ..core.errors import Refused, near
+from ..core.errors import InputError, near
 
 # %% ../../nbs/cli/06_small.ipynb #a15413ad
-def visualise(folder: str,                           # of a match
-              what: tuple[str, ...] = (),            # UNIT, CONCEPT or LAYER, several of them: whose pictures to write; the best detectors where none is given
-              number: int = 12,                      # top pictures a unit
-              single: bool = False,                  # the report as one file, to be sent by mail
-              data: list[str] | None = None,         # where the pictures have been moved since the match: KIND:FOLDER
-              weights: str | None = None,            # likewise the parameter file
-              device: str | None = None,             # cpu, gpu, cuda:1, or several separated by commas
-              batch: int = 8,                        # images at once on a device
-              json: bool = False,                    # one JSON object on stdout: the files
-              quiet: bool = False,                   # no progress
-             ):
-    """Write pictures of units and the report: each unit's top images with the region above its threshold, its label and all that was tested.
+def visualise(
+    folder: str,  # of a match
+    what: tuple[
+        str, ...
+    ] = (),  # UNIT, CONCEPT or LAYER, several of them: whose pictures to write; the best detectors where none is given
+    number: int = 12,  # top pictures a unit
+    single: bool = False,  # the report as one file, to be sent by mail
+    data: list[str] | None = None,  # where the pictures have been moved since the match: KIND:FOLDER
+    weights: str | None = None,  # likewise the parameter file
+    device: str | None = None,  # cpu, gpu, cuda:1, or several separated by commas
+    batch: int = 8,  # images at once on a device
+    json: bool = False,  # one JSON object on stdout: the files
+    quiet: bool = False,  # no progress
+):
+    """Write pictures of units and the report: each unit's top images with the region above its threshold, its label and
+    all that was tested.
 
-examples:
-  inner-detectors visualise results/coco
-  inner-detectors visualise results/coco conv5_3:132 dog pool5
+    examples:
+      inner-detectors visualise results/coco
+      inner-detectors visualise results/coco conv5_3:132 dog pool5
 
-The folder gets top.nc, report/index.html (open it in a browser, or send the folder to a colleague) and pictures/.
-Run evidence, sensitivity, verify and correlate before it: the report shows what is there."""
+    The folder gets top.nc, report/index.html (open it in a browser, or send the folder to a colleague) and pictures/.
+    Run evidence, sensitivity, verify and correlate before it: the report shows what is there."""
     from inner_detectors.dissection.result import Dissection
     from inner_detectors.views.report import report
     from inner_detectors.analyses.top_images import Top, top
     from inner_detectors.views.unit_images import write_unit_pictures
+
     found, these = Dissection.load(folder), None
     units = chosen_units(found, what)
-    try: these = reopened(folder, data, weights, batch, quiet, device)
-    except Refused as reason:
-        if data or weights: raise
+    try:
+        these = reopened(folder, data, weights, batch, quiet, device)
+    except InputError as reason:
+        if data or weights:
+            raise
         remark(f"no photographs, since what they are read with is not there: {reason}")
-    shown = Top.load(folder) if these is None and (Path(folder)/"top.nc").exists() else None
-    if these is not None: shown = top(these, folder, number, progress=not quiet)
-    pictures = [] if shown is None else write_unit_pictures(found, shown, None if these is None else these.data, Path(folder)/"pictures", units)
+    shown = Top.load(folder) if these is None and (Path(folder) / "top.nc").exists() else None
+    if these is not None:
+        shown = top(these, folder, number, progress=not quiet)
+    pictures = (
+        []
+        if shown is None
+        else write_unit_pictures(found, shown, None if these is None else these.data, Path(folder) / "pictures", units)
+    )
     page = report(folder, these, single=single or None, progress=not quiet)
-    if json: return print(dumps({"report": str(page), "pictures": [str(path) for path in pictures]}))
-    say(f"{found!r}\n\nThe report: {page}\nPictures of {len(units)} units: {Path(folder)/'pictures'}")
+    if json:
+        return print(dumps({"report": str(page), "pictures": [str(path) for path in pictures]}))
+    say(f"{found!r}\n\nThe report: {page}\nPictures of {len(units)} units: {Path(folder) / 'pictures'}")
+
 
 def chosen_units(found, words: Sequence[str], best: int = 12) -> list[str]:
-    "The units that are meant by units, layers (their best) and concepts (their detectors); the best detectors of all where there are no words."
+    """The units that are meant by units, layers (their best) and concepts (their detectors); the best detectors of all
+    where there are no words."""
     from inner_detectors.dissection.study import unit_places
+
     table, labels = found.table, found.units()
     labels = labels.assign(name=table.unit.values).sort_values(found.protocol.measure, ascending=False, kind="stable")
     detects = found.protocol.detected(labels[found.protocol.measure].to_numpy()) & (labels.concept != "").to_numpy()
-    if not words: return labels.name[detects].head(best).tolist() or labels.name.head(best).tolist()
+    if not words:
+        return labels.name[detects].head(best).tolist() or labels.name.head(best).tolist()
     chosen: list[str] = []
     for word in words:
-        if word in set(table.unit.values.tolist()): chosen.append(word)
-        elif (labels.layer == word).any(): chosen += labels.name[labels.layer == word].head(best).tolist()
+        if word in set(table.unit.values.tolist()):
+            chosen.append(word)
+        elif (labels.layer == word).any():
+            chosen += labels.name[labels.layer == word].head(best).tolist()
         elif word in table.concept.values.tolist():
             mine = labels.name[(labels.concept == word).to_numpy() & detects].tolist()
             nearest = found.concepts().set_index("concept").best_unit[word]
-            if not mine: raise Refused(f"no unit detects {word!r} in this dissection. Name a unit: the nearest is {nearest or 'none'}.")
+            if not mine:
+                raise InputError(
+                    f"no unit detects {word!r} in this dissection. Name a unit: the nearest is {nearest or 'none'}."
+                )
             chosen += mine[:best]
         else:
-            if word.rpartition(":")[0] in set(table.layer.values.tolist()): unit_places(found, [word])
-            raise Refused(f"{word!r}: is no unit, layer or concept of this dissection. {near(word, [*labels.layer.unique(), *table.concept.values])}")
+            if word.rpartition(":")[0] in set(table.layer.values.tolist()):
+                unit_places(found, [word])
+            raise InputError(
+                f"{word!r}: is no unit, layer or concept of this dissection. "
+                f"{near(word, [*labels.layer.unique(), *table.concept.values])}"
+            )
     return list(dict.fromkeys(chosen))
 
 # %% ../../nbs/cli/06_small.ipynb #9f913961
-def layers(model: str,           # a name that `inner-detectors models` lists, an ONNX file, or a network that `inner-detectors transfer` wrote
-           weights: str | None = None,  # parameter file; without it, what `inner-detectors fetch` wrote
-          ):
+def layers(
+    model: str,  # of `inner-detectors models`, an ONNX file, or what `inner-detectors transfer` wrote
+    weights: str | None = None,  # parameter file; without it, what `inner-detectors fetch` wrote
+):
     """List a model's layers: units, grid, and the pixels that a cell sees.
 
-example:
-  inner-detectors layers vgg16
+    example:
+      inner-detectors layers vgg16
 
-A layer's name alone is the activation after its ReLU; with .pre, before it."""
+    A layer's name alone is the activation after its ReLU; with .pre, before it."""
     from inner_detectors.networks.model import layer_table
+
     say(layer_table(open_model(model, weights)).to_string(index=False))
+
 
 def models():
     """List the models that can be named.
 
-example:
-  inner-detectors models"""
+    example:
+      inner-detectors models"""
     from inner_detectors.networks.registry import MODELS
-    for name, known in MODELS.items(): print(f"{name:20} {known.about}")
+
+    for name, known in MODELS.items():
+        print(f"{name:20} {known.about}")
     print(f"{'FILE.onnx':20} any network, by the names of its tensors (needs the extra onnx)")
 
-def fetch(name: str,            # what to get, see below
-          folder: str | None = None,   # where to put it; not given: parameters in $INNER_DETECTORS_HOME, ./pre-models or your data folder, data in ./data
-          quiet: bool = False,  # no progress
-         ):
-    """Get model parameters or data sets, checked by hash, size and number of files. A broken download goes on where it stopped.
 
-parameters: vgg16-conv (convolutions, 59 MB), vgg16-keras and vgg16-torch (whole, 553 MB), efficientnet-lite0 (17 MB)
-data sets:  coco-val2017 (1 GB), coco-train2017 (19 GB), pascal-part, voc2010
+def fetch(
+    name: str,  # what to get, see below
+    folder: str | None = None,  # not given: $INNER_DETECTORS_HOME, ./pre-models or your data folder; data: ./data
+    quiet: bool = False,  # no progress
+):
+    """Get model parameters or data sets, checked by hash, size and number of files. A broken download goes on where it
+    stopped.
 
-examples:
-  inner-detectors fetch vgg16-conv
-  inner-detectors fetch coco-val2017 --folder /data/coco"""
+    parameters: vgg16-conv (convolutions, 59 MB), vgg16-keras and vgg16-torch (whole, 553 MB), efficientnet-lite0 (17
+    MB)
+    data sets:  coco-val2017 (1 GB), coco-train2017 (19 GB), pascal-part, voc2010
+
+    examples:
+      inner-detectors fetch vgg16-conv
+      inner-detectors fetch coco-val2017 --folder /data/coco"""
     from inner_detectors.networks.fetch.fetch import fetch as get
+
     print(get(name, folder, progress=not quiet))
 
-def scenes(out: str,            # folder to write
-           number: int = 64,    # of pictures
-           seed: int = 0,
-           layout: str = "coco",  # coco, pascal-part (objects and parts), voc (objects) or folder (everything)
-          ):
+
+def scenes(
+    out: str,  # folder to write
+    number: int = 64,  # of pictures
+    seed: int = 0,
+    layout: str = "coco",  # coco, pascal-part (objects and parts), voc (objects) or folder (everything)
+):
     """Write the generated set to a folder in a published layout: pictures with exact masks, to try any tool on.
 
-example:
-  inner-detectors scenes data/scenes --number 128 --layout folder"""
+    example:
+      inner-detectors scenes data/scenes --number 128 --layout folder"""
     from inner_detectors.synthetic.scenes import Scenes
     from inner_detectors.synthetic.writers import LAYOUTS
-    if layout not in LAYOUTS: raise Refused(f"scenes: no layout {layout!r}. {near(layout, LAYOUTS)}")
+
+    if layout not in LAYOUTS:
+        raise InputError(f"scenes: no layout {layout!r}. {near(layout, LAYOUTS)}")
     print(LAYOUTS[layout](Scenes(number, seed), out))

@@ -13,44 +13,49 @@ from typing import Any
 
 from .analyses import labels_of
 from .options import WIDE, choose_devices, on_record, open_model, say
-from ..core.errors import Refused
+from ..core.errors import InputError
 
 # %% ../../nbs/cli/05_transfer.ipynb #edaba895
-def transfer(folders: list[str],                  # of matches, of one network or several
-             data: list[str] | None = None,       # pictures with classes: KIND:FOLDER, or staged:N; staged:240 where none is given
-             labels: str = "folders",             # their classes: folders (of their names), shown (concepts: several an image), or a CSV file (image, class)
-             classes: list[str] | None = None,    # the concepts that are classes, with --labels shown; all where none is given
-             test: list[str] | None = None,       # pictures to be tested on, NAME=KIND:FOLDER; for staged pictures new ones, and these with swapped stages
-             concepts: list[str] | None = None,   # the bank: detectors of these alone
-             without: list[str] | None = None,    # the bank: none of these concepts or categories
-             layers: list[str] | None = None,     # the bank: of these layers alone
-             units: list[str] | None = None,      # the bank: these alone, such as conv5_3:12, or a file of a unit a line (as the explorer writes its pins)
-             where: str | None = None,            # the bank: a condition on the columns of units.csv, as "images >= 10 and hidden_q < 0.05"
-             number: int = 64,                    # the bank: at most so many detectors, each concept's best first
-             statistic: str = "max",              # of a detector's map: max, mean, or area (the share of the picture above its threshold)
-             apart: float = 0.95,                 # of one concept's detectors that correlate more than this, one stays
-             forbid: list[str] | None = None,     # concepts, categories or detectors that no answer may rest on
-             refit: bool = False,                 # fit again without these, instead of taking their weights away
-             compare: bool = False,               # against a linear probe on all units, random units, principal components; and test the reasons
-             seeds: int = 5,                      # with --compare: divisions of the pictures
-             out: str | None = None,              # folder for the result; `transfer` in the first folder where none is given
-             seed: int = 0,                       # of generated pictures, validation and draws
-             device: str | None = None,           # cpu, gpu, cuda:1, or several separated by commas
-             batch: int = 8,                      # images at once on a device
-             json: bool = False,                  # one JSON object on stdout instead of tables
-             quiet: bool = False,                 # no progress
-            ):
-    """Make an interpretable network of the detectors that `match` found: named evidence, and a sparse linear layer on it.
+def transfer(
+    folders: list[str],  # of matches, of one network or several
+    data: list[str] | None = None,  # pictures with classes: KIND:FOLDER, or staged:N; staged:240 where none is given
+    labels: str = "folders",  # their classes: folders, shown (concepts: several an image), or a CSV file (image, class)
+    classes: list[str] | None = None,  # the concepts that are classes, with --labels shown; all where none is given
+    test: list[str] | None = None,  # NAME=KIND:FOLDER; not given, of staged pictures: new ones, and with swapped stages
+    concepts: list[str] | None = None,  # the bank: detectors of these alone
+    without: list[str] | None = None,  # the bank: none of these concepts or categories
+    layers: list[str] | None = None,  # the bank: of these layers alone
+    units: list[str] | None = None,  # the bank: these alone, such as conv5_3:12, or a file of a unit a line
+    where: str | None = None,  # the bank: on columns of units.csv, as "images >= 10 and hidden_q < 0.05"
+    number: int = 64,  # the bank: at most so many detectors, each concept's best first
+    statistic: str = "max",  # of a detector's map: max, mean, or area (the share of the picture above its threshold)
+    apart: float = 0.95,  # of one concept's detectors that correlate more than this, one stays
+    forbid: list[str] | None = None,  # concepts, categories or detectors that no answer may rest on
+    refit: bool = False,  # fit again without these, instead of taking their weights away
+    compare: bool = False,  # against a probe on all units, random units, components; and test the reasons
+    seeds: int = 5,  # with --compare: divisions of the pictures
+    out: str | None = None,  # folder for the result; `transfer` in the first folder where none is given
+    seed: int = 0,  # of generated pictures, validation and draws
+    device: str | None = None,  # cpu, gpu, cuda:1, or several separated by commas
+    batch: int = 8,  # images at once on a device
+    json: bool = False,  # one JSON object on stdout instead of tables
+    quiet: bool = False,  # no progress
+):
+    """Make an interpretable network of the detectors that `match` found: named evidence, and a sparse linear layer on
+    it.
 
-examples:
-  inner-detectors transfer results/demo
-  inner-detectors transfer results/vgg16 results/lite0 --forbid material --compare --out results/both
-  inner-detectors transfer results/coco --data voc:~/voc --labels shown --number 32
+    examples:
+      inner-detectors transfer results/demo
+      inner-detectors transfer results/vgg16 results/lite0 --forbid material --compare --out results/both
+      inner-detectors transfer results/coco --data voc:~/voc --labels shown --number 32
 
-OUT gets network.safetensors (which `match` takes as a model), explanations.html (open it in a browser: reasons picture by picture,
-to be struck out and changed), bank.csv, weights.csv, path.csv, scores.csv, rules.txt, weights.png and .pdf; with --compare
-baselines.csv, baselines.png and .pdf, faithfulness.csv. Each of FOLDERS gets transfer.nc, and units.csv its columns transfer_...
-A stopped run goes on where it was when the same command is given again."""
+    OUT gets network.safetensors (which `match` takes as a model), explanations.html (open it in a browser: reasons
+    picture by picture,
+    to be struck out and changed), bank.csv, weights.csv, path.csv, scores.csv, rules.txt, weights.png and .pdf; with
+    --compare
+    baselines.csv, baselines.png and .pdf, faithfulness.csv. Each of FOLDERS gets transfer.nc, and units.csv its
+    columns transfer_...
+    A stopped run goes on where it was when the same command is given again."""
     from inner_detectors.dissection.run import make_folder
     from inner_detectors.dissection.study import read_units, write_room
     from inner_detectors.dissection.tables import write_frame
@@ -61,95 +66,184 @@ A stopped run goes on where it was when the same command is given again."""
     from inner_detectors.transfer.network import transfer as run_transfer
     from inner_detectors.views.figures import write_figure
     from inner_detectors.core.files import replacing
-    if batch < 1: raise Refused(f"--batch {batch}. Give a positive number.")
+
+    if batch < 1:
+        raise InputError(f"--batch {batch}. Give a positive number.")
     networks = [network_of(folder, batch, device) for folder in folders]
     studies, opened = [these for these, _ in networks], {these.model.name: called for these, called in networks}
-    if units and Path(units[0]).is_file(): units = [unit for path in units for unit in read_units(path)]
-    bank = detector_bank(studies, folders, concepts=concepts, without=without or (), layers=layers, units=units, where=where, number=number,
-                         statistic=statistic, opened=opened)
-    if forbid: rows_named(bank, forbid)                   # what is unknown is said before anything is run
+    if units and Path(units[0]).is_file():
+        units = [unit for path in units for unit in read_units(path)]
+    bank = detector_bank(
+        studies,
+        folders,
+        concepts=concepts,
+        without=without or (),
+        layers=layers,
+        units=units,
+        where=where,
+        number=number,
+        statistic=statistic,
+        opened=opened,
+    )
+    if forbid:
+        rows_named(bank, forbid)  # what is unknown is said before anything is run
     pictures, known, tests = labelled_pictures(data, labels, classes, test, seed, studies[0].view, quiet)
-    place = make_folder(out or Path(folders[0])/"transfer")
+    place = make_folder(out or Path(folders[0]) / "transfer")
     running: dict[str, Any] = dict(batch=batch, devices=list(studies[0].devices), progress=not quiet, out=place)
     found = run_transfer(bank, pictures, known, apart=apart, seed=seed, **running)
-    others = {name: labelled(found.network.bank, images, theirs, found.network.head.classes, label=name, **running) for name, (images, theirs) in tests.items()}
+    others = {
+        name: labelled(found.network.bank, images, theirs, found.network.head.classes, label=name, **running)
+        for name, (images, theirs) in tests.items()
+    }
     scores = found.scores(**others).assign(network="as fitted")
     if forbid:
         import pandas as pd
+
         struck = found.refit(*forbid) if refit else replace(found, network=found.network.forbid(*forbid))
         stay = [found.network.bank.names.index(name) for name in struck.network.bank.names]
         found, others = struck, {name: part.only(stay) for name, part in others.items()}
-        scores = pd.concat([scores, found.scores(**others).assign(network=f"without {', '.join(forbid)}")], ignore_index=True)
+        scores = pd.concat(
+            [scores, found.scores(**others).assign(network=f"without {', '.join(forbid)}")], ignore_index=True
+        )
     network, tree = found.network, rules(found)
-    network.save(place/"network.safetensors")
+    network.save(place / "network.safetensors")
     bank_rows = network.bank.table.assign(detector=network.bank.names)
-    for name, table in dict(bank=bank_rows, weights=network.weights(), path=found.path, scores=scores).items(): write_frame(table, place/f"{name}.csv")
-    with replacing(place/"rules.txt") as part: Path(part).write_text(tree.text(), encoding="utf-8")
-    write_figure(weights_of_network(network), place/"weights")
+    for name, table in dict(bank=bank_rows, weights=network.weights(), path=found.path, scores=scores).items():
+        write_frame(table, place / f"{name}.csv")
+    with replacing(place / "rules.txt") as part:
+        Path(part).write_text(tree.text(), encoding="utf-8")
+    write_figure(weights_of_network(network), place / "weights")
     for these, folder in zip(studies, folders):
         if these.model.name in network.bank.networks:
-            write_room("transfer", unit_weights(network, these.model.name), these, {"network": network.model.record["weights_sha256"]}, folder,
-                       ["transfer_class", "transfer_top"])
-    files = ["network.safetensors", "bank.csv", "weights.csv", "path.csv", "scores.csv", "rules.txt", "weights.png", "weights.pdf", "explanations.html"]
+            write_room(
+                "transfer",
+                unit_weights(network, these.model.name),
+                these,
+                {"network": network.model.record["weights_sha256"]},
+                folder,
+                ["transfer_class", "transfer_top"],
+            )
+    files = [
+        "network.safetensors",
+        "bank.csv",
+        "weights.csv",
+        "path.csv",
+        "scores.csv",
+        "rules.txt",
+        "weights.png",
+        "weights.pdf",
+        "explanations.html",
+    ]
     last = next(reversed(tests), None)
     images, theirs = (pictures, known) if last is None else tests[last]
-    explanation_page(network, images, place/"explanations.html", theirs, evidence=None if last is None else others[last].gathered, batch=batch,
-                     progress=not quiet)
-    if compare: files += compared(bank, network, pictures, known, tests, forbid or (), seeds, apart, place, running)
-    for left in place.glob("*.checkpoint.npz"): left.unlink()
-    if json: return print(dumps({"scores": scores.to_dict("records"), "weights": network.weights().to_dict("records"), "folder": str(place), "files": files}))
+    explanation_page(
+        network,
+        images,
+        place / "explanations.html",
+        theirs,
+        evidence=None if last is None else others[last].gathered,
+        batch=batch,
+        progress=not quiet,
+    )
+    if compare:
+        files += compared(bank, network, pictures, known, tests, forbid or (), seeds, apart, place, running)
+    for left in place.glob("*.checkpoint.npz"):
+        left.unlink()
+    if json:
+        return print(
+            dumps(
+                {
+                    "scores": scores.to_dict("records"),
+                    "weights": network.weights().to_dict("records"),
+                    "folder": str(place),
+                    "files": files,
+                }
+            )
+        )
     text = {"float_format": "{:.3f}".format}
-    say("\n\n".join([repr(found), scores.to_string(index=False, max_colwidth=WIDE, **text), "Weights of the concepts, summed over their detectors:",
-                     network.concepts().head(20).rename(index=lambda name: name[:WIDE]).to_string(float_format="{:.2f}".format),
-                     f"In {place}: {', '.join(files)}"]))
+    say(
+        "\n\n".join(
+            [
+                repr(found),
+                scores.to_string(index=False, max_colwidth=WIDE, **text),
+                "Weights of the concepts, summed over their detectors:",
+                network.concepts()
+                .head(20)
+                .rename(index=lambda name: name[:WIDE])
+                .to_string(float_format="{:.2f}".format),
+                f"In {place}: {', '.join(files)}",
+            ]
+        )
+    )
+
 
 def network_of(folder: str, batch: int, device: str | None) -> tuple:
-    "What `match` wrote into a folder, with its network, without its pictures; and by what name and parameter file the network is opened."
+    """What `match` wrote into a folder, with its network, without its pictures; and by what name and parameter file the
+    network is opened."""
     from inner_detectors.dissection.result import Dissection
     from inner_detectors.transfer.detector_bank import of_network
+
     found = Dissection.load(folder)
     said = on_record(found, folder)
     network = open_model(said["model"], said["weights"], said["preprocessing"])
     return of_network(found, network, batch, choose_devices(device)), (said["model"], said["weights"])
 
-def labelled_pictures(data: list[str] | None, labels: str, classes, test: list[str] | None, seed: int, view, quiet: bool) -> tuple:
+
+def labelled_pictures(
+    data: list[str] | None, labels: str, classes, test: list[str] | None, seed: int, view, quiet: bool
+) -> tuple:
     "The pictures to learn from with their classes, and those to be tested on by name."
     from inner_detectors.data.readers.registry import load_data
-    if classes and labels != "shown": raise Refused("transfer: --classes belongs to --labels shown. Leave it out, or say --labels shown.")
+
+    if classes and labels != "shown":
+        raise InputError("transfer: --classes belongs to --labels shown. Leave it out, or say --labels shown.")
     words = data or ["staged:240"]
     if test is None and all(word.startswith("staged:") for word in words):
         number = words[0].partition(":")[2].partition(",")[0]
         test = [f"test=staged:{number}", f"swapped=staged:{number},swapped"]
+
     def of(place, seed):
         images = load_data(*place, seed=seed, progress=not quiet)
         return images, labels_of(images, labels, classes, view, quiet)
+
     pictures, known = of(words, seed)
     tests = {}
     for word in test or []:
         name, equals, where = word.partition("=")
         if not (name and equals and where) or name in ("train", "validation"):
-            raise Refused(f"test {word!r}: cannot be read. Give NAME=KIND:FOLDER such as held-out=folder:data/more; train and validation are taken.")
+            raise InputError(
+                f"test {word!r}: cannot be read. Give NAME=KIND:FOLDER such as held-out=folder:data/more; train and "
+                "validation are taken."
+            )
         tests[name] = of([where], seed + 1)
     return pictures, known, tests
+
 
 def weights_of_network(network):
     "The figure of a network's weights."
     from inner_detectors.transfer.network import weights_figure
     from inner_detectors.analyses.drawing import new_axis
-    rows = min(24, len(network.concepts()))
-    return weights_figure(network, axis=new_axis(max(3.3, 1.6 + 0.22 * len(network.head.classes)), 0.9 + 0.16 * rows, shown=False)).figure
 
-def compared(bank, network, pictures, known, tests, forbid, seeds: int, apart: float, place: Path, running: dict) -> list[str]:
+    rows = min(24, len(network.concepts()))
+    return weights_figure(
+        network, axis=new_axis(max(3.3, 1.6 + 0.22 * len(network.head.classes)), 0.9 + 0.16 * rows, shown=False)
+    ).figure
+
+
+def compared(
+    bank, network, pictures, known, tests, forbid, seeds: int, apart: float, place: Path, running: dict
+) -> list[str]:
     "Write what the baselines give, and whether the reasons are true."
     import pandas as pd
     from inner_detectors.transfer.baselines import contest_figure, faithful, faithfulness, rivals
     from inner_detectors.dissection.tables import write_frame
     from inner_detectors.views.figures import write_figure
+
     table = rivals(bank, pictures, known, tests, forbid=forbid, seeds=seeds, apart=apart, **running)
-    write_frame(table, place/"baselines.csv")
-    write_figure(contest_figure(table, shown=False)[0].figure, place/"baselines")
+    write_frame(table, place / "baselines.csv")
+    write_figure(contest_figure(table, shown=False)[0].figure, place / "baselines")
     shown = next(iter(tests.values()))[0] if tests else pictures
     kept = {name: running[name] for name in ("batch", "devices", "progress")}
     parts = [faithfulness(faithful(network, shown, fill=fill, **kept)).assign(fill=fill) for fill in ("blur", "black")]
-    write_frame(pd.concat(parts, ignore_index=True), place/"faithfulness.csv")
+    write_frame(pd.concat(parts, ignore_index=True), place / "faithfulness.csv")
     return ["baselines.csv", "baselines.png", "baselines.pdf", "faithfulness.csv"]

@@ -23,46 +23,66 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import Refused
+from .errors import InputError
 
 # %% ../../nbs/core/02_files.ipynb #3cf3b3a9
-COUNT = itertools.count()     # of the parts that this process writes
+COUNT = itertools.count()  # of the parts that this process writes
+
 
 def part_beside(path: Path) -> Path:
     "Where a file is written before it takes its place: a name that no other thread, process or machine uses."
-    return path.with_name(f".{path.name}.{os.getpid()}-{next(COUNT)}-{zlib.crc32(socket.gethostname().encode()):08x}.part")
+    return path.with_name(
+        f".{path.name}.{os.getpid()}-{next(COUNT)}-{zlib.crc32(socket.gethostname().encode()):08x}.part"
+    )
+
 
 def living(process: int) -> bool:
     "Whether a process of this machine lives, as far as one can tell."
-    if os.name == "nt": return True
-    try: os.kill(process, 0)
-    except (ProcessLookupError, OverflowError): return False
-    except OSError: pass                     # of another user
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass  # of another user
     return True
+
 
 def abandoned(path: Path) -> Iterator[Path]:
     "The parts of a file that processes of this machine left when they were killed."
     here = f"{zlib.crc32(socket.gethostname().encode()):08x}"
     for other in path.parent.iterdir():
-        found = other.name.startswith(f".{path.name}.") and re.fullmatch(r"(\d+)(?:-\d+-([0-9a-f]{8}))?\.part", other.name[len(path.name) + 2:])
-        if found and found[2] in (None, here) and not living(int(found[1])): yield other
+        found = other.name.startswith(f".{path.name}.") and re.fullmatch(
+            r"(\d+)(?:-\d+-([0-9a-f]{8}))?\.part", other.name[len(path.name) + 2 :]
+        )
+        if found and found[2] in (None, here) and not living(int(found[1])):
+            yield other
+
 
 @contextmanager
 def replacing(path: str | Path):
-    "Write a file whole or not at all: the block is given a path beside it, which takes its place at the end. Refused where the disk is full."
+    """Write a file whole or not at all: the block is given a path beside it, which takes its place at the end. Raises
+    InputError where the disk is full."""
     path = Path(path)
     part = part_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
-        with open(part, "rb+") as file: os.fsync(file.fileno())
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())
         os.replace(part, path)
-        for left in abandoned(path): left.unlink(missing_ok=True)
+        for left in abandoned(path):
+            left.unlink(missing_ok=True)
     except OSError as error:
-        raise Refused(f"{path}: cannot be written ({error.strerror or error}). Make room or choose another folder, and give the same command again; "
-                      "what was written before is good.") from None
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror or error}). Make room or choose another folder, and give the "
+            "same command again; "
+            "what was written before is good."
+        ) from None
     finally:
-        with suppress(OSError): part.unlink()
+        with suppress(OSError):
+            part.unlink()
 
 # %% ../../nbs/core/02_files.ipynb #2c88f0f8
 def digest(path: Path | str, kind: str = "sha256") -> str:  # hexadecimal digits
@@ -70,131 +90,189 @@ def digest(path: Path | str, kind: str = "sha256") -> str:  # hexadecimal digits
     found = hashlib.new(kind, usedforsecurity=False)
     try:
         with open(path, "rb") as file:
-            while block := file.read(1 << 20): found.update(block)
-    except OSError as problem: raise Refused(f"{path}: {problem.strerror or problem}. Check the path, or fetch the file again.") from None
+            while block := file.read(1 << 20):
+                found.update(block)
+    except OSError as problem:
+        raise InputError(f"{path}: {problem.strerror or problem}. Check the path, or fetch the file again.") from None
     return found.hexdigest()
+
 
 def sha256(path: Path | str) -> str:  # 64 hexadecimal digits
     "The SHA-256 of a file. Refuses one that cannot be read."
     return digest(path)
 
 # %% ../../nbs/core/02_files.ipynb #ab91b5bc
-class Gone(Refused):
+class Gone(InputError):
     "Said of a file that was there when the data were opened, and is not now."
 
-class Changed(Refused):
+
+class Changed(InputError):
     "Said of a file that is not what it was when its digest was put on record."
+
 
 class Stamp(NamedTuple):
     "What a file system says of a file. Other bytes have another one, unless they came within moments."
-    size: int       # bytes
-    modified: int   # nanoseconds, as is the next
-    noted: int      # when the file system changed anything of it, `modified` too (on Windows: when it was made)
-    place: int      # inode
+
+    size: int  # bytes
+    modified: int  # nanoseconds, as is the next
+    noted: int  # when the file system changed anything of it, `modified` too (on Windows: when it was made)
+    place: int  # inode
+
 
 def stamp_of(path: str | Path) -> Stamp:
     "The stamp of a file, or of the one that a link leads to. Where it has gone since the data were opened, `Gone`."
-    try: said = os.stat(path)
+    try:
+        said = os.stat(path)
     except OSError as error:
-        raise Gone(f"{path}: was there when the data were opened, and is not now ({error.strerror}). Put it back, or open the data again.") from None
+        raise Gone(
+            f"{path}: was there when the data were opened, and is not now ({error.strerror}). Put it back, or open the "
+            "data again."
+        ) from None
     return Stamp(said.st_size, said.st_mtime_ns, said.st_ctime_ns, said.st_ino)
 
 # %% ../../nbs/core/02_files.ipynb #9504be57
-FRESH = 2_000_000_000     # nanoseconds
+FRESH = 2_000_000_000  # nanoseconds
 UNREADABLE = "cannot be read"
+
 
 class Known(NamedTuple):
     "A file's digest, and when it holds."
+
     stamp: Stamp
-    sha256: str      # or UNREADABLE
-    settled: bool    # whether other bytes would have another stamp
+    sha256: str  # or UNREADABLE
+    settled: bool  # whether other bytes would have another stamp
+
 
 def settled(stamp: Stamp, now: int) -> bool:
     "Whether a stamp was old enough when its file was read."
     return stamp.noted < now - FRESH and not now - FRESH <= stamp.modified <= now
 
+
 def read_known(path: str | Path) -> Known:
-    "Read a file and hash it. Refused where it is being written meanwhile."
+    "Read a file and hash it. Raises InputError where it is being written meanwhile."
     for _ in range(3):
         before, now, found = stamp_of(path), time.time_ns(), hashlib.sha256()
         try:
             with open(path, "rb") as file:
-                while block := file.read(1 << 20): found.update(block)
-        except OSError: return Known(before, UNREADABLE, False)
-        if stamp_of(path) == before: return Known(before, found.hexdigest(), settled(before, now))
+                while block := file.read(1 << 20):
+                    found.update(block)
+        except OSError:
+            return Known(before, UNREADABLE, False)
+        if stamp_of(path) == before:
+            return Known(before, found.hexdigest(), settled(before, now))
     raise Changed(f"{path}: is being written while it is read. Wait until that is done, and start again.")
 
 # %% ../../nbs/core/02_files.ipynb #c20b68c8
 def cache_folder() -> Path:
     "Where digests are kept: $INNER_DETECTORS_CACHE, else in the user's cache folder."
-    if given := os.environ.get("INNER_DETECTORS_CACHE"): return Path(given).expanduser()
+    if given := os.environ.get("INNER_DETECTORS_CACHE"):
+        return Path(given).expanduser()
     from platformdirs import user_cache_path
+
     return user_cache_path("inner-detectors", appauthor=False)
+
 
 def cache_file(folder: str) -> Path:
     "The file with the digests of a folder's files."
-    return cache_folder()/"digests"/f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]}.json"
+    return cache_folder() / "digests" / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]}.json"
+
 
 def recalled(folder: str) -> dict[str, Known]:
     "File name -> what is known of it from earlier runs. Nothing where that cannot be relied on."
     try:
         with open(cache_file(folder), "rb") as file:
-            if hasattr(os, "geteuid") and os.fstat(file.fileno()).st_uid != os.geteuid(): return {}     # somebody else's word
+            if hasattr(os, "geteuid") and os.fstat(file.fileno()).st_uid != os.geteuid():
+                return {}  # somebody else's word
             digest, _, body = file.read().partition(b"\n")
-        if hashlib.sha256(body).hexdigest() != digest.decode(): return {}
+        if hashlib.sha256(body).hexdigest() != digest.decode():
+            return {}
         read = json.loads(body)
-        return {name: Known(Stamp(*map(int, row[:4])), str(row[4]), True) for name, row in read["files"].items()} if read["folder"] == folder else {}
-    except Exception: return {}
+        return (
+            {name: Known(Stamp(*map(int, row[:4])), str(row[4]), True) for name, row in read["files"].items()}
+            if read["folder"] == folder
+            else {}
+        )
+    except Exception:
+        return {}
+
 
 def remember(folder: str, found: Mapping[str, Known]) -> None:
     "Keep what is known of a folder's files for later runs, if it can be kept."
     lasting = {name: known for name, known in found.items() if known.settled and known.sha256 != UNREADABLE}
-    if not lasting: return
-    with suppress(OSError, Refused, ValueError, RuntimeError):       # the last where a ~ is nobody's
+    if not lasting:
+        return
+    with suppress(OSError, InputError, ValueError, RuntimeError):  # the last where a ~ is nobody's
         there = set(os.listdir(folder))
         both = {name: known for name, known in {**recalled(folder), **lasting}.items() if name in there}
-        body = json.dumps({"folder": folder, "files": {name: [*known.stamp, known.sha256] for name, known in both.items()}}).encode()
-        with replacing(cache_file(folder)) as part: part.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+        body = json.dumps(
+            {"folder": folder, "files": {name: [*known.stamp, known.sha256] for name, known in both.items()}}
+        ).encode()
+        with replacing(cache_file(folder)) as part:
+            part.write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
 
 # %% ../../nbs/core/02_files.ipynb #42833d49
-READ: dict[str, Known] = {}     # by this process; by the path from the root
+READ: dict[str, Known] = {}  # by this process; by the path from the root
 SHOWN: ContextVar[bool] = ContextVar("shown", default=True)
+
 
 @contextmanager
 def showing(progress: bool) -> Iterator[None]:
     "Whether what takes long inside a block shows how far it is."
     before = SHOWN.set(progress)
-    try: yield
-    finally: SHOWN.reset(before)
+    try:
+        yield
+    finally:
+        SHOWN.reset(before)
+
 
 def holds(known: Known | None, stamp: Stamp) -> bool:
     "Whether a digest may be taken for that of a file as it is now."
     return known is not None and known.settled and known.stamp == stamp
 
+
 def by_folder(names: Iterable[str]) -> dict[str, list[str]]:
     "Paths by the folder that they lie in."
     folders: dict[str, list[str]] = {}
-    for name in names: folders.setdefault(os.path.dirname(name), []).append(name)
+    for name in names:
+        folders.setdefault(os.path.dirname(name), []).append(name)
     return folders
 
+
 def hashed(paths: Iterable[str | Path]) -> list[str]:
-    "The SHA-256 of some files, UNREADABLE where one cannot be opened. Reads only what may have changed. `Gone` where one is not there."
+    """The SHA-256 of some files, UNREADABLE where one cannot be opened. Reads only what may have changed. `Gone` where
+    one is not there."""
     given = [(os.path.abspath(path), path) for path in paths]
     stamps = {name: stamp_of(path) for name, path in dict(given).items()}
     for folder, names in by_folder(name for name in stamps if not holds(READ.get(name), stamps[name])).items():
         kept = recalled(folder)
-        READ.update({name: known for name in names if (known := kept.get(os.path.basename(name))) and holds(known, stamps[name])})
+        READ.update(
+            {
+                name: known
+                for name in names
+                if (known := kept.get(os.path.basename(name))) and holds(known, stamps[name])
+            }
+        )
     read_all([name for name in stamps if not holds(READ.get(name), stamps[name])], stamps)
     return [READ[name].sha256 for name, _ in given]
 
+
 def read_all(names: Sequence[str], stamps: Mapping[str, Stamp]) -> None:
     "Read and hash files in several threads, and keep their digests; also those that were read before an interruption."
-    if not names: return
+    if not names:
+        return
     from tqdm.auto import tqdm
+
     found: dict[str, Known] = {}
     pool = ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1), len(names)))
     try:
-        with tqdm(desc="hashing", total=sum(stamps[name].size for name in names), unit="B", unit_scale=True, delay=2, disable=not SHOWN.get()) as bar:
+        with tqdm(
+            desc="hashing",
+            total=sum(stamps[name].size for name in names),
+            unit="B",
+            unit_scale=True,
+            delay=2,
+            disable=not SHOWN.get(),
+        ) as bar:
             for name, known in zip(names, pool.map(read_known, names)):
                 found[name] = known
                 bar.set_postfix_str(f"{len(found)} of {len(names)} files", refresh=False)
@@ -202,22 +280,32 @@ def read_all(names: Sequence[str], stamps: Mapping[str, Stamp]) -> None:
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         READ.update(found)
-        for folder, some in by_folder(found).items(): remember(folder, {os.path.basename(name): found[name] for name in some})
+        for folder, some in by_folder(found).items():
+            remember(folder, {os.path.basename(name): found[name] for name in some})
 
 # %% ../../nbs/core/02_files.ipynb #f9ef5f78
 def still(path: str | Path) -> str:
-    "The digest that this process knows of a file; nothing where it knows none. `Changed` where the file's bytes are others now."
+    """The digest that this process knows of a file; nothing where it knows none. `Changed` where the file's bytes are
+    others now."""
     known = READ.get(name := os.path.abspath(path))
-    if known is None or known.sha256 == UNREADABLE: return ""
-    if holds(known, stamp_of(path)): return known.sha256
+    if known is None or known.sha256 == UNREADABLE:
+        return ""
+    if holds(known, stamp_of(path)):
+        return known.sha256
     READ[name] = now = read_known(path)
-    if now.sha256 == known.sha256: return known.sha256
+    if now.sha256 == known.sha256:
+        return known.sha256
     READ[name] = known
-    raise Changed(f"{path}: has changed since its digest was put on record, so that the numbers would be of two states of the data. "
-                  "Open the data again, and start again.")
+    raise Changed(
+        f"{path}: has changed since its digest was put on record, so that the numbers would be of two states of the "
+        "data. "
+        "Open the data again, and start again."
+    )
+
 
 def digest_of(path: str | Path) -> str:
     "The digest of a file: the one on record where it has one, and then as `still` says."
-    if found := still(path): return found
+    if found := still(path):
+        return found
     READ[os.path.abspath(path)] = known = read_known(path)
     return known.sha256

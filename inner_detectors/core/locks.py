@@ -23,138 +23,212 @@ from functools import wraps
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
-from .errors import Refused
+from .errors import InputError
 
 # %% ../../nbs/core/03_locks.ipynb #ab941bc9
 LOCK = ".writing.lock"
 
+
 class Held(NamedTuple):
     "A folder that this process writes into."
-    handle: int | None   # of the lock file; None where a folder cannot have one
+
+    handle: int | None  # of the lock file; None where a folder cannot have one
     thread: int
     times: int
+
 
 HELD: dict[str, Held] = {}
 GUARD = threading.RLock()
 
+
 def lock(handle: int) -> None:
-    "Lock an open file for this process. BlockingIOError where another has done so; another OSError where the file system has no locks."
+    """Lock an open file for this process. BlockingIOError where another has done so; another OSError where the file
+    system has no locks."""
     if os.name != "nt":
         import fcntl
+
         return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     import msvcrt
-    os.lseek(handle, 1 << 30, os.SEEK_SET)      # beyond the note, which others may read
-    try: msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    except OSError: raise BlockingIOError from None
+
+    os.lseek(handle, 1 << 30, os.SEEK_SET)  # beyond the note, which others may read
+    try:
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except OSError:
+        raise BlockingIOError from None
+
 
 def command_line() -> str:
     "What this process was called with, in a few words."
-    if "ipykernel" in sys.modules: return "a notebook"
+    if "ipykernel" in sys.modules:
+        return "a notebook"
     name = os.path.basename(sys.argv[0])
     return " ".join(["python"] * (name in ("", "-c", "-m")) + [name, *sys.argv[1:]])[:150].strip()
 
+
 def note() -> bytes:
     "Who holds a lock, for others to read."
-    return json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": datetime.now().strftime("%Y-%m-%d %H:%M:%S"),
-                       "command": command_line()}).encode()
+    return json.dumps(
+        {
+            "process": os.getpid(),
+            "host": socket.gethostname(),
+            "since": datetime.now().strftime("%Y-%m-%d %H:%M:%S"),
+            "command": command_line(),
+        }
+    ).encode()
+
 
 def holder(handle: int) -> str:
     "Who holds a lock, in words, as far as it is written there."
     for _ in range(20):
         os.lseek(handle, 0, os.SEEK_SET)
-        try: said = json.loads(os.read(handle, 4096))
-        except (OSError, ValueError): time.sleep(0.01); continue       # it is being written
-        if isinstance(said, dict): break
-    else: return ""
-    words = {name: "".join(letter for letter in str(said.get(name, "?"))[:200] if letter.isprintable()) for name in ("process", "host", "since", "command")}
+        try:
+            said = json.loads(os.read(handle, 4096))
+        except (OSError, ValueError):
+            time.sleep(0.01)
+            continue  # it is being written
+        if isinstance(said, dict):
+            break
+    else:
+        return ""
+    words = {
+        name: "".join(letter for letter in str(said.get(name, "?"))[:200] if letter.isprintable())
+        for name in ("process", "host", "since", "command")
+    }
     return " (process {process} on {host}, since {since}: {command})".format(**words)
 
 # %% ../../nbs/core/03_locks.ipynb #67e07625
 def opened(path: Path) -> int | None:
-    "The lock file, open and made where there is none. None where that cannot be: whoever writes beside it will be told why. Links are not followed."
+    """The lock file, open and made where there is none. None where that cannot be: whoever writes beside it will be
+    told why. Links are not followed."""
     for how in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
-        try: handle = os.open(path, how | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
-        except OSError: continue
-        if stat.S_ISREG(os.fstat(handle).st_mode): return handle
+        try:
+            handle = os.open(path, how | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+        except OSError:
+            continue
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            return handle
         os.close(handle)
     return None
 
+
 def acquire(folder: Path, doing: str) -> int | None:
-    "The handle of a folder's lock, held. Refused where another process holds it."
-    while (handle := opened(folder/LOCK)) is not None:
-        try: lock(handle)
+    "The handle of a folder's lock, held. Raises InputError where another process holds it."
+    while (handle := opened(folder / LOCK)) is not None:
+        try:
+            lock(handle)
         except BlockingIOError:
             who = holder(handle)
             os.close(handle)
-            raise Refused(f"{folder}: another process is {doing} into it{who}. Wait until it is done, or choose another folder.") from None
+            raise InputError(
+                f"{folder}: another process is {doing} into it{who}. Wait until it is done, or choose another folder."
+            ) from None
         except OSError:
             os.close(handle)
-            warnings.warn(f"{folder}: its file system has no locks. See to it that no other process writes there meanwhile.", stacklevel=5)
+            warnings.warn(
+                f"{folder}: its file system has no locks. See to it that no other process writes there meanwhile.",
+                stacklevel=5,
+            )
             return None
         with suppress(OSError):
-            if os.path.samestat(os.fstat(handle), os.lstat(folder/LOCK)): break
-        os.close(handle)             # its last holder has removed it meanwhile
+            if os.path.samestat(os.fstat(handle), os.lstat(folder / LOCK)):
+                break
+        os.close(handle)  # its last holder has removed it meanwhile
     if handle is not None:
-        with suppress(OSError): os.ftruncate(handle, 0); os.write(handle, note())
+        with suppress(OSError):
+            os.ftruncate(handle, 0)
+            os.write(handle, note())
     return handle
+
 
 def release(folder: Path, handle: int | None) -> None:
     "Give a lock back, and remove its file."
-    if handle is None: return
-    if os.name == "nt": os.close(handle)
-    with suppress(OSError): os.unlink(folder/LOCK)
-    if os.name != "nt": os.close(handle)
+    if handle is None:
+        return
+    if os.name == "nt":
+        os.close(handle)
+    with suppress(OSError):
+        os.unlink(folder / LOCK)
+    if os.name != "nt":
+        os.close(handle)
+
 
 def disown() -> None:
     "A forked process holds nothing of its parent's."
     for held in HELD.values():
         if held.handle is not None:
-            with suppress(OSError): os.close(held.handle)
+            with suppress(OSError):
+                os.close(held.handle)
     HELD.clear()
 
-if hasattr(os, "register_at_fork"): os.register_at_fork(after_in_child=disown)
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=disown)
 
 # %% ../../nbs/core/03_locks.ipynb #f4237c8a
 def made_folders(folder: Path) -> list[Path]:
-    "Make a folder; it and those above it that were missing, the innermost first. Refused where it cannot be made."
+    """Make a folder; it and those above it that were missing, the innermost first. Raises InputError where it cannot be
+    made."""
     try:
         missing = [one for one in (folder, *folder.parents) if not one.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error: raise Refused(f"{folder}: cannot be a folder for the result ({error.strerror}). Please choose another folder.") from None
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be a folder for the result ({error.strerror}). Please choose another folder."
+        ) from None
     return missing
 
+
 @contextmanager
-def holding(folder: str | Path | None,   # made where it is missing, and removed again where the block fails before it has written anything
-            doing: str = "writing",
-           ) -> Iterator[None]:
-    "Inside the block, no other process (and no other thread) writes into a folder. Refused, saying who does. Nothing is held where it is None."
-    if folder is None: yield; return
+def holding(
+    folder: str
+    | Path
+    | None,  # made where it is missing, and removed again where the block fails before it has written anything
+    doing: str = "writing",
+) -> Iterator[None]:
+    """Inside the block, no other process (and no other thread) writes into a folder. InputError, saying who does.
+    Nothing is held where it is None."""
+    if folder is None:
+        yield
+        return
     folder = Path(folder)
     made, name, me = made_folders(folder), os.path.realpath(folder), threading.get_ident()
     with GUARD:
         held = HELD.get(name)
         if held is not None and held.thread != me:
-            raise Refused(f"{folder}: another thread of this process ({os.getpid()}) is {doing} into it. Wait until it is done, or choose another folder.")
+            raise InputError(
+                f"{folder}: another thread of this process ({os.getpid()}) is {doing} into it. Wait until it is done, "
+                "or choose another folder."
+            )
         handle = acquire(folder, doing) if held is None else held.handle
         HELD[name] = Held(handle, me, 1 if held is None else held.times + 1)
     done = False
-    try: yield; done = True
+    try:
+        yield
+        done = True
     finally:
         with GUARD:
             held = HELD.get(name)
-            if held is not None and held.times > 1: HELD[name] = held._replace(times=held.times - 1)
-            elif held is not None: del HELD[name]; release(folder, held.handle)
+            if held is not None and held.times > 1:
+                HELD[name] = held._replace(times=held.times - 1)
+            elif held is not None:
+                del HELD[name]
+                release(folder, held.handle)
         with suppress(OSError):
-            for one in [] if done else made: one.rmdir()
+            for one in [] if done else made:
+                one.rmdir()
 
 # %% ../../nbs/core/03_locks.ipynb #8cd5f372
 P = ParamSpec("P")
 R = TypeVar("R")
 
+
 def writes_alone(function: Callable[P, R]) -> Callable[P, R]:
     "A function during which no other process writes into the folder that it is given as `out` (where it is given one)."
     signature = inspect.signature(function)
+
     @wraps(function)
     def held(*words: P.args, **named: P.kwargs) -> R:
-        with holding(signature.bind(*words, **named).arguments.get("out")): return function(*words, **named)
+        with holding(signature.bind(*words, **named).arguments.get("out")):
+            return function(*words, **named)
+
     return held

@@ -10,22 +10,30 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from .errors import Refused
+from .errors import InputError
 from .files import Changed
 
 # %% ../../nbs/core/04_workers.ipynb #f90b7f6b
 def read_ahead(read: Callable, items: Iterable, threads: int, ahead: int) -> Iterator:
     "The items read in parallel, in order; what cannot be read is returned as its error."
+
     def one(item):
-        try: return read(item)
-        except Changed: raise             # would mix two states of the data
-        except Refused as refused: return refused
+        try:
+            return read(item)
+        except Changed:
+            raise  # would mix two states of the data
+        except InputError as refused:
+            return refused
+
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque = deque()
         try:
             for item in items:
                 waiting.append(pool.submit(one, item))
-                if len(waiting) > ahead: yield waiting.popleft().result()
-            while waiting: yield waiting.popleft().result()
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
         finally:
-            for future in waiting: future.cancel()
+            for future in waiting:
+                future.cancel()

@@ -14,29 +14,39 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Int
 
-from ..core.errors import Refused, near
+from ..core.errors import InputError, near
 from ..core.files import digest_of, still
 from .sample import Example, Sample, Source, files_behind, fit_image, fit_regions
 from .vocabulary import Concept, Vocabulary, counted, join
 
 # %% ../../nbs/data/04_dataset.ipynb #f7e383f2
-def split_categories(sources: Sequence[Source], concepts: Vocabulary, kinds: Sequence[str]) -> dict[tuple[str, tuple[int, ...]], str]:
+def split_categories(
+    sources: Sequence[Source], concepts: Vocabulary, kinds: Sequence[str]
+) -> dict[tuple[str, tuple[int, ...]], str]:
     "The entries of the category axis: (category, places of the sources that annotate its concepts) -> its name."
-    def holders(concept: Concept): return tuple(i for i, source in enumerate(sources) if concept.name in source.concepts)
+
+    def holders(concept: Concept):
+        return tuple(i for i, source in enumerate(sources) if concept.name in source.concepts)
+
     pairs = list(dict.fromkeys((concept.category, holders(concept)) for concept in concepts))
     alone = {category for category, _ in pairs if sum(other == category for other, _ in pairs) == 1}
-    return {(category, places): category if category in alone else f"{category}@{'+'.join(kinds[i] for i in places)}"
-            for category, places in pairs}
+    return {
+        (category, places): category if category in alone else f"{category}@{'+'.join(kinds[i] for i in places)}"
+        for category, places in pairs
+    }
 
 # %% ../../nbs/data/04_dataset.ipynb #6ef5a995
 @dataclass(frozen=True)
 class Data:
     "All images of one or several sources, under one vocabulary."
+
     sources: Sequence[Source]
     chosen: tuple[int, ...] | None = None  # places of the images used, all where None
-    only: tuple[str, ...] | None = None    # names of the concepts used, all where None
+    only: tuple[str, ...] | None = None  # names of the concepts used, all where None
 
-    def __len__(self) -> int: return len(self.items)
+    def __len__(self) -> int:
+        return len(self.items)
+
     def __repr__(self) -> str:
         names = "+".join(source.name for source in self.sources)
         return f"Data({names}: {len(self)} images, {len(self.concepts)} concepts: {counted(self.concepts)})"
@@ -45,26 +55,40 @@ class Data:
     def concepts(self) -> Vocabulary:
         whole = join(*(source.concepts for source in self.sources), names=self.kinds)
         return whole if self.only is None else restricted(whole, self.only)
+
     @cached_property
     def kinds(self) -> list[str]:
         "A name for each source: its kind, numbered where several are of one kind."
         kinds = [source.name for source in self.sources]
-        return [name if kinds.count(name) == 1 else f"{name}-{kinds[:i].count(name) + 1}" for i, name in enumerate(kinds)]
+        return [
+            name if kinds.count(name) == 1 else f"{name}-{kinds[:i].count(name) + 1}" for i, name in enumerate(kinds)
+        ]
+
     @cached_property
     def items(self) -> list[tuple[int, str]]:
         "(place of the source, key) of every image used, in order."
         every = [(place, key) for place, source in enumerate(self.sources) for key in source.keys]
         return every if self.chosen is None else [every[i] for i in self.chosen]
+
     @cached_property
-    def entries(self) -> dict[tuple[str, tuple[int, ...]], str]: return split_categories(self.sources, self.concepts, self.kinds)
+    def entries(self) -> dict[tuple[str, tuple[int, ...]], str]:
+        return split_categories(self.sources, self.concepts, self.kinds)
+
     @property
-    def categories(self) -> list[str]: return list(self.entries.values())
+    def categories(self) -> list[str]:
+        return list(self.entries.values())
+
     @cached_property
     def category_of(self) -> Int[np.ndarray, " concept"]:
         "The place of each concept's entry on the category axis."
         pairs = list(self.entries)
-        holders = [tuple(i for i, source in enumerate(self.sources) if name in source.concepts) for name in self.concepts.names]
-        return np.array([pairs.index((concept.category, places)) for concept, places in zip(self.concepts, holders)], np.int32)
+        holders = [
+            tuple(i for i, source in enumerate(self.sources) if name in source.concepts) for name in self.concepts.names
+        ]
+        return np.array(
+            [pairs.index((concept.category, places)) for concept, places in zip(self.concepts, holders)], np.int32
+        )
+
     @cached_property
     def annotated(self) -> Bool[np.ndarray, "source category"]:
         "Which entries an image of each source is annotated for."
@@ -77,7 +101,8 @@ class Data:
 
     @property
     def untold(self) -> list[str]:
-        "The pictures that sources left out because nothing says where things are in them (boxes without masks): in no count, and no sign of absence."
+        """The pictures that sources left out because nothing says where things are in them (boxes without masks): in no
+        count, and no sign of absence."""
         return [key for source in self.sources for key in getattr(source, "untold", ())]
 
     @property
@@ -98,17 +123,33 @@ class Data:
         check(sample)
         for concept, _ in sample.regions:
             if concept not in self.sources[place].concepts:
-                raise Refused(f"{sample.name}: {concept!r} is not in its source's vocabulary. {near(concept, self.sources[place].concepts.names)}")
+                raise InputError(
+                    f"{sample.name}: {concept!r} is not in its source's vocabulary. "
+                    f"{near(concept, self.sources[place].concepts.names)}"
+                )
         regions = [region for region in sample.regions if region.concept in self.concepts]
-        masks = sorted((self.concepts.index(name), mask) for name, mask in fit_regions(regions, mask_size, keep).items())
+        masks = sorted(
+            (self.concepts.index(name), mask) for name, mask in fit_regions(regions, mask_size, keep).items()
+        )
         stack = np.stack([mask for _, mask in masks]) if masks else np.zeros((0, mask_size, mask_size), bool)
         ids = np.array([i for i, _ in masks], np.int32)
         digest = digest_in(self.sources[place], key, sample)
-        return Example(sample.name, fit_image(sample.image, size), ids, stack, place, sample.group, sample.notes, doubt_of(sample), digest)
+        return Example(
+            sample.name,
+            fit_image(sample.image, size),
+            ids,
+            stack,
+            place,
+            sample.group,
+            sample.notes,
+            doubt_of(sample),
+            digest,
+        )
 
     def shuffled(self, seed: int) -> np.ndarray:
         "The places of the items in an order drawn by `seed`."
-        if seed < 0: raise Refused(f"seed {seed}: a seed is a whole number from 0. Give one.")
+        if seed < 0:
+            raise InputError(f"seed {seed}: a seed is a whole number from 0. Give one.")
         return np.random.default_rng(seed).permutation(len(self))
 
     def at(self, places: Iterable[int]) -> "Data":
@@ -119,43 +160,67 @@ class Data:
     def take(self, limit: int, seed: int = 0) -> "Data":
         "`limit` images drawn at random by `seed`, in their order."
         order = self.shuffled(seed)
-        if limit < 1: raise Refused(f"limit {limit}: at least one image is needed. Give a positive number.")
+        if limit < 1:
+            raise InputError(f"limit {limit}: at least one image is needed. Give a positive number.")
         return self if limit >= len(self) else self.at(order[:limit].tolist())
 
     def about(self, *names: str) -> "Data":
         "The same images with some concepts alone; the rest is as if nobody had annotated it."
-        for name in names: self.concepts.index(name)
+        for name in names:
+            self.concepts.index(name)
         return replace(self, only=tuple(name for name in self.concepts.names if name in names))
 
     def identity(self) -> dict[str, object]:
         "What this data set is, for the record and for the hash of a run."
         items = hashlib.sha256("\n".join(f"{place} {key}" for place, key in self.items).encode()).hexdigest()
-        return {"sources": [{"name": source.name, **source.identity()} for source in self.sources],
-                "images": len(self), "items": items, **({} if self.only is None else {"concepts": list(self.only)})}
+        return {
+            "sources": [{"name": source.name, **source.identity()} for source in self.sources],
+            "images": len(self),
+            "items": items,
+            **({} if self.only is None else {"concepts": list(self.only)}),
+        }
+
 
 def restricted(words: Vocabulary, only: Iterable[str]) -> Vocabulary:
     "Some of the concepts, in their order. A part whose whole is left out stands alone."
     kept = set(only)
-    return Vocabulary(concept if concept.parent in kept else replace(concept, parent=None) for concept in words if concept.name in kept)
+    return Vocabulary(
+        concept if concept.parent in kept else replace(concept, parent=None)
+        for concept in words
+        if concept.name in kept
+    )
 
 # %% ../../nbs/data/04_dataset.ipynb #6dcf7303
 def check(sample: Sample) -> None:
     "Refuse a sample whose image or masks are not what they must be."
     image = sample.image
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise Refused(f"{sample.name}: the image is {image.dtype} of shape {image.shape}. Give uint8, height x width x 3.")
+        raise InputError(
+            f"{sample.name}: the image is {image.dtype} of shape {image.shape}. Give uint8, height x width x 3."
+        )
     for concept, mask in sample.regions:
         if mask.shape != image.shape[:2] or mask.dtype != bool:
-            raise Refused(f"{sample.name}: the mask of {concept!r} is {mask.dtype} of shape {mask.shape}, the image {image.shape[:2]}. "
-                          "Give booleans of the image's size.")
+            raise InputError(
+                f"{sample.name}: the mask of {concept!r} is {mask.dtype} of shape {mask.shape}, the image "
+                f"{image.shape[:2]}. "
+                "Give booleans of the image's size."
+            )
+
 
 def doubt_of(sample: Sample) -> str | None:
     "Why a sample may show more than its masks say: its source's doubt, or annotations of which none has a pixel."
-    if sample.doubt or not sample.regions or any(mask.any() for _, mask in sample.regions): return sample.doubt
-    return f"{sample.name}: not one of its {len(sample.regions)} annotations has a pixel. Outline them again, or remove them."
+    if sample.doubt or not sample.regions or any(mask.any() for _, mask in sample.regions):
+        return sample.doubt
+    return (
+        f"{sample.name}: not one of its {len(sample.regions)} annotations has a pixel. Outline them again, or remove "
+        "them."
+    )
+
 
 def digest_in(source: Source, key: str, sample: Sample) -> str:
-    "What tells a picture from others: the SHA-256 of its file; of its pixels where it has none. Refused (`Changed`) where a file is not what was on record."
+    """What tells a picture from others: the SHA-256 of its file; of its pixels where it has none. InputError
+    (`Changed`) where a file is not what was on record."""
     files = files_behind(source, key)
-    for path in files[1:]: still(path)
+    for path in files[1:]:
+        still(path)
     return digest_of(files[0]) if files else hashlib.sha256(sample.image.tobytes()).hexdigest()

@@ -16,17 +16,23 @@ from jaxtyping import Int64
 # %% ../../nbs/data/03_groups.ipynb #b029d7f8
 class Seen(NamedTuple):
     "An image that was used."
-    source: int        # place of its source in the data
+
+    source: int  # place of its source in the data
     name: str
     group: str | None
-    digest: str = ""   # of its bytes; empty where nobody knows
+    digest: str = ""  # of its bytes; empty where nobody knows
+
 
 def independent(images: Sequence[Seen]) -> Int64[np.ndarray, " image"]:
-    "A number for each image, the same for those of one family: of one group of one source, or of the same bytes. Any other image is its own."
+    """A number for each image, the same for those of one family: of one group of one source, or of the same bytes. Any
+    other image is its own."""
     above, first = list(range(len(images))), dict[tuple, int]()
+
     def root(place):
-        while above[place] != place: place = above[place] = above[above[place]]
+        while above[place] != place:
+            place = above[place] = above[above[place]]
         return place
+
     for place, one in enumerate(images):
         for link in [("group", one.source, one.group)] * bool(one.group) + [("bytes", one.digest)] * bool(one.digest):
             old, new = sorted((root(place), root(first.setdefault(link, place))))
@@ -34,13 +40,17 @@ def independent(images: Sequence[Seen]) -> Int64[np.ndarray, " image"]:
     numbers: dict[int, int] = {}
     return np.array([numbers.setdefault(root(place), len(numbers)) for place in range(len(images))], np.int64)
 
+
 def families(images: Sequence[Seen]) -> list[str]:
-    "What each image is divided by: its family's group, where it has one, else its bytes; nothing that hangs on the order of sources."
+    """What each image is divided by: its family's group, where it has one, else its bytes; nothing that hangs on the
+    order of sources."""
     number = independent(images).tolist()
     said = [json.dumps(["group", one.group] if one.group else ["image", one.digest or one.name]) for one in images]
     least: dict[int, str] = {}
-    for own, word in zip(number, said): least[own] = min(word, least.get(own, word))     # a group comes before bytes
+    for own, word in zip(number, said):
+        least[own] = min(word, least.get(own, word))  # a group comes before bytes
     return [least[own] for own in number]
+
 
 def groups_in(images: Sequence[Seen]) -> int:
     "How many different groups there are; those that share a picture are one."

@@ -12,76 +12,120 @@ import numpy as np
 from PIL import Image
 from jaxtyping import UInt8
 
-from ..core.errors import NOTE, Refused
+from ..core.errors import NOTE, InputError
 
 # %% ../../nbs/data/02_images.ipynb #ffdfdce5
 def rgb(picture: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
     "Any picture as 8-bit RGB. 16-bit greys are scaled, transparency is dropped."
     if picture.mode.startswith("I"):
         grey = np.asarray(picture).astype(np.int64)
-        if grey.min() < 0 or grey.max() > 65535: raise ValueError(f"greys from {grey.min()} to {grey.max()}, more than 16 bits")
+        if grey.min() < 0 or grey.max() > 65535:
+            raise ValueError(f"greys from {grey.min()} to {grey.max()}, more than 16 bits")
         picture = Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8))
-    elif picture.mode == "F": raise ValueError("its pixels are real numbers; save it with 8 or 16 bits")
-    elif "transparency" in picture.info: picture = picture.convert("RGBA")
+    elif picture.mode == "F":
+        raise ValueError("its pixels are real numbers; save it with 8 or 16 bits")
+    elif "transparency" in picture.info:
+        picture = picture.convert("RGBA")
     return np.array(picture.convert("RGB"))
 
 # %% ../../nbs/data/02_images.ipynb #4deb1cd5
-TURNS = dict(enumerate((Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.TRANSPOSE,
-                        Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90), 2))   # EXIF orientation -> what undoes it
+TURNS = dict(
+    enumerate(
+        (
+            Image.Transpose.FLIP_LEFT_RIGHT,
+            Image.Transpose.ROTATE_180,
+            Image.Transpose.FLIP_TOP_BOTTOM,
+            Image.Transpose.TRANSPOSE,
+            Image.Transpose.ROTATE_270,
+            Image.Transpose.TRANSVERSE,
+            Image.Transpose.ROTATE_90,
+        ),
+        2,
+    )
+)  # EXIF orientation -> what undoes it
+
 
 def oriented(orientation: str | None) -> str | None:
-    "A choice of orientation, or Refused where it is none."
-    if orientation not in (None, "upright", "stored"): raise Refused(f"orientation={orientation}: no such way to read pictures. There are: upright, stored.")
+    "A choice of orientation, or Raises InputError where it is none."
+    if orientation not in (None, "upright", "stored"):
+        raise InputError(f"orientation={orientation}: no such way to read pictures. There are: upright, stored.")
     return orientation
+
 
 def tag_of(file: Image.Image) -> int:
     "The EXIF orientation of an opened image, 1 where it has none that means anything."
-    try: tag = file.getexif().get(0x0112, 1)
-    except Exception: return 1            # a damaged tag is none; Pillow's errors for them are of many kinds
+    try:
+        tag = file.getexif().get(0x0112, 1)
+    except Exception:
+        return 1  # a damaged tag is none; Pillow's errors for them are of many kinds
     return tag if tag in TURNS else 1
 
+
 def decoded(file: Image.Image) -> tuple[Image.Image, int]:
-    "An opened image as its pixels are stored, and its EXIF orientation. Pillow turns TIFF files by itself, which is undone."
+    """An opened image as its pixels are stored, and its EXIF orientation. Pillow turns TIFF files by itself, which is
+    undone."""
     tag = tag_of(file)
     file.load()
-    if tag == 1 or tag_of(file) == tag: return file, tag
+    if tag == 1 or tag_of(file) == tag:
+        return file, tag
     return file.transpose(TURNS[{6: 8, 8: 6}.get(tag, tag)]), tag
 
-def turn(stored: tuple[int, int], tag: int, size: tuple[int, int] | None, orientation: str | None = None) -> tuple[int, tuple[int, int], bool]:
-    "How to turn an image of a stored height and width (1: not at all), its height and width then, and whether the size of its masks left that open."
+
+def turn(
+    stored: tuple[int, int], tag: int, size: tuple[int, int] | None, orientation: str | None = None
+) -> tuple[int, tuple[int, int], bool]:
+    """How to turn an image of a stored height and width (1: not at all), its height and width then, and whether the
+    size of its masks left that open."""
     upright = stored[::-1] if tag > 4 else stored
-    if tag == 1: return 1, stored, False
-    if size is not None and stored != upright: return (1, stored, False) if tuple(size) == stored else (tag, upright, False)
+    if tag == 1:
+        return 1, stored, False
+    if size is not None and stored != upright:
+        return (1, stored, False) if tuple(size) == stored else (tag, upright, False)
     return (1, stored, False) if orientation == "stored" else (tag, upright, orientation is None)
+
 
 def open_turn(path: str | Path, tag: int) -> tuple[str, ...]:
     "The note of an image that was turned though nothing but its tag says so."
-    return (f"{NOTE}{path}: its EXIF orientation {tag} turns it, and no size tells whether its masks are turned: it was read upright. If they fit the "
-            "unturned picture, say ?orientation=stored behind the place; ?orientation=upright says that they do not.",)
+    return (
+        f"{NOTE}{path}: its EXIF orientation {tag} turns it, and no size tells whether its masks are turned: it was "
+        "read upright. If they fit the "
+        "unturned picture, say ?orientation=stored behind the place; ?orientation=upright says that they do not.",
+    )
 
-def read_turned(path: str | Path,                     # of an image file
-                size: tuple[int, int] | None = None,  # height and width of its masks, where they are known
-                orientation: str | None = None,       # where their size leaves it open: "upright" or "stored"; upright with a note where None
-               ) -> tuple[UInt8[np.ndarray, "height width 3"], tuple[str, ...]]:
-    "An image file as RGB, turned as its EXIF orientation says unless its masks have the unturned size, and a note where that is open."
+
+def read_turned(
+    path: str | Path,  # of an image file
+    size: tuple[int, int] | None = None,  # height and width of its masks, where they are known
+    orientation: str | None = None,  # where size leaves it open: "upright" (with a note where None) or "stored"
+) -> tuple[UInt8[np.ndarray, "height width 3"], tuple[str, ...]]:
+    """An image file as RGB, turned as its EXIF orientation says unless its masks have the unturned size, and a note
+    where that is open."""
     try:
         with Image.open(path) as file:
             picture, tag = decoded(file)
             stored = picture.height, picture.width
             turned, _, open_ = turn(stored, tag, size, orientation)
             image = rgb(picture.transpose(TURNS[turned]) if turned in TURNS else picture)
-    except FileNotFoundError: raise Refused(f"{path}: no such file. Put it there, or remove it from the annotations.") from None
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file. Put it there, or remove it from the annotations.") from None
+    except InputError:
+        raise
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise Refused(f"{path}: cannot be read as an image ({error}). Replace or remove it.") from None
+        raise InputError(f"{path}: cannot be read as an image ({error}). Replace or remove it.") from None
     if size is not None and image.shape[:2] != tuple(size):
         swapped = " Height and width may have changed places." if stored == (size[1], size[0]) and tag == 1 else ""
-        raise Refused(f"{path}: the image is {stored[1]} x {stored[0]}, its masks are {size[1]} x {size[0]} (width x height).{swapped} "
-                      "Use the image that was annotated.")
+        raise InputError(
+            f"{path}: the image is {stored[1]} x {stored[0]}, its masks are {size[1]} x {size[0]} (width x "
+            f"height).{swapped} "
+            "Use the image that was annotated."
+        )
     return image, open_turn(path, tag) if open_ else ()
 
-def read_image(path: str | Path,                     # of an image file
-               size: tuple[int, int] | None = None,  # height and width of its masks, where there are any
-               orientation: str | None = None,       # where their size leaves it open: "upright" (so where None) or "stored"
-              ) -> UInt8[np.ndarray, "height width 3"]:
+
+def read_image(
+    path: str | Path,  # of an image file
+    size: tuple[int, int] | None = None,  # height and width of its masks, where there are any
+    orientation: str | None = None,  # where their size leaves it open: "upright" (so where None) or "stored"
+) -> UInt8[np.ndarray, "height width 3"]:
     "An image file as RGB, turned as its EXIF orientation says unless its masks have the unturned size."
     return read_turned(path, size, orientation)[0]

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import Refused, near
+from ..core.errors import InputError, near
 from ..core.workers import read_ahead
 from .dataset import Data
 from .outlines import cores
@@ -28,24 +28,34 @@ from .survey import with_digests
 @dataclass(frozen=True)
 class Labels:
     "The classes of pictures."
-    classes: tuple[str, ...]                 # their names, by index
-    of: Mapping[str | tuple[int, str], tuple[int, ...]]   # image, by name; by place of its source and name where sources name two alike -> its classes
-    several: bool = False                    # an image may have several or none: each class is a question of its own
 
-    def key(self, image: Any) -> str | tuple[int, str]:      # a `Seen`, another (place of its source, name, ...), or a name
+    classes: tuple[str, ...]  # their names, by index
+    of: Mapping[
+        str | tuple[int, str], tuple[int, ...]
+    ]  # image, by name; by place of its source and name where sources name two alike -> its classes
+    several: bool = False  # an image may have several or none: each class is a question of its own
+
+    def key(self, image: Any) -> str | tuple[int, str]:  # a `Seen`, another (place of its source, name, ...), or a name
         "Under what an image stands in `of`, if it does."
-        if isinstance(image, str): return image
+        if isinstance(image, str):
+            return image
         place, name = image[:2]
         return (place, name) if (place, name) in self.of else name
 
     def truth(self, images: Sequence[Any]) -> np.ndarray:
-        "int32[image], or with several bool[image class]. Refused where an image has no entry."
+        "int32[image], or with several bool[image class]. Raises InputError where an image has no entry."
         keys = [self.key(image) for image in images]
         without = next((key for key in keys if key not in self.of), None)
-        if without is not None: raise Refused(f"labels: image {without!r} has no class. Name images as their source does. {near(str(without), self.names)}")
-        if not self.several: return np.array([self.of[key][0] for key in keys], np.int32)
+        if without is not None:
+            raise InputError(
+                f"labels: image {without!r} has no class. Name images as their source does. "
+                f"{near(str(without), self.names)}"
+            )
+        if not self.several:
+            return np.array([self.of[key][0] for key in keys], np.int32)
         rows = np.zeros((len(keys), len(self.classes)), bool)
-        for row, key in zip(rows, keys): row[list(self.of[key])] = True
+        for row, key in zip(rows, keys):
+            row[list(self.of[key])] = True
         return rows
 
     @property
@@ -55,97 +65,170 @@ class Labels:
 
     def digest(self) -> str:
         "What tells these labels from others."
-        return hashlib.sha256(json.dumps([self.classes, sorted(self.of.items(), key=str), self.several]).encode()).hexdigest()
+        return hashlib.sha256(
+            json.dumps([self.classes, sorted(self.of.items(), key=str), self.several]).encode()
+        ).hexdigest()
 
     def __repr__(self) -> str:
-        return f"Labels({len(self.of)} images, {len(self.classes)} classes, {'several' if self.several else 'one'} an image)"
+        return (
+            f"Labels({len(self.of)} images, {len(self.classes)} classes, {'several' if self.several else 'one'} an "
+            "image)"
+        )
 
 # %% ../../nbs/data/07_labels.ipynb #b17464ea
 def index_of(called: Any, classes: Sequence[str], image: str) -> int:
     "A class as its index, given that or its name."
     if isinstance(called, str) and not (called.isdigit() and called not in classes):
-        if called not in classes: raise Refused(f"labels: image {image!r} is of class {called!r}, which does not exist. {near(called, classes)}")
+        if called not in classes:
+            raise InputError(
+                f"labels: image {image!r} is of class {called!r}, which does not exist. {near(called, classes)}"
+            )
         return classes.index(called)
     if not 0 <= int(called) < len(classes):
-        raise Refused(f"labels: image {image!r} is of class {called}, there are {len(classes)} (0 to {len(classes) - 1}). Give the labels of this network.")
+        raise InputError(
+            f"labels: image {image!r} is of class {called}, there are {len(classes)} (0 to {len(classes) - 1}). Give "
+            "the labels of this network."
+        )
     return int(called)
 
-def as_labels(labels: Any,                 # Labels; image -> class (index or name), or -> several; or bool[image class] in the data's order
-              data: Data, classes: Sequence[str] = ()) -> Labels:
+
+def as_labels(
+    labels: Any,  # Labels; image -> class (index or name), or -> several; or bool[image class] in the data's order
+    data: Data,
+    classes: Sequence[str] = (),
+) -> Labels:
     "Labels in any form as `Labels`."
-    if isinstance(labels, Labels): return bound(labels, data)
+    if isinstance(labels, Labels):
+        return bound(labels, data)
     keys = keys_of(data)
     if isinstance(labels, np.ndarray):
         if labels.dtype != bool or labels.ndim != 2 or len(labels) != len(keys):
-            raise Refused(f"labels: {labels.dtype} of shape {labels.shape}, {len(keys)} images need booleans [image, class]. "
-                          "Give a row an image, in the data's order.")
-        named = tuple(classes) if len(classes) == labels.shape[1] else tuple(f"class {i}" for i in range(labels.shape[1]))
+            raise InputError(
+                f"labels: {labels.dtype} of shape {labels.shape}, {len(keys)} images need booleans [image, class]. "
+                "Give a row an image, in the data's order."
+            )
+        named = (
+            tuple(classes) if len(classes) == labels.shape[1] else tuple(f"class {i}" for i in range(labels.shape[1]))
+        )
         return Labels(named, {key: tuple(np.flatnonzero(row).tolist()) for key, row in zip(keys, labels)}, True)
     several = any(isinstance(value, (list, tuple, set, frozenset)) for value in labels.values())
     every = {name: sorted(value) if several else [value] for name, value in labels.items()}
     words = {one for some in every.values() for one in some if isinstance(one, str) and not one.isdigit()}
     most = 1 + max((int(one) for some in every.values() for one in some if one not in words), default=-1)
     classes = tuple(classes) or (tuple(sorted(words)) if words else tuple(f"class {i}" for i in range(most)))
-    return bound(Labels(classes, {name: tuple(index_of(one, classes, name) for one in some) for name, some in every.items()}, several), data)
+    return bound(
+        Labels(
+            classes,
+            {name: tuple(index_of(one, classes, name) for one in some) for name, some in every.items()},
+            several,
+        ),
+        data,
+    )
+
 
 def named_twice(data: Data) -> set[str]:
     "The names that several sources give to images."
     every = [set(source.keys) for source in data.sources]
-    return {name for place, names in enumerate(every) for name in names if any(name in others for others in every[place + 1:])}
+    return {
+        name
+        for place, names in enumerate(every)
+        for name in names
+        if any(name in others for others in every[place + 1 :])
+    }
+
 
 def keys_of(data: Data) -> list[str | tuple[int, str]]:
     "Under what each image stands in `Labels.of`."
     twice = named_twice(data)
     return [(place, name) if name in twice else name for place, name in data.items]
 
+
 def bound(labels: Labels, data: Data) -> Labels:
-    "Labels that tell images of equal names apart. Refused where they do not, unless it is the same picture."
+    "Labels that tell images of equal names apart. Raises InputError where they do not, unless it is the same picture."
     of, twice, plain = dict(labels.of), named_twice(data), set[str]()
     for (place, name), key in zip(data.items, keys_of(data)):
-        if (said := f"{data.kinds[place]}/{name}") in labels.of: of[key] = labels.of[said]; of.pop(said, None)
-        elif (place, name) not in of and name in twice and name in of: plain.add(name)
+        if (said := f"{data.kinds[place]}/{name}") in labels.of:
+            of[key] = labels.of[said]
+            of.pop(said, None)
+        elif (place, name) not in of and name in twice and name in of:
+            plain.add(name)
     if (unclear := one_of_several(data, sorted(plain))) is not None:
-        own = " and ".join(f"{kind}/{unclear}" for kind, source in zip(data.kinds, data.sources) if unclear in source.keys)
-        raise Refused(f"labels: {unclear!r} is the name of several images. Say which by SOURCE/NAME ({own}), or by a column source.")
+        own = " and ".join(
+            f"{kind}/{unclear}" for kind, source in zip(data.kinds, data.sources) if unclear in source.keys
+        )
+        raise InputError(
+            f"labels: {unclear!r} is the name of several images. Say which by SOURCE/NAME ({own}), or by a column "
+            "source."
+        )
     return replace(labels, of=of)
 
+
 def one_of_several(data: Data, names: Sequence[str]) -> str | None:
-    "The first of some names that different pictures have; None where each is of one picture, byte for byte, in all sources."
+    """The first of some names that different pictures have; None where each is of one picture, byte for byte, in all
+    sources."""
     first: dict[str, str] = {}
     holders = [(place, set(source.keys)) for place, source in enumerate(data.sources)] if names else []
     images = with_digests(data, [(place, name, None) for name in names for place, keys in holders if name in keys])
-    return next((one.name for one in images if first.setdefault(one.name, one.digest) != one.digest or not one.digest), None)
+    return next(
+        (one.name for one in images if first.setdefault(one.name, one.digest) != one.digest or not one.digest), None
+    )
+
 
 def read_classes(path: str | Path, classes: Sequence[str] = ()) -> Labels:
-    "Labels from a CSV file with the columns image and class (a name or an index); and source, where several sources name images alike."
+    """Labels from a CSV file with the columns image and class (a name or an index); and source, where several sources
+    name images alike."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file: rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error: raise Refused(f"{path}: cannot be read ({error}). Give a CSV file.") from None
-    if not rows or not {"image", "class"} <= set(rows[0]): raise Refused(f"{path}: has no columns image and class. Name them in its first line.")
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read ({error}). Give a CSV file.") from None
+    if not rows or not {"image", "class"} <= set(rows[0]):
+        raise InputError(f"{path}: has no columns image and class. Name them in its first line.")
     found: dict[str, str] = {}
     for row in rows:
         name = f"{row['source']}/{row['image']}" if row.get("source") else row["image"]
         if found.setdefault(name, row["class"]) != row["class"]:
-            raise Refused(f"{path}: image {name!r} is listed as {found[name]} and as {row['class']}. Remove one, or tell them apart by a column source.")
+            raise InputError(
+                f"{path}: image {name!r} is listed as {found[name]} and as {row['class']}. Remove one, or tell them "
+                "apart by a column source."
+            )
     return as_labels(found, Data([]), classes)
+
 
 def folder_classes(data: Data, classes: Sequence[str] = ()) -> Labels:
     "Labels from the folder that each picture lies in: train/cat/1.jpg is a cat."
     folders = {key: Path(name).parent.name for key, (_, name) in zip(keys_of(data), data.items)}
     flat = next((key for key, folder in folders.items() if not folder), None)
-    if flat is not None: raise Refused(f"{data}: image {flat!r} lies in no folder. Give the classes as a CSV file (read_classes).")
+    if flat is not None:
+        raise InputError(f"{data}: image {flat!r} lies in no folder. Give the classes as a CSV file (read_classes).")
     return as_labels(folders, data, classes)
 
-def shown_classes(data: Data, concepts: Sequence[str] | None = None, side: int = 112, keep: float = 0.0,
-                  progress: bool = True) -> Labels:
+
+def shown_classes(
+    data: Data, concepts: Sequence[str] | None = None, side: int = 112, keep: float = 0.0, progress: bool = True
+) -> Labels:
     "Labels from the masks: a picture is of every concept that it shows after the crop, on `side` x `side` points."
     words = data.concepts.names if concepts is None else list(concepts)
     ids = [data.concepts.index(word) for word in words]
     read = partial(data.example, size=8, mask_size=side, keep=keep)
     from tqdm.auto import tqdm
-    seen = tqdm(read_ahead(read, range(len(data)), cores(), 64), "looking", len(data), unit="image", delay=2, disable=not progress)
-    shown = [() if isinstance(one, Refused) else one.concepts for one in seen]       # what cannot be read is not used later
-    return Labels(tuple(words), {key: tuple(i for i, id in enumerate(ids) if id in some) for key, some in zip(keys_of(data), shown)}, True)
+
+    seen = tqdm(
+        read_ahead(read, range(len(data)), cores(), 64),
+        "looking",
+        len(data),
+        unit="image",
+        delay=2,
+        disable=not progress,
+    )
+    shown = [
+        () if isinstance(one, InputError) else one.concepts for one in seen
+    ]  # what cannot be read is not used later
+    return Labels(
+        tuple(words),
+        {key: tuple(i for i, id in enumerate(ids) if id in some) for key, some in zip(keys_of(data), shown)},
+        True,
+    )
 
 # %% ../../nbs/data/07_labels.ipynb #bf2680a5
 def check_labels(labels: Labels, data: Data) -> None:
@@ -153,9 +236,19 @@ def check_labels(labels: Labels, data: Data) -> None:
     keys = [labels.key(item) for item in data.items]
     without = [key for key in keys if key not in labels.of]
     if len(without) == len(keys):
-        raise Refused(f"labels: not one is of these pictures, whose names are like {keys[0]!r}. {near(str(keys[0]), labels.names)}")
-    if without: raise Refused(f"labels: image {without[0]!r} has no class, nor have {len(without) - 1} others. Give them one, or leave them out (data.at).")
+        raise InputError(
+            f"labels: not one is of these pictures, whose names are like {keys[0]!r}. "
+            f"{near(str(keys[0]), labels.names)}"
+        )
+    if without:
+        raise InputError(
+            f"labels: image {without[0]!r} has no class, nor have {len(without) - 1} others. Give them one, or leave "
+            "them out (data.at)."
+        )
     seen = {labels.of[key] for key in keys}
     if len(seen) == 1:
         alone = " and ".join(labels.classes[i] for i in next(iter(seen))) or "none"
-        raise Refused(f"labels: all pictures are of one class ({alone}), so there is nothing to tell apart. Give pictures of two classes or more.")
+        raise InputError(
+            f"labels: all pictures are of one class ({alone}), so there is nothing to tell apart. Give pictures of two "
+            "classes or more."
+        )

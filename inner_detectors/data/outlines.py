@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from ..core.errors import Refused
+from ..core.errors import InputError
 from .dataset import check
 from .images import open_turn, read_turned, tag_of, turn
 from .sample import Sample, Source, united
@@ -20,56 +20,73 @@ from .sample import Sample, Source, united
 # %% ../../nbs/data/05_outlines.ipynb #c7558b57
 class Outline(NamedTuple):
     "What an image shows, in numbers."
+
     name: str
-    size: tuple[int, int] | None   # height and width; None where it cannot be read
-    annotations: dict[str, int]    # concept -> how many
-    areas: dict[str, int]          # concept -> pixels of all of them, or-ed; only where there are any
+    size: tuple[int, int] | None  # height and width; None where it cannot be read
+    annotations: dict[str, int]  # concept -> how many
+    areas: dict[str, int]  # concept -> pixels of all of them, or-ed; only where there are any
     problems: tuple[str, ...] = ()
     group: str | None = None
-    torn: bool = False             # whether an annotation cannot be read, so that what it shows is not known
+    torn: bool = False  # whether an annotation cannot be read, so that what it shows is not known
+
 
 def outline_of(sample: Sample) -> Outline:
     "A sample in numbers, with a problem for every annotation whose mask is empty."
     masks = united(sample.regions)
     annotations = {name: sum(region.concept == name for region in sample.regions) for name in masks}
     empty = (region.concept for region in sample.regions if not region.mask.any())
-    problems = sample.notes + tuple(f"{sample.name}: an annotation of {concept!r} has no pixel. Remove it, or outline it again." for concept in empty)
+    problems = sample.notes + tuple(
+        f"{sample.name}: an annotation of {concept!r} has no pixel. Remove it, or outline it again."
+        for concept in empty
+    )
     areas = {name: int(mask.sum()) for name, mask in masks.items() if mask.any()}
     doubts = (sample.doubt,) if sample.doubt else ()
     return Outline(sample.name, sample.image.shape[:2], annotations, areas, problems + doubts, sample.group)
 
+
 def look(source: Source, key: str) -> Outline:
     "The outline of an image. What cannot be read has no size and its error as a problem."
     try:
-        if hasattr(source, "outline"): return source.outline(key)
+        if hasattr(source, "outline"):
+            return source.outline(key)
         sample = source.sample(key)
         check(sample)
         return outline_of(sample)
-    except Refused as refused: return Outline(key, None, {}, {}, (str(refused),))
+    except InputError as refused:
+        return Outline(key, None, {}, {}, (str(refused),))
 
 # %% ../../nbs/data/05_outlines.ipynb #4ff1377b
-EXIF = b"eXIf", b"Raw profile type", b"tiff:Orientation"      # what a PNG with an orientation has in it
+EXIF = b"eXIf", b"Raw profile type", b"tiff:Orientation"  # what a PNG with an orientation has in it
 ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB\x60\x82"}
 
-def glance(path: str | Path,
-           size: tuple[int, int] | None = None,   # height and width of its masks, where they are known
-           orientation: str | None = None,        # where their size leaves it open
-          ) -> tuple[tuple[int, int], tuple[str, ...]]:
-    "Height, width and notes of an image file, by its header and its end; decoded, and refused, as `read_turned` does where these are not as they should be."
+
+def glance(
+    path: str | Path,
+    size: tuple[int, int] | None = None,  # height and width of its masks, where they are known
+    orientation: str | None = None,  # where their size leaves it open
+) -> tuple[tuple[int, int], tuple[str, ...]]:
+    """Height, width and notes of an image file, by its header and its end; decoded, and refused, as `read_turned` does
+    where these are not as they should be."""
     try:
         with Image.open(path) as file:
             end = ENDS.get(file.format or "", b"\0")
-            plain = file.format == "PNG" and not any(mark in Path(path).read_bytes() for mark in EXIF)    # Pillow would decode it to know
+            plain = file.format == "PNG" and not any(
+                mark in Path(path).read_bytes() for mark in EXIF
+            )  # Pillow would decode it to know
             tag = 1 if plain else tag_of(file)
-            if file.format == "TIFF" and tag != 1: raise ValueError("its header may say the turned size")
+            if file.format == "TIFF" and tag != 1:
+                raise ValueError("its header may say the turned size")
             _, seen, open_ = turn((file.height, file.width), tag, size, orientation)
         with open(path, "rb") as raw:
             raw.seek(-len(end), 2)
             good = size in (None, seen) and raw.read() == end
-    except Exception: good = False
-    if good: return seen, open_turn(path, tag) if open_ else ()
+    except Exception:
+        good = False
+    if good:
+        return seen, open_turn(path, tag) if open_ else ()
     image, notes = read_turned(path, size, orientation)
     return image.shape[:2], notes
+
 
 def cores() -> int:
     "How many threads decode: one a core that this process may use, up to 16."

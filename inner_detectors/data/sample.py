@@ -23,31 +23,40 @@ from .vocabulary import Vocabulary
 # %% ../../nbs/data/01_sample.ipynb #8dc471cb
 class Region(NamedTuple):
     "One annotation: a concept, and where it is."
-    concept: str                            # a name of the source's vocabulary
+
+    concept: str  # a name of the source's vocabulary
     mask: Bool[np.ndarray, "height width"]  # of the image's size
+
 
 @dataclass(frozen=True)
 class Sample:
     "A picture as its source has it, before any crop."
-    name: str                                # unique in its source, e.g. the file's name
+
+    name: str  # unique in its source, e.g. the file's name
     image: UInt8[np.ndarray, "height width 3"]
-    regions: tuple[Region, ...] = ()         # none: nothing of the vocabulary is in it
-    group: str | None = None                 # video, patient, scene: images that are not independent
-    notes: tuple[str, ...] = ()              # what was used, and might have been meant otherwise: a sentence each, listed with the problems
-    doubt: str | None = None                 # why it may show something that could not be read; only of one without regions
+    regions: tuple[Region, ...] = ()  # none: nothing of the vocabulary is in it
+    group: str | None = None  # video, patient, scene: images that are not independent
+    notes: tuple[
+        str, ...
+    ] = ()  # what was used, and might have been meant otherwise: a sentence each, listed with the problems
+    doubt: str | None = None  # why it may show something that could not be read; only of one without regions
 
 # %% ../../nbs/data/01_sample.ipynb #4387776f
 @runtime_checkable
 class Source(typing.Protocol):
     "What a data set must answer."
-    name: str            # its kind, which stands behind the @ of a category: `coco`
-    concepts: Vocabulary # everything it annotates: an image that lacks one of them does not show it
+
+    name: str  # its kind, which stands behind the @ of a category: `coco`
+    concepts: Vocabulary  # everything it annotates: an image that lacks one of them does not show it
     keys: Sequence[str]  # one per image, unique, in an order that stays
-    def sample(self, key: str) -> Sample: ...     # raises Refused where image or masks cannot be read
-    def identity(self) -> dict[str, str]: ...     # hashes of what lies on disk: {"annotations": ..., "images": ...}
+
+    def sample(self, key: str) -> Sample: ...  # raises Raises InputError where image or masks cannot be read
+    def identity(self) -> dict[str, str]: ...  # hashes of what lies on disk: {"annotations": ..., "images": ...}
+
 
 def files_behind(source: Source, key: str) -> tuple[Path, ...]:
-    "The files that a sample is read from, the picture first; none where the source does not tell (by a method `files_of`)."
+    """The files that a sample is read from, the picture first; none where the source does not tell (by a method
+    `files_of`)."""
     return tuple(source.files_of(key)) if hasattr(source, "files_of") else ()
 
 # %% ../../nbs/data/01_sample.ipynb #00f927fb
@@ -56,18 +65,22 @@ def centre_square(array: np.ndarray) -> np.ndarray:
     height, width = array.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    return array[top:top + side, left:left + side]
+    return array[top : top + side, left : left + side]
+
 
 def fit_image(image: UInt8[np.ndarray, "height width 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
     "The centred square of an image, resized to `size` by Pillow's BILINEAR (8-bit, antialiased)."
     square = Image.fromarray(centre_square(image))
     return np.array(square.resize((size, size), Image.Resampling.BILINEAR))
 
+
 @cache
 def picked(length: int, size: int) -> Int[np.ndarray, " size"]:
-    "Which of `length` pixels in a row Pillow's NEAREST picks for `size` samples: floor((i + 1/2) length / size), but for ties."
+    """Which of `length` pixels in a row Pillow's NEAREST picks for `size` samples: floor((i + 1/2) length / size), but
+    for ties."""
     row = Image.fromarray(np.arange(length, dtype=np.int32)[None])
     return np.array(row.resize((size, 1), Image.Resampling.NEAREST))[0]
+
 
 def fit_mask(mask: Bool[np.ndarray, "height width"], size: int) -> Bool[np.ndarray, "size size"]:
     "The centred square of a mask, sampled to `size` x `size` by Pillow's NEAREST."
@@ -78,15 +91,17 @@ def fit_mask(mask: Bool[np.ndarray, "height width"], size: int) -> Bool[np.ndarr
 # %% ../../nbs/data/01_sample.ipynb #0f70bcb8
 class Example(NamedTuple):
     "A picture ready for the network (image) and for scoring (masks); one row a concept that it shows."
+
     name: str
     image: UInt8[np.ndarray, "size size 3"]
-    concepts: Int[np.ndarray, " shown"]         # ids in the vocabulary, ascending
+    concepts: Int[np.ndarray, " shown"]  # ids in the vocabulary, ascending
     masks: Bool[np.ndarray, "shown side side"]  # never empty
-    source: int                                 # place of its source in the data
+    source: int  # place of its source in the data
     group: str | None
-    notes: tuple[str, ...] = ()                 # of its sample
-    doubt: str | None = None                    # why it may show more than its masks say
-    digest: str = ""                            # of the picture's bytes
+    notes: tuple[str, ...] = ()  # of its sample
+    doubt: str | None = None  # why it may show more than its masks say
+    digest: str = ""  # of the picture's bytes
+
 
 def fit_regions(regions: Sequence[Region], size: int, keep: float = 0.0) -> dict[str, np.ndarray]:
     "Each concept's mask at `size` x `size`, its regions or-ed; concepts without a pixel are left out."
@@ -94,8 +109,10 @@ def fit_regions(regions: Sequence[Region], size: int, keep: float = 0.0) -> dict
     fitted = united(Region(concept, fit_mask(mask, size)) for concept, mask in kept)
     return {concept: mask for concept, mask in fitted.items() if mask.any()}
 
+
 def united(regions: Iterable[Region]) -> dict[str, np.ndarray]:
     "Each concept's mask, its regions or-ed."
     masks: dict[str, np.ndarray] = {}
-    for concept, mask in regions: masks[concept] = masks.get(concept, False) | mask
+    for concept, mask in regions:
+        masks[concept] = masks.get(concept, False) | mask
     return masks

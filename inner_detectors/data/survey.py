@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int
 
-from ..core.errors import Refused, without_notes
+from ..core.errors import InputError, without_notes
 from ..core.files import hashed, replacing
 from ..core.text import inert
 from ..core.workers import read_ahead
@@ -30,6 +30,7 @@ from .vocabulary import counted, tree
 def outlines(data: Data, progress: bool = True) -> Iterator[Outline]:
     "Every image's outline, in order, read in parallel; a progress bar after two seconds."
     from tqdm.auto import tqdm
+
     seen = read_ahead(lambda item: look(data.sources[item[0]], item[1]), data.items, cores(), 64)
     yield from tqdm(seen, "looking", len(data), unit="image", delay=2, disable=not progress)
 
@@ -37,22 +38,33 @@ def outlines(data: Data, progress: bool = True) -> Iterator[Outline]:
 @dataclass(frozen=True, repr=False)
 class Survey:
     "What is in a data set."
+
     data: Data
-    images: int                                  # that can be read
-    shown: Int[np.ndarray, " concept"]           # images that show it
+    images: int  # that can be read
+    shown: Int[np.ndarray, " concept"]  # images that show it
     annotations: Int[np.ndarray, " concept"]
-    area: Float64[np.ndarray, " concept"]        # mean share of the picture, over the images that show it
-    groups: int                                  # different groups, where images have any
+    area: Float64[np.ndarray, " concept"]  # mean share of the picture, over the images that show it
+    groups: int  # different groups, where images have any
     problems: tuple[str, ...]
-    untold: int = 0                              # images that do not tell where things are, and are not counted
-    nothing: int = 0                             # images that can be read and show nothing of the vocabulary
+    untold: int = 0  # images that do not tell where things are, and are not counted
+    nothing: int = 0  # images that can be read and show nothing of the vocabulary
 
     def rows(self) -> list[dict]:
         "One row a concept: concept, category, part_of, images, annotations, mean_area."
         categories = [self.data.categories[place] for place in self.data.category_of]
-        return [{"concept": concept.name, "category": category, "part_of": concept.parent or "", "images": int(images),
-                 "annotations": int(annotations), "mean_area": float(area)} for concept, category, images, annotations, area
-                in zip(self.data.concepts, categories, self.shown, self.annotations, self.area)]
+        return [
+            {
+                "concept": concept.name,
+                "category": category,
+                "part_of": concept.parent or "",
+                "images": int(images),
+                "annotations": int(annotations),
+                "mean_area": float(area),
+            }
+            for concept, category, images, annotations, area in zip(
+                self.data.concepts, categories, self.shown, self.annotations, self.area
+            )
+        ]
 
     def lines(self) -> list[str]:
         "The tree of concepts, category by category, with numbers."
@@ -61,37 +73,50 @@ class Survey:
         said = [f"{'':{wide}} {'images':>7} {'annotations':>12} {'mean area':>10}"]
         for category in self.data.categories:
             own = [name for name, row in rows.items() if row["category"] == category]
-            if all(rows[name]["part_of"] for name in own): continue     # parts stand below what they belong to
+            if all(rows[name]["part_of"] for name in own):
+                continue  # parts stand below what they belong to
             said.append(f"{category}: {len(own)}")
             top = ""
             for line in tree(place):
                 top = line if line[0] != " " else top
                 row = rows[line.strip()]
                 if rows[top]["category"] == category:
-                    name = line if len(line) < wide else line[:wide - 3] + "…"
-                    said.append(f"{name:{wide}} {row['images']:7} {row['annotations']:12} {100 * row['mean_area']:9.3g}%")
+                    name = line if len(line) < wide else line[: wide - 3] + "…"
+                    said.append(
+                        f"{name:{wide}} {row['images']:7} {row['annotations']:12} {100 * row['mean_area']:9.3g}%"
+                    )
         return said
 
     def write(self, folder: str | Path) -> None:
         "FOLDER/map.csv, a row a concept, and FOLDER/problems.csv, a row a problem."
         for name, rows in dict(map=self.rows(), problems=[{"problem": problem} for problem in self.problems]).items():
-            write_csv(Path(folder)/f"{name}.csv", [list(rows[0]) if rows else ["problem"], *(row.values() for row in rows)])
+            write_csv(
+                Path(folder) / f"{name}.csv", [list(rows[0]) if rows else ["problem"], *(row.values() for row in rows)]
+            )
 
     def __repr__(self) -> str:
-        grouped = (f", {self.groups} groups" if self.groups else "") + (f", {self.untold} more that do not tell where things are" if self.untold else "")
+        grouped = (f", {self.groups} groups" if self.groups else "") + (
+            f", {self.untold} more that do not tell where things are" if self.untold else ""
+        )
         empty = f"; {self.nothing} images show nothing" if self.nothing else ""
         notes = len(self.problems) - len(without_notes(self.problems))
         noted = f", {notes} of them notes" if notes else ""
-        return (f"Survey({'+'.join(self.data.kinds)}: {self.images} images{grouped}, {self.annotations.sum()} annotations of {counted(self.data.concepts)}; "
-                f"{(self.shown > 0).sum()} of {len(self.shown)} concepts are shown{empty}; {len(self.problems)} problems{noted})")
+        return (
+            f"Survey({'+'.join(self.data.kinds)}: {self.images} images{grouped}, {self.annotations.sum()} annotations "
+            f"of {counted(self.data.concepts)}; "
+            f"{(self.shown > 0).sum()} of {len(self.shown)} concepts are shown{empty}; {len(self.problems)} "
+            f"problems{noted})"
+        )
 
     def _repr_html_(self) -> str:
         return f"<p><code>{html.escape(repr(self))}</code></p><pre>{html.escape(chr(10).join(self.lines()[:40]))}</pre>"
+
 
 def write_csv(path: Path, rows: Iterable[Iterable]) -> None:
     "Write rows as CSV, whole or not at all."
     with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([inert(cell) for cell in row] for row in rows)
+
 
 def survey(data: Data, progress: bool = True) -> Survey:
     "Look at every image, and go on whatever is wrong with one."
@@ -100,20 +125,35 @@ def survey(data: Data, progress: bool = True) -> Survey:
     images, problems, grouped, nothing = 0, list(data.problems), [], 0
     for (place, key), outline in zip(data.items, outlines(data, progress)):
         problems += outline.problems
-        if outline.size is None: continue
+        if outline.size is None:
+            continue
         images += 1
         grouped.append((place, key, outline.group))
         nothing += not outline.torn and not any(name in words for name in outline.areas)
         for name, number in outline.annotations.items():
-            if name in words: annotations[words.index(name)] += number
+            if name in words:
+                annotations[words.index(name)] += number
         for name, pixels in outline.areas.items():
             if name in words:
                 shown[words.index(name)] += 1
                 area[words.index(name)] += pixels / (outline.size[0] * outline.size[1])
     groups = groups_in(with_digests(data, grouped)) if any(group for _, _, group in grouped) else 0
-    return Survey(data, images, shown, annotations, area / np.maximum(shown, 1), groups, tuple(problems), len(data.untold), nothing)
+    return Survey(
+        data,
+        images,
+        shown,
+        annotations,
+        area / np.maximum(shown, 1),
+        groups,
+        tuple(problems),
+        len(data.untold),
+        nothing,
+    )
 
-def with_digests(data: Data, images: Sequence[tuple[int, str, str | None]]) -> list[Seen]:    # place of the source, key, group
+
+def with_digests(
+    data: Data, images: Sequence[tuple[int, str, str | None]]
+) -> list[Seen]:  # place of the source, key, group
     "Images with the digests of their files, where their sources tell these."
     files = [files_behind(data.sources[place], key)[:1] for place, key, _ in images]
     digests = iter(hashed(path for some in files for path in some))
@@ -122,18 +162,25 @@ def with_digests(data: Data, images: Sequence[tuple[int, str, str | None]]) -> l
 # %% ../../nbs/data/06_survey.ipynb #6224000e
 def balanced(data: Data, number: int, seed: int = 0, progress: bool = True) -> Data:
     "A subset in which about `number` images show each concept; fewer where there are not so many."
-    if number < 1: raise Refused(f"balance {number}: at least one image a concept is needed. Give a positive number.")
+    if number < 1:
+        raise InputError(f"balance {number}: at least one image a concept is needed. Give a positive number.")
     order = data.shuffled(seed)
     quick: list[typing.Any] = [getattr(source, "shown", None) for source in data.sources]
     seen = [] if all(quick) else list(outlines(data, progress))
     every = [set(outline.areas) for outline in seen] or [set(quick[place](key)) for place, key in data.items]
     by_concept = {name: [int(place) for place in order if name in every[place]] for name in data.concepts.names}
     chosen: set[int] = set()
-    for _, places in sorted(by_concept.items(), key=lambda pair: (len(pair[1]), pair[0])):     # not in the order of a vocabulary
+    for _, places in sorted(
+        by_concept.items(), key=lambda pair: (len(pair[1]), pair[0])
+    ):  # not in the order of a vocabulary
         have = sum(place in chosen for place in places)
-        chosen.update([place for place in places if place not in chosen][:max(number - have, 0)])
+        chosen.update([place for place in places if place not in chosen][: max(number - have, 0)])
     if not chosen:
-        why = [*without_notes(problem for outline in seen for problem in outline.problems), *data.untold_why, *without_notes(data.problems)][:1]
+        why = [
+            *without_notes(problem for outline in seen for problem in outline.problems),
+            *data.untold_why,
+            *without_notes(data.problems),
+        ][:1]
         cause = f"The first problem: {why[0]}" if why else "Look at the data with `inner-detectors map`."
-        raise Refused(f"balance {number}: no image shows any of the concepts. {cause}")
+        raise InputError(f"balance {number}: no image shows any of the concepts. {cause}")
     return data.at(chosen)

@@ -10,43 +10,69 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..core.errors import Refused, near
+from ..core.errors import InputError, near
 
 # %% ../../nbs/data/00_vocabulary.ipynb #22e78bf5
 @dataclass(frozen=True)
 class Concept:
     "A thing people have a word for."
-    name: str                  # unique in its vocabulary: `cat`, or `cat/head` for a part
-    category: str              # object, part, material, texture, colour, scene
+
+    name: str  # unique in its vocabulary: `cat`, or `cat/head` for a part
+    category: str  # object, part, material, texture, colour, scene
     parent: str | None = None  # the name of the concept it is a part of
 
     def __post_init__(self):
         if not self.name.strip() or not self.category.strip():
-            raise Refused(f"concept {self.name!r} of category {self.category!r}: both must be words. Name it, or leave it out.")
+            raise InputError(
+                f"concept {self.name!r} of category {self.category!r}: both must be words. Name it, or leave it out."
+            )
 
 # %% ../../nbs/data/00_vocabulary.ipynb #3165c096
 class Vocabulary(Sequence):
-    "Concepts in a fixed order; a concept's id is its place. Refuses a name that means two things, and a parent that is missing."
+    """Concepts in a fixed order; a concept's id is its place. Refuses a name that means two things, and a parent that
+    is missing."""
+
     def __init__(self, concepts: Iterable[Concept] = ()):
         self.concepts = tuple(concepts)
         self.ids: dict[str, int] = {}
         for place, concept in enumerate(self.concepts):
-            if "\0" in concept.name: raise Refused(f"concept {concept.name!r} (place {place}) holds the character NUL, which no file keeps. Rename it.")
+            if "\0" in concept.name:
+                raise InputError(
+                    f"concept {concept.name!r} (place {place}) holds the character NUL, which no file keeps. Rename it."
+                )
             if concept.name in self.ids:
-                raise Refused(f"concept {concept.name!r} is listed twice (places {self.ids[concept.name]} and {place}). Remove or rename one.")
+                raise InputError(
+                    f"concept {concept.name!r} is listed twice (places {self.ids[concept.name]} and {place}). Remove "
+                    "or rename one."
+                )
             if concept.parent is not None and concept.parent not in self.ids:
-                raise Refused(f"concept {concept.name!r} is a part of {concept.parent!r}, which is not listed before it. List it first.")
+                raise InputError(
+                    f"concept {concept.name!r} is a part of {concept.parent!r}, which is not listed before it. List it "
+                    "first."
+                )
             self.ids[concept.name] = place
 
-    def __len__(self) -> int: return len(self.concepts)
-    def __getitem__(self, place): return self.concepts[place]
-    def __contains__(self, name) -> bool: return name in self.ids
-    def __eq__(self, other) -> bool: return isinstance(other, Vocabulary) and self.concepts == other.concepts
-    def __hash__(self) -> int: return hash(self.concepts)
-    def __repr__(self) -> str: return f"Vocabulary({len(self)} concepts: {counted(self)})"
+    def __len__(self) -> int:
+        return len(self.concepts)
+
+    def __getitem__(self, place):
+        return self.concepts[place]
+
+    def __contains__(self, name) -> bool:
+        return name in self.ids
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, Vocabulary) and self.concepts == other.concepts
+
+    def __hash__(self) -> int:
+        return hash(self.concepts)
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({len(self)} concepts: {counted(self)})"
 
     @property
-    def names(self) -> list[str]: return list(self.ids)
+    def names(self) -> list[str]:
+        return list(self.ids)
 
     @property
     def categories(self) -> list[str]:
@@ -55,7 +81,8 @@ class Vocabulary(Sequence):
 
     def index(self, name: str) -> int:
         "The id of a concept."
-        if name not in self.ids: raise Refused(f"no concept {name!r} in this vocabulary. {near(name, self.ids)}")
+        if name not in self.ids:
+            raise InputError(f"no concept {name!r} in this vocabulary. {near(name, self.ids)}")
         return self.ids[name]
 
     def parts(self, name: str) -> list[str]:
@@ -72,14 +99,16 @@ def counted(concepts: Iterable[Concept]) -> str:
 def tree(words: Vocabulary, parent: str | None = None, depth: int = 0) -> Iterator[str]:
     "The concepts as indented lines, each part below what it belongs to."
     for concept in words:
-        if concept.parent != parent: continue
+        if concept.parent != parent:
+            continue
         yield "  " * depth + concept.name
         yield from tree(words, concept.name, depth + 1)
 
 # %% ../../nbs/data/00_vocabulary.ipynb #cdfef7af
-def join(*vocabularies: Vocabulary,
-         names: Sequence[str] = (),   # what each is called in an error: its data set
-        ) -> Vocabulary:
+def join(
+    *vocabularies: Vocabulary,
+    names: Sequence[str] = (),  # what each is called in an error: its data set
+) -> Vocabulary:
     "All concepts, each once, in order of first occurrence. Refuses a name with two meanings."
     known: dict[str, tuple[Concept, str]] = {}
     for place, words in enumerate(vocabularies):
@@ -87,9 +116,13 @@ def join(*vocabularies: Vocabulary,
         for concept in words:
             first, there = known.setdefault(concept.name, (concept, where))
             if first != concept:
-                raise Refused(f"concept {concept.name!r} means two things: {meaning(first)} in {there}, {meaning(concept)} in {where}. "
-                              "Rename it in one of the data sets.")
+                raise InputError(
+                    f"concept {concept.name!r} means two things: {meaning(first)} in {there}, {meaning(concept)} in "
+                    f"{where}. "
+                    "Rename it in one of the data sets."
+                )
     return Vocabulary(concept for concept, _ in known.values())
+
 
 def meaning(concept: Concept) -> str:
     "What a concept is, in words: `object`, `part of 'cat'`."
@@ -98,13 +131,22 @@ def meaning(concept: Concept) -> str:
 # %% ../../nbs/data/00_vocabulary.ipynb #20dbc46a
 class Spelling(NamedTuple):
     "One row of the table."
-    spelled: str             # as a data set has it
-    name: str                # as we have it
+
+    spelled: str  # as a data set has it
+    name: str  # as we have it
     source: str | None = None  # the only source for which that holds; all where None
 
-SPELLINGS = (Spelling("aeroplane", "airplane"), Spelling("motorbike", "motorcycle"), Spelling("diningtable", "dining table"),
-             Spelling("pottedplant", "potted plant"), Spelling("sofa", "couch"), Spelling("tvmonitor", "tv"),
-             Spelling("table", "dining table", "pascal-part"))
+
+SPELLINGS = (
+    Spelling("aeroplane", "airplane"),
+    Spelling("motorbike", "motorcycle"),
+    Spelling("diningtable", "dining table"),
+    Spelling("pottedplant", "potted plant"),
+    Spelling("sofa", "couch"),
+    Spelling("tvmonitor", "tv"),
+    Spelling("table", "dining table", "pascal-part"),
+)
+
 
 def spelled(name: str, source: str | None = None) -> str:
     "The name of a concept that a source of kind `source` calls `name`."

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Float64, Int32, Int64
 
-from ..core.errors import Refused
+from ..core.errors import InputError
 from ..data.dataset import Data
 from .thresholds import image_thresholds
 from ..networks.model import Model, geometry_of, layers
@@ -24,18 +24,25 @@ from ..passes.fold import Batch, Fold
 from ..passes.interpolation import Between, grid, mix
 
 # %% ../../nbs/dissection/02_counts.ipynb #183beae4
-def iou(both: Int64[np.ndarray, "unit concept"],       # |B & M|, pixels over all images
-        unit: Int64[np.ndarray, "unit concept"],       # |B|, over the images that are annotated for the concept's category
-        concept: Int64[np.ndarray, " concept"],        # |M|
-       ) -> Float64[np.ndarray, "unit concept"]:       # 0 where neither occurs
+def iou(
+    both: Int64[np.ndarray, "unit concept"],  # |B & M|, pixels over all images
+    unit: Int64[np.ndarray, "unit concept"],  # |B|, over the images that are annotated for the concept's category
+    concept: Int64[np.ndarray, " concept"],  # |M|
+) -> Float64[np.ndarray, "unit concept"]:  # 0 where neither occurs
     "Intersection over union of every unit and concept (Bau et al. 2017, section 2.3)."
     return both / np.maximum(unit + concept - both, 1)
 
-def precision(both: Int64[np.ndarray, "unit concept"], unit: Int64[np.ndarray, "unit concept"]) -> Float64[np.ndarray, "unit concept"]:
+
+def precision(
+    both: Int64[np.ndarray, "unit concept"], unit: Int64[np.ndarray, "unit concept"]
+) -> Float64[np.ndarray, "unit concept"]:
     "The share of a unit's pixels that are the concept's."
     return both / np.maximum(unit, 1)
 
-def recall(both: Int64[np.ndarray, "unit concept"], concept: Int64[np.ndarray, " concept"]) -> Float64[np.ndarray, "unit concept"]:
+
+def recall(
+    both: Int64[np.ndarray, "unit concept"], concept: Int64[np.ndarray, " concept"]
+) -> Float64[np.ndarray, "unit concept"]:
     "The share of a concept's pixels that are the unit's."
     return both / np.maximum(concept, 1)
 
@@ -44,18 +51,23 @@ def rows_at_once(side: int, most: int = 16) -> int:
     "How many of S rows are counted at once: the largest divisor of S that keeps them in cache."
     return max(number for number in range(1, most + 1) if side % number == 0)
 
-def count_picture(maps: Float32[Array, "height width unit"],
-                  rows: Between, columns: Between,
-                  threshold: Float32[Array, " unit"],
-                  masks: Bool[Array, "shown side side"],
-                  lowest: Float32[Array, ""],              # -inf, see passes.interpolation.mix
-                 ) -> Int32[Array, "shown+1 unit"]:        # the last row counts the unit's own area
+
+def count_picture(
+    maps: Float32[Array, "height width unit"],
+    rows: Between,
+    columns: Between,
+    threshold: Float32[Array, " unit"],
+    masks: Bool[Array, "shown side side"],
+    lowest: Float32[Array, ""],  # -inf, see passes.interpolation.mix
+) -> Int32[Array, "shown+1 unit"]:  # the last row counts the unit's own area
     "|B & M| of every mask and unit of one picture, and |B|."
     side, units = masks.shape[1], maps.shape[2]
     some = rows_at_once(side)
     every = jnp.concatenate([masks, jnp.ones_like(masks, shape=(1, side, side))]).astype(jnp.float32)
     strips = every.reshape(len(every), side // some, some * side).swapaxes(0, 1)
-    tall = mix(maps[rows.low], maps[rows.high], rows.share[:, None, None], lowest).reshape(side // some, some, -1, units)
+    tall = mix(maps[rows.low], maps[rows.high], rows.share[:, None, None], lowest).reshape(
+        side // some, some, -1, units
+    )
 
     def add(total, strip):
         rows_of_maps, rows_of_masks = strip
@@ -67,40 +79,54 @@ def count_picture(maps: Float32[Array, "height width unit"],
 
 # %% ../../nbs/dissection/02_counts.ipynb #e5e70928
 @jax.jit
-def count_layers(activations: list[Float32[Array, "batch _ _ _"]],
-                 thresholds: list[Float32[Array, "batch _"]],
-                 grids: list[tuple[Between, Between]],
-                 masks: Bool[Array, "batch shown side side"],
-                 lowest: Float32[Array, ""],
-                ) -> Int32[Array, "batch shown+1 unit"]:
+def count_layers(
+    activations: list[Float32[Array, "batch _ _ _"]],
+    thresholds: list[Float32[Array, "batch _"]],
+    grids: list[tuple[Between, Between]],
+    masks: Bool[Array, "batch shown side side"],
+    lowest: Float32[Array, ""],
+) -> Int32[Array, "batch shown+1 unit"]:
     "`count_picture` for every picture of a batch, all layers' units on one axis."
+
     def one(picture):
         maps, limits, masks = picture
-        return jnp.concatenate([count_picture(own, *around, limit, masks, lowest)
-                                for own, limit, around in zip(maps, limits, grids)], axis=1)
+        return jnp.concatenate(
+            [count_picture(own, *around, limit, masks, lowest) for own, limit, around in zip(maps, limits, grids)],
+            axis=1,
+        )
+
     return jax.lax.map(one, (activations, thresholds, masks))
 
-def count_batch(activations: Mapping[str, Any],                            # layer -> Float32[batch height width unit], on the device or not
-                thresholds: Mapping[str, Float32[np.ndarray, "..."]],      # [unit] or [batch unit]; its order is the order of the units
-                grids: Mapping[str, tuple[Between, Between]],
-                masks: Bool[np.ndarray, "batch shown side side"],
-                lowest: np.float32,
-               ) -> Int32[Array, "batch shown+1 unit"]:
+
+def count_batch(
+    activations: Mapping[str, Any],  # layer -> Float32[batch height width unit], on the device or not
+    thresholds: Mapping[str, Float32[np.ndarray, "..."]],  # [unit] or [batch unit]; its order is the order of the units
+    grids: Mapping[str, tuple[Between, Between]],
+    masks: Bool[np.ndarray, "batch shown side side"],
+    lowest: np.float32,
+) -> Int32[Array, "batch shown+1 unit"]:
     "`count_layers`, layers by name and in the order of `thresholds`."
     limits = [np.broadcast_to(limit, (len(masks), limit.shape[-1])) for limit in thresholds.values()]
-    return count_layers([activations[name] for name in thresholds], limits, [grids[name] for name in thresholds], masks, lowest)
+    return count_layers(
+        [activations[name] for name in thresholds], limits, [grids[name] for name in thresholds], masks, lowest
+    )
 
 # %% ../../nbs/dissection/02_counts.ipynb #0eff34a1
 class Counts(NamedTuple):
     "Exact counts over all images so far."
-    intersection: Int64[np.ndarray, "concept unit"]  # pixels both have
-    unit_area: Int64[np.ndarray, "category unit"]    # pixels of the unit, over the images annotated for the category
-    concept_area: Int64[np.ndarray, " concept"]      # pixels of the concept
-    concept_images: Int64[np.ndarray, " concept"]    # images that show it
 
-def add_batch(counts: Counts, batch: Batch,
-              found: Int32[np.ndarray, "batch row unit"],         # of `count_batch`: a row a mask, and one of the unit's area
-              annotated: Bool[np.ndarray, "source category"]) -> Counts:
+    intersection: Int64[np.ndarray, "concept unit"]  # pixels both have
+    unit_area: Int64[np.ndarray, "category unit"]  # pixels of the unit, over the images annotated for the category
+    concept_area: Int64[np.ndarray, " concept"]  # pixels of the concept
+    concept_images: Int64[np.ndarray, " concept"]  # images that show it
+
+
+def add_batch(
+    counts: Counts,
+    batch: Batch,
+    found: Int32[np.ndarray, "batch row unit"],  # of `count_batch`: a row a mask, and one of the unit's area
+    annotated: Bool[np.ndarray, "source category"],
+) -> Counts:
     "The counts with one more batch. Works in place."
     for source, (ids, both, unit, mask) in zip(batch.sources, pictures(batch, found)):
         counts.intersection[ids] += both
@@ -109,53 +135,77 @@ def add_batch(counts: Counts, batch: Batch,
         counts.concept_images[ids] += 1
     return counts
 
+
 def pictures(batch: Batch, found: Int32[np.ndarray, "batch row unit"]) -> Iterator[tuple]:
-    "(ids of the concepts shown, |B & M| [shown unit], |B| [unit], |M| [shown]) of every picture of a batch, padding left out."
+    """(ids of the concepts shown, |B & M| [shown unit], |B| [unit], |M| [shown]) of every picture of a batch, padding
+    left out."""
     for row in range(batch.filled):
         ids = batch.concepts[row][batch.concepts[row] >= 0]
-        yield ids, found[row, :len(ids)], found[row, -1], batch.masks[row, :len(ids)].sum((1, 2))
+        yield ids, found[row, : len(ids)], found[row, -1], batch.masks[row, : len(ids)].sum((1, 2))
+
 
 def summed(a: tuple, b: tuple) -> tuple:
     "Two states whose fields are sums, as one."
     return type(a)(*map(np.add, a, b))
 
 # %% ../../nbs/dissection/02_counts.ipynb #874dbb94
-def counting(data: Data, model: Model, names: Sequence[str],
-             thresholds: Mapping[str, Float32[np.ndarray, " unit"]] | float,  # of each layer, or the quantile of one in each image
-             view: View,
-             area: str = "annotated",  # A is summed over the images annotated for the category, or over "all"
-            ) -> Fold:
+def counting(
+    data: Data,
+    model: Model,
+    names: Sequence[str],
+    thresholds: Mapping[str, Float32[np.ndarray, " unit"]]
+    | float,  # of each layer, or the quantile of one in each image
+    view: View,
+    area: str = "annotated",  # A is summed over the images annotated for the category, or over "all"
+) -> Fold:
     "A fold of exact counts: every unit of the named layers against every concept of the data."
     count, units = counter(model, names, thresholds, view)
     annotated = data.annotated if area == "annotated" else np.ones_like(data.annotated)
     concepts = len(data.concepts)
 
     def init():
-        return Counts(np.zeros((concepts, units), np.int64), np.zeros((annotated.shape[1], units), np.int64),
-                      np.zeros(concepts, np.int64), np.zeros(concepts, np.int64))
+        return Counts(
+            np.zeros((concepts, units), np.int64),
+            np.zeros((annotated.shape[1], units), np.int64),
+            np.zeros(concepts, np.int64),
+            np.zeros(concepts, np.int64),
+        )
 
-    def step(state, batch): return add_batch(state, batch, count(batch), annotated)
+    def step(state, batch):
+        return add_batch(state, batch, count(batch), annotated)
 
     return Fold(init, step, summed, result=lambda state: state)
 
-def counter(model: Model, names: Sequence[str], thresholds: Mapping[str, Float32[np.ndarray, " unit"]] | float, view: View) -> tuple[Callable, int]:
+
+def counter(
+    model: Model, names: Sequence[str], thresholds: Mapping[str, Float32[np.ndarray, " unit"]] | float, view: View
+) -> tuple[Callable, int]:
     "What counts a batch (`count_batch`, as NumPy), and how many units the named layers have."
-    if view.side > 4096: raise Refused(f"masks of {view.side} x {view.side}: counts are exact up to 4096 x 4096. Choose a smaller mask size.")
+    if view.side > 4096:
+        raise InputError(
+            f"masks of {view.side} x {view.side}: counts are exact up to 4096 x 4096. Choose a smaller mask size."
+        )
     shapes = layers(model)
     grids = {name: grid(geometry_of(model, name), shapes[name][:2], view.size, view.side) for name in names}
     fixed = {} if isinstance(thresholds, float) else {name: np.asarray(thresholds[name], np.float32) for name in names}
 
     def count(batch: Batch) -> np.ndarray:
-        limits = {name: image_thresholds(name, batch, thresholds) for name in names} if isinstance(thresholds, float) else fixed
+        limits = (
+            {name: image_thresholds(name, batch, thresholds) for name in names}
+            if isinstance(thresholds, float)
+            else fixed
+        )
         return np.asarray(count_batch(batch.activations, limits, grids, batch.masks, np.float32(-np.inf)))
 
     return count, sum(shapes[name][2] for name in names)
 
 # %% ../../nbs/dissection/02_counts.ipynb #6ca92a1c
-FINE = 2 ** 32     # a ratio is kept as a multiple of 1 / FINE
+FINE = 2**32  # a ratio is kept as a multiple of 1 / FINE
+
 
 class Means(NamedTuple):
     "Sums of the ratios of single images, in units of 1 / FINE, and what they are divided by."
+
     ratios: Int64[np.ndarray, "concept unit"]
     concept_area: Int64[np.ndarray, " concept"]
     concept_images: Int64[np.ndarray, " concept"]
@@ -165,12 +215,21 @@ class Means(NamedTuple):
         "The mean IoU over the images that show the concept; 0 where none does."
         return self.ratios / FINE / np.maximum(self.concept_images, 1)[:, None]
 
-def averaging(data: Data, model: Model, names: Sequence[str], thresholds: Mapping[str, Float32[np.ndarray, " unit"]] | float, view: View) -> Fold:
-    "A fold of mean IoUs: every unit of the named layers against every concept of the data, in each image that shows it."
+
+def averaging(
+    data: Data,
+    model: Model,
+    names: Sequence[str],
+    thresholds: Mapping[str, Float32[np.ndarray, " unit"]] | float,
+    view: View,
+) -> Fold:
+    """A fold of mean IoUs: every unit of the named layers against every concept of the data, in each image that shows
+    it."""
     count, units = counter(model, names, thresholds, view)
     concepts = len(data.concepts)
 
-    def init(): return Means(np.zeros((concepts, units), np.int64), np.zeros(concepts, np.int64), np.zeros(concepts, np.int64))
+    def init():
+        return Means(np.zeros((concepts, units), np.int64), np.zeros(concepts, np.int64), np.zeros(concepts, np.int64))
 
     def step(state, batch):
         for ids, both, unit, mask in pictures(batch, count(batch)):

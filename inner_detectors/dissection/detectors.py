@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Int64
 
-from ..core.errors import Refused
+from ..core.errors import InputError
 from .counts import iou
 from .protocol import Protocol, netdissect
 
@@ -22,11 +22,16 @@ def unit_areas(table: xr.Dataset) -> Int64[np.ndarray, "unit concept"]:
     "Each unit's area over the images annotated for each concept's category."
     return table.unit_area.sel(category=table.concept_category).transpose("unit", "concept").values
 
+
 def scores(table: xr.Dataset) -> xr.DataArray:
     "IoU of every unit and concept, from the counts; or the means of images, where the protocol took those."
-    if "score" in table: return table.score
+    if "score" in table:
+        return table.score
     found = iou(table.intersection.values, unit_areas(table), table.concept_area.values)
-    return xr.DataArray(found, dims=("unit", "concept"), coords={"unit": table.unit, "concept": table.concept}, name="iou")
+    return xr.DataArray(
+        found, dims=("unit", "concept"), coords={"unit": table.unit, "concept": table.concept}, name="iou"
+    )
+
 
 def plain(category: str) -> str:
     "A category without the sources behind its @."
@@ -34,17 +39,28 @@ def plain(category: str) -> str:
 
 # %% ../../nbs/dissection/03_detectors.ipynb #8885251a
 def best_labels(table: xr.Dataset) -> pd.DataFrame:
-    "layer, unit, category, concept, iou (or score): each unit's best concept within each category, categories in order."
+    """layer, unit, category, concept, iou (or score): each unit's best concept within each category, categories in
+    order."""
     measure = str(scores(table).name)
     found, categories = scores(table).values, np.array([plain(name) for name in table.concept_category.values])
     parts = []
     for category in dict.fromkeys(categories):
         inside = np.flatnonzero(categories == category)
         best = inside[found[:, inside].argmax(1)]
-        parts.append(pd.DataFrame({"layer": table.layer.values, "unit": table["index"].values, "category": category,
-                                   "concept": table.concept.values[best], measure: found[np.arange(len(found)), best],
-                                   "place": best}))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "layer": table.layer.values,
+                    "unit": table["index"].values,
+                    "category": category,
+                    "concept": table.concept.values[best],
+                    measure: found[np.arange(len(found)), best],
+                    "place": best,
+                }
+            )
+        )
     return pd.concat(parts, ignore_index=True)
+
 
 def best_of_all(labels: pd.DataFrame, measure: str = "iou") -> pd.DataFrame:
     "Each unit's best label over all categories: the largest score, then the first in the vocabulary."
@@ -58,16 +74,21 @@ def count_rule(labels: pd.DataFrame, protocol: Protocol, rule: str) -> pd.DataFr
     found = held[protocol.detected(held[protocol.measure]) & (held[protocol.measure] > 0) & (held.concept != "")]
     grid = pd.MultiIndex.from_product([labels.layer.unique(), labels.category.unique()], names=["layer", "category"])
     by = found.groupby(["layer", "category"])
-    counts = pd.DataFrame({"detectors": by.size(), "unique": by.concept.nunique()}).reindex(grid, fill_value=0).reset_index()
+    counts = (
+        pd.DataFrame({"detectors": by.size(), "unique": by.concept.nunique()}).reindex(grid, fill_value=0).reset_index()
+    )
     whole = counts.groupby("layer", sort=False)["unique"].sum()
     units = found.groupby("layer").unit.nunique().reindex(whole.index, fill_value=0)
     every = pd.DataFrame({"layer": whole.index, "category": "all", "detectors": units.values, "unique": whole.values})
     return pd.concat([counts, every], ignore_index=True).assign(rule=rule)
 
-def summarise(labels: pd.DataFrame,  # layer, unit, category, concept, iou, place: one row a unit and category
-              protocol: Protocol = netdissect,
-             ) -> pd.DataFrame:
-    "Detectors and unique concepts by layer and category under both counting rules: rule, layer, category, units, detectors, unique."
+
+def summarise(
+    labels: pd.DataFrame,  # layer, unit, category, concept, iou, place: one row a unit and category
+    protocol: Protocol = netdissect,
+) -> pd.DataFrame:
+    """Detectors and unique concepts by layer and category under both counting rules: rule, layer, category, units,
+    detectors, unique."""
     both = pd.concat([count_rule(labels, protocol, rule) for rule in ("best-label", "per-category")], ignore_index=True)
     units = labels.groupby("layer").unit.nunique()
     order = {layer: i for i, layer in enumerate(labels.layer.unique())}
@@ -78,15 +99,31 @@ def summarise(labels: pd.DataFrame,  # layer, unit, category, concept, iou, plac
 
 # %% ../../nbs/dissection/03_detectors.ipynb #e0cffab9
 def read_netdissect(path: str | Path, layer: str = "layer") -> pd.DataFrame:
-    "A published Network Dissection table (`tally.csv`) as labels for `summarise`. Refused where it is not one."
-    try: read = pd.read_csv(path, keep_default_na=False)
-    except FileNotFoundError: raise Refused(f"{path}: no such file. Give a per-unit table of Network Dissection.") from None
-    except (ValueError, pd.errors.ParserError) as error: raise Refused(f"{path}: cannot be read as CSV ({error}). Download it again.") from None
+    """A published Network Dissection table (`tally.csv`) as labels for `summarise`. Raises InputError where it is not
+    one."""
+    try:
+        read = pd.read_csv(path, keep_default_na=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file. Give a per-unit table of Network Dissection.") from None
+    except (ValueError, pd.errors.ParserError) as error:
+        raise InputError(f"{path}: cannot be read as CSV ({error}). Download it again.") from None
     categories = [name.removesuffix("-iou") for name in read.columns if name.endswith("-iou")]
     wanted = ["unit", *(f"{name}-label" for name in categories)]
     if not categories or not set(wanted) <= set(read.columns):
-        raise Refused(f"{path}: no columns unit, CATEGORY-label and CATEGORY-iou. Give a per-unit table of Network Dissection.")
-    parts = [pd.DataFrame({"layer": layer, "unit": read["unit"] - 1, "category": "colour" if name == "color" else name,
-                           "concept": read[f"{name}-label"], "iou": read[f"{name}-iou"].astype(float), "place": place})
-             for place, name in enumerate(categories)]
+        raise InputError(
+            f"{path}: no columns unit, CATEGORY-label and CATEGORY-iou. Give a per-unit table of Network Dissection."
+        )
+    parts = [
+        pd.DataFrame(
+            {
+                "layer": layer,
+                "unit": read["unit"] - 1,
+                "category": "colour" if name == "color" else name,
+                "concept": read[f"{name}-label"],
+                "iou": read[f"{name}-iou"].astype(float),
+                "place": place,
+            }
+        )
+        for place, name in enumerate(categories)
+    ]
     return pd.concat(parts, ignore_index=True)

@@ -23,7 +23,7 @@ import jax
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from ..core.errors import Refused
+from ..core.errors import InputError
 from ..data.dataset import Data
 from .protocol import Protocol
 from .result import Dissection
@@ -35,135 +35,242 @@ from ..passes.batches import View
 from ..passes.probe import probe
 
 # %% ../../nbs/dissection/06_identity.ipynb #8a8cea01
-MARKS: WeakKeyDictionary = WeakKeyDictionary()   # of functions whose code cannot be read, in this process
+MARKS: WeakKeyDictionary = WeakKeyDictionary()  # of functions whose code cannot be read, in this process
+
 
 def weights_of(model: Model) -> dict[str, str]:
     "A model's record, with a hash of its parameters and its computation, and the programs by which that hash was made."
     by = f"Python {sys.version_info.major}.{sys.version_info.minor}, jax {version('jax')}, flax {version('flax')}"
     record, module = dict(model.record), getattr(model.forward, "made_of", None)
-    if "weights_sha256" in record and hasattr(module, "named_buffers"): record["weights_sha256"] = module_sha256(module)      # trained further meanwhile
-    try: return {**record, "computation_by": by, **computation(model)}
+    if "weights_sha256" in record and hasattr(module, "named_buffers"):
+        record["weights_sha256"] = module_sha256(module)  # trained further meanwhile
+    try:
+        return {**record, "computation_by": by, **computation(model)}
     except Unknown as reason:
         mark = MARKS.setdefault(model.forward, uuid.uuid4().hex)
-        return {**record, "computation_by": by, "computation_sha256": f"unknown {mark}", "computation_unknown": str(reason)}
+        return {
+            **record,
+            "computation_by": by,
+            "computation_sha256": f"unknown {mark}",
+            "computation_unknown": str(reason),
+        }
+
 
 def computation(model: Model) -> dict[str, str]:
-    "The hash of what a model computes, from the picture on, with its parameters. Ends in `Unknown` where it cannot be read."
+    """The hash of what a model computes, from the picture on, with its parameters. Ends in `Unknown` where it cannot be
+    read."""
     image = jax.ShapeDtypeStruct((1, model.size, model.size, 3), np.uint8)
-    if not model.traced: return {"computation_sha256": spelled_shown(model, (made_ready_by(model, image), model.forward, model.parameters, model.size))}
-    seen, calls = traced(lambda parameters, images: model.forward(parameters, model.preprocess(images)), model.parameters, image)
-    return {"computation_sha256": spelled(seen, jax.tree.leaves(model.parameters)), **({"computation_calls": "Python"} if calls else {})}
+    if not model.traced:
+        return {
+            "computation_sha256": spelled_shown(
+                model, (made_ready_by(model, image), model.forward, model.parameters, model.size)
+            )
+        }
+    seen, calls = traced(
+        lambda parameters, images: model.forward(parameters, model.preprocess(images)), model.parameters, image
+    )
+    return {
+        "computation_sha256": spelled(seen, jax.tree.leaves(model.parameters)),
+        **({"computation_calls": "Python"} if calls else {}),
+    }
+
 
 def spelled_shown(model: Model, values: Sequence[Any]) -> str:
-    "The hash of what makes up a network that JAX cannot look into, without what changes as it is run: activations that a hook keeps, counters."
-    if isinstance(getattr(model.forward, "made_of", None), str): return spelled(*values)      # a file
+    """The hash of what makes up a network that JAX cannot look into, without what changes as it is run: activations
+    that a hook keeps, counters."""
+    if isinstance(getattr(model.forward, "made_of", None), str):
+        return spelled(*values)  # a file
     ready = preprocessor(model)
+
     def run(pictures: int) -> None:
-        try: model.forward(model.parameters, ready(fixed_pictures(model.size)[:pictures]), None)
-        except Exception: return                  # which is said where it is run for its answers
+        try:
+            model.forward(model.parameters, ready(fixed_pictures(model.size)[:pictures]), None)
+        except Exception:
+            return  # which is said where it is run for its answers
+
     return spelled_running(run, *values)
+
 
 def made_ready_by(model: Model, image: jax.ShapeDtypeStruct) -> Any:
     "What tells a preprocessing: what JAX sees of it, else itself."
-    try: return traced(lambda images: model.preprocess(images), image)[0]
-    except Unknown: raise
-    except Exception: return model.preprocess
+    try:
+        return traced(lambda images: model.preprocess(images), image)[0]
+    except Unknown:
+        raise
+    except Exception:
+        return model.preprocess
+
 
 def other_network(mine: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
-    """The names under which the records of two networks differ. A file of weights may be renamed; and a computation's hash tells something only where
+    """The names under which the records of two networks differ. A file of weights may be renamed; and a computation's
+    hash tells something only where
     the same programs made both: else the fingerprint decides."""
-    free = {"weights"} | ({"computation_by", "computation_sha256"} if mine.get("computation_by") != theirs.get("computation_by") else set())
+    free = {"weights"} | (
+        {"computation_by", "computation_sha256"}
+        if mine.get("computation_by") != theirs.get("computation_by")
+        else set()
+    )
     return [name for name in dict.fromkeys([*mine, *theirs]) if name not in free and mine.get(name) != theirs.get(name)]
 
 # %% ../../nbs/dissection/06_identity.ipynb #f1a9e002
-PRINTS: dict[tuple, Float32[np.ndarray, "unit 3"]] = {}   # of functions that JAX sees through, by what they compute
-ELSEWHERE = 1e-3                                           # of the largest: what another order of summing may move
+PRINTS: dict[tuple, Float32[np.ndarray, "unit 3"]] = {}  # of functions that JAX sees through, by what they compute
+ELSEWHERE = 1e-3  # of the largest: what another order of summing may move
 
-def fingerprint(model: Model, names: Sequence[str], weights: Mapping[str, str],   # what `weights_of` gives
-                batch: int = 8, device: jax.Device | None = None) -> Float32[np.ndarray, "unit 3"]:
-    """What all units of some layers answer to two fixed pictures, once the network is in evaluation mode. Refuses a layer whose answers change from call
+
+def fingerprint(
+    model: Model,
+    names: Sequence[str],
+    weights: Mapping[str, str],  # what `weights_of` gives
+    batch: int = 8,
+    device: jax.Device | None = None,
+) -> Float32[np.ndarray, "unit 3"]:
+    """What all units of some layers answer to two fixed pictures, once the network is in evaluation mode. Refuses a
+    layer whose answers change from call
     to call, or (unless `batch` is 1) with the pictures beside, by more than 1e-5 of its largest."""
     pure = model.traced and not {"computation_calls", "computation_unknown"} & weights.keys()
     key = weights["computation_sha256"], tuple(names), batch == 1, str(device)
-    if pure and key in PRINTS: return PRINTS[key]
+    if pure and key in PRINTS:
+        return PRINTS[key]
     look, pair = probe(model, names, device), fixed_pictures(model.size)
+
     def answers(*places: int) -> dict[str, np.ndarray]:
         shown = [look(pair[[place]]) for place in places] if batch == 1 else [look(pair[list(places)])]
         return {name: np.concatenate([np.asarray(maps[name]) for maps in shown]) for name in names}
+
     first = answers(0, 1)
-    if not pure: check_steady(model, first, answers(0, 1))
+    if not pure:
+        check_steady(model, first, answers(0, 1))
     elif weights["computation_sha256"] != computation(model)["computation_sha256"]:
-        raise Refused(f"{model.name}: computes otherwise each time JAX reads it, as with NumPy's random numbers inside `forward`. Draw them once, outside.")
-    if batch > 1: check_alone(model, first, answers(1, 1))
-    else: check_order(model, look, pair)
+        raise InputError(
+            f"{model.name}: computes otherwise each time JAX reads it, as with NumPy's random numbers inside "
+            "`forward`. Draw them once, outside."
+        )
+    if batch > 1:
+        check_alone(model, first, answers(1, 1))
+    else:
+        check_order(model, look, pair)
     found = np.concatenate([print_of(first[name]) for name in names])
-    if len(PRINTS) > 64: PRINTS.clear()
-    if pure: PRINTS[key] = found
+    if len(PRINTS) > 64:
+        PRINTS.clear()
+    if pure:
+        PRINTS[key] = found
     return found
+
 
 def check_steady(model: Model, first: Mapping[str, np.ndarray], again: Mapping[str, np.ndarray]) -> None:
     "Refuse the first layer that answers otherwise when it is asked again."
     for name in (name for name in layers_of(model) if name in first):
         if (far := apart(first[name], again[name])) > TOLERANCE:
-            raise Refused(f"{model.name}: layer {name!r} answers otherwise each time it is shown the same pictures (by {far:.2g} of its largest), as "
-                          "with dropout or noise that stays on. Switch that off in evaluation mode (in PyTorch: dropout(x, training=self.training)).")
+            raise InputError(
+                f"{model.name}: layer {name!r} answers otherwise each time it is shown the same pictures (by {far:.2g} "
+                "of its largest), as "
+                "with dropout or noise that stays on. Switch that off in evaluation mode (in PyTorch: dropout(x, "
+                "training=self.training))."
+            )
+
 
 def rounding(values: np.ndarray) -> float:
-    "How far two answers of one network to the same picture may lie apart, in units of the largest: 16-bit numbers may be rounded one step apart."
+    """How far two answers of one network to the same picture may lie apart, in units of the largest: 16-bit numbers may
+    be rounded one step apart."""
     coarse = grain(values)
     return max(TOLERANCE, 16 * coarse * (coarse > 1e-6))
 
+
 def check_alone(model: Model, beside: Mapping[str, np.ndarray], twice: Mapping[str, np.ndarray]) -> None:
-    """Refuse the first layer in which a picture's answer depends on its place in the batch, or on the picture beside it: shown (noise, slope) and
+    """Refuse the first layer in which a picture's answer depends on its place in the batch, or on the picture beside
+    it: shown (noise, slope) and
     (slope, slope)."""
     for name in (name for name in layers_of(model) if name in beside):
         seen = np.concatenate([beside[name][1:]] * 2)
         if (far := apart(seen, twice[name])) > rounding(seen):
-            raise Refused(f"{model.name}: layer {name!r} answers a picture otherwise beside other pictures (by {far:.2g} of its largest), as noise or a "
-                          "normalisation by the batch's own statistics does. Give it running statistics, or show one picture at a time (batch=1, --batch 1).")
+            raise InputError(
+                f"{model.name}: layer {name!r} answers a picture otherwise beside other pictures (by {far:.2g} of its "
+                "largest), as noise or a "
+                "normalisation by the batch's own statistics does. Give it running statistics, or show one picture at "
+                "a time (batch=1, --batch 1)."
+            )
+
 
 def check_order(model: Model, look: Callable, pair: UInt8[np.ndarray, "2 size size 3"]) -> None:
-    """Where each picture is shown alone: refuse the first layer in which a picture's answer hangs on its place among two, as dropout with a fixed seed
+    """Where each picture is shown alone: refuse the first layer in which a picture's answer hangs on its place among
+    two, as dropout with a fixed seed
     does, and the batch's own statistics do not. A network that takes one picture at a time is not asked."""
-    try: there, back = look(pair), look(pair[::-1].copy())
-    except Exception: return
+    try:
+        there, back = look(pair), look(pair[::-1].copy())
+    except Exception:
+        return
     for name in (name for name in layers_of(model) if name in there):
         one, other = np.asarray(there[name]), np.asarray(back[name])[::-1]
         if one.shape[0] == 2 and (far := apart(one, other)) > rounding(one):
-            raise Refused(f"{model.name}: layer {name!r} answers a picture otherwise in another place of a batch (by {far:.2g} of its largest), as dropout or "
-                          "noise does. Switch that off in evaluation mode.")
+            raise InputError(
+                f"{model.name}: layer {name!r} answers a picture otherwise in another place of a batch (by {far:.2g} "
+                "of its largest), as dropout or "
+                "noise does. Switch that off in evaluation mode."
+            )
+
 
 def prints_of(found: "Dissection", names: Sequence[str] | None = None) -> Float32[np.ndarray, "unit 3"] | None:
     "The fingerprint that a dissection keeps, of some layers in an order; None where it has none."
-    if "fingerprint" not in found.table: return None
+    if "fingerprint" not in found.table:
+        return None
     layer = found.table.layer.values
-    return np.concatenate([found.table.fingerprint.values[layer == name] for name in (dict.fromkeys(layer) if names is None else names)])
+    return np.concatenate(
+        [found.table.fingerprint.values[layer == name] for name in (dict.fromkeys(layer) if names is None else names)]
+    )
+
 
 def tolerance(one: Mapping, other: Mapping) -> float:
-    "How far two fingerprints of one network may lie apart: more where another machine, or one picture at a time, made one of them."
-    def place(about): return about["backend"].split(", ")[0], about["view"]["batch"] == 1
+    """How far two fingerprints of one network may lie apart: more where another machine, or one picture at a time, made
+    one of them."""
+
+    def place(about):
+        return about["backend"].split(", ")[0], about["view"]["batch"] == 1
+
     return TOLERANCE if place(one) == place(other) else ELSEWHERE
 
 # %% ../../nbs/dissection/06_identity.ipynb #04397135
 def run_by(view: View, devices: Sequence[jax.Device]) -> dict:
     "The programs and the machine that a number comes from."
-    return {"version": version("inner-detectors"),
-            "backend": f"{devices[0].platform} {devices[0].device_kind} {platform.machine()}, float32 at precision highest, batches of {view.batch}",
-            "packages": {name: version(name) for name in ("jax", "jaxlib", "flax", "numpy", "pillow", "pycocotools")}}
+    return {
+        "version": version("inner-detectors"),
+        "backend": f"{devices[0].platform} {devices[0].device_kind} {platform.machine()}, float32 at precision "
+        f"highest, batches of {view.batch}",
+        "packages": {name: version(name) for name in ("jax", "jaxlib", "flax", "numpy", "pillow", "pycocotools")},
+    }
 
-def about_run(model: Model, data: Data, names: Sequence[str], protocol: Protocol, view: View, devices: Sequence[jax.Device],
-              given: Dissection | None = None) -> dict:
+
+def about_run(
+    model: Model,
+    data: Data,
+    names: Sequence[str],
+    protocol: Protocol,
+    view: View,
+    devices: Sequence[jax.Device],
+    given: Dissection | None = None,
+) -> dict:
     "Everything that moves a number, in words. `given` is the run whose thresholds are used."
-    borrowed = {} if given is None else {"thresholds_of": {"run": given.table.attrs["run"], "checksum": checksum(given.table)}}
+    borrowed = (
+        {} if given is None else {"thresholds_of": {"run": given.table.attrs["run"], "checksum": checksum(given.table)}}
+    )
     geometry = {name: asdict(geometry_of(model, name)) for name in names}
-    about = {"model": model.name, "weights": weights_of(model), "layers": list(names),
-            "data": data.identity(), "protocol": asdict(protocol), "geometry": geometry, "view": asdict(view),
-            **run_by(view, devices), **borrowed}
-    return json.loads(json.dumps(about))      # as it will be read back: lists, no tuples
+    about = {
+        "model": model.name,
+        "weights": weights_of(model),
+        "layers": list(names),
+        "data": data.identity(),
+        "protocol": asdict(protocol),
+        "geometry": geometry,
+        "view": asdict(view),
+        **run_by(view, devices),
+        **borrowed,
+    }
+    return json.loads(json.dumps(about))  # as it will be read back: lists, no tuples
+
 
 def identity_of(about: dict) -> str:
     "A hash of what makes a run this run."
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
 
 def differences(one: dict, other: dict) -> list[str]:
     "The names under which two runs differ."

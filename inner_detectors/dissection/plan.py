@@ -17,24 +17,40 @@ from .run import choose_layers, dissect, refuse_blank, view_of
 from ..networks.model import Model, layers as layers_of
 
 # %% ../../nbs/dissection/08_plan.ipynb #cbb77bb6
-def plan(model: Model, data: Data, layers: Sequence[str] | None = None, protocol: Protocol = netdissect, *, batch: int = 8,
-         devices: Sequence[jax.Device] | None = None) -> dict[str, int | float]:
-    "What a run would take: images, units, concepts, seconds (measured on a few batches), memory and disk in MB (by arithmetic)."
+def plan(
+    model: Model,
+    data: Data,
+    layers: Sequence[str] | None = None,
+    protocol: Protocol = netdissect,
+    *,
+    batch: int = 8,
+    devices: Sequence[jax.Device] | None = None,
+) -> dict[str, int | float]:
+    """What a run would take: images, units, concepts, seconds (measured on a few batches), memory and disk in MB (by
+    arithmetic)."""
     names = choose_layers(model, layers)
     shapes = {name: layers_of(model)[name] for name in names}
     units = sum(count for _, _, count in shapes.values())
     values = sum(height * width * count for height, width, count in shapes.values())
     refuse_blank(data, view_of(model, protocol, batch), progress=False)
+
     def seconds(images):
         start = time.monotonic()
         dissect(model, data.take(images), names, protocol, batch=batch, devices=devices, progress=False, blank=True)
         return time.monotonic() - start
+
     few, more = min(batch, len(data)), min(3 * batch, len(data))
     first, second = seconds(few), seconds(more)
-    each = max(second - first, 0) / (more - few) if more > few else second / more        # without start and compilation
+    each = max(second - first, 0) / (more - few) if more > few else second / more  # without start and compilation
     whole = second + each * (len(data) - more)
     parameters = sum(leaf.nbytes for leaf in jax.tree.leaves(model.parameters))
     kept = 4 * (len(data) * values * protocol.quantile + values) if protocol.threshold_over == "data" else 0
     counts = 8 * units * (len(data.concepts) + len(data.categories))
-    return {"images": len(data), "units": units, "concepts": len(data.concepts), "seconds": round(whole, 1),
-            "memory_mb": round((parameters + 3 * 4 * batch * values + kept + counts) / 1e6 + 500), "disk_mb": round((kept + counts) / 1e6, 1)}
+    return {
+        "images": len(data),
+        "units": units,
+        "concepts": len(data.concepts),
+        "seconds": round(whole, 1),
+        "memory_mb": round((parameters + 3 * 4 * batch * values + kept + counts) / 1e6 + 500),
+        "disk_mb": round((kept + counts) / 1e6, 1),
+    }

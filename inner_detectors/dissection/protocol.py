@@ -8,34 +8,48 @@ __all__ = ['netdissect', 'pnas', 'per_image', 'protocols', 'Protocol']
 # %% ../../nbs/dissection/00_protocol.ipynb #351fdd3a
 from dataclasses import dataclass, replace
 
-from ..core.errors import Refused, near
+from ..core.errors import InputError, near
 
 # %% ../../nbs/dissection/00_protocol.ipynb #4b7417da
 @dataclass(frozen=True)
 class Protocol:
     "Every choice behind a number; a result carries the one that made it."
+
     name: str = "netdissect"
     threshold_over: str = "data"  # one threshold a unit over the "data" set, or one in each "image"
-    quantile: float = 0.005       # share of positions above the threshold
-    score_over: str = "data"      # IoU over the "data" set, or the mean IoU of the "image"s that show the concept
-    area: str = "annotated"       # a unit's area is summed over the images annotated for a category, or over "all"
-    mask_size: float = 0.5        # side of the masks compared, in sides of the input: 112 for 224
-    keep: float = 0.0             # an annotation that the crop leaves less than this share of is dropped
-    maskless: str = "kept"        # an image that is left with no mask is "kept", or "dropped"
-    geometry: str = "receptive-field"  # where a map's cells lie: composed through the layers, "half-pixel", or "measured"
-    detects: float = 0.04         # a unit detects a concept where its IoU is larger (a mean of images: at least so large)
-    labels: int = 1               # so many of a unit's best concepts are its labels
+    quantile: float = 0.005  # share of positions above the threshold
+    score_over: str = "data"  # IoU over the "data" set, or the mean IoU of the "image"s that show the concept
+    area: str = "annotated"  # a unit's area is summed over the images annotated for a category, or over "all"
+    mask_size: float = 0.5  # side of the masks compared, in sides of the input: 112 for 224
+    keep: float = 0.0  # an annotation that the crop leaves less than this share of is dropped
+    maskless: str = "kept"  # an image that is left with no mask is "kept", or "dropped"
+    geometry: str = (
+        "receptive-field"  # where a map's cells lie: composed through the layers, "half-pixel", or "measured"
+    )
+    detects: float = 0.04  # a unit detects a concept where its IoU is larger (a mean of images: at least so large)
+    labels: int = 1  # so many of a unit's best concepts are its labels
 
     def __post_init__(self):
-        choices = dict(threshold_over=("data", "image"), score_over=("data", "image"), area=("annotated", "all"), maskless=("kept", "dropped"),
-                       geometry=("receptive-field", "half-pixel", "measured"))
+        choices = dict(
+            threshold_over=("data", "image"),
+            score_over=("data", "image"),
+            area=("annotated", "all"),
+            maskless=("kept", "dropped"),
+            geometry=("receptive-field", "half-pixel", "measured"),
+        )
         for name, some in choices.items():
             chosen = getattr(self, name)
-            if chosen not in some: raise Refused(f"protocol: {name}={chosen!r} is no choice. {near(chosen, some)}")
-        if self.mask_size == 0: raise Refused("protocol: mask_size=0 leaves nothing to compare. Choose 0.5 or so.")
-        if self.labels < 1: raise Refused(f"protocol: labels={self.labels}: a unit has a label or more. Choose 1 or so.")
+            if chosen not in some:
+                raise InputError(f"protocol: {name}={chosen!r} is no choice. {near(chosen, some)}")
+        if self.mask_size == 0:
+            raise InputError("protocol: mask_size=0 leaves nothing to compare. Choose 0.5 or so.")
+        if self.labels < 1:
+            raise InputError(f"protocol: labels={self.labels}: a unit has a label or more. Choose 1 or so.")
         for name, most in dict(quantile=1, mask_size=4, keep=1, detects=1).items():
-            if not 0 <= getattr(self, name) <= most: raise Refused(f"protocol: {name}={getattr(self, name)} is not between 0 and {most}. Choose one that is.")
+            if not 0 <= getattr(self, name) <= most:
+                raise InputError(
+                    f"protocol: {name}={getattr(self, name)} is not between 0 and {most}. Choose one that is."
+                )
 
     @property
     def measure(self) -> str:
@@ -51,8 +65,18 @@ class Protocol:
         "Where scores (a number, an array, a column) are large enough."
         return score > self.detects if self.score_over == "data" else score >= self.detects
 
+
 netdissect = Protocol()
 pnas = replace(netdissect, name="pnas", quantile=0.01, area="all")
-per_image = Protocol("per-image", threshold_over="image", quantile=0.5, score_over="image", mask_size=1.0, keep=0.5, maskless="dropped",
-                     detects=0.1, labels=3)
+per_image = Protocol(
+    "per-image",
+    threshold_over="image",
+    quantile=0.5,
+    score_over="image",
+    mask_size=1.0,
+    keep=0.5,
+    maskless="dropped",
+    detects=0.1,
+    labels=3,
+)
 protocols = {protocol.name: protocol for protocol in (netdissect, pnas, per_image)}

@@ -6,7 +6,6 @@
 __all__ = ['Dissection', 'unit_table', 'concept_table', 'top_table', 'near_unit']
 
 # %% ../../nbs/dissection/05_result.ipynb #b26a5de0
-import html
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -17,7 +16,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..core.errors import Refused, at_least, near
+from ..core.errors import InputError, at_least, near
+from ..core.text import as_html
 from .detectors import best_labels, plain, scores, summarise, unit_areas
 from .protocol import Protocol
 from .store import load, save
@@ -26,12 +26,15 @@ from .store import load, save
 @dataclass(frozen=True, repr=False)
 class Dissection:
     "Which unit of a network stands for which concept: counts with names, and how they were made."
+
     table: xr.Dataset
 
     @cached_property
     def protocol(self) -> Protocol:
         known = {field.name for field in fields(Protocol)}
-        return Protocol(**{name: value for name, value in json.loads(self.table.attrs["protocol"]).items() if name in known})
+        return Protocol(
+            **{name: value for name, value in json.loads(self.table.attrs["protocol"]).items() if name in known}
+        )
 
     @cached_property
     def scores(self) -> xr.DataArray:
@@ -44,7 +47,8 @@ class Dissection:
         return best_labels(self.table)
 
     def units(self, layer: str | None = None) -> pd.DataFrame:
-        """One row a unit: layer, unit, concept, category, iou (or score), intersection, unit_area, concept_area, threshold, as far as
+        """One row a unit: layer, unit, concept, category, iou (or score), intersection, unit_area, concept_area,
+        threshold, as far as
         the protocol has them; images (that show the concept). No concept where nothing is shared."""
         found = unit_table(self.table, self.scores)
         return found if layer is None else found[found.layer == self.known("layer", layer)].reset_index(drop=True)
@@ -69,27 +73,34 @@ class Dissection:
     def known(self, axis: str, name: str) -> str:
         "The name itself, where the axis has it."
         names = list(dict.fromkeys(self.table[axis].values.tolist()))
-        if name not in names: raise Refused(f"no {axis} {str(name)!r} in this dissection. {near_unit(name, names) if axis == 'unit' else near(name, names)}")
+        if name not in names:
+            raise InputError(
+                f"no {axis} {str(name)!r} in this dissection. "
+                f"{near_unit(name, names) if axis == 'unit' else near(name, names)}"
+            )
         return name
 
     def save(self, folder: str | Path) -> Path:
-        "Write FOLDER/dissection.nc (netCDF-4). Refused where the disk is full; nothing half-written is left."
-        return save(self.table, Path(folder)/"dissection.nc")
+        "Write FOLDER/dissection.nc (netCDF-4). Raises InputError where the disk is full; nothing half-written is left."
+        return save(self.table, Path(folder) / "dissection.nc")
 
     @classmethod
     def load(cls, folder: str | Path) -> "Dissection":
-        "Read what `save` wrote. Refused where it is missing, damaged, or of another format."
-        return cls(load(Path(folder)/"dissection.nc"))
+        "Read what `save` wrote. Raises InputError where it is missing, damaged, or of another format."
+        return cls(load(Path(folder) / "dissection.nc"))
 
     def __repr__(self) -> str:
         about, table = self.table.attrs, self.table
         detectors = int((self.detectors()["rank"] == 1).sum())
-        return (f"Dissection({about['model']} on {about['data']}: {table.sizes['unit']} units x {table.sizes['concept']} concepts, "
-                f"{about['images']} images, {detectors} detectors)")
+        return (
+            f"Dissection({about['model']} on {about['data']}: {table.sizes['unit']} units x {table.sizes['concept']} "
+            "concepts, "
+            f"{about['images']} images, {detectors} detectors)"
+        )
 
     def _repr_html_(self) -> str:
         best = self.units().sort_values(self.protocol.measure, ascending=False).head(8)
-        return f"<p><code>{html.escape(repr(self))}</code></p>{best.to_html(index=False, escape=True, float_format='{:.3f}'.format)}"
+        return as_html(self, best, "3f")
 
 # %% ../../nbs/dissection/05_result.ipynb #dda06c51
 def unit_table(table: xr.Dataset, scores: xr.DataArray) -> pd.DataFrame:
@@ -98,22 +109,42 @@ def unit_table(table: xr.Dataset, scores: xr.DataArray) -> pd.DataFrame:
     best, every = found.argmax(1), np.arange(len(found))
     named = found[every, best] > 0
     categories = np.array([plain(name) for name in table.concept_category.values], object)
-    counts = {} if "score" in table else {"intersection": table.intersection.values[every, best], "unit_area": unit_areas(table)[every, best]}
-    return pd.DataFrame({
-        "layer": table.layer.values, "unit": table["index"].values,
-        "concept": np.where(named, table.concept.values[best], ""), "category": np.where(named, categories[best], ""),
-        str(scores.name): found[every, best], **counts, "concept_area": table.concept_area.values[best],
-        **({"threshold": table.threshold.values} if "threshold" in table else {}), "images": table.concept_images.values[best]})
+    counts = (
+        {}
+        if "score" in table
+        else {"intersection": table.intersection.values[every, best], "unit_area": unit_areas(table)[every, best]}
+    )
+    return pd.DataFrame(
+        {
+            "layer": table.layer.values,
+            "unit": table["index"].values,
+            "concept": np.where(named, table.concept.values[best], ""),
+            "category": np.where(named, categories[best], ""),
+            str(scores.name): found[every, best],
+            **counts,
+            "concept_area": table.concept_area.values[best],
+            **({"threshold": table.threshold.values} if "threshold" in table else {}),
+            "images": table.concept_images.values[best],
+        }
+    )
+
 
 def concept_table(table: xr.Dataset, scores: xr.DataArray, detectors: pd.DataFrame) -> pd.DataFrame:
     "One row a concept, with its detectors (units that keep it as a label) and its best unit."
     found, number = scores.values, detectors.concept.value_counts()
     best = found.argmax(0)
-    return pd.DataFrame({
-        "concept": table.concept.values, "category": [plain(name) for name in table.concept_category.values],
-        "images": table.concept_images.values, "area": table.concept_area.values,
-        "detectors": [int(number.get(name, 0)) for name in table.concept.values],
-        "best_unit": np.where(found.max(0) > 0, table.unit.values[best], ""), f"best_{scores.name}": found.max(0)})
+    return pd.DataFrame(
+        {
+            "concept": table.concept.values,
+            "category": [plain(name) for name in table.concept_category.values],
+            "images": table.concept_images.values,
+            "area": table.concept_area.values,
+            "detectors": [int(number.get(name, 0)) for name in table.concept.values],
+            "best_unit": np.where(found.max(0) > 0, table.unit.values[best], ""),
+            f"best_{scores.name}": found.max(0),
+        }
+    )
+
 
 def top_table(table: xr.Dataset, scores: xr.DataArray, number: int) -> pd.DataFrame:
     "Each unit's best concepts in order; ties in vocabulary order, concepts that share nothing left out."
@@ -122,20 +153,30 @@ def top_table(table: xr.Dataset, scores: xr.DataArray, number: int) -> pd.DataFr
     best = np.argsort(-found, axis=1, kind="stable")[:, :number]
     unit, rank = np.divmod(np.arange(best.size), best.shape[1])
     concept = best.ravel()
-    rows = pd.DataFrame({"layer": table.layer.values[unit], "unit": table["index"].values[unit], "rank": rank + 1,
-                         "concept": table.concept.values[concept], str(scores.name): found[unit, concept],
-                         "images": table.concept_images.values[concept]})
+    rows = pd.DataFrame(
+        {
+            "layer": table.layer.values[unit],
+            "unit": table["index"].values[unit],
+            "rank": rank + 1,
+            "concept": table.concept.values[concept],
+            str(scores.name): found[unit, concept],
+            "images": table.concept_images.values[concept],
+        }
+    )
     return rows[rows[scores.name] > 0].reset_index(drop=True)
 
 # %% ../../nbs/dissection/05_result.ipynb #24d6f39f
 def near_unit(name: str, units: Iterable[str]) -> str:
-    "What was probably meant by the name of a unit, as the end of an error message: the range of its layer, or the layers that there are."
+    """What was probably meant by the name of a unit, as the end of an error message: the range of its layer, or the
+    layers that there are."""
     places: dict[str, list[int]] = {}
-    for layer, _, index in (str(unit).rpartition(":") for unit in units): places.setdefault(layer, []).append(int(index))
+    for layer, _, index in (str(unit).rpartition(":") for unit in units):
+        places.setdefault(layer, []).append(int(index))
     layer, _, index = str(name).rpartition(":") if str(name) not in places else (str(name), "", "")
     if layer not in places:
         same = [f"{other}:{index}" for other in places if index.isdecimal() and int(index) in places[other]]
         return near(str(name), same) if same else f"A unit is called LAYER:INDEX. {near(layer or str(name), places)}"
     known = sorted(places[layer])
-    if known == list(range(known[0], known[-1] + 1)): return f"Layer {layer!r} has units {layer}:{known[0]} to {layer}:{known[-1]}."
+    if known == list(range(known[0], known[-1] + 1)):
+        return f"Layer {layer!r} has units {layer}:{known[0]} to {layer}:{known[-1]}."
     return f"There are: {', '.join(f'{layer}:{index}' for index in known[:12])}{', ...' if len(known) > 12 else ''}."

@@ -25,7 +25,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float32
 
-from ..core.errors import Refused, near, without_notes
+from ..core.errors import InputError, near, without_notes
 from ..core.files import Changed, showing
 from ..core.locks import made_folders, writes_alone
 from ..core.workers import read_ahead
@@ -33,7 +33,16 @@ from ..data.dataset import Data
 from ..data.groups import Seen, groups_in
 from ..data.outlines import cores, look
 from .counts import Counts, Means, averaging, counting
-from .identity import about_run, differences, fingerprint, identity_of, other_network, prints_of, tolerance, weights_of
+from inner_detectors.dissection.identity import (
+    about_run,
+    differences,
+    fingerprint,
+    identity_of,
+    other_network,
+    prints_of,
+    tolerance,
+    weights_of,
+)
 from .protocol import Protocol, netdissect
 from .result import Dissection
 from .store import FORMAT
@@ -46,134 +55,247 @@ from ..passes.measured import measured
 from ..passes.sweep import Checkpoint, sweep
 
 # %% ../../nbs/dissection/07_run.ipynb #abfb5d6a
-def table_of(found: Counts | Means, thresholds: Mapping[str, Thresholds], data: Data, about: dict, images: Sequence[Seen],
-             prints: Float32[np.ndarray, "unit 3"]) -> xr.Dataset:
+def table_of(
+    found: Counts | Means,
+    thresholds: Mapping[str, Thresholds],
+    data: Data,
+    about: dict,
+    images: Sequence[Seen],
+    prints: Float32[np.ndarray, "unit 3"],
+) -> xr.Dataset:
     "Counts (or means of images), thresholds and the network's fingerprint with names on their axes."
     names = about["layers"]
-    joined = Thresholds(*(np.concatenate([getattr(thresholds[name], field) for name in names]) for field in Thresholds._fields))
+    joined = Thresholds(
+        *(np.concatenate([getattr(thresholds[name], field) for name in names]) for field in Thresholds._fields)
+    )
     layer = np.concatenate([np.full(len(thresholds[name].values), name, object) for name in names])
     index = np.concatenate([np.arange(len(thresholds[name].values)) for name in names])
-    if isinstance(found, Means): numbers = {"score": (("unit", "concept"), np.ascontiguousarray(found.score.T))}
-    else: numbers = {"intersection": (("unit", "concept"), np.ascontiguousarray(found.intersection.T)),
-                     "unit_area": (("unit", "category"), np.ascontiguousarray(found.unit_area.T))}
+    if isinstance(found, Means):
+        numbers = {"score": (("unit", "concept"), np.ascontiguousarray(found.score.T))}
+    else:
+        numbers = {
+            "intersection": (("unit", "concept"), np.ascontiguousarray(found.intersection.T)),
+            "unit_area": (("unit", "category"), np.ascontiguousarray(found.unit_area.T)),
+        }
     fixed = {"threshold": ("unit", joined.values)} if about["protocol"]["threshold_over"] == "data" else {}
     return xr.Dataset(
-        {**numbers, "concept_area": ("concept", found.concept_area), "concept_images": ("concept", found.concept_images),
-         **fixed, "fingerprint": (("unit", "answer"), prints), "dead": ("unit", joined.dead), "sparse": ("unit", joined.sparse),
-         "image_source": ("image", np.array([data.kinds[seen.source] for seen in images], object)),
-         "image_group": ("image", np.array([seen.group or "" for seen in images], object))},
-        {"unit": np.array([f"{name}:{i}" for name, i in zip(layer, index)], object), "layer": ("unit", layer), "index": ("unit", index),
-         "concept": np.array(data.concepts.names, object),
-         "concept_category": ("concept", np.array(data.categories, object)[data.category_of]),
-         "category": np.array(data.categories, object), "image": np.array([seen.name for seen in images], object)})
+        {
+            **numbers,
+            "concept_area": ("concept", found.concept_area),
+            "concept_images": ("concept", found.concept_images),
+            **fixed,
+            "fingerprint": (("unit", "answer"), prints),
+            "dead": ("unit", joined.dead),
+            "sparse": ("unit", joined.sparse),
+            "image_source": ("image", np.array([data.kinds[seen.source] for seen in images], object)),
+            "image_group": ("image", np.array([seen.group or "" for seen in images], object)),
+        },
+        {
+            "unit": np.array([f"{name}:{i}" for name, i in zip(layer, index)], object),
+            "layer": ("unit", layer),
+            "index": ("unit", index),
+            "concept": np.array(data.concepts.names, object),
+            "concept_category": ("concept", np.array(data.categories, object)[data.category_of]),
+            "category": np.array(data.categories, object),
+            "image": np.array([seen.name for seen in images], object),
+        },
+    )
+
 
 def attributes(about: dict, images: Sequence[Seen], data: Data, problems: list[str]) -> dict:
     "How a result was made, as netCDF attributes: strings and numbers, nested ones as JSON."
-    return {"format": FORMAT, "run": identity_of(about), "about": json.dumps(about), "protocol": json.dumps(about["protocol"]),
-            "model": about["model"], "data": "+".join(source["name"] for source in about["data"]["sources"]), "images": len(images),
-            "maskless": len(data) - len(images) - (len(without_notes(problems)) - len(without_notes(data.problems))),
-            "untold": len(data.untold), "groups": groups_in(images),
-            "geometry": json.dumps(about["geometry"]),
-            "weights_sha256": about["weights"].get("weights_sha256", ""), "data_sha256": json.dumps(about["data"]),
-            "versions": json.dumps({"inner-detectors": about["version"], "python": platform.python_version(), **about["packages"]}),
-            "backend": about["backend"], "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "problems": json.dumps(problems)}
+    return {
+        "format": FORMAT,
+        "run": identity_of(about),
+        "about": json.dumps(about),
+        "protocol": json.dumps(about["protocol"]),
+        "model": about["model"],
+        "data": "+".join(source["name"] for source in about["data"]["sources"]),
+        "images": len(images),
+        "maskless": len(data) - len(images) - (len(without_notes(problems)) - len(without_notes(data.problems))),
+        "untold": len(data.untold),
+        "groups": groups_in(images),
+        "geometry": json.dumps(about["geometry"]),
+        "weights_sha256": about["weights"].get("weights_sha256", ""),
+        "data_sha256": json.dumps(about["data"]),
+        "versions": json.dumps(
+            {"inner-detectors": about["version"], "python": platform.python_version(), **about["packages"]}
+        ),
+        "backend": about["backend"],
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "problems": json.dumps(problems),
+    }
 
 # %% ../../nbs/dissection/07_run.ipynb #307d9fb3
 def choose_layers(model: Model, names: Sequence[str] | None) -> list[str]:
     "The layers named, each once; the deepest with maps where none was."
     forget_layers(model)
     with_maps = [name for name, (height, width, _) in layers_of(model).items() if height * width > 1]
-    if not names and not with_maps: raise Refused(f"{model.name}: none of its layers has maps. Name layers. {near('', layers_of(model))}")
+    if not names and not with_maps:
+        raise InputError(f"{model.name}: none of its layers has maps. Name layers. {near('', layers_of(model))}")
     return check_layers(model, dict.fromkeys(names or with_maps[-1:]))
 
+
 def with_geometry(model: Model, names: Sequence[str], protocol: Protocol, data: Data) -> Model:
-    "The model with the geometry that a protocol asks for; a layer whose geometry is not given is half-pixel, with a warning."
-    if protocol.geometry == "half-pixel": return replace(model, geometry={})
+    """The model with the geometry that a protocol asks for; a layer whose geometry is not given is half-pixel, with a
+    warning."""
+    if protocol.geometry == "half-pixel":
+        return replace(model, geometry={})
     if protocol.geometry == "measured":
         images = np.stack([data.example(place, model.size, 8).image for place in range(min(4, len(data)))])
         found = {name: measured(model, name, images) for name in names}
         spread = {name: f"{max(loose):.2f}" for name, (_, loose) in found.items()}
-        return replace(model, geometry={name: where for name, (where, _) in found.items()},
-                       record={**weights_of(model), "geometry_spread_pixels": json.dumps(spread)})
+        return replace(
+            model,
+            geometry={name: where for name, (where, _) in found.items()},
+            record={**weights_of(model), "geometry_spread_pixels": json.dumps(spread)},
+        )
     unknown = [name for name in names if name not in model.geometry and layers_of(model)[name][:2] != (1, 1)]
     if unknown:
-        warnings.warn(f"{model.name}: where the cells of {', '.join(unknown)} look is not known; they are taken to tile the picture (half-pixel). "
-                      "Give the model a geometry, or choose measured.", stacklevel=4)
+        warnings.warn(
+            f"{model.name}: where the cells of {', '.join(unknown)} look is not known; they are taken to tile the "
+            "picture (half-pixel). "
+            "Give the model a geometry, or choose measured.",
+            stacklevel=4,
+        )
     return model
+
 
 def make_folder(out: str | Path) -> Path:
     "The folder for a result, made before any work is done."
     made_folders(Path(out))
     return Path(out)
 
+
 def unsteady(first: list[str], second: list[str], images: Sequence[Seen] = (), again: Sequence[Seen] = ()) -> str:
     "What to say where the two sweeps did not read the same images: their numbers would be of different data."
     apart, now = sorted(set(first) ^ set(second)), {(one.source, one.name): one.digest for one in again}
     others = [one.name for one in images if now.get((one.source, one.name), one.digest) != one.digest]
     if others and not apart:
-        return f"image {others[0]!r} and {len(others) - 1} more were others when they were read again. Delete the checkpoints in the folder and start again."
+        return (
+            f"image {others[0]!r} and {len(others) - 1} more were others when they were read again. Delete the "
+            "checkpoints in the folder and start again."
+        )
     apart = apart or ["those without a mask"]
-    return f"{len(apart)} images could be read once and not again. Delete the checkpoints in the folder and start again. The first: {apart[0]}"
+    return (
+        f"{len(apart)} images could be read once and not again. Delete the checkpoints in the folder and start again. "
+        f"The first: {apart[0]}"
+    )
+
 
 def unchanged(data: Data, about: dict, out: str | Path | None = None) -> None:
-    "Refuse (`Changed`) data that are not what they were when a run began; its checkpoints go, since they may be of both."
+    """Refuse (`Changed`) data that are not what they were when a run began; its checkpoints go, since they may be of
+    both."""
     now = json.loads(json.dumps(data.identity()))
-    if now == about["data"]: return
-    for left in [] if out is None else Path(out).glob("*.checkpoint.npz"): left.unlink()
-    raise Changed(f"{data}: has changed while it was read ({', '.join(in_depth(now, about['data']))}), so that the numbers would be of two states of the data. "
-                  "Open the data again, and start again.")
+    if now == about["data"]:
+        return
+    for left in [] if out is None else Path(out).glob("*.checkpoint.npz"):
+        left.unlink()
+    raise Changed(
+        f"{data}: has changed while it was read ({', '.join(in_depth(now, about['data']))}), so that the numbers would "
+        "be of two states of the data. "
+        "Open the data again, and start again."
+    )
+
 
 def by_sizes(about: dict) -> str:
     "What to say of a run from before the bytes of images were on record; nothing of a later one."
-    earlier = [source["name"] for source in about["data"]["sources"] if "images" in source and "images_by" not in source]
+    earlier = [
+        source["name"] for source in about["data"]["sources"] if "images" in source and "images_by" not in source
+    ]
     return f"knows the images of {earlier[0]} by name and size alone, as earlier versions did" if earlier else ""
+
 
 def check_maps(model: Model, shapes: Mapping[str, tuple[int, int, int]], protocol: Protocol) -> None:
     "Refuse layers in which a threshold of each image would mean nothing."
     lone = [name for name, (height, width, _) in shapes.items() if height * width == 1]
     if protocol.threshold_over == "image" and lone:
-        raise Refused(f"{model.name}: layer {lone[0]!r} has maps of 1 x 1, whose only value is their median. Choose layers with maps, or another protocol.")
+        raise InputError(
+            f"{model.name}: layer {lone[0]!r} has maps of 1 x 1, whose only value is their median. Choose layers with "
+            "maps, or another protocol."
+        )
+
 
 def nothing_left(data: Data, problems: list[str]) -> str:
     "Why not one image was used."
     boxes = all(key in getattr(data.sources[place], "untold", ()) for place, key in data.items)
-    if boxes and problems: return f"{data}: not one image tells where things are, its annotations are boxes. The first: {problems[0]}"
-    if problems: return f"{data}: not one image could be read. The first: {problems[0]}"
-    return f"{data}: not one image has a mask left after the crop. Look at the data with `inner-detectors map`, or choose another protocol."
+    if boxes and problems:
+        return f"{data}: not one image tells where things are, its annotations are boxes. The first: {problems[0]}"
+    if problems:
+        return f"{data}: not one image could be read. The first: {problems[0]}"
+    return (
+        f"{data}: not one image has a mask left after the crop. Look at the data with `inner-detectors map`, or choose "
+        "another protocol."
+    )
+
 
 def view_of(model: Model, protocol: Protocol, batch: int) -> View:
     "How a protocol cuts pictures for a network."
     return View(model.size, max(1, round(model.size * protocol.mask_size)), protocol.keep, batch, protocol.maskless)
 
+
 def refuse_blank(data: Data, view: View, progress: bool = True) -> None:
-    "Refuse data in which no image shows anything, naming the likely cause, before hours of work: images are read up to the first that does."
+    """Refuse data in which no image shows anything, naming the likely cause, before hours of work: images are read up
+    to the first that does."""
     from tqdm.auto import tqdm
+
     read, doubts, problems = partial(data.example, size=view.size, mask_size=view.side, keep=view.keep), [], []
-    def each(places): return read_ahead(read, places, 1 if len(places) < 9 else cores(), 0 if len(places) < 9 else 2 * view.batch)
-    every = (one for places in (range(8)[:len(data)], range(8, len(data))) for one in each(places))
+
+    def each(places):
+        return read_ahead(read, places, 1 if len(places) < 9 else cores(), 0 if len(places) < 9 else 2 * view.batch)
+
+    every = (one for places in (range(8)[: len(data)], range(8, len(data))) for one in each(places))
     for one in tqdm(every, "looking for masks", len(data), unit="image", delay=2, disable=not progress):
-        if isinstance(one, Refused): problems.append(str(one))
-        elif len(one.concepts): return
-        elif one.doubt: doubts.append(one.doubt)
-    if len(data.concepts): raise Refused(nothing_left(data, problems) if len(problems) == len(data) else nothing_shown(data, doubts, problems))
+        if isinstance(one, InputError):
+            problems.append(str(one))
+        elif len(one.concepts):
+            return
+        elif one.doubt:
+            doubts.append(one.doubt)
+    if len(data.concepts):
+        raise InputError(
+            nothing_left(data, problems) if len(problems) == len(data) else nothing_shown(data, doubts, problems)
+        )
+
 
 def nothing_shown(data: Data, doubts: list[str], problems: list[str], most: int = 64) -> str:
-    "Why no image shows anything: the images' own doubts first, then what is wrong with their annotations, then what could not be read."
+    """Why no image shows anything: the images' own doubts first, then what is wrong with their annotations, then what
+    could not be read."""
     looked = [look(data.sources[place], key) for place, key in data.items[:most]]
-    if not doubts and any(name in data.concepts for outline in looked for name in outline.areas): return nothing_left(data, [])
-    found = doubts or without_notes(problem for outline in looked for problem in outline.problems) or problems or without_notes(data.problems)
-    if found: return f"{data}: not one image shows any of its concepts. The likely cause{f', {len(found)} times' if len(found) > 1 else ''}: {found[0]}"
-    return f"{data}: not one image shows any of its concepts; there are no annotations of them. Look at the data with `inner-detectors map`, or name others."
+    if not doubts and any(name in data.concepts for outline in looked for name in outline.areas):
+        return nothing_left(data, [])
+    found = (
+        doubts
+        or without_notes(problem for outline in looked for problem in outline.problems)
+        or problems
+        or without_notes(data.problems)
+    )
+    if found:
+        return (
+            f"{data}: not one image shows any of its concepts. The likely "
+            f"cause{f', {len(found)} times' if len(found) > 1 else ''}: {found[0]}"
+        )
+    return (
+        f"{data}: not one image shows any of its concepts; there are no annotations of them. Look at the data with "
+        "`inner-detectors map`, or name others."
+    )
+
 
 def doubting() -> Fold:
     "A fold whose result says how many images are in doubt, and of the first why."
-    def init(): return {"images": np.array(0), "first": np.array("")}
-    def merge(a, b): return {"images": a["images"] + b["images"], "first": a["first"] if str(a["first"]) else b["first"]}
+
+    def init():
+        return {"images": np.array(0), "first": np.array("")}
+
+    def merge(a, b):
+        return {"images": a["images"] + b["images"], "first": a["first"] if str(a["first"]) else b["first"]}
+
     def step(state, batch: Batch):
         said = [doubt for doubt in batch.doubts if doubt]
         return merge(state, {"images": np.array(len(said)), "first": np.array(said[0] if said else "")})
+
     return Fold(init, step, merge, result=lambda state: (int(state["images"]), str(state["first"])))
+
 
 def remarks_on(data: Data, problems: Sequence[str], doubts: tuple[int, str]) -> list[str]:
     "What whoever reads a result should know of its images: how many do not tell, could not be read, or are in doubt."
@@ -182,117 +304,222 @@ def remarks_on(data: Data, problems: Sequence[str], doubts: tuple[int, str]) -> 
     gone = [problem for problem in without_notes(problems) if problem not in set(why)]
     untold = f"{len(why)} images do not tell where things are and were left out. The first: {why[0]}" if why else ""
     out = f"{len(gone)} of {len(data)} images could not be used and were left out. The first: {gone[0]}" if gone else ""
-    blank = f"{number} of {len(data)} images count as showing nothing, and may be meant otherwise. The first: {first}" if number else ""
+    blank = (
+        f"{number} of {len(data)} images count as showing nothing, and may be meant otherwise. The first: {first}"
+        if number
+        else ""
+    )
     return list(filter(None, [untold, out, blank]))
 
-def borrowed(given: Dissection, about: dict, prints: Float32[np.ndarray, "unit 3"]) -> dict[str, Float32[np.ndarray, " unit"]]:
-    "The thresholds of another run. Refused unless they are of this network, these layers and this quantile."
+
+def borrowed(
+    given: Dissection, about: dict, prints: Float32[np.ndarray, "unit 3"]
+) -> dict[str, Float32[np.ndarray, " unit"]]:
+    "The thresholds of another run. Raises InputError unless they are of this network, these layers and this quantile."
     theirs, whose = json.loads(given.table.attrs["about"]), f"thresholds of {given!r}"
     if about["protocol"]["threshold_over"] == "image":
-        raise Refused(f"{whose}: the protocol {about['protocol']['name']!r} finds its own in each image. Choose another protocol, or --threshold-over data.")
-    if "threshold" not in given.table: raise Refused(f"{whose}: its protocol has one in each image, so it saved none. Give a run of another protocol.")
+        raise InputError(
+            f"{whose}: the protocol {about['protocol']['name']!r} finds its own in each image. Choose another "
+            "protocol, or --threshold-over data."
+        )
+    if "threshold" not in given.table:
+        raise InputError(
+            f"{whose}: its protocol has one in each image, so it saved none. Give a run of another protocol."
+        )
     other = [] if theirs["model"] == about["model"] else ["model"]
     other += [f"weights ({', '.join(names)})"] if (names := other_network(about["weights"], theirs["weights"])) else []
-    if other: raise Refused(f"{whose}: are of another {' and other '.join(other)}. Give a run of this network with these parameters.")
-    for name in about["layers"]: given.known("layer", name)
+    if other:
+        raise InputError(
+            f"{whose}: are of another {' and other '.join(other)}. Give a run of this network with these parameters."
+        )
+    for name in about["layers"]:
+        given.known("layer", name)
     if not alike(prints, prints_of(given, about["layers"]), tolerance(about, theirs)):
-        raise Refused(f"{whose}: are of a network that answers two fixed pictures otherwise, or whose answers it does not keep. Dissect this network again.")
+        raise InputError(
+            f"{whose}: are of a network that answers two fixed pictures otherwise, or whose answers it does not keep. "
+            "Dissect this network again."
+        )
     at, asked = theirs["protocol"]["quantile"], about["protocol"]["quantile"]
-    if at != asked: raise Refused(f"{whose}: are at quantile {at}, asked for is {asked}. Give --quantile {at}, or another run.")
+    if at != asked:
+        raise InputError(f"{whose}: are at quantile {at}, asked for is {asked}. Give --quantile {at}, or another run.")
     return {name: given.table.threshold.values[given.table.layer.values == name] for name in about["layers"]}
+
 
 def tidied(dissection: Dissection, out: str | Path) -> Dissection:
     "A finished run needs its checkpoints no more."
-    for left in Path(out).glob("*.checkpoint.npz"): left.unlink()
+    for left in Path(out).glob("*.checkpoint.npz"):
+        left.unlink()
     return dissection
+
 
 def remarked(dissection: Dissection) -> Dissection:
     "The dissection, with its remarks said as warnings."
-    for remark in json.loads(dissection.table.attrs.get("remarks", "[]")): warnings.warn(remark, stacklevel=3)
+    for remark in json.loads(dissection.table.attrs.get("remarks", "[]")):
+        warnings.warn(remark, stacklevel=3)
     return dissection
 
+
 def finished(out: Path, about: dict, prints: Float32[np.ndarray, "unit 3"]) -> Dissection | None:
-    "The dissection that this very run left in `out`, if any. Refused where another run's is there."
-    if not (out/"dissection.nc").exists(): return None
+    "The dissection that this very run left in `out`, if any. Raises InputError where another run's is there."
+    if not (out / "dissection.nc").exists():
+        return None
     there, another = Dissection.load(out), "Choose another folder, or delete that one."
     theirs = json.loads(there.table.attrs["about"])
     if there.table.attrs["run"] == identity_of(about):
-        if alike(prints, prints_of(there)): return there
-        raise Refused(f"{out}: holds the result of another run, whose network answers two fixed pictures otherwise. {another}")
+        if alike(prints, prints_of(there)):
+            return there
+        raise InputError(
+            f"{out}: holds the result of another run, whose network answers two fixed pictures otherwise. {another}"
+        )
     if by_sizes(theirs) and not by_sizes(about):
-        raise Refused(f"{out}: holds a result that {by_sizes(theirs)}, so that nobody can tell whether it is of these. "
-                      "Choose another folder; what is in that one can still be read (Dissection.load).")
+        raise InputError(
+            f"{out}: holds a result that {by_sizes(theirs)}, so that nobody can tell whether it is of these. "
+            "Choose another folder; what is in that one can still be read (Dissection.load)."
+        )
     if reason := about["weights"].get("computation_unknown"):
-        raise Refused(f"{out}: holds a result, and whether it is of this network cannot be told, since {reason}. {another}")
+        raise InputError(
+            f"{out}: holds a result, and whether it is of this network cannot be told, since {reason}. {another}"
+        )
     apart = ", ".join(differences(about, theirs))
-    raise Refused(f"{out}: holds the result of another run (other {apart}). {another}")
+    raise InputError(f"{out}: holds the result of another run (other {apart}). {another}")
+
 
 def refuse_memory(needed: int | float, what: str, remedy: str) -> None:
     "Refuse what this machine's memory (bytes) cannot hold, before any work is done."
-    try: there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError): return        # a system that does not tell
-    if needed > 0.9 * there: raise Refused(f"{what} would take {needed / 1e9:.1f} GB of memory, this machine has {there / 1e9:.1f}. {remedy}")
+    try:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return  # a system that does not tell
+    if needed > 0.9 * there:
+        raise InputError(
+            f"{what} would take {needed / 1e9:.1f} GB of memory, this machine has {there / 1e9:.1f}. {remedy}"
+        )
+
 
 @writes_alone
-def dissect(model: Model, data: Data, layers: Sequence[str] | None = None, protocol: Protocol = netdissect,
-            out: str | Path | None = None, *,
-            batch: int = 8,                                # pictures at once, a device
-            devices: Sequence[jax.Device] | None = None,   # JAX's default device where None
-            every: float = 30.0,                           # seconds between checkpoints
-            progress: bool = True,
-            thresholds: Dissection | None = None,          # another run, whose thresholds to use
-            blank: bool = False,                           # go on where no image shows anything, and say no remarks
-            command: Mapping | None = None,                # how network and data are opened again: kept with the result, moves no number
-           ) -> Dissection:
+def dissect(
+    model: Model,
+    data: Data,
+    layers: Sequence[str] | None = None,
+    protocol: Protocol = netdissect,
+    out: str | Path | None = None,
+    *,
+    batch: int = 8,  # pictures at once, a device
+    devices: Sequence[jax.Device] | None = None,  # JAX's default device where None
+    every: float = 30.0,  # seconds between checkpoints
+    progress: bool = True,
+    thresholds: Dissection | None = None,  # another run, whose thresholds to use
+    blank: bool = False,  # go on where no image shows anything, and say no remarks
+    command: Mapping | None = None,  # how network and data are opened again: kept with the result, moves no number
+) -> Dissection:
     "Find every unit's threshold, count its pixels against every concept's, and give the counts names."
     names = choose_layers(model, layers)
     model = with_geometry(model, names, protocol, data)
     view = view_of(model, protocol, batch)
     devices = list(devices or jax.local_devices()[:1])
-    with showing(progress): about = about_run(model, data, names, protocol, view, devices, thresholds)
+    with showing(progress):
+        about = about_run(model, data, names, protocol, view, devices, thresholds)
     shapes = {name: layers_of(model)[name] for name in names}
     check_maps(model, shapes, protocol)
     prints = fingerprint(model, names, about["weights"], batch, devices[0])
-    def checkpoint(name): return None if out is None else Checkpoint(Path(out)/f"{name}.checkpoint.npz", identity_of(about), every, prints)
-    if out is not None and (there := finished(make_folder(out), about, prints)): return tidied(remarked(there), out)
+
+    def checkpoint(name):
+        return (
+            None if out is None else Checkpoint(Path(out) / f"{name}.checkpoint.npz", identity_of(about), every, prints)
+        )
+
+    if out is not None and (there := finished(make_folder(out), about, prints)):
+        return tidied(remarked(there), out)
     if out is not None and (reason := about["weights"].get("computation_unknown")):
-        warnings.warn(f"{model.name}: {reason}, so it cannot be told from another network, and no earlier run will be taken for this one.", stacklevel=2)
-    if not blank: refuse_blank(data, view, progress)
-    needed = bytes_of(shapes, len(data), protocol.quantile) if protocol.threshold_over == "data" and thresholds is None and protocol.quantile else 0
-    refuse_memory(float(needed), f"exact thresholds of {sum(units for *_, units in shapes.values())} units over {len(data)} images",
-                  "Name fewer layers, take fewer images (--limit), or choose --threshold-over image.")
-    if progress and needed > 1e8: print(f"thresholds: take {needed / 1e9:.1f} GB of memory", file=sys.stderr)
+        warnings.warn(
+            f"{model.name}: {reason}, so it cannot be told from another network, and no earlier run will be taken for "
+            "this one.",
+            stacklevel=2,
+        )
+    if not blank:
+        refuse_blank(data, view, progress)
+    needed = (
+        bytes_of(shapes, len(data), protocol.quantile)
+        if protocol.threshold_over == "data" and thresholds is None and protocol.quantile
+        else 0
+    )
+    refuse_memory(
+        float(needed),
+        f"exact thresholds of {sum(units for *_, units in shapes.values())} units over {len(data)} images",
+        "Name fewer layers, take fewer images (--limit), or choose --threshold-over image.",
+    )
+    if progress and needed > 1e8:
+        print(f"thresholds: take {needed / 1e9:.1f} GB of memory", file=sys.stderr)
+
     def run(fold, label):
-        swept = sweep(fold, data, model, names, view, checkpoint=checkpoint(label), label=f"{label}s", devices=devices, progress=progress)
-        if not swept.images: raise Refused(nothing_left(data, swept.problems))
+        swept = sweep(
+            fold,
+            data,
+            model,
+            names,
+            view,
+            checkpoint=checkpoint(label),
+            label=f"{label}s",
+            devices=devices,
+            progress=progress,
+        )
+        if not swept.images:
+            raise InputError(nothing_left(data, swept.problems))
         return fold.result(swept.state), swept
 
     def scoring(limits):
-        return counting(data, model, names, limits, view, protocol.area) if protocol.score_over == "data" else averaging(data, model, names, limits, view)
+        return (
+            counting(data, model, names, limits, view, protocol.area)
+            if protocol.score_over == "data"
+            else averaging(data, model, names, limits, view)
+        )
+
     if protocol.threshold_over == "data" and thresholds is None:
         found, first = run(quantiles(shapes, len(data), protocol.quantile), "threshold")
-        (counts, doubts), swept = run(together(scoring({name: one.values for name, one in found.items()}), doubting()), "score")
-        if (first.problems, first.images) != (swept.problems, swept.images): raise Refused(unsteady(first.problems, swept.problems, first.images, swept.images))
+        (counts, doubts), swept = run(
+            together(scoring({name: one.values for name, one in found.items()}), doubting()), "score"
+        )
+        if (first.problems, first.images) != (swept.problems, swept.images):
+            raise InputError(unsteady(first.problems, swept.problems, first.images, swept.images))
     else:
         given = protocol.quantile if thresholds is None else borrowed(thresholds, about, prints)
         ends = extremes(names, {name: units for name, (_, _, units) in shapes.items()})
         (found, counts, doubts), swept = run(together(ends, scoring(given), doubting()), "score")
-        if isinstance(given, dict): found = {name: one._replace(values=given[name]) for name, one in found.items()}
+        if isinstance(given, dict):
+            found = {name: one._replace(values=given[name]) for name, one in found.items()}
 
     unchanged(data, about, out)
     problems = data.problems + swept.problems
-    table = table_of(counts, found, data, about, swept.images, prints).assign_attrs(attributes(about, swept.images, data, problems))
-    if command is not None: table.attrs["command"] = json.dumps(dict(command))
-    if not blank: table.attrs["remarks"] = json.dumps(remarks_on(data, swept.problems, doubts))
+    table = table_of(counts, found, data, about, swept.images, prints).assign_attrs(
+        attributes(about, swept.images, data, problems)
+    )
+    if command is not None:
+        table.attrs["command"] = json.dumps(dict(command))
+    if not blank:
+        table.attrs["remarks"] = json.dumps(remarks_on(data, swept.problems, doubts))
     dissection = remarked(Dissection(table))
-    if out is not None: tidied(dissection, dissection.save(out).parent)
+    if out is not None:
+        tidied(dissection, dissection.save(out).parent)
     return dissection
 
 # %% ../../nbs/dissection/07_run.ipynb #9681f9d1
 def in_depth(one: Any, other: Any, at: str = "") -> list[str]:
     "Where two records differ, by the names that lead there: `sources.coco.annotations`."
     if isinstance(one, dict) and isinstance(other, dict):
-        return [place for name in dict.fromkeys([*one, *other]) for place in in_depth(one.get(name), other.get(name), f"{at}.{name}".lstrip("."))]
-    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other) and all(isinstance(part, dict) for part in one + other):
-        return [place for mine, theirs in zip(one, other) for place in in_depth(mine, theirs, f"{at}.{mine.get('name', '')}".rstrip("."))]
+        return [
+            place
+            for name in dict.fromkeys([*one, *other])
+            for place in in_depth(one.get(name), other.get(name), f"{at}.{name}".lstrip("."))
+        ]
+    if (
+        isinstance(one, list)
+        and isinstance(other, list)
+        and len(one) == len(other)
+        and all(isinstance(part, dict) for part in one + other)
+    ):
+        return [
+            place
+            for mine, theirs in zip(one, other)
+            for place in in_depth(mine, theirs, f"{at}.{mine.get('name', '')}".rstrip("."))
+        ]
     return [] if one == other else [at]

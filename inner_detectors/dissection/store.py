@@ -12,35 +12,62 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from ..core.errors import Refused
+from ..core.errors import InputError
 from ..core.files import replacing
 
 # %% ../../nbs/dissection/04_store.ipynb #fdf30bda
 FORMAT = 2  # of dissection.nc
+
 
 def checksum(table: xr.Dataset) -> str:
     "A SHA-256 over names, types, shapes and bytes of all variables and coordinates."
     digest = hashlib.sha256()
     for name in sorted(map(str, table.variables)):
         values = table[name].values
-        text = values.dtype.kind in "OUT" or not values.size      # of no words, netCDF does not know that they are words
-        digest.update(f"{name} {'text' if text else values.dtype.newbyteorder('<').str} {table[name].dims} {values.shape}\n".encode())
-        digest.update("\0".join(map(str, values.ravel())).encode() if text else np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes())
+        text = values.dtype.kind in "OUT" or not values.size  # of no words, netCDF does not know that they are words
+        digest.update(
+            f"{name} {'text' if text else values.dtype.newbyteorder('<').str} {table[name].dims} "
+            f"{values.shape}\n".encode()
+        )
+        digest.update(
+            "\0".join(map(str, values.ravel())).encode()
+            if text
+            else np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
+        )
     return digest.hexdigest()
+
 
 def save(table: xr.Dataset, path: Path) -> Path:
     "Write a table as netCDF-4, whole or not at all."
-    packed = {name: {"zlib": True, "complevel": 4} for name in table.data_vars if table[name].size > 1000 and table[name].dtype.kind in "iu"}
-    whole = table.assign_attrs(checksum=checksum(table)).to_netcdf(engine="h5netcdf", encoding=packed)   # in memory: HDF5 dies on a full disk
-    with replacing(path) as part: part.write_bytes(whole)
+    packed = {
+        name: {"zlib": True, "complevel": 4}
+        for name in table.data_vars
+        if table[name].size > 1000 and table[name].dtype.kind in "iu"
+    }
+    whole = table.assign_attrs(checksum=checksum(table)).to_netcdf(
+        engine="h5netcdf", encoding=packed
+    )  # in memory: HDF5 dies on a full disk
+    with replacing(path) as part:
+        part.write_bytes(whole)
     return path
+
 
 def load(path: Path, command: str = "match") -> xr.Dataset:
     "Read a table that `save` wrote, and check that it is what was written. `command` is the one that makes it."
-    if not path.exists(): raise Refused(f"{path}: no such file. Run `inner-detectors match MODEL --data SOURCE --out {path.parent}` first.")
-    try: table = xr.load_dataset(path, engine="h5netcdf")
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such file. Run `inner-detectors match MODEL --data SOURCE --out {path.parent}` first."
+        )
+    try:
+        table = xr.load_dataset(path, engine="h5netcdf")
     except Exception as error:
-        raise Refused(f"{path}: cannot be read as netCDF-4 ({type(error).__name__}: {error}). Delete it and run {command} again.") from None
-    if table.attrs.get("format") != FORMAT: raise Refused(f"{path}: format {table.attrs.get('format')!r}, this version reads {FORMAT}. Run {command} again.")
-    if checksum(table) != table.attrs.get("checksum"): raise Refused(f"{path}: its checksum does not fit its contents. Delete it and run {command} again.")
+        raise InputError(
+            f"{path}: cannot be read as netCDF-4 ({type(error).__name__}: {error}). Delete it and run {command} again."
+        ) from None
+    if table.attrs.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: format {table.attrs.get('format')!r}, this version reads {FORMAT}. Run {command} again."
+        )
+    if checksum(table) != table.attrs.get("checksum"):
+        raise InputError(f"{path}: its checksum does not fit its contents. Delete it and run {command} again.")
     return table

@@ -21,10 +21,19 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float32
 
-from ..core.errors import Refused, without_notes
+from ..core.errors import InputError, without_notes
 from ..core.locks import writes_alone
 from ..data.dataset import Data
-from .identity import about_run, differences, fingerprint, identity_of, other_network, prints_of, run_by, tolerance
+from inner_detectors.dissection.identity import (
+    about_run,
+    differences,
+    fingerprint,
+    identity_of,
+    other_network,
+    prints_of,
+    run_by,
+    tolerance,
+)
 from .result import Dissection, near_unit
 from .run import by_sizes, in_depth, make_folder, nothing_left, unchanged, with_geometry
 from .store import FORMAT, save
@@ -38,51 +47,88 @@ from ..passes.sweep import Checkpoint, Swept, sweep
 # %% ../../nbs/dissection/10_study.ipynb #9681f9df
 class Study(NamedTuple):
     "A dissection with the network and the pictures that it was made of."
+
     found: Dissection
-    model: Model      # with the geometry that the dissection used
+    model: Model  # with the geometry that the dissection used
     data: Data
     view: View
-    devices: tuple[jax.Device, ...]   # that later rooms run on
+    devices: tuple[jax.Device, ...]  # that later rooms run on
 
     @property
-    def names(self) -> list[str]: return list(dict.fromkeys(self.found.table.layer.values.tolist()))
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(self.found.table.layer.values.tolist()))
+
     @property
-    def units(self) -> list[str]: return self.found.table.unit.values.tolist()
+    def units(self) -> list[str]:
+        return self.found.table.unit.values.tolist()
+
     @property
     def limits(self) -> dict[str, Float32[np.ndarray, " unit"]] | float:
         "The thresholds of each layer's units; or the quantile, where each image has its own."
-        if "threshold" not in self.found.table: return self.found.protocol.quantile
+        if "threshold" not in self.found.table:
+            return self.found.protocol.quantile
         return {name: self.found.table.threshold.values[self.found.table.layer.values == name] for name in self.names}
 
-def study(found: Dissection, model: Model, data: Data, batch: int = 8,
-          devices: Sequence[jax.Device] | None = None,   # JAX's default device where None
-         ) -> Study:
-    "What later rooms start from. Refused where network or pictures are not those of the dissection, naming the difference."
+
+def study(
+    found: Dissection,
+    model: Model,
+    data: Data,
+    batch: int = 8,
+    devices: Sequence[jax.Device] | None = None,  # JAX's default device where None
+) -> Study:
+    """What later rooms start from. Raises InputError where network or pictures are not those of the dissection, naming
+    the difference."""
     theirs = json.loads(found.table.attrs["about"])
     forget_layers(model)
-    if model.name == theirs["model"]: check_layers(model, theirs["layers"])
-    else: raise Refused(f"{found!r}: is of {theirs['model']}, not of {model.name}. Give the network that it was made with.")
+    if model.name == theirs["model"]:
+        check_layers(model, theirs["layers"])
+    else:
+        raise InputError(
+            f"{found!r}: is of {theirs['model']}, not of {model.name}. Give the network that it was made with."
+        )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")     # of an unknown geometry, which was said when the dissection was made
+        warnings.simplefilter("ignore")  # of an unknown geometry, which was said when the dissection was made
         model = with_geometry(model, theirs["layers"], found.protocol, data)
     view = replace(View(**theirs["view"]), batch=batch)
     devices = tuple(devices or jax.local_devices()[:1])
     mine = about_run(model, data, theirs["layers"], found.protocol, view, devices)
     if by_sizes(theirs) and not by_sizes(mine):
-        raise Refused(f"{found!r}: {by_sizes(theirs)}, so that nobody can tell whether it is of these. Run match again into another folder.")
+        raise InputError(
+            f"{found!r}: {by_sizes(theirs)}, so that nobody can tell whether it is of these. Run match again into "
+            "another folder."
+        )
     apart = [f"weights ({', '.join(names)})"] if (names := other_network(mine["weights"], theirs["weights"])) else []
-    apart += [f"{name} ({', '.join(in_depth(mine[name], theirs[name]))})" for name in ("geometry", "data") if mine[name] != theirs[name]]
-    if apart: raise Refused(f"{found!r}: was made with other {' and other '.join(apart)}. Give the network and the data that it was made with.")
+    apart += [
+        f"{name} ({', '.join(in_depth(mine[name], theirs[name]))})"
+        for name in ("geometry", "data")
+        if mine[name] != theirs[name]
+    ]
+    if apart:
+        raise InputError(
+            f"{found!r}: was made with other {' and other '.join(apart)}. Give the network and the data that it was "
+            "made with."
+        )
     check_prints(found, model, mine, theirs, devices[0])
     return Study(found, model, data, view, devices)
 
+
 def check_prints(found: Dissection, model: Model, mine: Mapping, theirs: Mapping, device: jax.Device) -> None:
-    "Refuse a network that does not answer two fixed pictures as that of a dissection did. `mine` and `theirs`: weights, backend and view of both."
+    """Refuse a network that does not answer two fixed pictures as that of a dissection did. `mine` and `theirs`:
+    weights, backend and view of both."""
     kept = prints_of(found, theirs["layers"])
-    if kept is None: raise Refused(f"{found!r}: keeps no fingerprint of its network, so whether {model.name} is that one cannot be told. Dissect it again.")
+    if kept is None:
+        raise InputError(
+            f"{found!r}: keeps no fingerprint of its network, so whether {model.name} is that one cannot be told. "
+            "Dissect it again."
+        )
     given = fingerprint(model, theirs["layers"], mine["weights"], mine["view"]["batch"], device)
-    if alike(given, kept, tolerance(mine, theirs)): return
-    raise Refused(f"{found!r}: was made with a network that answers two fixed pictures otherwise. Give the network that it was made with.")
+    if alike(given, kept, tolerance(mine, theirs)):
+        return
+    raise InputError(
+        f"{found!r}: was made with a network that answers two fixed pictures otherwise. Give the network that it was "
+        "made with."
+    )
 
 # %% ../../nbs/dissection/10_study.ipynb #9681f9d2
 def detecting(found: Dissection) -> Bool[np.ndarray, " unit"]:
@@ -90,82 +136,161 @@ def detecting(found: Dissection) -> Bool[np.ndarray, " unit"]:
     units = found.units()
     return (found.protocol.detected(units[found.protocol.measure]) & (units.concept != "")).to_numpy(bool)
 
+
 def read_units(path: str | Path) -> list[str]:
     "Read names of units, one a line."
-    try: return [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as problem: raise Refused(f"{path}: cannot be read ({problem}). Give a file of a unit a line.") from None
+    try:
+        return [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as problem:
+        raise InputError(f"{path}: cannot be read ({problem}). Give a file of a unit a line.") from None
+
 
 def unit_places(found: Dissection, words: Sequence[str]) -> list[int]:
-    "The rows of units such as conv5_3:12 in the table. Refused at the first that is not there."
+    "The rows of units such as conv5_3:12 in the table. Raises InputError at the first that is not there."
     rows = {unit: row for row, unit in enumerate(found.table.unit.values.tolist())}
     for word in words:
-        if word not in rows: raise Refused(f"no unit {str(word)!r} in this dissection. {near_unit(word, rows)}")
+        if word not in rows:
+            raise InputError(f"no unit {str(word)!r} in this dissection. {near_unit(word, rows)}")
     return [rows[word] for word in words]
 
 # %% ../../nbs/dissection/10_study.ipynb #f73ac580
 def goes_on(model: Model, layer: str) -> str:
-    "A hash of how a network goes on from a layer's activations, which a dissection does not depend on; nothing where it cannot."
+    """A hash of how a network goes on from a layer's activations, which a dissection does not depend on; nothing where
+    it cannot."""
     model = getattr(model.resume, "before", model)
-    if model.resume is None: return ""
+    if model.resume is None:
+        return ""
     later, maps = model.resume, jax.ShapeDtypeStruct((1, *layers_of(model)[layer]), np.float32)
     return traced(lambda parameters, maps: later(parameters, layer, maps), model.parameters, maps)[0]
+
 
 def about_room(room: str, these: Study, choices: Mapping) -> dict:
     "Everything that moves a room's numbers, in words."
     theirs = json.loads(these.found.table.attrs["about"])
-    return {"run": these.found.table.attrs["run"], "room": room, "choices": json.loads(json.dumps(dict(choices))), "view": theirs["view"],
-            **run_by(these.view, these.devices)}
+    return {
+        "run": these.found.table.attrs["run"],
+        "room": room,
+        "choices": json.loads(json.dumps(dict(choices))),
+        "view": theirs["view"],
+        **run_by(these.view, these.devices),
+    }
+
 
 @writes_alone
-def run_room(room: str, these: Study, fold: Fold, choices: Mapping, out: str | Path | None = None, *,
-             label: str | None = None,      # of a room with several sweeps
-             data: Data | None = None, names: Sequence[str] | None = None, view: View | None = None,    # the study's where None
-             every: float = 30.0, progress: bool = True) -> tuple[Any, Swept]:
-    """One sweep of a room: its fold's result, and what was swept. With `out`, an interrupted one goes on where it stopped. Warns of pictures that
+def run_room(
+    room: str,
+    these: Study,
+    fold: Fold,
+    choices: Mapping,
+    out: str | Path | None = None,
+    *,
+    label: str | None = None,  # of a room with several sweeps
+    data: Data | None = None,
+    names: Sequence[str] | None = None,
+    view: View | None = None,  # the study's where None
+    every: float = 30.0,
+    progress: bool = True,
+) -> tuple[Any, Swept]:
+    """One sweep of a room: its fold's result, and what was swept. With `out`, an interrupted one goes on where it
+    stopped. Warns of pictures that
     cannot be read and that the dissection did not already name."""
     name, data = label or room, data or these.data
-    place = None if out is None else make_folder(out)/f"{room}-{name}.checkpoint.npz"
-    checkpoint = None if place is None else Checkpoint(place, identity_of(about_room(room, these, choices) | {"sweep": name}), every,
-                                                          prints_of(these.found))
-    swept = sweep(fold, data, these.model, these.names if names is None else names, view or these.view, checkpoint=checkpoint, label=name,
-                  devices=these.devices, progress=progress)
-    if not swept.images: raise Refused(nothing_left(data, swept.problems))
-    if data.sources == these.data.sources: unchanged(these.data, json.loads(these.found.table.attrs["about"]))
+    place = None if out is None else make_folder(out) / f"{room}-{name}.checkpoint.npz"
+    checkpoint = (
+        None
+        if place is None
+        else Checkpoint(
+            place, identity_of(about_room(room, these, choices) | {"sweep": name}), every, prints_of(these.found)
+        )
+    )
+    swept = sweep(
+        fold,
+        data,
+        these.model,
+        these.names if names is None else names,
+        view or these.view,
+        checkpoint=checkpoint,
+        label=name,
+        devices=these.devices,
+        progress=progress,
+    )
+    if not swept.images:
+        raise InputError(nothing_left(data, swept.problems))
+    if data.sources == these.data.sources:
+        unchanged(these.data, json.loads(these.found.table.attrs["about"]))
     known = set(json.loads(these.found.table.attrs["problems"])) if data.sources == these.data.sources else set()
     fresh = [problem for problem in without_notes(swept.problems) if problem not in known]
-    if fresh: warnings.warn(f"{several(len(fresh), 'picture')} could not be used. The first: {fresh[0]}", stacklevel=5)
+    if fresh:
+        warnings.warn(f"{several(len(fresh), 'picture')} could not be used. The first: {fresh[0]}", stacklevel=5)
     return fold.result(swept.state), swept
 
+
 @writes_alone
-def write_room(room: str, table: xr.Dataset, these: Study, choices: Mapping, out: str | Path | None = None, columns: Sequence[str] = (),
-               problems: Sequence[str] = (),      # a sentence for each picture that could not be used
-              ) -> xr.Dataset:
+def write_room(
+    room: str,
+    table: xr.Dataset,
+    these: Study,
+    choices: Mapping,
+    out: str | Path | None = None,
+    columns: Sequence[str] = (),
+    problems: Sequence[str] = (),  # a sentence for each picture that could not be used
+) -> xr.Dataset:
     "The table with how it was made; with `out`, saved as OUT/ROOM.nc, with its `columns` in units.csv."
     about = about_room(room, these, choices)
-    made = table.assign_attrs(format=FORMAT, room=room, run=about["run"], identity=identity_of(about), choices=json.dumps(about["choices"]),
-                              columns=json.dumps(list(columns)), problems=json.dumps(list(problems)), backend=about["backend"],
-                              versions=json.dumps({"inner-detectors": about["version"], "python": platform.python_version(), **about["packages"]}),
-                              date=datetime.now(UTC).isoformat(timespec="seconds"), **table.attrs)
+    made = table.assign_attrs(
+        format=FORMAT,
+        room=room,
+        run=about["run"],
+        identity=identity_of(about),
+        choices=json.dumps(about["choices"]),
+        columns=json.dumps(list(columns)),
+        problems=json.dumps(list(problems)),
+        backend=about["backend"],
+        versions=json.dumps(
+            {"inner-detectors": about["version"], "python": platform.python_version(), **about["packages"]}
+        ),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        **table.attrs,
+    )
     if out is not None:
-        save(made, make_folder(out)/f"{room}.nc")
+        save(made, make_folder(out) / f"{room}.nc")
         tidied_room(room, these, out)
     return made
 
+
 def finished_room(folder: str | Path | None, room: str, these: Study, choices: Mapping) -> xr.Dataset | None:
-    "What this very call of a room left in a folder, if any. Refused where the folder holds another dissection, whose tables would be written over."
-    if folder is not None and (Path(folder)/"dissection.nc").exists() and Dissection.load(folder).table.attrs["run"] != these.found.table.attrs["run"]:
-        raise Refused(f"{folder}: holds another dissection than {these.found!r}. Give the folder of that one, or one of its own.")
+    """What this very call of a room left in a folder, if any. Raises InputError where the folder holds another
+    dissection, whose tables would be written over."""
+    if (
+        folder is not None
+        and (Path(folder) / "dissection.nc").exists()
+        and Dissection.load(folder).table.attrs["run"] != these.found.table.attrs["run"]
+    ):
+        raise InputError(
+            f"{folder}: holds another dissection than {these.found!r}. Give the folder of that one, or one of its own."
+        )
     there = None if folder is None else load_room(folder, room, these.found)
-    if there is None or folder is None: return None
+    if there is None or folder is None:
+        return None
     about = about_room(room, these, choices)
     theirs = json.loads(there.attrs["choices"])
-    apart = [name for name in differences(about["choices"], theirs) if name in theirs]     # one that is not there is younger than that file
-    if apart: raise Refused(f"{folder}/{room}.nc: was made with other choices ({', '.join(apart)}). Delete it, or give a folder of its own.")
-    if there.attrs.get("identity") != identity_of(about): return None     # another version, or another machine
+    apart = [
+        name for name in differences(about["choices"], theirs) if name in theirs
+    ]  # one that is not there is younger than that file
+    if apart:
+        raise InputError(
+            f"{folder}/{room}.nc: was made with other choices ({', '.join(apart)}). Delete it, or give a folder of its "
+            "own."
+        )
+    if there.attrs.get("identity") != identity_of(about):
+        return None  # another version, or another machine
     tidied_room(room, these, folder)
     return there
 
+
 def tidied_room(room: str, these: Study, folder: str | Path) -> None:
     "A finished room needs its checkpoints no more, and has its columns in the tables."
-    for left in Path(folder).glob(f"{room}-*.checkpoint.npz"): left.unlink()
-    if (Path(folder)/"dissection.nc").exists(): write_tables(these.found, folder)
+    for left in Path(folder).glob(f"{room}-*.checkpoint.npz"):
+        left.unlink()
+    if (Path(folder) / "dissection.nc").exists():
+        write_tables(these.found, folder)

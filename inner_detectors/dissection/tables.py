@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..core.errors import Refused
+from ..core.errors import InputError
 from ..core.files import replacing
 from ..core.locks import holding
 from ..core.text import inert
@@ -23,48 +23,72 @@ from .store import load
 
 # %% ../../nbs/dissection/09_tables.ipynb #4c18fad7
 def load_room(folder: str | Path, room: str, found: Dissection | None = None) -> xr.Dataset | None:
-    "What a room wrote, or None where it has not been run. Refused where it is damaged, or belongs to another dissection than `found`."
-    path = Path(folder)/f"{room}.nc"
-    if not path.exists(): return None
+    """What a room wrote, or None where it has not been run. Raises InputError where it is damaged, or belongs to
+    another dissection than `found`."""
+    path = Path(folder) / f"{room}.nc"
+    if not path.exists():
+        return None
     table = load(path, {"verify": "verify concepts", "ablate": "verify units"}.get(room, room))
     if found is not None and table.attrs.get("run") != found.table.attrs["run"]:
-        raise Refused(f"{path}: belongs to another dissection than the one in {folder}. Delete it and run {room} again.")
+        raise InputError(
+            f"{path}: belongs to another dissection than the one in {folder}. Delete it and run {room} again."
+        )
     return table
+
 
 def has_columns(path: Path) -> bool:
     "Whether a room adds columns at all: one that keeps maps may be large, and is not read for nothing."
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as table: return table.attrs.get("columns") != "[]"
-    except Exception: return True      # `load` says what is wrong with it
+        with xr.open_dataset(path, engine="h5netcdf") as table:
+            return table.attrs.get("columns") != "[]"
+    except Exception:
+        return True  # `load` says what is wrong with it
+
 
 def room_columns(found: Dissection, folder: str | Path) -> dict[str, np.ndarray]:
     "The columns that the rooms which have been run add to units.csv; empty for units that a room was not asked about."
-    rooms = [load_room(folder, path.stem, found) for path in sorted(Path(folder).glob("*.nc")) if path.stem != "dissection" and has_columns(path)]
-    return {name: room[name].reindex(unit=found.table.unit.values).values if "unit" in room.coords else room[name].values
-            for room in rooms if room is not None for name in json.loads(room.attrs["columns"])}
+    rooms = [
+        load_room(folder, path.stem, found)
+        for path in sorted(Path(folder).glob("*.nc"))
+        if path.stem != "dissection" and has_columns(path)
+    ]
+    return {
+        name: room[name].reindex(unit=found.table.unit.values).values if "unit" in room.coords else room[name].values
+        for room in rooms
+        if room is not None
+        for name in json.loads(room.attrs["columns"])
+    }
 
 # %% ../../nbs/dissection/09_tables.ipynb #f9a81a33
 def one_line(name: str) -> str:
     "A name without line breaks and other control characters."
     return "".join(letter if letter.isprintable() else " " for letter in name)
 
+
 def several(number: int, word: str) -> str:
     "`1 unit`, `2 units`."
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
+
 def units_text(dissection: Dissection, chance: xr.Dataset | None = None) -> str:
-    "Each unit's best three concepts with IoU (or score), the number of images that show them and, from room `evidence`, what chance would give."
+    """Each unit's best three concepts with IoU (or score), the number of images that show them and, from room
+    `evidence`, what chance would give."""
     said: dict[str, list[str]] = {}
     for row in dissection.top(3).to_dict("records"):
         unit = f"{row['layer']}:{row['unit']}"
         beside = "" if chance is None else chance_text(chance.sel(unit=unit, concept=row["concept"]))
-        said.setdefault(unit, []).append(f"{one_line(row['concept'])} {row[dissection.protocol.measure]:.3f} ({several(row['images'], 'image')}{beside})")
+        said.setdefault(unit, []).append(
+            f"{one_line(row['concept'])} {row[dissection.protocol.measure]:.3f} "
+            f"({several(row['images'], 'image')}{beside})"
+        )
     return "".join(f"{unit}\t{', '.join(lines)}\n" for unit, lines in said.items())
+
 
 def chance_text(chance: xr.Dataset) -> str:
     "The chance levels of one unit and one concept, as far as they are defined."
     known = {name: float(chance[name]) for name in ("uniform", "positional")}
     return "; chance " + ", ".join(f"{value:.3f} {name}" for name, value in known.items() if value == value)
+
 
 def concepts_text(dissection: Dissection) -> str:
     "Each concept's detectors by layer, best first."
@@ -79,16 +103,23 @@ def concepts_text(dissection: Dissection) -> str:
             lines.append(f"  {layer}: " + ", ".join(f"{row['unit']} ({row[measure]:.3f})" for row in rows))
     return "\n".join(lines) + "\n"
 
+
 def write_frame(table: pd.DataFrame, path: Path) -> None:
     "A table as CSV, whole or not at all."
     words = {name: column.map(inert) for name, column in table.items() if not pd.api.types.is_numeric_dtype(column)}
-    with replacing(path) as part: table.assign(**words).to_csv(part, index=False)
+    with replacing(path) as part:
+        table.assign(**words).to_csv(part, index=False)
+
 
 def write_tables(dissection: Dissection, folder: str | Path) -> None:
-    "units.csv (with the columns of the rooms that have been run), concepts.csv, summary.csv, units.txt and concepts.txt."
+    """units.csv (with the columns of the rooms that have been run), concepts.csv, summary.csv, units.txt and
+    concepts.txt."""
     with holding(folder):
         units = dissection.units().assign(**room_columns(dissection, folder))
         for name, table in dict(units=units, concepts=dissection.concepts(), summary=dissection.summary()).items():
-            write_frame(table, Path(folder)/f"{name}.csv")
-        for name, text in dict(units=units_text(dissection, load_room(folder, "evidence", dissection)), concepts=concepts_text(dissection)).items():
-            with replacing(Path(folder)/f"{name}.txt") as part: Path(part).write_text(text, encoding="utf-8")
+            write_frame(table, Path(folder) / f"{name}.csv")
+        for name, text in dict(
+            units=units_text(dissection, load_room(folder, "evidence", dissection)), concepts=concepts_text(dissection)
+        ).items():
+            with replacing(Path(folder) / f"{name}.txt") as part:
+                Path(part).write_text(text, encoding="utf-8")

@@ -20,7 +20,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float32
 
-from ..core.errors import Refused, near
+from ..core.errors import InputError, near
 from ..core.files import sha256
 from .fetch.published import homes, origin
 from .geometry import Geometry
@@ -32,40 +32,51 @@ def in_eights(layer: Callable, x: Float32[Array, "batch height width _"]) -> Flo
     "A layer that sums, on eight images at a time, so that an image's bits do not depend on the size of its batch."
     eights = jnp.pad(x, ((0, -len(x) % 8), (0, 0), (0, 0), (0, 0))).reshape(-1, 8, *x.shape[1:])
     out = jax.lax.map(layer, eights)
-    return out.reshape(-1, *out.shape[2:])[:len(x)]
+    return out.reshape(-1, *out.shape[2:])[: len(x)]
+
 
 def mean_map(x: Float32[Array, "batch height width unit"]) -> Float32[Array, "batch 1 1 unit"]:
     "The mean over all positions, added up in their order."
     height, width = x.shape[1:3]
-    return sum((x[:, i:i + 1, j:j + 1] for i in range(height) for j in range(width)), jnp.float32(0)) / (height * width)
+    return sum((x[:, i : i + 1, j : j + 1] for i in range(height) for j in range(width)), jnp.float32(0)) / (
+        height * width
+    )
+
 
 def run_steps(steps: Iterable[tuple[str, Callable]], x: Array, after: str | None = None) -> dict[str, Array]:
     "A network as steps with names: all of them on an image, or on the activations of one layer those `after` it."
     out: dict[str, Array] = {}
     waiting = after is not None
     for name, step in steps:
-        if not waiting: x = out[name] = step(x)
+        if not waiting:
+            x = out[name] = step(x)
         waiting = waiting and name != after
     return out
 
 # %% ../../nbs/networks/06_building.ipynb #8e4abb05
 def filled(empty: nnx.State, arrays: Mapping[str, np.ndarray], path: Path | str) -> nnx.State:
-    "The state with the arrays in it, as float32. Refuses the first array that is missing, of another shape, not finite, or too many."
+    """The state with the arrays in it, as float32. Refuses the first array that is missing, of another shape, not
+    finite, or too many."""
     needed = {"/".join(map(str, at)): leaf.shape for at, leaf in nnx.to_flat_state(empty)}
     another = "These are the weights of another network, or of another layout."
     for name, shape in needed.items():
-        if name not in arrays: raise Refused(f"{path}: no array {name!r}, expected with shape {shape}. {another} {near(name, arrays)}")
-        if arrays[name].shape != shape: raise Refused(f"{path}: {name!r} has shape {arrays[name].shape}, expected {shape}. {another}")
-        with np.errstate(over="ignore"): finite = np.isfinite(arrays[name].astype(np.float32)).all()
+        if name not in arrays:
+            raise InputError(f"{path}: no array {name!r}, expected with shape {shape}. {another} {near(name, arrays)}")
+        if arrays[name].shape != shape:
+            raise InputError(f"{path}: {name!r} has shape {arrays[name].shape}, expected {shape}. {another}")
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(arrays[name].astype(np.float32)).all()
         if not finite:
-            raise Refused(f"{path}: {name!r} has values that are not finite. Fetch the file again.")
+            raise InputError(f"{path}: {name!r} has values that are not finite. Fetch the file again.")
     for name in arrays:
-        if name not in needed: raise Refused(f"{path}: array {name!r} has no place in the network. {another}")
+        if name not in needed:
+            raise InputError(f"{path}: array {name!r} has no place in the network. {another}")
     nested: dict[str, Any] = {}
     for name in needed:
         *above, part = name.split("/")
         inner = nested
-        for step in above: inner = inner.setdefault(step, {})
+        for step in above:
+            inner = inner.setdefault(step, {})
         inner[part] = jnp.asarray(arrays[name], jnp.float32)
     nnx.replace_by_pure_dict(empty, nested)
     return empty
@@ -74,34 +85,69 @@ def filled(empty: nnx.State, arrays: Mapping[str, np.ndarray], path: Path | str)
 def parameter_file(name: str, *files: str, fetch: str) -> Path:
     "The first of a network's parameter files that is there, in the first of the folders that has one."
     for place, file in itertools.product(homes(), files):
-        if (place / name / file).is_file(): return place / name / file
+        if (place / name / file).is_file():
+            return place / name / file
     places = ", ".join(str(place / name) for place in homes())
-    raise Refused(f"{name}: no weights in {places}. Run `inner-detectors fetch {fetch}`, or name a file: --weights FILE, from Python weights=FILE.")
+    raise InputError(
+        f"{name}: no weights in {places}. Run `inner-detectors fetch {fetch}`, or name a file: --weights FILE, from "
+        "Python weights=FILE."
+    )
 
 # %% ../../nbs/networks/06_building.ipynb #9f740332
-def loaded(name: str, make: Callable, arrays: Mapping[str, np.ndarray], path: Path, size: int, form: str, metadata: Mapping[str, str],
-           geometry: Mapping[str, Geometry], absent: Mapping[str, str]) -> Model:
+def loaded(
+    name: str,
+    make: Callable,
+    arrays: Mapping[str, np.ndarray],
+    path: Path,
+    size: int,
+    form: str,
+    metadata: Mapping[str, str],
+    geometry: Mapping[str, Geometry],
+    absent: Mapping[str, str],
+) -> Model:
     "A network that `make(rngs)` gives, with parameters from a file, and what is known of where that came from."
     graph, empty = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
-    def forward(parameters, images): return nnx.merge(graph, parameters)(images)
-    def resume(parameters, layer, x): return nnx.merge(graph, parameters)(x, after=layer)
+
+    def forward(parameters, images):
+        return nnx.merge(graph, parameters)(images)
+
+    def resume(parameters, layer, x):
+        return nnx.merge(graph, parameters)(x, after=layer)
+
     last, hashed = arrays.get("fc8/bias", arrays.get("fc/bias", ())), sha256(path)
     classes = class_names() if len(last) == 1000 else ()
-    return Model(name, forward, filled(empty, arrays, path), size, preprocessing(form), geometry,
-                 {**metadata, **origin(hashed), "weights": path.name, "weights_sha256": hashed, "preprocessing": form}, absent, resume, classes)
+    return Model(
+        name,
+        forward,
+        filled(empty, arrays, path),
+        size,
+        preprocessing(form),
+        geometry,
+        {**metadata, **origin(hashed), "weights": path.name, "weights_sha256": hashed, "preprocessing": form},
+        absent,
+        resume,
+        classes,
+    )
 
 # %% ../../nbs/networks/06_building.ipynb #dfbe94f6
-def folded(arrays: Mapping[str, np.ndarray], convolution: str, norm: str, epsilon: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
+def folded(
+    arrays: Mapping[str, np.ndarray], convolution: str, norm: str, epsilon: float = 1e-3
+) -> tuple[np.ndarray, np.ndarray]:
     "Kernel [height, width, below, unit] and bias of a PyTorch convolution with the batch normalisation behind it."
-    weight, bias, mean, variance = (arrays[f"{norm}.{part}"].astype(np.float64) for part in ("weight", "bias", "running_mean", "running_var"))
+    weight, bias, mean, variance = (
+        arrays[f"{norm}.{part}"].astype(np.float64) for part in ("weight", "bias", "running_mean", "running_var")
+    )
     scale, own = weight / np.sqrt(variance + epsilon), arrays.get(f"{convolution}.bias", np.zeros(1)).astype(np.float64)
     kernel = arrays[f"{convolution}.weight"].astype(np.float64) * scale[:, None, None, None]
-    return np.ascontiguousarray(kernel.transpose(2, 3, 1, 0), np.float32), (bias + (own - mean) * scale).astype(np.float32)
+    return np.ascontiguousarray(kernel.transpose(2, 3, 1, 0), np.float32), (bias + (own - mean) * scale).astype(
+        np.float32
+    )
 
 # %% ../../nbs/networks/06_building.ipynb #7341d1e8
 @cache
 def class_names() -> tuple[str, ...]:
-    "The names of ImageNet's 1,000 classes (ILSVRC 2012), by index, which stands behind a name that two of them have: `crane (134)`."
+    """The names of ImageNet's 1,000 classes (ILSVRC 2012), by index, which stands behind a name that two of them have:
+    `crane (134)`."""
     with resources.files("inner_detectors").joinpath("imagenet.csv").open(encoding="utf-8") as file:
         names = [row["name"] for row in csv.DictReader(file)]
     return tuple(f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names))

@@ -20,7 +20,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float32
 
-from ..core.errors import Refused
+from ..core.errors import InputError
 from .building import folded, in_eights, loaded, mean_map, parameter_file, run_steps
 from .geometry import Geometry
 from .model import Model
@@ -28,9 +28,20 @@ from .weights.formats import read_metadata, read_weights
 from .weights.safetensors import write_safetensors
 
 # %% ../../nbs/networks/08_efficientnet.ipynb #c811611e
-LITE0_BLOCKS = [(kernel, stride if first else 1, wider, units) for kernel, repeats, stride, wider, units in
-                ((3, 1, 1, 1, 16), (3, 2, 2, 6, 24), (5, 2, 2, 6, 40), (3, 3, 2, 6, 80), (5, 3, 1, 6, 112), (5, 4, 2, 6, 192), (3, 1, 1, 6, 320))
-                for first in [True] + [False] * (repeats - 1)]
+LITE0_BLOCKS = [
+    (kernel, stride if first else 1, wider, units)
+    for kernel, repeats, stride, wider, units in (
+        (3, 1, 1, 1, 16),
+        (3, 2, 2, 6, 24),
+        (5, 2, 2, 6, 40),
+        (3, 3, 2, 6, 80),
+        (5, 3, 1, 6, 112),
+        (5, 4, 2, 6, 192),
+        (3, 1, 1, 6, 320),
+    )
+    for first in [True] + [False] * (repeats - 1)
+]
+
 
 def same_pads(length: int, kernel: int, stride: int) -> tuple[int, int]:
     "TensorFlow's SAME: padding so that ceil(length / stride) positions come out; what is odd goes to the end."
@@ -39,7 +50,8 @@ def same_pads(length: int, kernel: int, stride: int) -> tuple[int, int]:
 
 # %% ../../nbs/networks/08_efficientnet.ipynb #cbf778f8
 def lite0_geometry(size: int = 224) -> dict[str, Geometry]:
-    "The geometry of every layer, along the path through the convolutions; from `pool` on, one position that sees everything."
+    """The geometry of every layer, along the path through the convolutions; from `pool` on, one position that sees
+    everything."""
     geometry, length = Geometry().then(3, 2, same_pads(size, 3, 2)[0]), -(-size // 2)
     out: dict[str, Geometry] = {}
     for place, (kernel, stride, _, _) in enumerate(LITE0_BLOCKS):
@@ -49,43 +61,70 @@ def lite0_geometry(size: int = 224) -> dict[str, Geometry]:
     return out | dict.fromkeys(("pool", "fc", "prob"), geometry.then(length, 1, 0))
 
 # %% ../../nbs/networks/08_efficientnet.ipynb #97fce464
-def depthwise_slowly(x: Float32[Array, "batch height width unit"], kernel: Float32[Array, "k k 1 unit"], stride: int) -> Array:
+def depthwise_slowly(
+    x: Float32[Array, "batch height width unit"], kernel: Float32[Array, "k k 1 unit"], stride: int
+) -> Array:
     "XLA's grouped convolution: the reference, and the form for accelerators."
-    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"),
-                                        feature_group_count=x.shape[-1], precision=jax.lax.Precision.HIGHEST)
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1],
+        precision=jax.lax.Precision.HIGHEST,
+    )
 
-@partial(jax.jit, static_argnames="stride", inline=True)   # read once for each shape, and written into the program around it
-def shifted_sum(x: Float32[Array, "batch height width unit"], kernel: Float32[Array, "k k 1 unit"], stride: int) -> Array:
+
+@partial(
+    jax.jit, static_argnames="stride", inline=True
+)  # read once for each shape, and written into the program around it
+def shifted_sum(
+    x: Float32[Array, "batch height width unit"], kernel: Float32[Array, "k k 1 unit"], stride: int
+) -> Array:
     "The same as k x k shifted copies times a number a unit, added up."
     size, (batch, height, width, units) = len(kernel), x.shape
     rows, columns = -(-height // stride), -(-width // stride)
     padded = jnp.pad(x, ((0, 0), same_pads(height, size, stride), same_pads(width, size, stride), (0, 0)))
+
     def copy(down, right):
         end = (batch, down + (rows - 1) * stride + 1, right + (columns - 1) * stride + 1, units)
         return jax.lax.slice(padded, (0, down, right, 0), end, (1, stride, stride, 1)) * kernel[down, right, 0]
+
     return sum(copy(down, right) for down in range(size) for right in range(size))
+
 
 def depthwise(x: Float32[Array, "batch height width unit"], kernel: Float32[Array, "k k 1 unit"], stride: int) -> Array:
     "A depthwise convolution with TensorFlow's SAME padding, in the form that is fast where it runs."
-    return jax.lax.platform_dependent(x, kernel, cpu=lambda x, kernel: shifted_sum(x, kernel, stride),
-                                      default=lambda x, kernel: depthwise_slowly(x, kernel, stride))
+    return jax.lax.platform_dependent(
+        x,
+        kernel,
+        cpu=lambda x, kernel: shifted_sum(x, kernel, stride),
+        default=lambda x, kernel: depthwise_slowly(x, kernel, stride),
+    )
 
 # %% ../../nbs/networks/08_efficientnet.ipynb #d09d304f
 class LiteBlock(nnx.Module):
     "Widen, look, narrow; and add what came in, where shapes allow."
+
     def __init__(self, kernel: int, stride: int, wider: int, below: int, units: int, *, rngs: nnx.Rngs):
         self.stride, self.adds, inner = stride, stride == 1 and below == units, below * wider
-        if wider > 1: self.expand = nnx.Conv(below, inner, (1, 1), precision=jax.lax.Precision.HIGHEST, rngs=rngs)
+        if wider > 1:
+            self.expand = nnx.Conv(below, inner, (1, 1), precision=jax.lax.Precision.HIGHEST, rngs=rngs)
         self.depthwise = nnx.Conv(inner, inner, (kernel, kernel), feature_group_count=inner, use_bias=True, rngs=rngs)
         self.project = nnx.Conv(inner, units, (1, 1), precision=jax.lax.Precision.HIGHEST, rngs=rngs)
 
     def __call__(self, x: Float32[Array, "batch height width _"]) -> Float32[Array, "batch _ _ unit"]:
         inner = nnx.relu6(self.expand(x)) if hasattr(self, "expand") else x
-        inner = nnx.relu6(depthwise(inner, self.depthwise.kernel[...], self.stride) + self.depthwise.bias[...])   # type: ignore[index]
+        kernel, bias = self.depthwise.kernel[...], self.depthwise.bias[...]  # type: ignore[index]
+        inner = nnx.relu6(depthwise(inner, kernel, self.stride) + bias)
         return x + self.project(inner) if self.adds else self.project(inner)
 
+
 class EfficientNetLite0(nnx.Module):
-    "EfficientNet-Lite0 without batch normalisation: `lite0_form` has folded it into the convolutions. Without `fc` where there are no classes."
+    """EfficientNet-Lite0 without batch normalisation: `lite0_form` has folded it into the convolutions. Without `fc`
+    where there are no classes."""
+
     def __init__(self, classes: int = 1000, *, rngs: nnx.Rngs):
         below, highest = 32, jax.lax.Precision.HIGHEST
         self.stem = nnx.Conv(3, below, (3, 3), strides=2, precision=highest, rngs=rngs)
@@ -101,9 +140,12 @@ class EfficientNetLite0(nnx.Module):
             block = getattr(self, f"blocks_{place}")
             yield f"blocks_{place}", block if place else lambda x, block=block: block(nnx.relu6(self.stem(x)))
         yield from (("head.pre", self.head), ("head", nnx.relu6), ("pool", mean_map))
-        if self.fc is not None: yield from (("fc", partial(in_eights, self.fc)), ("prob", partial(in_eights, nnx.softmax)))
+        if self.fc is not None:
+            yield from (("fc", partial(in_eights, self.fc)), ("prob", partial(in_eights, nnx.softmax)))
 
-    def __call__(self, x: Float32[Array, "batch height width _"], after: str | None = None) -> dict[str, Float32[Array, "batch _ _ _"]]:
+    def __call__(
+        self, x: Float32[Array, "batch height width _"], after: str | None = None
+    ) -> dict[str, Float32[Array, "batch _ _ _"]]:
         return run_steps(self.steps(), x, after)
 
 # %% ../../nbs/networks/08_efficientnet.ipynb #dfbe94f1
@@ -114,50 +156,98 @@ def lukemelas(blocks: Sequence[tuple[str, int]]) -> Iterator[tuple[str, tuple[st
         for part, norm in [("expand", "_bn0")] * (wider > 1) + [("depthwise", "_bn1"), ("project", "_bn2")]:
             yield f"blocks_{place}/{part}", (f"_blocks.{place}._{part}_conv", f"_blocks.{place}.{norm}")
 
+
 def timm(blocks: Sequence[tuple[str, int]]) -> Iterator[tuple[str, tuple[str, str]]]:
     "The same as timm's tf_efficientnet_lite0 calls them; `blocks` has stage.place of each."
     yield from (("stem", ("conv_stem", "bn1")), ("head", ("conv_head", "bn2")))
     for place, (at, wider) in enumerate(blocks):
-        parts = {"expand": "conv_pw", "depthwise": "conv_dw", "project": "conv_pwl"} if wider > 1 else {"depthwise": "conv_dw", "project": "conv_pw"}
-        for number, (part, name) in enumerate(parts.items(), 1): yield f"blocks_{place}/{part}", (f"blocks.{at}.{name}", f"blocks.{at}.bn{number}")
+        parts = (
+            {"expand": "conv_pw", "depthwise": "conv_dw", "project": "conv_pwl"}
+            if wider > 1
+            else {"depthwise": "conv_dw", "project": "conv_pw"}
+        )
+        for number, (part, name) in enumerate(parts.items(), 1):
+            yield f"blocks_{place}/{part}", (f"blocks.{at}.{name}", f"blocks.{at}.bn{number}")
+
 
 def lite0_form(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
-    "EfficientNet-Lite0's arrays under our names, from PyTorch's (lukemelas' or timm's names); what is already ours stays."
+    """EfficientNet-Lite0's arrays under our names, from PyTorch's (lukemelas' or timm's names); what is already ours
+    stays."""
     stem = next((name for name in arrays if re.fullmatch(r"(.*\.)?_?conv_stem\.weight", name)), None)
-    if stem is None: return dict(arrays)
+    if stem is None:
+        return dict(arrays)
     before, own = re.sub(r"_?conv_stem\.weight$", "", stem), not stem.endswith("_conv_stem.weight")
     arrays = {name.removeprefix(before): array for name, array in arrays.items() if name.startswith(before)}
     if own and (strange := [name for name in arrays if ".se." in name]):
-        raise Refused(f"{path}: array {strange[0]!r} has no place in Lite0. These are the weights of another network.")
+        raise InputError(
+            f"{path}: array {strange[0]!r} has no place in Lite0. These are the weights of another network."
+        )
     if own and symmetric(path):
-        raise Refused(f"{path}: these are timm's efficientnet_lite0, which pads both sides alike. Give tf_efficientnet_lite0's.")
-    found = sorted({tuple(map(int, at.groups())) for name in arrays if (at := re.match(r"blocks\.(\d+)\.(\d+)\.", name))})
-    places = [f"{stage}.{place}" for stage, place in found] if own else [str(place) for place in range(len(LITE0_BLOCKS))]
-    if len(places) != len(LITE0_BLOCKS): raise Refused(f"{path}: {len(places)} blocks, not {len(LITE0_BLOCKS)}. These are the weights of another network.")
+        raise InputError(
+            f"{path}: these are timm's efficientnet_lite0, which pads both sides alike. Give tf_efficientnet_lite0's."
+        )
+    found = sorted(
+        {tuple(map(int, at.groups())) for name in arrays if (at := re.match(r"blocks\.(\d+)\.(\d+)\.", name))}
+    )
+    places = (
+        [f"{stage}.{place}" for stage, place in found] if own else [str(place) for place in range(len(LITE0_BLOCKS))]
+    )
+    if len(places) != len(LITE0_BLOCKS):
+        raise InputError(
+            f"{path}: {len(places)} blocks, not {len(LITE0_BLOCKS)}. These are the weights of another network."
+        )
     blocks = [(at, wider) for at, (_, _, wider, _) in zip(places, LITE0_BLOCKS)]
     out: dict[str, np.ndarray] = {}
     fc = "classifier" if own else "_fc"
     try:
-        for name, pair in (timm if own else lukemelas)(blocks): out[f"{name}/kernel"], out[f"{name}/bias"] = folded(arrays, *pair)
-    except KeyError as name: raise Refused(f"{path}: no array {name}. These are the weights of another network.") from None
+        for name, pair in (timm if own else lukemelas)(blocks):
+            out[f"{name}/kernel"], out[f"{name}/bias"] = folded(arrays, *pair)
+    except KeyError as name:
+        raise InputError(f"{path}: no array {name}. These are the weights of another network.") from None
     if f"{fc}.weight" in arrays and f"{fc}.bias" in arrays and arrays[f"{fc}.weight"].shape[1:] == (1280,):
         out |= {"fc/kernel": np.ascontiguousarray(arrays[f"{fc}.weight"].T), "fc/bias": arrays[f"{fc}.bias"]}
     return out
 
+
 def symmetric(path: Path) -> bool:
-    "Whether a file says, by its name or by the config.json beside it, that it is the Lite0 that timm trained anew: its names are the same, its padding is not."
-    if re.search(r"efficientnet_lite0[._]ra", str(path)): return True
-    try: return json.loads(path.with_name("config.json").read_text()).get("architecture") == "efficientnet_lite0"
-    except (OSError, ValueError, AttributeError): return False
+    """Whether a file says, by its name or by the config.json beside it, that it is the Lite0 that timm trained anew:
+    its names are the same, its padding is not."""
+    if re.search(r"efficientnet_lite0[._]ra", str(path)):
+        return True
+    try:
+        return json.loads(path.with_name("config.json").read_text()).get("architecture") == "efficientnet_lite0"
+    except (OSError, ValueError, AttributeError):
+        return False
+
 
 def efficientnet_lite0(weights: Path | str | None = None, size: int = 224, preprocess: str | None = None) -> Model:
     "EfficientNet-Lite0 with the parameters of a file, of any number of classes; without `fc` where they do not fit."
-    path = parameter_file("efficientnet-lite0", "efficientnet_lite0.safetensors", fetch="efficientnet-lite0") if weights is None else Path(weights)
+    path = (
+        parameter_file("efficientnet-lite0", "efficientnet_lite0.safetensors", fetch="efficientnet-lite0")
+        if weights is None
+        else Path(weights)
+    )
     metadata, arrays = read_metadata(path), lite0_form(read_weights(path), path)
     classes = len(arrays["fc/bias"]) if "fc/bias" in arrays else 0
-    absent = {} if classes else dict.fromkeys(("fc", "prob"), f"needs a fully connected layer of 1280 values a unit, and {path.name} has none. Take pool.")
-    return loaded("efficientnet-lite0", lambda rngs: EfficientNetLite0(classes, rngs=rngs), arrays, path, size,
-                  preprocess or metadata.get("preprocessing", "signed-range"), metadata, lite0_geometry(size), absent)
+    absent = (
+        {}
+        if classes
+        else dict.fromkeys(
+            ("fc", "prob"), f"needs a fully connected layer of 1280 values a unit, and {path.name} has none. Take pool."
+        )
+    )
+    return loaded(
+        "efficientnet-lite0",
+        lambda rngs: EfficientNetLite0(classes, rngs=rngs),
+        arrays,
+        path,
+        size,
+        preprocess or metadata.get("preprocessing", "signed-range"),
+        metadata,
+        lite0_geometry(size),
+        absent,
+    )
+
 
 def write_efficientnet_lite0(member: Path, to: Path, about: Mapping[str, str]):
     "Writes the PyTorch file `member` as our safetensors. `fetch` calls it."

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 # %% ../../nbs/networks/00_geometry.ipynb #0c831425
 @dataclass(frozen=True)
 class Geometry:
-    "What the positions of a layer look at, in pixel indices of the input, each (y, x): position i is centred on centre + jump x i."
+    """What the positions of a layer look at, in pixel indices of the input, each (y, x): position i is centred on
+    centre + jump x i."""
+
     centre: tuple[float, float] = (0.0, 0.0)
     jump: tuple[float, float] = (1.0, 1.0)
     field: tuple[int, int] = (1, 1)  # height and width of the receptive field
@@ -22,13 +24,18 @@ class Geometry:
         "The geometry after one more layer; `pad` is the padding above and to the left."
         shift, wider = (kernel - 1) / 2 - pad, kernel - 1
         (y, x), (down, right), (height, width) = self.centre, self.jump, self.field
-        return Geometry((y + shift * down, x + shift * right), (down * stride, right * stride),
-                        (int(height + wider * down), int(width + wider * right)))
+        return Geometry(
+            (y + shift * down, x + shift * right),
+            (down * stride, right * stride),
+            (int(height + wider * down), int(width + wider * right)),
+        )
+
 
 def compose(steps: Iterable[tuple[int, int, int]]) -> Geometry:
     "The geometry after layers given as (kernel, stride, left pad)."
     geometry = Geometry()
-    for kernel, stride, pad in steps: geometry = geometry.then(kernel, stride, pad)
+    for kernel, stride, pad in steps:
+        geometry = geometry.then(kernel, stride, pad)
     return geometry
 
 # %% ../../nbs/networks/00_geometry.ipynb #b0e0c0b2

@@ -19,29 +19,43 @@ from .spelling import Spelling
 
 # %% ../../nbs/networks/05_identity.ipynb #b74d2945
 def traced(run: Callable, *given: Any) -> tuple[str, bool]:
-    "A hash of a function's operations and constants, for arguments of these shapes; and whether it calls back into Python, where JAX sees nothing."
+    """A hash of a function's operations and constants, for arguments of these shapes; and whether it calls back into
+    Python, where JAX sees nothing."""
     seen, spelling = jax.make_jaxpr(run)(*given), Spelling()
     calls = operations(spelling, seen.jaxpr, seen.consts)
     return spelling.digest(), calls
+
 
 def operations(spelling: Spelling, jaxpr: Jaxpr, constants: Any) -> bool:
     "Reads a program of JAX with all programs inside it; whether any operation calls back."
     numbers: dict[Any, int] = {}
     calls = False
+
     def read(places):
         for place in places:
-            if isinstance(place, Literal): spelling.array(np.asarray(place.val))
-            else: spelling.word(numbers.setdefault(place, len(numbers)), place.aval)
+            if isinstance(place, Literal):
+                spelling.array(np.asarray(place.val))
+            else:
+                spelling.word(numbers.setdefault(place, len(numbers)), place.aval)
+
     def inside(value, back):
-        if isinstance(value, ClosedJaxpr): return operations(spelling, value.jaxpr, value.consts)
-        if isinstance(value, Jaxpr): return operations(spelling, value, ())
-        if isinstance(value, (tuple, list)): return any([inside(one, back) for one in value])
-        if isinstance(value, (np.ndarray, jax.Array)): spelling.array(value)
-        elif callable(value) and back: spelling.add(value)
-        elif not callable(value): spelling.word(re.sub("0x[0-9a-f]+", "", str(value)))
+        if isinstance(value, ClosedJaxpr):
+            return operations(spelling, value.jaxpr, value.consts)
+        if isinstance(value, Jaxpr):
+            return operations(spelling, value, ())
+        if isinstance(value, (tuple, list)):
+            return any([inside(one, back) for one in value])
+        if isinstance(value, (np.ndarray, jax.Array)):
+            spelling.array(value)
+        elif callable(value) and back:
+            spelling.add(value)
+        elif not callable(value):
+            spelling.word(re.sub("0x[0-9a-f]+", "", str(value)))
         return False
+
     read([*jaxpr.constvars, *jaxpr.invars])
-    for value in constants: spelling.add(value)
+    for value in constants:
+        spelling.add(value)
     for step in jaxpr.eqns:
         back = "callback" in step.primitive.name
         spelling.word(step.primitive.name)
@@ -57,40 +71,57 @@ def operations(spelling: Spelling, jaxpr: Jaxpr, constants: Any) -> bool:
 # %% ../../nbs/networks/05_identity.ipynb #d2021bd4
 TOLERANCE = 1e-5  # of a layer's largest activation
 
+
 def fixed_pictures(size: int) -> UInt8[np.ndarray, "2 size size 3"]:
     "Noise, and slopes of brightness and colour."
     noise = np.random.RandomState(0).randint(0, 256, (size, size, 3)).astype(np.uint8)
     y, x = np.mgrid[:size, :size] / max(size - 1, 1)
     return np.stack([noise, np.rint(255 * np.stack([y, x, (y + 1 - x) / 2], -1)).astype(np.uint8)])
 
+
 def print_of(maps: Float[np.ndarray, "2 height width unit"]) -> Float32[np.ndarray, "unit 3"]:
     "A layer's fingerprint: each unit's signed sums over both pictures, and the layer's largest activation."
     flat = maps.reshape(2, -1, maps.shape[-1]).astype(np.float64)
     signs = np.random.RandomState(1).choice([-1.0, 1.0], flat.shape[1])
-    with np.errstate(invalid="ignore"): sums = np.einsum("ipu,p->ui", flat, signs) / np.sqrt(max(flat.shape[1], 1))
+    with np.errstate(invalid="ignore"):
+        sums = np.einsum("ipu,p->ui", flat, signs) / np.sqrt(max(flat.shape[1], 1))
     return np.concatenate([sums, np.full((len(sums), 1), scale_of(maps))], 1).astype(np.float32)
+
 
 def scale_of(values: np.ndarray) -> float:
     "The largest magnitude that is a number."
     return float(np.abs(values, where=np.isfinite(values), out=np.zeros(values.shape)).max(initial=0.0))
 
+
 def alike(one: np.ndarray | None, other: np.ndarray | None, tolerance: float = TOLERANCE) -> bool:
     "Whether two fingerprints are there, and of one network: equal to the tolerance, in units of the scale."
-    if one is None or other is None or one.shape != other.shape: return False
+    if one is None or other is None or one.shape != other.shape:
+        return False
     allowed = tolerance * np.maximum(one[:, 2:], other[:, 2:])
-    with np.errstate(invalid="ignore"): near = np.abs(one.astype(np.float64) - other) <= allowed
+    with np.errstate(invalid="ignore"):
+        near = np.abs(one.astype(np.float64) - other) <= allowed
     return bool((near | (one == other) | (np.isnan(one) & np.isnan(other))).all())
 
+
 def apart(one: np.ndarray, other: np.ndarray) -> float:
-    "By how much two answers of a layer to the same pictures differ at most, in units of its largest; more where not the same are numbers."
-    if one.shape != other.shape or (np.isfinite(one) != np.isfinite(other)).any(): return float("inf")
+    """By how much two answers of a layer to the same pictures differ at most, in units of its largest; more where not
+    the same are numbers."""
+    if one.shape != other.shape or (np.isfinite(one) != np.isfinite(other)).any():
+        return float("inf")
     both = np.isfinite(one)
-    return float(np.abs(one[both].astype(np.float64) - other[both]).max(initial=0.0)) / (max(scale_of(one), scale_of(other)) or 1.0)
+    return float(np.abs(one[both].astype(np.float64) - other[both]).max(initial=0.0)) / (
+        max(scale_of(one), scale_of(other)) or 1.0
+    )
+
 
 def grain(values: np.ndarray) -> float:
-    "The step between neighbouring numbers near 1 of what a layer gave: of float32, or coarser where a network computes in 16 bits."
+    """The step between neighbouring numbers near 1 of what a layer gave: of float32, or coarser where a network
+    computes in 16 bits."""
     import ml_dtypes
+
     for kind in (ml_dtypes.bfloat16, np.float16):
-        with np.errstate(over="ignore"): coarse = values.astype(kind).astype(values.dtype)
-        if values.size and np.array_equal(coarse, values, equal_nan=True): return float(ml_dtypes.finfo(kind).eps)
+        with np.errstate(over="ignore"):
+            coarse = values.astype(kind).astype(values.dtype)
+        if values.size and np.array_equal(coarse, values, equal_nan=True):
+            return float(ml_dtypes.finfo(kind).eps)
     return float(np.finfo(np.float32).eps)

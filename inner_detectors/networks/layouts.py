@@ -17,58 +17,82 @@ from typing import Any, NamedTuple
 
 # %% ../../nbs/networks/03_layouts.ipynb #9ba66b38
 class Part(NamedTuple):
-    "A run of places on an axis of what the network was shown: `size` of them, `step` apart, of an axis of `full` places."
-    of: str  # n(umber of the image), h(eight), w(idth), c(hannel), r(epeated: the same again), or ? where nothing is known
+    """A run of places on an axis of what the network was shown: `size` of them, `step` apart, of an axis of `full`
+    places."""
+
+    # n(umber of the image), h(eight), w(idth), c(hannel), r(epeated: the same again), or ? where nothing is known
+    of: str
     full: int
     step: int
     size: int
 
-Axis = tuple[Part, ...]      # what one axis of an array runs over, the slowest first
+
+Axis = tuple[Part, ...]  # what one axis of an array runs over, the slowest first
 Layout = tuple[Axis, ...]
+
 
 def whole(of: str, size: int) -> Axis:
     "All of an axis."
     return (Part(of, size, 1, size),)
 
+
 def places(axis: Axis) -> int:
     "How long an axis is."
     return math.prod(part.size for part in axis)
+
 
 def unknown(shape: Sequence[int]) -> Layout:
     "An array of which nothing is known."
     return tuple(whole("?", size) for size in shape)
 
+
 def written(letters: str, shape: Sequence[int]) -> Layout:
     "An array with one letter an axis: nchw, nhwc."
     return tuple(whole(of, size) for of, size in zip(letters, shape, strict=True))
+
 
 def known(axis: Axis) -> bool:
     "Whether everything that an axis runs over is known."
     return bool(axis) and all(part.of not in "?rx" for part in axis)
 
+
 def inner(part: Part) -> bool:
-    "Whether a part of the height or width lies inside cells (as the pixels of a patch do), and is thus no place on the map."
+    """Whether a part of the height or width lies inside cells (as the pixels of a patch do), and is thus no place on
+    the map."""
     return part.of in "hw" and part.step * part.size < part.full
+
 
 def channels(axis: Axis) -> bool:
     "Whether an axis runs over channels: parts of channels in any order, repeated or not, or the pixels inside a patch."
     return any(part.of != "r" for part in axis) and all(part.of in "cr" or inner(part) for part in axis)
 
+
 def role(axis: Axis) -> str:
     "What one axis stands for: n, h, w or c; ? where it is none of them alone."
-    if channels(axis): return "c"
+    if channels(axis):
+        return "c"
     first, *rest = axis or whole("?", 1)
-    if first.of == "n" and first.size == first.full and not rest: return "n"
-    if first.of in "hw" and first.step * first.size == first.full and all(part.of in ("c", "r", first.of) for part in rest): return first.of
+    if first.of == "n" and first.size == first.full and not rest:
+        return "n"
+    if (
+        first.of in "hw"
+        and first.step * first.size == first.full
+        and all(part.of in ("c", "r", first.of) for part in rest)
+    ):
+        return first.of
     return "?"
+
 
 def order(layout: Layout, shape: Sequence[int]) -> tuple[int, ...] | None:
     """How the four axes of an array are to be put to make [batch height width unit]; None where that is not known.
-    Where all is known but one axis, that one is what is missing; and an axis of one place may stand for whatever is missing."""
+    Where all is known but one axis, that one is what is missing; and an axis of one place may stand for whatever is
+    missing."""
     roles = ["" if size == 1 else role(axis) for axis, size in zip(layout, shape, strict=True)]
     for missing in (letter for letter in "nhwc" if letter not in roles):
-        if "" in roles: roles[roles.index("")] = missing
-    if "c" not in roles and roles.count("?") == 1: roles[roles.index("?")] = "c"    # what is counted up at every place
+        if "" in roles:
+            roles[roles.index("")] = missing
+    if "c" not in roles and roles.count("?") == 1:
+        roles[roles.index("?")] = "c"  # what is counted up at every place
     found = tuple(roles.index(letter) for letter in "nhwc") if sorted(roles) == sorted("nhwc") else None
     return found if found and (found[0] == 0 or shape[found[0]] > 1) else None
 
@@ -78,9 +102,12 @@ def merged(parts: Iterable[Part]) -> Axis:
     out: list[Part] = []
     for part in parts:
         before = out[-1] if out else None
-        if before and before[:2] == part[:2] and before.step == part.step * part.size: out[-1] = part._replace(size=before.size * part.size)
-        else: out.append(part)
+        if before and before[:2] == part[:2] and before.step == part.step * part.size:
+            out[-1] = part._replace(size=before.size * part.size)
+        else:
+            out.append(part)
     return tuple(out)
+
 
 def reshaped(layout: Layout, after: Sequence[int]) -> Layout:
     "The layout of the same numbers under another shape."
@@ -90,133 +117,211 @@ def reshaped(layout: Layout, after: Sequence[int]) -> Layout:
         axis: list[Part] = []
         while size > 1 and parts:
             part = parts.pop(0)
-            if size % part.size and part.size % size: return unknown(after)
-            if size < part.size:                                             # the rest of it belongs to the next axis
+            if size % part.size and part.size % size:
+                return unknown(after)
+            if size < part.size:  # the rest of it belongs to the next axis
                 left = part.size // size
                 parts.insert(0, part._replace(size=left))
                 part = part._replace(step=part.step * left, size=size)
             axis.append(part)
             size //= part.size
-        if size > 1: return unknown(after)
+        if size > 1:
+            return unknown(after)
         out.append(merged(axis))
     return tuple(out)
 
+
 def flipped(layout: Layout, axes: Iterable[int]) -> Layout:
-    "With some axes turned round: channels in another order are channels, but a place would lie at the other end of the image."
+    """With some axes turned round: channels in another order are channels, but a place would lie at the other end of
+    the image."""
     gone = {axis % len(layout) for axis in axes}
-    return tuple(whole("x", places(axis)) if place in gone and role(axis) != "c" else axis for place, axis in enumerate(layout))
+    return tuple(
+        whole("x", places(axis)) if place in gone and role(axis) != "c" else axis for place, axis in enumerate(layout)
+    )
+
 
 def resized(axis: Axis, size: int) -> Axis:
     "An axis that was cut, padded or scaled."
-    if places(axis) == size: return axis
+    if places(axis) == size:
+        return axis
     return whole(role(axis), size)
 
+
 def joined(layouts: Iterable[Layout], shape: Sequence[int]) -> Layout:
-    "What is computed number by number from several arrays, of which short axes are repeated. Where they disagree, nothing is known."
+    """What is computed number by number from several arrays, of which short axes are repeated. Where they disagree,
+    nothing is known."""
     out, layouts = [], [layout for layout in layouts if len(layout) <= len(shape)]
     for place, size in enumerate(reversed(shape), 1):
         found = {layout[-place] for layout in layouts if len(layout) >= place and places(layout[-place]) == size}
         found = {axis for axis in found if known(axis)} or found
         short = {role(layout[-place]) for layout in layouts if len(layout) >= place and places(layout[-place]) == 1}
-        if not found and short: out.append(whole(short.pop() if len(short) == 1 and short != {"?"} else "r", size))
-        else: out.append(found.pop() if len(found) == 1 else whole("?", size))
+        if not found and short:
+            out.append(whole(short.pop() if len(short) == 1 and short != {"?"} else "r", size))
+        else:
+            out.append(found.pop() if len(found) == 1 else whole("?", size))
     return tuple(reversed(out))
+
 
 def concatenated(layouts: Sequence[Layout], axis: int, shape: Sequence[int]) -> Layout:
     "Arrays put behind one another: channels of any origin are channels, places only where all are places of one axis."
-    out = list(joined([layout[:axis] + ((),) + layout[axis + 1:] for layout in layouts], shape))
+    out = list(joined([layout[:axis] + ((),) + layout[axis + 1 :] for layout in layouts], shape))
     roles = {role(layout[axis]) for layout in layouts}
     out[axis] = whole(roles.pop() if len(roles) == 1 else "c" if roles == {"c", "?"} else "?", shape[axis])
     return tuple(out)
 
+
 def mixed(free: Layout, other: Sequence[Axis], rest: Layout) -> Layout:
-    "The axes of a matrix that the axes `other` of an array are multiplied with; `rest` are those that the array keeps. A mixture of channels is channels."
+    """The axes of a matrix that the axes `other` of an array are multiplied with; `rest` are those that the array
+    keeps. A mixture of channels is channels."""
     sums = [part for axis in other for part in axis]
-    if any(part.of not in "?r" and part.size > 1 for axis in free for part in axis): return free
+    if any(part.of not in "?r" and part.size > 1 for axis in free for part in axis):
+        return free
     taken = any(part.of == "c" for axis in rest for part in axis)
-    fresh = any(part.of == "c" for part in sums) or all(inner(part) or part.of in "?r" or part.size == 1 for part in sums) and not taken
+    fresh = (
+        any(part.of == "c" for part in sums)
+        or all(inner(part) or part.of in "?r" or part.size == 1 for part in sums)
+        and not taken
+    )
     sizes = [places(axis) for axis in free]
     return reshaped((whole("c" if fresh else "?", math.prod(sizes)),), sizes)
 
-def multiplied(a: Layout, b: Layout, summed: tuple[Sequence[int], Sequence[int]], paired: tuple[Sequence[int], Sequence[int]]) -> Layout:
-    "The layout of a product that sums over pairs of axes and goes along others: the paired axes, what is left of a, what is left of b."
+
+def multiplied(
+    a: Layout, b: Layout, summed: tuple[Sequence[int], Sequence[int]], paired: tuple[Sequence[int], Sequence[int]]
+) -> Layout:
+    """The layout of a product that sums over pairs of axes and goes along others: the paired axes, what is left of a,
+    what is left of b."""
     both = tuple(joined([(a[i],), (b[j],)], [max(places(a[i]), places(b[j]))])[0] for i, j in zip(*paired, strict=True))
-    left, right = (tuple(axis for place, axis in enumerate(layout) if place not in (*summed[side], *paired[side])) for side, layout in enumerate((a, b)))
+    left, right = (
+        tuple(axis for place, axis in enumerate(layout) if place not in (*summed[side], *paired[side]))
+        for side, layout in enumerate((a, b))
+    )
     sums = [a[i] for i in summed[0]], [b[j] for j in summed[1]]
     return both + mixed(left, sums[1], right + both) + mixed(right, sums[0], left + both)
 
+
 def first_channels(layout: Layout, shape: Sequence[int], fresh: bool = False) -> Layout:
-    "What works on [batch channel height width] by its definition: a convolution (with fresh channels), pooling, normalisation of a batch."
+    """What works on [batch channel height width] by its definition: a convolution (with fresh channels), pooling,
+    normalisation of a batch."""
     names = "nchw" if len(shape) == 4 else "nc"
     out = [resized(axis, size) for axis, size in zip(layout, shape, strict=True)]
     taken = {role(axis) for axis in out}
     for place, name in enumerate(names):
-        if fresh and place == 1: out[1] = whole("c", shape[1])
-        elif name not in taken and not any(part.of != "?" for part in out[place]): out[place] = whole(name, shape[place])
+        if fresh and place == 1:
+            out[1] = whole("c", shape[1])
+        elif name not in taken and not any(part.of != "?" for part in out[place]):
+            out[place] = whole(name, shape[place])
     return tuple(out)
+
 
 def reduced(layout: Layout, axes: Iterable[int] | None, keep: bool) -> Layout:
     "Axes that were summed over, or averaged: gone, or of one place."
     gone = {axis % len(layout) for axis in axes} if axes is not None else set(range(len(layout)))
-    return tuple(whole(role(axis), 1) if place in gone else axis for place, axis in enumerate(layout) if keep or place not in gone)
+    return tuple(
+        whole(role(axis), 1) if place in gone else axis
+        for place, axis in enumerate(layout)
+        if keep or place not in gone
+    )
 
 # %% ../../nbs/networks/03_layouts.ipynb #dadf40b5
-SAME = set("""clone detach alias contiguous _to_copy to lift_fresh dropout native_dropout _softmax _log_softmax softmax log_softmax _safe_softmax roll
-    cumsum native_group_norm group_norm native_layer_norm layer_norm rms_norm _fused_rms_norm quantize_per_tensor quantize_per_channel dequantize
-    hardswish hardtanh hardsigmoid mish silu gelu elu celu selu leaky_relu prelu _prelu_kernel softplus log_sigmoid log_sigmoid_forward softshrink
-    hardshrink threshold relu6 rrelu rrelu_with_noise
-    empty_like zeros_like ones_like full_like rand_like randn_like channel_shuffle local_response_norm""".split())
+SAME = set(
+    """clone detach alias contiguous _to_copy to lift_fresh dropout native_dropout _softmax _log_softmax softmax
+    log_softmax _safe_softmax roll cumsum native_group_norm group_norm native_layer_norm layer_norm rms_norm
+    _fused_rms_norm quantize_per_tensor quantize_per_channel dequantize hardswish hardtanh hardsigmoid mish silu
+    gelu elu celu selu leaky_relu prelu _prelu_kernel softplus log_sigmoid log_sigmoid_forward softshrink
+    hardshrink threshold relu6 rrelu rrelu_with_noise empty_like zeros_like ones_like full_like rand_like
+    randn_like channel_shuffle local_response_norm""".split()
+)
 VIEWS = set("view _unsafe_view reshape _reshape_alias view_copy unsqueeze squeeze flatten unflatten".split())
 CUT = set("slice narrow split split_with_sizes chunk tensor_split constant_pad_nd pad glu repeat_interleave".split())
-REDUCED = set("mean sum amax amin max min var std var_mean std_mean logsumexp prod norm linalg_vector_norm median any all".split())
+REDUCED = set(
+    "mean sum amax amin max min var std var_mean std_mean logsumexp prod norm linalg_vector_norm median any all".split()
+)
 PRODUCTS = set("mm addmm bmm baddbmm matmul linear mv".split())
 FRONT = re.compile(r"(pool2d|_pad2d|upsample_|grid_sampler_2d|batch_norm|instance_norm|pixel_shuffle|pixel_unshuffle)")
 CONVOLUTION = re.compile(r"(conv\d?d|convolution|conv_transpose\d?d|conv_prepack)")
 
-def torch_step(name: str, given: Mapping[str, Any], layouts: Sequence[Layout], shapes: Sequence[Sequence[int]], pointwise: bool,
-               out: Sequence[int]) -> Layout:
-    "The layout of what one of PyTorch's operations gives. `given` are its arguments by name; `layouts` and `shapes` those of the arrays among them."
-    if not layouts: return unknown(out)
+
+def torch_step(
+    name: str,
+    given: Mapping[str, Any],
+    layouts: Sequence[Layout],
+    shapes: Sequence[Sequence[int]],
+    pointwise: bool,
+    out: Sequence[int],
+) -> Layout:
+    """The layout of what one of PyTorch's operations gives. `given` are its arguments by name; `layouts` and `shapes`
+    those of the arrays among them."""
+    if not layouts:
+        return unknown(out)
     first, alike = layouts[0], len(layouts[0]) == len(out)
+
     def axes(key="dim"):
         found = given.get(key)
         return [found] if isinstance(found, int) else found
-    if CONVOLUTION.search(name): return first_channels(first, out, fresh=True) if alike else unknown(out)
-    if FRONT.search(name): return first_channels(first, out, fresh="pixel" in name) if alike and len(out) > 1 else unknown(out)
-    if name == "flip": return flipped(first, given["dims"])
-    if name in SAME: return first if tuple(shapes[0]) == tuple(out) else unknown(out)
-    if name in VIEWS: return reshaped(first, out)
-    if name == "copy": return joined(layouts[1:], out)
-    if name in ("permute", "permute_copy"): return tuple(first[axis] for axis in given["dims"])
+
+    if CONVOLUTION.search(name):
+        return first_channels(first, out, fresh=True) if alike else unknown(out)
+    if FRONT.search(name):
+        return first_channels(first, out, fresh="pixel" in name) if alike and len(out) > 1 else unknown(out)
+    if name == "flip":
+        return flipped(first, given["dims"])
+    if name in SAME:
+        return first if tuple(shapes[0]) == tuple(out) else unknown(out)
+    if name in VIEWS:
+        return reshaped(first, out)
+    if name == "copy":
+        return joined(layouts[1:], out)
+    if name in ("permute", "permute_copy"):
+        return tuple(first[axis] for axis in given["dims"])
     if name in ("transpose", "swapaxes", "t"):
         one, two = (0, len(out) - 1) if name == "t" else (given["dim0"] % len(out), given["dim1"] % len(out))
         return tuple(first[{one: two, two: one}.get(place, place)] for place in range(len(out)))
-    if name in ("expand", "expand_as", "repeat"): return joined([first], out)
+    if name in ("expand", "expand_as", "repeat"):
+        return joined([first], out)
     if name in ("select", "unbind"):
         gone = (given.get("dim") or 0) % len(first)
-        return first[:gone] + first[gone + 1:]
-    if name in CUT: return tuple(map(resized, first, out)) if alike else unknown(out)
-    if name in ("cat", "concat", "concatenate"): return concatenated([one for one in layouts if len(one) == len(out)], (given.get("dim") or 0) % len(out), out)
+        return first[:gone] + first[gone + 1 :]
+    if name in CUT:
+        return tuple(map(resized, first, out)) if alike else unknown(out)
+    if name in ("cat", "concat", "concatenate"):
+        return concatenated([one for one in layouts if len(one) == len(out)], (given.get("dim") or 0) % len(out), out)
     if name == "stack":
         at = (given.get("dim") or 0) % len(out)
-        under = joined(layouts, [*out[:at], *out[at + 1:]])
+        under = joined(layouts, [*out[:at], *out[at + 1 :]])
         return under[:at] + (whole("?", out[at]),) + under[at:]
     if name in REDUCED:
         found = reduced(first, axes(), bool(given.get("keepdim")))
         return found if len(found) == len(out) else unknown(out)
     if name in PRODUCTS:
         a, b = layouts[-2:] if name in ("addmm", "baddbmm") else layouts[:2]
-        if name == "linear" or len(b) < 2: return multiplied(a, b, ([len(a) - 1], [len(b) - 1]), ([], []))
-        if len(b) == 2 or len(a) < 3: return multiplied(a, b, ([len(a) - 1], [len(b) - 2]), ([], []))
+        if name == "linear" or len(b) < 2:
+            return multiplied(a, b, ([len(a) - 1], [len(b) - 1]), ([], []))
+        if len(b) == 2 or len(a) < 3:
+            return multiplied(a, b, ([len(a) - 1], [len(b) - 2]), ([], []))
         beside = list(range(len(a) - 2))
         return multiplied(a, b, ([len(a) - 1], [len(b) - 2]), (beside, beside))
-    if name.startswith("linear") or name == "_weight_int8pack_mm": return multiplied(first, unknown((out[-1], out[-1])), ([len(first) - 1], [0]), ([], []))
-    if name.startswith("_scaled_dot_product"): return first[:-1] + layouts[2][-1:] if alike else unknown(out)
-    if pointwise or name in ("where", "masked_fill", "lerp", "addcmul", "addcdiv", "add_relu", "mul_relu", "add_scalar"): return joined(layouts, out)
+    if name.startswith("linear") or name == "_weight_int8pack_mm":
+        return multiplied(first, unknown((out[-1], out[-1])), ([len(first) - 1], [0]), ([], []))
+    if name.startswith("_scaled_dot_product"):
+        return first[:-1] + layouts[2][-1:] if alike else unknown(out)
+    if pointwise or name in (
+        "where",
+        "masked_fill",
+        "lerp",
+        "addcmul",
+        "addcdiv",
+        "add_relu",
+        "mul_relu",
+        "add_scalar",
+    ):
+        return joined(layouts, out)
     return unknown(out)
 
+
 def following(start: Any, layout: Layout) -> Any:
-    "Watches PyTorch compute and keeps the layout of every tensor that comes of `start`: `with following(images, layout) as seen`; `seen.layout(tensor)`."
+    """Watches PyTorch compute and keeps the layout of every tensor that comes of `start`: `with following(images,
+    layout) as seen`; `seen.layout(tensor)`."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils.weak import WeakIdKeyDictionary
@@ -227,137 +332,226 @@ def following(start: Any, layout: Layout) -> Any:
             self.kept = WeakIdKeyDictionary()
             self.kept[start] = layout
 
-        def layout(self, tensor: Any) -> Layout: return self.kept.get(tensor) or unknown(tensor.shape)
+        def layout(self, tensor: Any) -> Layout:
+            return self.kept.get(tensor) or unknown(tensor.shape)
 
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             out = func(*args, **(kwargs or {}))
             given = {part.name: value for part, value in zip(func._schema.arguments, args)} | (kwargs or {})
-            found = [one for value in given.values() for one in (value if isinstance(value, list | tuple) else [value]) if isinstance(one, torch.Tensor)]
+            found = [
+                one
+                for value in given.values()
+                for one in (value if isinstance(value, list | tuple) else [value])
+                if isinstance(one, torch.Tensor)
+            ]
             if any(one in self.kept for one in found):
                 for one in out if isinstance(out, list | tuple) else [out]:
-                    if isinstance(one, torch.Tensor) and not one.is_nested: self.note(func, given, found, one)
+                    if isinstance(one, torch.Tensor) and not one.is_nested:
+                        self.note(func, given, found, one)
             return out
 
         def note(self, func, given, found, out):
             name = func._schema.name.split("::")[-1]
-            if func._schema.is_mutable: name = name.removesuffix("_")
-            try: self.kept[out] = torch_step(name, given, [self.layout(one) for one in found], [tuple(one.shape) for one in found],
-                                             torch.Tag.pointwise in func.tags, tuple(out.shape))
-            except (IndexError, KeyError, TypeError, ValueError): self.kept[out] = unknown(out.shape)
+            if func._schema.is_mutable:
+                name = name.removesuffix("_")
+            try:
+                self.kept[out] = torch_step(
+                    name,
+                    given,
+                    [self.layout(one) for one in found],
+                    [tuple(one.shape) for one in found],
+                    torch.Tag.pointwise in func.tags,
+                    tuple(out.shape),
+                )
+            except (IndexError, KeyError, TypeError, ValueError):
+                self.kept[out] = unknown(out.shape)
 
     return Following()
 
 # %% ../../nbs/networks/03_layouts.ipynb #a6f46a57
-POINTWISE = set("""abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type copy cos cosh cummax cumsum digamma div
-    eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite le lgamma log log1p logistic lt max min mul name ne neg nextafter not
-    optimization_barrier or pow real reduce_precision rem round rsqrt select_n sharding_constraint sign sin sinh sqrt square stop_gradient sub tan
-    tanh xor""".split())
+POINTWISE = set(
+    """abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type copy cos
+    cosh cummax cumsum digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite le
+    lgamma log log1p logistic lt max min mul name ne neg nextafter not optimization_barrier or pow real
+    reduce_precision rem round rsqrt select_n sharding_constraint sign sin sinh sqrt square stop_gradient sub
+    tan tanh xor""".split()
+)
+
 
 def jax_step(name: str, given: Mapping[str, Any], layouts: Sequence[Layout], out: Sequence[int]) -> Layout:
     "The layout of what one of JAX's operations gives."
     first = layouts[0]
-    if name in POINTWISE: return joined(layouts, out)
+    if name in POINTWISE:
+        return joined(layouts, out)
     if name == "conv_general_dilated":
         numbers = given["dimension_numbers"]
-        turned = first_channels(tuple(first[axis] for axis in numbers.lhs_spec), [out[axis] for axis in numbers.out_spec], fresh=True)
+        turned = first_channels(
+            tuple(first[axis] for axis in numbers.lhs_spec), [out[axis] for axis in numbers.out_spec], fresh=True
+        )
         return tuple(turned[numbers.out_spec.index(axis)] for axis in range(len(out)))
-    if name.startswith("reduce_window") or name in ("slice", "dynamic_slice", "pad", "split"): return tuple(map(resized, first, out))
-    if name == "transpose": return tuple(first[axis] for axis in given["permutation"])
-    if name == "rev": return flipped(first, given["dimensions"])
-    if name in ("reshape", "squeeze", "expand_dims"): return reshaped(first, out)
+    if name.startswith("reduce_window") or name in ("slice", "dynamic_slice", "pad", "split"):
+        return tuple(map(resized, first, out))
+    if name == "transpose":
+        return tuple(first[axis] for axis in given["permutation"])
+    if name == "rev":
+        return flipped(first, given["dimensions"])
+    if name in ("reshape", "squeeze", "expand_dims"):
+        return reshaped(first, out)
     if name == "broadcast_in_dim":
         axes = dict(zip(given["broadcast_dimensions"], first, strict=True))
         return joined([tuple(axes.get(place, whole("?", 1)) for place in range(len(out)))], out)
-    if name == "concatenate": return concatenated(layouts, given["dimension"], out)
-    if name.startswith("reduce_") or name in ("argmax", "argmin"): return reduced(first, given["axes"], False)
-    if name == "dot_general": return multiplied(layouts[0], layouts[1], *given["dimension_numbers"])
+    if name == "concatenate":
+        return concatenated(layouts, given["dimension"], out)
+    if name.startswith("reduce_") or name in ("argmax", "argmin"):
+        return reduced(first, given["axes"], False)
+    if name == "dot_general":
+        return multiplied(layouts[0], layouts[1], *given["dimension_numbers"])
     return unknown(out)
+
 
 def jax_layouts(jaxpr: Any, given: Sequence[Layout]) -> list[Layout]:
     "The layouts of what a traced computation (a jaxpr) gives, from those of what it is given."
     seen: dict[Any, Layout] = dict(zip(jaxpr.invars, given, strict=True))
-    def of(atom): return unknown(getattr(atom.aval, "shape", ())) if hasattr(atom, "val") or atom not in seen else seen[atom]
+
+    def of(atom):
+        return unknown(getattr(atom.aval, "shape", ())) if hasattr(atom, "val") or atom not in seen else seen[atom]
+
     for step in jaxpr.eqns:
         name, before = step.primitive.name, [of(atom) for atom in step.invars]
         shapes = [getattr(out.aval, "shape", ()) for out in step.outvars]
         within = next((step.params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in step.params), None)
         within = getattr(within, "jaxpr", within)
         try:
-            if step.params.get("name") == "_resize": after = [tuple(map(resized, before[0], shape)) for shape in shapes]
+            if step.params.get("name") == "_resize":
+                after = [tuple(map(resized, before[0], shape)) for shape in shapes]
             elif name == "cond":
                 ways = zip(*(jax_layouts(way.jaxpr, before[1:]) for way in step.params["branches"]), strict=True)
-                after = [way[0] if len(set(way)) == 1 else unknown(shape) for way, shape in zip(ways, shapes, strict=True)]
-            elif name == "scan": after = scanned(within, step.params, before, shapes)
-            elif within is not None: after = jax_layouts(within, before)
-            else: after = [jax_step(name, step.params, before, shape) for shape in shapes]
-        except (IndexError, KeyError, TypeError, ValueError): after = list(map(unknown, shapes))
+                after = [
+                    way[0] if len(set(way)) == 1 else unknown(shape) for way, shape in zip(ways, shapes, strict=True)
+                ]
+            elif name == "scan":
+                after = scanned(within, step.params, before, shapes)
+            elif within is not None:
+                after = jax_layouts(within, before)
+            else:
+                after = [jax_step(name, step.params, before, shape) for shape in shapes]
+        except (IndexError, KeyError, TypeError, ValueError):
+            after = list(map(unknown, shapes))
         seen |= zip(step.outvars, after, strict=True)
     return [of(atom) for atom in jaxpr.outvars]
 
-def scanned(within: Any, given: Mapping[str, Any], before: Sequence[Layout], shapes: Sequence[Sequence[int]]) -> list[Layout]:
-    "What a loop over layers of one kind carries along, if every turn leaves it laid out as it was. What its turns give one by one is not known."
+
+def scanned(
+    within: Any, given: Mapping[str, Any], before: Sequence[Layout], shapes: Sequence[Sequence[int]]
+) -> list[Layout]:
+    """What a loop over layers of one kind carries along, if every turn leaves it laid out as it was. What its turns
+    give one by one is not known."""
     constants, carried = given["num_consts"], given["num_carry"]
-    each = [layout[1:] for layout in before[constants + carried:]]
-    after = jax_layouts(within, [*before[:constants + carried], *each])[:carried]
-    same = [one if one == other else unknown(shape) for one, other, shape in zip(after, before[constants:], shapes, strict=False)]
+    each = [layout[1:] for layout in before[constants + carried :]]
+    after = jax_layouts(within, [*before[: constants + carried], *each])[:carried]
+    same = [
+        one if one == other else unknown(shape)
+        for one, other, shape in zip(after, before[constants:], shapes, strict=False)
+    ]
     return [*same, *map(unknown, shapes[carried:])]
 
 # %% ../../nbs/networks/03_layouts.ipynb #8bd4b31d
-ONNX_POINTWISE = set("""Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift Cast CastLike Ceil Celu Clip Cos Cosh CumSum DequantizeLinear Div Dropout
-    DynamicQuantizeLinear Elu Equal Erf Exp Expand Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity IsInf IsNaN LayerNormalization
-    LeakyRelu Less LessOrEqual Log LogSoftmax LpNormalization Max Mean MeanVarianceNormalization Min Mish Mod Mul Neg Not Or PRelu Pow
-    QuantizeLinear QLinearAdd QLinearLeakyRelu QLinearMul QLinearSigmoid RMSNormalization Reciprocal Relu Round Selu Shrink Sigmoid Sign
-    SimplifiedLayerNormalization Sin Sinh Softmax Softplus Softsign Sqrt Sub Sum Swish Tan Tanh ThresholdedRelu Where Xor BiasGelu FastGelu
-    QuickGelu""".split())
-ONNX_FRONT = set("""AveragePool BatchNormalization DepthToSpace GlobalAveragePool GlobalLpPool GlobalMaxPool GridSample GroupNormalization
-    InstanceNormalization LRN LpPool MaxPool QLinearAveragePool QLinearGlobalAveragePool SpaceToDepth""".split())
+ONNX_POINTWISE = set(
+    """Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift Cast CastLike Ceil Celu Clip Cos Cosh CumSum
+    DequantizeLinear Div Dropout DynamicQuantizeLinear Elu Equal Erf Exp Expand Floor Gelu Greater
+    GreaterOrEqual HardSigmoid HardSwish Identity IsInf IsNaN LayerNormalization LeakyRelu Less LessOrEqual Log
+    LogSoftmax LpNormalization Max Mean MeanVarianceNormalization Min Mish Mod Mul Neg Not Or PRelu Pow
+    QuantizeLinear QLinearAdd QLinearLeakyRelu QLinearMul QLinearSigmoid RMSNormalization Reciprocal Relu Round
+    Selu Shrink Sigmoid Sign SimplifiedLayerNormalization Sin Sinh Softmax Softplus Softsign Sqrt Sub Sum Swish
+    Tan Tanh ThresholdedRelu Where Xor BiasGelu FastGelu QuickGelu""".split()
+)
+ONNX_FRONT = set(
+    """AveragePool BatchNormalization DepthToSpace GlobalAveragePool GlobalLpPool GlobalMaxPool GridSample
+    GroupNormalization InstanceNormalization LRN LpPool MaxPool QLinearAveragePool QLinearGlobalAveragePool
+    SpaceToDepth""".split()
+)
 ONNX_CONVOLUTIONS = {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "DeformConv", "FusedConv"}
 ONNX_SIZES = {"Pad", "Resize", "Slice", "Split", "Upsample"}
 
-def onnx_step(kind: str, given: Mapping[str, Any], layouts: Sequence[Layout], shapes: Sequence[Sequence[int]], out: Sequence[int]) -> Layout:
+
+def onnx_step(
+    kind: str, given: Mapping[str, Any], layouts: Sequence[Layout], shapes: Sequence[Sequence[int]], out: Sequence[int]
+) -> Layout:
     "The layout of what one of ONNX's operations gives. `given` are its attributes."
     first = layouts[0]
-    if kind in ONNX_CONVOLUTIONS: return first_channels(first, out, fresh=True)
-    if kind in ONNX_FRONT: return first_channels(first, out, fresh=kind in ("DepthToSpace", "SpaceToDepth"))
-    if kind in ONNX_POINTWISE: return joined(layouts, out)
-    if kind == "Transpose": return tuple(first[axis] for axis in given.get("perm", range(len(first))[::-1]))
-    if kind in ("Reshape", "Flatten", "Squeeze", "Unsqueeze"): return reshaped(first, out)
-    if kind in ONNX_SIZES: return tuple(map(resized, first, out))
-    if kind == "Concat": return concatenated(layouts, given["axis"] % len(out), out)
+    if kind in ONNX_CONVOLUTIONS:
+        return first_channels(first, out, fresh=True)
+    if kind in ONNX_FRONT:
+        return first_channels(first, out, fresh=kind in ("DepthToSpace", "SpaceToDepth"))
+    if kind in ONNX_POINTWISE:
+        return joined(layouts, out)
+    if kind == "Transpose":
+        return tuple(first[axis] for axis in given.get("perm", range(len(first))[::-1]))
+    if kind in ("Reshape", "Flatten", "Squeeze", "Unsqueeze"):
+        return reshaped(first, out)
+    if kind in ONNX_SIZES:
+        return tuple(map(resized, first, out))
+    if kind == "Concat":
+        return concatenated(layouts, given["axis"] % len(out), out)
     if kind in ("MatMul", "MatMulInteger", "QLinearMatMul", "FusedMatMul"):
         a, b = layouts[0], layouts[3 if kind == "QLinearMatMul" else 1]
-        if len(a) < 2 or len(b) < 2: return unknown(out)
+        if len(a) < 2 or len(b) < 2:
+            return unknown(out)
         if len(a) == 2 < len(b):
             mixture, *rest = multiplied(a, b, ([1], [len(b) - 2]), ([], []))
             return (*rest[:-1], mixture, rest[-1])
         beside = list(range(len(a) - 2)) if len(a) == len(b) else []
-        return multiplied(a, b, ([len(a) - 1], [len(b) - 2]), (beside, beside)) if len(a) == len(b) or len(b) == 2 else unknown(out)
-    if kind == "Gemm": return multiplied(first, layouts[1], ([0 if given.get("transA") else 1], [1 if given.get("transB") else 0]), ([], []))
+        return (
+            multiplied(a, b, ([len(a) - 1], [len(b) - 2]), (beside, beside))
+            if len(a) == len(b) or len(b) == 2
+            else unknown(out)
+        )
+    if kind == "Gemm":
+        return multiplied(
+            first, layouts[1], ([0 if given.get("transA") else 1], [1 if given.get("transB") else 0]), ([], [])
+        )
     if kind.startswith("Reduce") or kind in ("ArgMax", "ArgMin"):
-        if len(out) == len(first): return tuple(map(resized, first, out))
+        if len(out) == len(first):
+            return tuple(map(resized, first, out))
         axes = given.get("axes", given.get("axis") if kind.startswith("Arg") else None)
         return reduced(first, [axes] if isinstance(axes, int) else axes, False) if axes is not None else unknown(out)
     if kind == "Gather" and len(shapes[1]) == 0:
         gone = given.get("axis", 0) % len(first)
-        return first[:gone] + first[gone + 1:]
+        return first[:gone] + first[gone + 1 :]
     return unknown(out)
 
-def onnx_layouts(nodes: Iterable[Any], shapes: Mapping[str, Sequence[int]], given: Mapping[str, Layout],
-                 numbers: Mapping[str, Sequence[int]]) -> dict[str, Layout]:
-    """The layouts by name of an ONNX graph's tensors that depend on the image, from the shapes that they had for an image and from the layout of that image.
-    `numbers` are the lists of whole numbers that the file holds: since opset 13 an operation is told its axes by them."""
+
+def onnx_layouts(
+    nodes: Iterable[Any],
+    shapes: Mapping[str, Sequence[int]],
+    given: Mapping[str, Layout],
+    numbers: Mapping[str, Sequence[int]],
+) -> dict[str, Layout]:
+    """The layouts by name of an ONNX graph's tensors that depend on the image, from the shapes that they had for an
+    image and from the layout of that image.
+    `numbers` are the lists of whole numbers that the file holds: since opset 13 an operation is told its axes by
+    them."""
     from onnx.helper import get_attribute_value
+
     seen = dict(given)
     for node in nodes:
         names = [name for name in node.input if name in shapes]
         before = [seen.get(name) or unknown(shapes[name]) for name in names]
         attributes = {one.name: get_attribute_value(one) for one in node.attribute}
-        if node.op_type.startswith("Reduce") and len(node.input) > 1 and node.input[1] in numbers: attributes["axes"] = numbers[node.input[1]]
-        graphs = any(one.HasField("g") for one in node.attribute)                     # these see more than their inputs
-        if not graphs and not any(name in seen for name in node.input): continue
+        if node.op_type.startswith("Reduce") and len(node.input) > 1 and node.input[1] in numbers:
+            attributes["axes"] = numbers[node.input[1]]
+        graphs = any(one.HasField("g") for one in node.attribute)  # these see more than their inputs
+        if not graphs and not any(name in seen for name in node.input):
+            continue
         for name in filter(None, node.output):
             out = shapes.get(name, ())
-            try: found = unknown(out) if graphs else onnx_step(node.op_type, attributes, before, [shapes[one] for one in names], out)
-            except (IndexError, KeyError, TypeError, ValueError): found = unknown(out)
+            try:
+                found = (
+                    unknown(out)
+                    if graphs
+                    else onnx_step(node.op_type, attributes, before, [shapes[one] for one in names], out)
+                )
+            except (IndexError, KeyError, TypeError, ValueError):
+                found = unknown(out)
             seen[name] = found if len(found) == len(out) else unknown(out)
     return seen

@@ -17,16 +17,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.errors import Refused, near
+from ..core.errors import InputError, near
 from .geometry import Geometry, half_pixel
 from .preprocessing import unit_range
 
 # %% ../../nbs/networks/02_model.ipynb #7dbaf301
 def words_of(error: Exception) -> str:
     "What an error says, on one line and not too long; its class first."
-    try: text = " ".join(str(error).split())
-    except Exception: text = ""                                                   # the error's own fault
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", re.sub(r"/\S*onnxruntime\S*:\d+ .{0,600}?\) (?=[A-Z])", "", text))     # places in its source
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        text = ""  # the error's own fault
+    text = re.sub(
+        r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", re.sub(r"/\S*onnxruntime\S*:\d+ .{0,600}?\) (?=[A-Z])", "", text)
+    )  # places in its source
     name = type(error).__name__
     return name + f": {text[:200]}" * (text != "")
 
@@ -34,87 +38,142 @@ def words_of(error: Exception) -> str:
 @dataclass(frozen=True, eq=False)
 class Model:
     "A network with named layers. Only `name` and `forward` are needed."
+
     name: str
-    forward: Callable                # (parameters, images float32 [batch height width channel], ready) -> {layer: float32 [batch h w unit]}
-    parameters: Any = ()             # a pytree, the first argument of `forward`
-    size: int = 224                  # height and width of its input, pixels
-    preprocess: Callable = unit_range                               # uint8 [batch height width 3], RGB -> images as `forward` wants them
+    # (parameters, images float32 [batch height width channel], ready) -> {layer: float32 [batch h w unit]}
+    forward: Callable
+    parameters: Any = ()  # a pytree, the first argument of `forward`
+    size: int = 224  # height and width of its input, pixels
+    preprocess: Callable = unit_range  # uint8 [batch height width 3], RGB -> images as `forward` wants them
     geometry: Mapping[str, Geometry] = field(default_factory=dict)  # by layer; `half_pixel` where missing
-    record: Mapping[str, str] = field(default_factory=dict)         # for results: weights, weights_sha256, preprocessing, source, licence
-    absent: Mapping[str, str] = field(default_factory=dict)         # layers it could have, and what they would need
-    resume: Callable | None = None   # (parameters, layer, its activations) -> {later layer: activations}; where the network allows it
-    classes: tuple[str, ...] = ()    # names of the classes that layer `prob` gives the probabilities of
-    traced: bool = True              # False: `forward` is called with NumPy arrays and the names of layers, outside JAX
+    record: Mapping[str, str] = field(
+        default_factory=dict
+    )  # for results: weights, weights_sha256, preprocessing, source, licence
+    absent: Mapping[str, str] = field(default_factory=dict)  # layers it could have, and what they would need
+    resume: Callable | None = (
+        None  # (parameters, layer, its activations) -> {later layer: activations}; where the network allows it
+    )
+    classes: tuple[str, ...] = ()  # names of the classes that layer `prob` gives the probabilities of
+    traced: bool = True  # False: `forward` is called with NumPy arrays and the names of layers, outside JAX
 
     def __repr__(self) -> str:
         known = [self.record[key] for key in ("preprocessing", "weights") if key in self.record]
         return f"Model({', '.join([f'{self.name}: {self.size} x {self.size} pixels', *known])})"
 
 # %% ../../nbs/networks/02_model.ipynb #fae559da
-SHAPES: WeakKeyDictionary[Model, dict[str, tuple[int, int, int]]] = WeakKeyDictionary()  # asked once of a model in a run
+SHAPES: WeakKeyDictionary[Model, dict[str, tuple[int, int, int]]] = (
+    WeakKeyDictionary()
+)  # asked once of a model in a run
+
 
 def forget_layers(model: Model) -> None:
     "Ask a model for its layers anew: a run begins with it, since what `forward` reads may have changed since the last."
     SHAPES.pop(model, None)
 
+
 def layers(model: Model) -> dict[str, tuple[int, int, int]]:  # layer -> (rows, columns, units)
     "The layers of a model in forward order. Refuses activations that are not [batch h w unit]."
-    if model not in SHAPES: SHAPES[model] = traced_once(model) if model.traced else shown_once(model)
+    if model not in SHAPES:
+        SHAPES[model] = traced_once(model) if model.traced else shown_once(model)
     return dict(SHAPES[model])
+
 
 def traced_once(model: Model) -> dict[str, tuple[int, int, int]]:
     "The layers of a network that JAX traces; nothing is computed."
     order: list[str] = []
+
     def named(parameters, images):
         out = checked(model, model.forward(parameters, model.preprocess(images)))
-        order.extend(out)                                     # JAX sorts the keys of what it returns
+        order.extend(out)  # JAX sorts the keys of what it returns
         return out
+
     image = jax.ShapeDtypeStruct((1, model.size, model.size, 3), jnp.uint8)
-    try: shapes = {name: out.shape for name, out in jax.eval_shape(named, model.parameters, image).items()}
-    except Refused: raise
+    try:
+        shapes = {name: out.shape for name, out in jax.eval_shape(named, model.parameters, image).items()}
+    except InputError:
+        raise
     except Exception as error:
-        raise Refused(f"{model.name}: JAX cannot trace forward(parameters, images) for images of {model.size} x {model.size} pixels ({words_of(error)}). "
-                      "Write it with jax.numpy, or give traced=False.") from None
+        raise InputError(
+            f"{model.name}: JAX cannot trace forward(parameters, images) for images of {model.size} x {model.size} "
+            f"pixels ({words_of(error)}). "
+            "Write it with jax.numpy, or give traced=False."
+        ) from None
     return {name: maps_of(model, name, shapes[name]) for name in order}
 
+
 def preprocessor(model: Model) -> Callable:
-    "The preprocessing of a network that runs outside JAX: compiled where JAX can read it, else called as it is. Gives NumPy arrays."
-    compiled = jax.jit(lambda images: model.preprocess(images))       # a function of its own: JAX keeps programs by the function
+    """The preprocessing of a network that runs outside JAX: compiled where JAX can read it, else called as it is. Gives
+    NumPy arrays."""
+    compiled = jax.jit(
+        lambda images: model.preprocess(images)
+    )  # a function of its own: JAX keeps programs by the function
+
     def ready(images: np.ndarray) -> np.ndarray:
-        try: return np.asarray(compiled(images))
-        except Refused: raise
+        try:
+            return np.asarray(compiled(images))
+        except InputError:
+            raise
         except Exception:
-            try: return np.asarray(model.preprocess(np.asarray(images)))
-            except Refused: raise
+            try:
+                return np.asarray(model.preprocess(np.asarray(images)))
+            except InputError:
+                raise
             except Exception as error:
-                raise Refused(f"{model.name}: its preprocess does not take images, uint8 {np.shape(images)} ({words_of(error)}). "
-                              "Write it with jax.numpy or NumPy.") from None
+                raise InputError(
+                    f"{model.name}: its preprocess does not take images, uint8 {np.shape(images)} ({words_of(error)}). "
+                    "Write it with jax.numpy or NumPy."
+                ) from None
+
     return ready
+
 
 def checked(model: Model, out: Any) -> Mapping[str, Any]:
     "What `forward` gave, if it is arrays by the names of layers."
-    if not isinstance(out, Mapping): raise Refused(f"{model.name}: forward gives a {type(out).__name__}, arrays by the names of layers are needed (a dict).")
+    if not isinstance(out, Mapping):
+        raise InputError(
+            f"{model.name}: forward gives a {type(out).__name__}, arrays by the names of layers are needed (a dict)."
+        )
     for name, maps in out.items():
-        if not isinstance(name, str): raise Refused(f"{model.name}: forward calls a layer {name!r}, which is no word. Call it {str(name)!r}.")
-        if not hasattr(maps, "shape"): raise Refused(f"{model.name}: forward gives a {type(maps).__name__} for layer {name!r}. Make it an array.")
-        if np.dtype(maps.dtype).kind == "c": raise Refused(f"{model.name}: layer {name!r} gives numbers of the type {maps.dtype}. Make them real in `forward`.")
+        if not isinstance(name, str):
+            raise InputError(f"{model.name}: forward calls a layer {name!r}, which is no word. Call it {str(name)!r}.")
+        if not hasattr(maps, "shape"):
+            raise InputError(
+                f"{model.name}: forward gives a {type(maps).__name__} for layer {name!r}. Make it an array."
+            )
+        if np.dtype(maps.dtype).kind == "c":
+            raise InputError(
+                f"{model.name}: layer {name!r} gives numbers of the type {maps.dtype}. Make them real in `forward`."
+            )
     return out
+
 
 def maps_of(model: Model, name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
     "The rows, columns and units of a layer whose activations for one image have a shape. Refuses what are no maps."
     if len(shape) != 4 or shape[0] != 1:
-        raise Refused(f"{model.name}: layer {name!r} has shape {shape}, [batch height width unit] is needed. Reshape it in `forward`.")
-    if 0 in shape: raise Refused(f"{model.name}: layer {name!r} has shape {shape}, in which there is nothing. Leave it out of `forward`.")
+        raise InputError(
+            f"{model.name}: layer {name!r} has shape {shape}, [batch height width unit] is needed. Reshape it in "
+            "`forward`."
+        )
+    if 0 in shape:
+        raise InputError(
+            f"{model.name}: layer {name!r} has shape {shape}, in which there is nothing. Leave it out of `forward`."
+        )
     return shape[1], shape[2], shape[3]
+
 
 def shown_once(model: Model) -> dict[str, tuple[int, int, int]]:
     "The layers of a network that JAX cannot look into: it is shown one black image."
     image = preprocessor(model)(np.zeros((1, model.size, model.size, 3), np.uint8))
-    try: out = model.forward(model.parameters, image, None)
-    except Refused: raise
+    try:
+        out = model.forward(model.parameters, image, None)
+    except InputError:
+        raise
     except Exception as error:
-        raise Refused(f"{model.name}: forward(parameters, images, names) does not run on a NumPy array of {' x '.join(map(str, image.shape))} with names=None, "
-                      f"which asks for all layers ({words_of(error)}). Call it so to see where, and mend it there.") from None
+        raise InputError(
+            f"{model.name}: forward(parameters, images, names) does not run on a NumPy array of "
+            f"{' x '.join(map(str, image.shape))} with names=None, "
+            f"which asks for all layers ({words_of(error)}). Call it so to see where, and mend it there."
+        ) from None
     return {name: maps_of(model, name, maps.shape) for name, maps in checked(model, out).items()}
 
 # %% ../../nbs/networks/02_model.ipynb #a97fea43
@@ -127,20 +186,26 @@ def check_layers(model: Model, names: Iterable[str]) -> list[str]:
     "The names, if the model has all of these layers. Refuses the first that it has not."
     known, names = layers(model), list(names)
     for name in names:
-        if name in model.absent: raise Refused(f"{model.name}: layer {name!r} {model.absent[name]}")
-        if name not in known: raise Refused(f"{model.name}: no layer {name!r}. {near(name, known)}")
+        if name in model.absent:
+            raise InputError(f"{model.name}: layer {name!r} {model.absent[name]}")
+        if name not in known:
+            raise InputError(f"{model.name}: no layer {name!r}. {near(name, known)}")
     return names
+
 
 def geometry_of(model: Model, layer: str) -> Geometry:
     "What the positions of a layer look at: as the model says, else cells that tile the input."
-    if layer in model.geometry: return model.geometry[layer]
+    if layer in model.geometry:
+        return model.geometry[layer]
     check_layers(model, [layer])
     return half_pixel(model.size, layers(model)[layer][:2])
 
 # %% ../../nbs/networks/02_model.ipynb #8a534128
 def layer_table(model: Model):
-    "A pandas table: layer, units, rows, columns; centre of the first cell, jump between cells and receptive field (height, width), pixels."
+    """A pandas table: layer, units, rows, columns; centre of the first cell, jump between cells and receptive field
+    (height, width), pixels."""
     import pandas as pd
+
     rows = []
     for name, (height, width, units) in layers(model).items():
         seen = model.geometry.get(name) or half_pixel(model.size, (height, width))

@@ -12,41 +12,60 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, UInt8
 
-from ..core.errors import Refused, near
+from ..core.errors import InputError, near
 
 # %% ../../nbs/networks/01_preprocessing.ipynb #3e2eff32
 def unit_range(images: UInt8[Array, "batch height width 3"]) -> Float32[Array, "batch height width 3"]:
     "RGB from 0 to 1."
     return images.astype(jnp.float32) / 255
 
+
 def bgr_means(images: UInt8[Array, "batch height width 3"]) -> Float32[Array, "batch height width 3"]:
     "Blue, green, red, less ImageNet's mean of each (Simonyan and Zisserman 2015, as released for Caffe)."
     return images[..., ::-1].astype(jnp.float32) - jnp.array([103.939, 116.779, 123.68], jnp.float32)
 
+
 def rgb_means(images: UInt8[Array, "batch height width 3"]) -> Float32[Array, "batch height width 3"]:
-    "Red, green, blue, less ImageNet's mean of each (VGG16's parameters as TensorFlow's users have them, the first layer turned to RGB)."
+    """Red, green, blue, less ImageNet's mean of each (VGG16's parameters as TensorFlow's users have them, the first
+    layer turned to RGB)."""
     return images.astype(jnp.float32) - jnp.array([123.68, 116.779, 103.939], jnp.float32)
+
 
 def mean_std(images: UInt8[Array, "batch height width 3"]) -> Float32[Array, "batch height width 3"]:
     "RGB from 0 to 1, less ImageNet's mean, by its standard deviation (torchvision)."
-    return (unit_range(images) - jnp.array([0.485, 0.456, 0.406], jnp.float32)) / jnp.array([0.229, 0.224, 0.225], jnp.float32)
+    return (unit_range(images) - jnp.array([0.485, 0.456, 0.406], jnp.float32)) / jnp.array(
+        [0.229, 0.224, 0.225], jnp.float32
+    )
+
 
 def signed_range(images: UInt8[Array, "batch height width 3"]) -> Float32[Array, "batch height width 3"]:
     "RGB from about -1 to 1: (x - 127) / 128 (EfficientNet-Lite)."
     return (images.astype(jnp.float32) - 127) / 128
 
+
 def grey_range(images: UInt8[Array, "batch height width 3"]) -> Float32[Array, "batch height width 1"]:
     "Brightness from 0 to 1 (ITU-R 601: 0.299 R + 0.587 G + 0.114 B), for networks of one channel."
     return (unit_range(images) * jnp.array([0.299, 0.587, 0.114], jnp.float32)).sum(-1, keepdims=True)
+
 
 def pixels(images: UInt8[Array, "batch height width 3"]) -> Float32[Array, "batch height width 3"]:
     "RGB from 0 to 255, as it is: for networks that do the rest themselves."
     return images.astype(jnp.float32)
 
-PREPROCESSING: dict[str, Callable] = {"unit-range": unit_range, "bgr-means": bgr_means, "rgb-means": rgb_means, "mean-std": mean_std,
-                                      "signed-range": signed_range, "grey-range": grey_range, "pixels": pixels}
+
+PREPROCESSING: dict[str, Callable] = {
+    "unit-range": unit_range,
+    "bgr-means": bgr_means,
+    "rgb-means": rgb_means,
+    "mean-std": mean_std,
+    "signed-range": signed_range,
+    "grey-range": grey_range,
+    "pixels": pixels,
+}
+
 
 def preprocessing(name: str) -> Callable:
     "What makes an image ready, by its name."
-    if name not in PREPROCESSING: raise Refused(f"preprocessing {name!r} is unknown. {near(name, PREPROCESSING)}")
+    if name not in PREPROCESSING:
+        raise InputError(f"preprocessing {name!r} is unknown. {near(name, PREPROCESSING)}")
     return PREPROCESSING[name]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ..core.errors import Refused, near
+from ..core.errors import InputError, near
 from .adapters.onnx import from_onnx
 from .efficientnet import efficientnet_lite0
 from .model import Model
@@ -20,17 +20,28 @@ from .vgg import vgg16
 # %% ../../nbs/networks/09_registry.ipynb #9868ef33
 class Known(NamedTuple):
     "A network that comes with the package."
-    about: str      # one line
+
+    about: str  # one line
     load: Callable  # (weights=None, ...) -> Model
 
-MODELS = {"vgg16": Known("VGG16 (Simonyan and Zisserman 2015), ImageNet, 224 x 224; weights: fetch vgg16-conv", vgg16),
-          "efficientnet-lite0": Known("EfficientNet-Lite0 (Tan and Le 2019), ImageNet, 224 x 224; weights: fetch efficientnet-lite0", efficientnet_lite0)}
+
+MODELS = {
+    "vgg16": Known("VGG16 (Simonyan and Zisserman 2015), ImageNet, 224 x 224; weights: fetch vgg16-conv", vgg16),
+    "efficientnet-lite0": Known(
+        "EfficientNet-Lite0 (Tan and Le 2019), ImageNet, 224 x 224; weights: fetch efficientnet-lite0",
+        efficientnet_lite0,
+    ),
+}
+
 
 def load_model(name: str | os.PathLike[str], weights: Path | str | None = None, **options) -> Model:
-    "A model by its name in MODELS, with the parameters of the file `weights`, or those that `fetch` brought; or an ONNX file. `options` go to its loader."
+    """A model by its name in MODELS, with the parameters of the file `weights`, or those that `fetch` brought; or an
+    ONNX file. `options` go to its loader."""
     name = os.fspath(name)
     if name.lower().endswith(".onnx"):
-        if weights is not None: raise Refused(f"{name}: holds its own parameters, so {weights} has no place in it. Leave out weights.")
+        if weights is not None:
+            raise InputError(f"{name}: holds its own parameters, so {weights} has no place in it. Leave out weights.")
         return from_onnx(name, **options)
-    if name not in MODELS: raise Refused(f"no model {name!r}. {near(name, MODELS)}")
+    if name not in MODELS:
+        raise InputError(f"no model {name!r}. {near(name, MODELS)}")
     return MODELS[name].load(weights, **options)

@@ -34,57 +34,93 @@ from .weights.safetensors import attempt
 class Unknown(Exception):
     "What something computes cannot be read off its code. The message says which part."
 
+
 PLAIN = (type(None), bool, int, float, complex, str, bytes, bytearray, range, slice, type(...), type(NotImplemented))
-UNREAD = {"__init__", "__new__", "__del__", "__repr__", "__str__", "__init_subclass__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__",
-          "__dir__", "__format__", "__sizeof__", "__hash__", "__annotate__", "__annotate_func__"}   # methods that run beside what a network computes
-BESIDE = ("lock", "RLock", "Logger", "ReferenceType", "_local")      # types of values that compute nothing
+UNREAD = {
+    "__init__",
+    "__new__",
+    "__del__",
+    "__repr__",
+    "__str__",
+    "__init_subclass__",
+    "__reduce__",
+    "__reduce_ex__",
+    "__getstate__",
+    "__setstate__",
+    "__dir__",
+    "__format__",
+    "__sizeof__",
+    "__hash__",
+    "__annotate__",
+    "__annotate_func__",
+}  # methods that run beside what a network computes
+BESIDE = ("lock", "RLock", "Logger", "ReferenceType", "_local")  # types of values that compute nothing
+
 
 @cache
 def of_package(file: str) -> str | None:
-    "The installed package that a source file belongs to, with its version and the file's hash; None where the code is somebody's own."
-    if file.startswith("<frozen"): return "python"
+    """The installed package that a source file belongs to, with its version and the file's hash; None where the code is
+    somebody's own."""
+    if file.startswith("<frozen"):
+        return "python"
     places = sysconfig.get_paths()
     inside = re.search(r"[/\\](?:site|dist)-packages[/\\]([^/\\.]+)", file)
     if inside:
         version = getattr(sys.modules.get(inside[1]), "__version__", "")
         return f"{inside[1]} {version} {sha256(file) if file.endswith('.py') and Path(file).is_file() else ''}"
-    if file.startswith((places["stdlib"], places["platstdlib"])): return "python"
+    if file.startswith((places["stdlib"], places["platstdlib"])):
+        return "python"
     own = getattr(sys.modules.get("inner_detectors"), "__file__", None)
     return "inner_detectors" if own and Path(own).parent in Path(file).parents else None
 
+
 def package_of(module: str | None) -> str | None:
     "The same by a module's name."
-    if not module or module == "__main__": return None
-    if module.partition(".")[0] in sys.stdlib_module_names: return "python"
+    if not module or module == "__main__":
+        return None
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        return "python"
     return of_package(getattr(sys.modules.get(module), "__file__", None) or f"/{module}")
+
 
 def identifiers(code: types.CodeType) -> Iterator[str]:
     "What a code, and the code inside it, may ask objects for: names, and words that may be names (getattr)."
     yield from code.co_names
     for value in code.co_consts:
-        if isinstance(value, types.CodeType): yield from identifiers(value)
-        elif isinstance(value, str) and value.isidentifier(): yield value
+        if isinstance(value, types.CodeType):
+            yield from identifiers(value)
+        elif isinstance(value, str) and value.isidentifier():
+            yield value
+
 
 def outside(code: types.CodeType) -> Iterator[tuple[str, str]]:
     "What a code, and the code inside it, reads of its module: (`global` or `import`, name)."
     for step in dis.get_instructions(code):
-        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"): yield "global", step.argval
-        if step.opname == "IMPORT_NAME": yield "import", step.argval
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            yield "global", step.argval
+        if step.opname == "IMPORT_NAME":
+            yield "import", step.argval
     for value in code.co_consts:
-        if isinstance(value, types.CodeType): yield from outside(value)
+        if isinstance(value, types.CodeType):
+            yield from outside(value)
 
 # %% ../../nbs/networks/04_spelling.ipynb #2415027d
 class Spelling:
-    "A hash that is fed values: equal for what computes alike, in every process. `most`: values it may meet; `beside`: places that it passes over."
+    """A hash that is fed values: equal for what computes alike, in every process. `most`: values it may meet; `beside`:
+    places that it passes over."""
+
     def __init__(self, most: int = 200_000, beside: Collection[str] = ()):
         self.hash, self.left, self.beside = hashlib.sha256(), most, beside
-        self.place, self.within = "", [hashlib.sha256()]     # where we are, and at each level the hash of what is named there
-        self.own: dict[str, str] = {}                         # by place: the hash of what stands there, without what is named in it
-        self.turns: Counter[str] = Counter()                  # by place: how many of this name, and how many values, were met there
-        self.met: dict[int, tuple[str, Any]] = {}            # by address: where, and the value, which is kept alive
-        self.names = {"forward"}                               # that code has asked objects for
-        self.open: list[tuple[Mapping[str, Any], set[str]]] = []   # what is read by name alone, and what was read of it
-        self.trail: list[str] = []                            # how we came here, for a sentence
+        self.place, self.within = (
+            "",
+            [hashlib.sha256()],
+        )  # where we are, and at each level the hash of what is named there
+        self.own: dict[str, str] = {}  # by place: the hash of what stands there, without what is named in it
+        self.turns: Counter[str] = Counter()  # by place: how many of this name, and how many values, were met there
+        self.met: dict[int, tuple[str, Any]] = {}  # by address: where, and the value, which is kept alive
+        self.names = {"forward"}  # that code has asked objects for
+        self.open: list[tuple[Mapping[str, Any], set[str]]] = []  # what is read by name alone, and what was read of it
+        self.trail: list[str] = []  # how we came here, for a sentence
 
     def word(self, *words: Any) -> None:
         for word in words:
@@ -107,7 +143,8 @@ class Spelling:
         at = f"{self.place}/{name}"
         self.turns[at] += 1
         at = f"{at}#{self.turns[at]}"
-        if at in self.beside: return
+        if at in self.beside:
+            return
         self.trail.append(name)
         before, self.place, self.hash = (self.place, self.hash), at, hashlib.sha256(name.encode())
         self.within.append(hashlib.sha256())
@@ -118,35 +155,55 @@ class Spelling:
         self.trail.pop()
 
     def each(self, values: Mapping[str, Any]) -> None:
-        for name, value in values.items(): self.named(str(name), value)
+        for name, value in values.items():
+            self.named(str(name), value)
 
     def add(self, value: Any) -> None:
         "Read one value, and what it is made of."
         self.left -= 1
-        if self.left < 0 or len(self.trail) > 150: raise Unknown(f"{self.way()} is made of too many parts")
-        if isinstance(value, PLAIN) and type(value) in PLAIN: return self.word(type(value).__name__, value if isinstance(value, bytes) else repr(value))
-        if isinstance(value, (np.ndarray, np.generic, jax.Array)): return self.array(value)
-        if isinstance(value, types.CodeType): return self.code(value)
-        if isinstance(value, tuple) and type(value).__module__ != "torch": return self.series(value)
-        if isinstance(value, (set, frozenset)): return self.word("set", *sorted(spelled(one) for one in value))
-        if id(value) in self.met: return self.word("again", self.met[id(value)][0])
+        if self.left < 0 or len(self.trail) > 150:
+            raise Unknown(f"{self.way()} is made of too many parts")
+        if isinstance(value, PLAIN) and type(value) in PLAIN:
+            return self.word(type(value).__name__, value if isinstance(value, bytes) else repr(value))
+        if isinstance(value, (np.ndarray, np.generic, jax.Array)):
+            return self.array(value)
+        if isinstance(value, types.CodeType):
+            return self.code(value)
+        if isinstance(value, tuple) and type(value).__module__ != "torch":
+            return self.series(value)
+        if isinstance(value, (set, frozenset)):
+            return self.word("set", *sorted(spelled(one) for one in value))
+        if id(value) in self.met:
+            return self.word("again", self.met[id(value)][0])
         self.turns[self.place] += 1
         self.met[id(value)] = f"{self.place} {self.turns[self.place]}", value
-        if isinstance(value, list): return self.series(value)
-        if isinstance(value, (dict, types.MappingProxyType)): return self.pairs(value)
-        kinds: list[tuple[Any, Callable]] = [(types.ModuleType, self.module), (type, self.a_class), (types.FunctionType, self.function),
-                 (types.MethodType, self.method), (functools.partial, self.partly), ((staticmethod, classmethod), lambda value: self.add(value.__func__)),
-                 (property, lambda value: self.series((value.fget,)))]
+        if isinstance(value, list):
+            return self.series(value)
+        if isinstance(value, (dict, types.MappingProxyType)):
+            return self.pairs(value)
+        kinds: list[tuple[Any, Callable]] = [
+            (types.ModuleType, self.module),
+            (type, self.a_class),
+            (types.FunctionType, self.function),
+            (types.MethodType, self.method),
+            (functools.partial, self.partly),
+            ((staticmethod, classmethod), lambda value: self.add(value.__func__)),
+            (property, lambda value: self.series((value.fget,))),
+        ]
         for kind, read in kinds:
-            if isinstance(value, kind): return read(value)
-        if hasattr(sys.modules.get("torch"), "nn") and of_torch(self, value): return
+            if isinstance(value, kind):
+                return read(value)
+        if hasattr(sys.modules.get("torch"), "nn") and of_torch(self, value):
+            return
         self.thing(value)
 
-    def way(self) -> str: return ".".join(self.trail[-4:]) or "it"
+    def way(self) -> str:
+        return ".".join(self.trail[-4:]) or "it"
 
     def series(self, values) -> None:
         self.word(type(values).__name__, len(values))
-        for place, value in enumerate(values): self.named(str(place), value)
+        for place, value in enumerate(values):
+            self.named(str(place), value)
 
     def pairs(self, values: Mapping) -> None:
         self.word("pairs", len(values))
@@ -159,38 +216,64 @@ class Spelling:
             self.word(value.dtype)
             value = jax.random.key_data(value)
         array = np.asarray(value)
-        self.word("array", array.dtype.str if array.dtype.names is None else array.dtype.descr, array.dtype.name, array.shape)
-        if array.dtype.hasobject: return self.series(array.ravel().tolist())
+        self.word(
+            "array", array.dtype.str if array.dtype.names is None else array.dtype.descr, array.dtype.name, array.shape
+        )
+        if array.dtype.hasobject:
+            return self.series(array.ravel().tolist())
         self.word(np.ascontiguousarray(array).tobytes())
 
     def code(self, code: types.CodeType) -> None:
-        self.word("code", code.co_code, code.co_names, code.co_freevars, code.co_cellvars, code.co_argcount, code.co_kwonlyargcount, code.co_flags,
-                  code.co_exceptiontable)
-        for value in code.co_consts: self.add(value)
+        self.word(
+            "code",
+            code.co_code,
+            code.co_names,
+            code.co_freevars,
+            code.co_cellvars,
+            code.co_argcount,
+            code.co_kwonlyargcount,
+            code.co_flags,
+            code.co_exceptiontable,
+        )
+        for value in code.co_consts:
+            self.add(value)
 
     def function(self, value: types.FunctionType) -> None:
         package = of_package(value.__code__.co_filename)
-        if hasattr(value, "made_of"): return self.series((value.__qualname__, value.made_of))
-        if hasattr(value, "_torchdynamo_orig_callable"): return self.add(value._torchdynamo_orig_callable)
+        if hasattr(value, "made_of"):
+            return self.series((value.__qualname__, value.made_of))
+        if hasattr(value, "_torchdynamo_orig_callable"):
+            return self.add(value._torchdynamo_orig_callable)
         self.word("function", package or "")
-        if package: self.word(value.__qualname__)
-        else: self.code(value.__code__)
+        if package:
+            self.word(value.__qualname__)
+        else:
+            self.code(value.__code__)
         self.add(value.__defaults__)
         self.add(value.__kwdefaults__)
         for name, cell in zip(value.__code__.co_freevars, value.__closure__ or ()):
-            try: inside = cell.cell_contents
-            except ValueError: self.word("empty")
-            else: self.named(name, inside)
-        if package: return
+            try:
+                inside = cell.cell_contents
+            except ValueError:
+                self.word("empty")
+            else:
+                self.named(name, inside)
+        if package:
+            return
         self.names.update(identifiers(value.__code__))
         for kind, name in dict.fromkeys(outside(value.__code__)):
-            if kind == "import": self.imported(name)
-            elif name in value.__globals__: self.named(name, value.__globals__[name])
-            else: self.word(name, hasattr(builtins, name))
+            if kind == "import":
+                self.imported(name)
+            elif name in value.__globals__:
+                self.named(name, value.__globals__[name])
+            else:
+                self.word(name, hasattr(builtins, name))
 
     def imported(self, name: str) -> None:
-        try: self.named(name, importlib.import_module(name))
-        except Exception: self.word(name, "cannot be imported")
+        try:
+            self.named(name, importlib.import_module(name))
+        except Exception:
+            self.word(name, "cannot be imported")
 
     def method(self, value: types.MethodType) -> None:
         self.add(value.__func__)
@@ -205,7 +288,8 @@ class Spelling:
     def module(self, value: types.ModuleType) -> None:
         package = package_of(value.__name__)
         self.word("module", value.__name__ if package else "", package or "")
-        if not package: self.open.append((vars(value), set()))
+        if not package:
+            self.open.append((vars(value), set()))
 
     def a_class(self, value: type) -> None:
         self.word("class", value.__name__)
@@ -214,66 +298,114 @@ class Spelling:
             if package:
                 self.word(one.__module__, one.__qualname__, package)
                 continue
-            parts = {name: part for name, part in vars(one).items() if name not in ("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__")}
-            special = {name for name, part in parts.items() if name[:2] == name[-2:] == "__" and name not in UNREAD and isinstance(part, types.FunctionType)}
+            parts = {
+                name: part
+                for name, part in vars(one).items()
+                if name not in ("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__")
+            }
+            special = {
+                name
+                for name, part in parts.items()
+                if name[:2] == name[-2:] == "__" and name not in UNREAD and isinstance(part, types.FunctionType)
+            }
             self.names.update(special)
             self.open.append((parts, set()))
 
     def thing(self, value: Any) -> None:
         "An object: its class, and what it holds; or how it would be pickled."
         kind = type(value)
-        if kind.__name__ in BESIDE: return self.word(kind.__name__)
-        if kind.__name__ == "InferenceSession": return self.word(onnx_sha256(value._model_path) if value._model_path else value._model_bytes)
-        if kind.__name__ in ("PyTreeDef", "Format", "Layout"): return self.word(str(value))
-        if getattr(value, "__wrapped__", None) is not None and callable(value): return self.series((kind.__name__, value.__wrapped__))
+        if kind.__name__ in BESIDE:
+            return self.word(kind.__name__)
+        if kind.__name__ == "InferenceSession":
+            return self.word(onnx_sha256(value._model_path) if value._model_path else value._model_bytes)
+        if kind.__name__ in ("PyTreeDef", "Format", "Layout"):
+            return self.word(str(value))
+        if getattr(value, "__wrapped__", None) is not None and callable(value):
+            return self.series((kind.__name__, value.__wrapped__))
         module, name = getattr(value, "__module__", None), getattr(value, "__name__", None)
-        if isinstance(module, str) and isinstance(name, str) and package_of(module) and getattr(sys.modules.get(module), name, None) is value:
+        if (
+            isinstance(module, str)
+            and isinstance(name, str)
+            and package_of(module)
+            and getattr(sys.modules.get(module), name, None) is value
+        ):
             return self.word(module, name, package_of(module))
-        if isinstance(value, types.BuiltinFunctionType | types.MethodWrapperType): return self.built_in(value)
+        if isinstance(value, types.BuiltinFunctionType | types.MethodWrapperType):
+            return self.built_in(value)
         self.add(kind)
         own = dict(getattr(value, "__dict__", {}))
         for one in kind.__mro__:
             slots = vars(one).get("__slots__", ())
-            own |= {name: getattr(value, name) for name in ([slots] if isinstance(slots, str) else slots) if name not in own and hasattr(value, name)}
+            own |= {
+                name: getattr(value, name)
+                for name in ([slots] if isinstance(slots, str) else slots)
+                if name not in own and hasattr(value, name)
+            }
         own.pop("__dict__", None), own.pop("__weakref__", None)
-        if isinstance(value, (dict, list, set, tuple, str, int, float)) or not own: self.reduced(value)
-        if own: self.holdings(kind, own)
+        if isinstance(value, (dict, list, set, tuple, str, int, float)) or not own:
+            self.reduced(value)
+        if own:
+            self.holdings(kind, own)
 
     def holdings(self, kind: type, own: dict[str, Any]) -> None:
-        "Attributes: all of a package's object; of one's own, numbers, arrays and what can be called, and the rest where code names it."
-        if package_of(kind.__module__): return self.each(own)
+        """Attributes: all of a package's object; of one's own, numbers, arrays and what can be called, and the rest
+        where code names it."""
+        if package_of(kind.__module__):
+            return self.each(own)
         self.each({name: value for name, value in own.items() if simple(value)})
         self.open.append((own, {name for name, value in own.items() if simple(value)}))
 
     def built_in(self, value: Any) -> None:
         self.word("built in", value.__name__)
         owner = getattr(value, "__self__", None)
-        if owner is not None and not isinstance(owner, types.ModuleType): self.named(value.__name__, owner)
+        if owner is not None and not isinstance(owner, types.ModuleType):
+            self.named(value.__name__, owner)
 
     def reduced(self, value: Any) -> None:
-        try: parts = value.__reduce_ex__(2)
-        except Exception: raise Unknown(f"{self.way()} is a {type(value).__name__}, which cannot be read") from None
-        if isinstance(parts, str): return self.word(parts)
-        for part in parts: self.add(list(part) if isinstance(part, Iterator) else part)
+        try:
+            parts = value.__reduce_ex__(2)
+        except Exception:
+            raise Unknown(f"{self.way()} is a {type(value).__name__}, which cannot be read") from None
+        if isinstance(parts, str):
+            return self.word(parts)
+        for part in parts:
+            self.add(list(part) if isinstance(part, Iterator) else part)
+
 
 def simple(value: Any, deep: int = 4) -> bool:
     "Whether a value is a number, a word, an array, something to call, or a small collection of such."
-    if isinstance(value, (*PLAIN, np.ndarray, np.generic, jax.Array)) or callable(value) or hasattr(value, "untyped_storage"): return True
-    if isinstance(value, (tuple, list, set, frozenset)): return deep > 0 and len(value) <= 1000 and all(simple(one, deep - 1) for one in value)
-    return isinstance(value, dict) and deep > 0 and len(value) <= 1000 and all(simple(one, deep - 1) for one in value.values())
+    if (
+        isinstance(value, (*PLAIN, np.ndarray, np.generic, jax.Array))
+        or callable(value)
+        or hasattr(value, "untyped_storage")
+    ):
+        return True
+    if isinstance(value, (tuple, list, set, frozenset)):
+        return deep > 0 and len(value) <= 1000 and all(simple(one, deep - 1) for one in value)
+    return (
+        isinstance(value, dict)
+        and deep > 0
+        and len(value) <= 1000
+        and all(simple(one, deep - 1) for one in value.values())
+    )
+
 
 def spelled(*values: Any) -> str:  # 64 hexadecimal digits
     "A hash of what some values are and do. Ends in `Unknown` where one of them cannot be read."
     return spelling_of(values)[0]
 
+
 def spelling_of(values: Iterable[Any], beside: Collection[str] = ()) -> tuple[str, dict[str, str]]:
     "The hash, and by place that of what stands there alone."
     spelling = Spelling(beside=beside)
-    for place, value in enumerate(values): spelling.named(str(place), value)
+    for place, value in enumerate(values):
+        spelling.named(str(place), value)
     return spelling.digest(), spelling.own
 
+
 def spelled_running(run: Callable[[int], Any], *values: Any) -> str:  # 64 hexadecimal digits
-    """The hash of what some values are and do, without what running them changes: counts of calls, activations that a hook keeps. `run(1)` and `run(2)`
+    """The hash of what some values are and do, without what running them changes: counts of calls, activations that a
+    hook keeps. `run(1)` and `run(2)`
     show them one picture and two. Ends in `Unknown`, too, where something else changes every time."""
     beside: set[str] = set()
     for _ in range(4):
@@ -282,95 +414,157 @@ def spelled_running(run: Callable[[int], Any], *values: Any) -> str:  # 64 hexad
         run(2)
         found, two = spelling_of(values, beside)
         changed = {place for place in one.keys() | two.keys() if one.get(place) != two.get(place)}
-        if not changed: return found
+        if not changed:
+            return found
         beside |= changed
     raise Unknown(f"{re.sub('#[0-9]+', '', min(changed)).strip('/').replace('/', '.')} changes whenever it is run")
 
 # %% ../../nbs/networks/04_spelling.ipynb #8ece7b31
 def made_of(forward: Callable, parts: Any) -> Callable:
     "The function, known by what it stands for (a module, the hash of a file) in place of its own code."
-    forward.made_of = parts      # type: ignore[attr-defined]
+    forward.made_of = parts  # type: ignore[attr-defined]
     return forward
+
 
 def of_torch(spelling: Spelling, value: Any) -> bool:
     "Reads what is PyTorch's: modules, tensors, compiled and scripted code. False where the value is none of it."
     torch = sys.modules["torch"]
-    if isinstance(value, torch.Tensor): spelling.word(*tensor_words(value))
+    if isinstance(value, torch.Tensor):
+        spelling.word(*tensor_words(value))
     elif isinstance(value, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
         spelling.word("script", re.sub(r"#.*|___torch_mangle_\d+", "", str(value.inlined_graph)))
-        if hasattr(value, "state_dict"): spelling.each(value.state_dict())
-    elif type(value).__name__ in ("ScriptObject", "Generator") and type(value).__module__.startswith("torch"): spelling.word(type(value).__name__)
-    elif hasattr(value, "_orig_mod") and isinstance(value, torch.nn.Module): spelling.add(value._orig_mod)
-    elif isinstance(value, torch.nn.Module): of_module(spelling, value)
-    else: return False
+        if hasattr(value, "state_dict"):
+            spelling.each(value.state_dict())
+    elif type(value).__name__ in ("ScriptObject", "Generator") and type(value).__module__.startswith("torch"):
+        spelling.word(type(value).__name__)
+    elif hasattr(value, "_orig_mod") and isinstance(value, torch.nn.Module):
+        spelling.add(value._orig_mod)
+    elif isinstance(value, torch.nn.Module):
+        of_module(spelling, value)
+    else:
+        return False
     return True
+
 
 def tensor_words(tensor: Any) -> list[Any]:
     "A tensor's type, shape and bytes."
     torch, tensor = sys.modules["torch"], tensor.detach()
     words = ["tensor", tensor.dtype, tuple(tensor.shape)]
-    if tensor.is_quantized: words.append(tensor.qscheme())
+    if tensor.is_quantized:
+        words.append(tensor.qscheme())
     try:
-        if tensor.is_quantized: tensor = tensor.dequantize()
-        if tensor.layout != torch.strided: tensor = tensor.to_dense()
-        return [*words, tensor.cpu().resolve_conj().resolve_neg().contiguous().flatten().view(torch.uint8).numpy().tobytes()]
-    except Exception as error: raise Unknown(f"a tensor of {tensor.dtype} on {tensor.device} cannot be read ({error})") from None
+        if tensor.is_quantized:
+            tensor = tensor.dequantize()
+        if tensor.layout != torch.strided:
+            tensor = tensor.to_dense()
+        return [
+            *words,
+            tensor.cpu().resolve_conj().resolve_neg().contiguous().flatten().view(torch.uint8).numpy().tobytes(),
+        ]
+    except Exception as error:
+        raise Unknown(f"a tensor of {tensor.dtype} on {tensor.device} cannot be read ({error})") from None
+
 
 def of_module(spelling: Spelling, module: Any) -> None:
     "Reads a module of PyTorch: its class, what it holds and saves, its hooks, its parts."
     torch, common = sys.modules["torch"], sys.modules["torch.nn.modules.module"]
     usual = {*vars(torch.nn.Module()), "_compiled_call_impl", "_graph"}
     graph = getattr(module, "graph", None) if isinstance(module, sys.modules["torch.fx"].GraphModule) else None
-    if graph is None: spelling.add(type(module))
+    if graph is None:
+        spelling.add(type(module))
     held: dict[str, Any] = {}
-    try: module._save_to_state_dict(held, "", True)     # its own, without its parts'
-    except Exception: held = dict(module._parameters)     # it does not give what more it saves
+    try:
+        module._save_to_state_dict(held, "", True)  # its own, without its parts'
+    except Exception:
+        held = dict(module._parameters)  # it does not give what more it saves
     spelling.each(held | dict(module._buffers))
-    for hooks in (module._forward_pre_hooks, module._forward_hooks, common._global_forward_pre_hooks, common._global_forward_hooks):
+    for hooks in (
+        module._forward_pre_hooks,
+        module._forward_hooks,
+        common._global_forward_pre_hooks,
+        common._global_forward_hooks,
+    ):
         spelling.series(tuple(hooks.values()))
-    if graph is None: spelling.holdings(type(module), {name: value for name, value in sorted(vars(module).items()) if name not in usual})
-    else: of_graph(spelling, module.code, graph)
-    spelling.each({name: part for name, part in module._modules.items() if graph is None or name != "_guards_fn"})     # checks alone
+    if graph is None:
+        spelling.holdings(
+            type(module), {name: value for name, value in sorted(vars(module).items()) if name not in usual}
+        )
+    else:
+        of_graph(spelling, module.code, graph)
+    spelling.each(
+        {name: part for name, part in module._modules.items() if graph is None or name != "_guards_fn"}
+    )  # checks alone
+
 
 def of_graph(spelling: Spelling, code: str, graph: Any) -> None:
-    "Reads a traced or exported module of PyTorch: its code, which was written for it, and the functions that this calls."
+    """Reads a traced or exported module of PyTorch: its code, which was written for it, and the functions that this
+    calls."""
     spelling.word("graph", code)
     for called in dict.fromkeys(node.target for node in graph.nodes if node.op == "call_function"):
-        if type(called).__module__.startswith("torch._ops"): spelling.word(str(called))
-        else: spelling.add(called)
+        if type(called).__module__.startswith("torch._ops"):
+            spelling.word(str(called))
+        else:
+            spelling.add(called)
+
 
 def state_of(module: Any) -> dict[str, Any]:
     "What a PyTorch module saves; its parameters and buffers alone, where it does not give what more it saves."
-    try: return dict(module.state_dict())
-    except Exception: return dict(module.named_parameters())
+    try:
+        return dict(module.state_dict())
+    except Exception:
+        return dict(module.named_parameters())
+
 
 def module_sha256(module: Any) -> str:  # 64 hexadecimal digits
-    "The hash of all that a PyTorch module holds: parameters, buffers, extra state, and the attributes that its description names."
+    """The hash of all that a PyTorch module holds: parameters, buffers, extra state, and the attributes that its
+    description names."""
     spelling, state = Spelling(10_000_000), state_of(module)
     spelling.word(repr(module))
     spelling.each(state | {name: value for name, value in module.named_buffers() if name not in state})
     return spelling.digest()
 
+
 def external_files(path: Path | str) -> list[str]:
     "The names of the files in which an ONNX file keeps arrays, as they stand in it."
-    def tensors(graph):      # a graph's initialisers (5), sparse ones (15), and those of its nodes' attributes (1, 5), which may hold graphs (6, 11)
+
+    def tensors(
+        graph,
+        # a graph's initialisers (5), sparse ones (15), and those of its nodes' attributes (1, 5), which may hold graphs
+        # (6,
+        # 11)
+    ):
         yield from messages(graph, 5)
-        for sparse in messages(graph, 15): yield from (*messages(sparse, 1), *messages(sparse, 2))
-        for node in messages(graph, 1): yield from of_node(node)
+        for sparse in messages(graph, 15):
+            yield from (*messages(sparse, 1), *messages(sparse, 2))
+        for node in messages(graph, 1):
+            yield from of_node(node)
+
     def of_node(node):
         for attribute in messages(node, 5):
             yield from (*messages(attribute, 5), *messages(attribute, 10))
-            for graph in (*messages(attribute, 6), *messages(attribute, 11)): yield from tensors(graph)
+            for graph in (*messages(attribute, 6), *messages(attribute, 11)):
+                yield from tensors(graph)
+
     def found(content):
         whole = [tensor for graph in messages(content, 7) for tensor in tensors(graph)]
-        whole += [tensor for function in messages(content, 25) for node in messages(function, 7) for tensor in of_node(node)]
+        whole += [
+            tensor for function in messages(content, 25) for node in messages(function, 7) for tensor in of_node(node)
+        ]
         pairs = [(messages(entry, 1), messages(entry, 2)) for tensor in whole for entry in messages(tensor, 13)]
-        return sorted({bytes(value[0]).decode() for key, value in pairs if key and value and bytes(key[0]) == b"location"})
+        return sorted(
+            {bytes(value[0]).decode() for key, value in pairs if key and value and bytes(key[0]) == b"location"}
+        )
+
     return attempt(Path(path), lambda file: found(memoryview(file.read_bytes())))
 
+
 def onnx_sha256(path: Path | str) -> str:  # 64 hexadecimal digits
-    "The SHA-256 of an ONNX file; with those of the files beside it that hold its arrays, where it has any. Refuses one that cannot be read."
+    """The SHA-256 of an ONNX file; with those of the files beside it that hold its arrays, where it has any. Refuses
+    one that cannot be read."""
     path, content = Path(path), sha256(path)
     beside = external_files(path)
-    if not beside: return content
-    return hashlib.sha256("\n".join([content, *(f"{name} {sha256(path.parent / name)}" for name in beside)]).encode()).hexdigest()
+    if not beside:
+        return content
+    return hashlib.sha256(
+        "\n".join([content, *(f"{name} {sha256(path.parent / name)}" for name in beside)]).encode()
+    ).hexdigest()

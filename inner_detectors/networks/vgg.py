@@ -20,7 +20,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float32
 
-from ..core.errors import Refused
+from ..core.errors import InputError
 from .building import folded, in_eights, loaded, parameter_file, run_steps
 from .geometry import Geometry
 from .model import Model
@@ -29,13 +29,29 @@ from .weights.safetensors import write_safetensors
 
 # %% ../../nbs/networks/07_vgg.ipynb #2722ec94
 VGG16_UNITS = {
-    "conv1_1": 64,  "conv1_2": 64,                   "pool1": 64,
-    "conv2_1": 128, "conv2_2": 128,                  "pool2": 128,
-    "conv3_1": 256, "conv3_2": 256, "conv3_3": 256,  "pool3": 256,
-    "conv4_1": 512, "conv4_2": 512, "conv4_3": 512,  "pool4": 512,
-    "conv5_1": 512, "conv5_2": 512, "conv5_3": 512,  "pool5": 512,
-    "fc6": 4096, "fc7": 4096, "fc8": 1000,
+    "conv1_1": 64,
+    "conv1_2": 64,
+    "pool1": 64,
+    "conv2_1": 128,
+    "conv2_2": 128,
+    "pool2": 128,
+    "conv3_1": 256,
+    "conv3_2": 256,
+    "conv3_3": 256,
+    "pool3": 256,
+    "conv4_1": 512,
+    "conv4_2": 512,
+    "conv4_3": 512,
+    "pool4": 512,
+    "conv5_1": 512,
+    "conv5_2": 512,
+    "conv5_3": 512,
+    "pool5": 512,
+    "fc6": 4096,
+    "fc7": 4096,
+    "fc8": 1000,
 }
+
 
 def vgg16_geometry(size: int = 224) -> dict[str, Geometry]:
     "The geometry of every layer; the fully connected ones have one position, which sees everything."
@@ -50,45 +66,75 @@ def vgg16_geometry(size: int = 224) -> dict[str, Geometry]:
 # %% ../../nbs/networks/07_vgg.ipynb #433d1491
 class VGG16(nnx.Module):
     "VGG16's layers as far as `names` lists them; `fc6` reads pool5 flattened as height, width, unit (Keras' order)."
-    def __init__(self, names: Iterable[str], width: float = 1.0, size: int = 224, classes: int | None = None, *, rngs: nnx.Rngs):
+
+    def __init__(
+        self, names: Iterable[str], width: float = 1.0, size: int = 224, classes: int | None = None, *, rngs: nnx.Rngs
+    ):
         self.names, units_in, highest = tuple(names), 3, jax.lax.Precision.HIGHEST
         for name in self.names:
             units = round(VGG16_UNITS[name] * width)
-            if name == "fc6": units_in *= (size // 32) ** 2
-            if name == "fc8": units = classes or units
-            if name.startswith("conv"): setattr(self, name, nnx.Conv(units_in, units, (3, 3), precision=highest, rngs=rngs))
-            if name.startswith("fc"): setattr(self, name, nnx.Linear(units_in, units, precision=highest, rngs=rngs))
+            if name == "fc6":
+                units_in *= (size // 32) ** 2
+            if name == "fc8":
+                units = classes or units
+            if name.startswith("conv"):
+                setattr(self, name, nnx.Conv(units_in, units, (3, 3), precision=highest, rngs=rngs))
+            if name.startswith("fc"):
+                setattr(self, name, nnx.Linear(units_in, units, precision=highest, rngs=rngs))
             units_in = units
 
     def steps(self) -> Iterator[tuple[str, Callable]]:
         "Layer by layer: its name, and how it follows from the one before."
         for name in self.names:
             layer = getattr(self, name, None)
-            if layer is None: yield name, lambda x: nnx.max_pool(x, (2, 2), strides=(2, 2))
-            elif name == "fc6": yield "fc6.pre", lambda x, layer=layer: in_eights(layer, x.reshape(len(x), 1, 1, -1))
-            elif name == "fc7": yield "fc7.pre", partial(in_eights, layer)
-            elif name == "fc8": yield "fc8", partial(in_eights, layer)
-            else: yield f"{name}.pre", layer
-            if layer is not None: yield ("prob", partial(in_eights, nnx.softmax)) if name == "fc8" else (name, nnx.relu)
+            if layer is None:
+                yield name, lambda x: nnx.max_pool(x, (2, 2), strides=(2, 2))
+            elif name == "fc6":
+                yield "fc6.pre", lambda x, layer=layer: in_eights(layer, x.reshape(len(x), 1, 1, -1))
+            elif name == "fc7":
+                yield "fc7.pre", partial(in_eights, layer)
+            elif name == "fc8":
+                yield "fc8", partial(in_eights, layer)
+            else:
+                yield f"{name}.pre", layer
+            if layer is not None:
+                yield ("prob", partial(in_eights, nnx.softmax)) if name == "fc8" else (name, nnx.relu)
 
-    def __call__(self, x: Float32[Array, "batch height width _"], after: str | None = None) -> dict[str, Float32[Array, "batch _ _ _"]]:
+    def __call__(
+        self, x: Float32[Array, "batch height width _"], after: str | None = None
+    ) -> dict[str, Float32[Array, "batch _ _ _"]]:
         return run_steps(self.steps(), x, after)
 
 # %% ../../nbs/networks/07_vgg.ipynb #080eea4b
 CONVOLUTIONS = [name for name in VGG16_UNITS if name.startswith("conv")]
 DENSE = ("fc6", "fc7", "fc8")
-FAMILY: dict[tuple[int, ...], str] = {(1, 1, 2, 2, 2): "VGG11", (2, 2, 2, 2, 2): "VGG13", (2, 2, 3, 3, 3): "VGG16", (2, 2, 4, 4, 4): "VGG19"}
+FAMILY: dict[tuple[int, ...], str] = {
+    (1, 1, 2, 2, 2): "VGG11",
+    (2, 2, 2, 2, 2): "VGG13",
+    (2, 2, 3, 3, 3): "VGG16",
+    (2, 2, 4, 4, 4): "VGG19",
+}
 KERAS_DENSE = {"fc1": "fc6", "fc2": "fc7", "predictions": "fc8"}
-KERAS_NUMBERED = {f"conv2d{f'_{i}' * (i > 0)}": name for i, name in enumerate(CONVOLUTIONS)} | {"dense": "fc6", "dense_1": "fc7", "dense_2": "fc8"}
-GLUON_NUMBERED = {f"conv{i}": name for i, name in enumerate(CONVOLUTIONS)} | {f"dense{i}": name for i, name in enumerate(DENSE)}
+KERAS_NUMBERED = {f"conv2d{f'_{i}' * (i > 0)}": name for i, name in enumerate(CONVOLUTIONS)} | {
+    "dense": "fc6",
+    "dense_1": "fc7",
+    "dense_2": "fc8",
+}
+GLUON_NUMBERED = {f"conv{i}": name for i, name in enumerate(CONVOLUTIONS)} | {
+    f"dense{i}": name for i, name in enumerate(DENSE)
+}
 NORMALISED = r"(?i)batch_?norm|(^|[/._])bn\d*([/._]|$)|moving_(mean|var)|running_(mean|var)|gamma|(^|[/._])beta"
-ALTERED = r"(?i)scale|zero_?point|mask|_orig$|_[guv]$|exp_avg|momentum|/[mv](:0)?$"     # what makes another array of a kernel, or is none
+# what makes another array of a kernel, or is none
+ALTERED = r"(?i)scale|zero_?point|mask|_orig$|_[guv]$|exp_avg|momentum|/[mv](:0)?$"
+
 
 class Placed(NamedTuple):
     "Where an array belongs: what its name begins with, the layer, and whose way of naming that is."
+
     before: str
     layer: str
     form: str
+
 
 def vgg16_place(name: str) -> Placed | None:
     "Where an array belongs whose name has the layer's in it; None where it has none."
@@ -103,212 +149,405 @@ def vgg16_place(name: str) -> Placed | None:
         return Placed(at[1], at[2], "rgb" if slim or re.fullmatch(r"_[Wb]", at[3]) else "caffe")
     return None
 
+
 def numbered(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[int, str]]:
-    "PyTorch's rows of modules that have 3 x 3 convolutions among them: what the names begin with -> number -> the name of the module."
+    """PyTorch's rows of modules that have 3 x 3 convolutions among them: what the names begin with -> number -> the
+    name of the module."""
     rows: dict[str, dict[int, str]] = {}
     for name in arrays:
         if at := re.fullmatch(r"(.*?)(\d+)\.(?:weight|bias|running_mean|running_var)", name):
             before = re.sub(r"slice\d\.$", "features.", re.sub(r"features\.module\.$", "features.", at[1]))
             rows.setdefault(before, {})[int(at[2])] = name.rpartition(".")[0]
-    def deep(stem: str) -> bool: return f"{stem}.weight" in arrays and arrays[f"{stem}.weight"].ndim == 4
+
+    def deep(stem: str) -> bool:
+        return f"{stem}.weight" in arrays and arrays[f"{stem}.weight"].ndim == 4
+
     return {before: row for before, row in rows.items() if sum(map(deep, row.values())) > 5}
 
+
 def blocks_of(places: Sequence[int], step: int) -> list[str]:
-    "The layers' names of convolutions by their numbers: `step` apart in a block, one more where a pooling lies between. Empty where they lie otherwise."
+    """The layers' names of convolutions by their numbers: `step` apart in a block, one more where a pooling lies
+    between. Empty where they lie otherwise."""
     block, inner, names = 1, 1, ["conv1_1"]
     for gap in np.diff(places):
-        if gap not in (step, step + 1): return []
+        if gap not in (step, step + 1):
+            return []
         block, inner = (block, inner + 1) if gap == step else (block + 1, 1)
         names.append(f"conv{block}_{inner}")
     return names
 
+
 class Tower(NamedTuple):
     "A row of convolutions that may be VGG16's, in a file."
-    before: str                  # what the names of its network begin with
-    form: str                    # torchvision, keras, caffe, or rgb
-    layers: dict[str, str]       # layer -> the name of its kernel
-    biases: dict[str, str]       # layer -> the name of its bias
-    norms: dict[str, str] = {}   # layer -> the module of the batch normalisation behind it
-    own: frozenset[str] = frozenset()   # names of all arrays of the row
+
+    before: str  # what the names of its network begin with
+    form: str  # torchvision, keras, caffe, or rgb
+    layers: dict[str, str]  # layer -> the name of its kernel
+    biases: dict[str, str]  # layer -> the name of its bias
+    norms: dict[str, str] = {}  # layer -> the module of the batch normalisation behind it
+    own: frozenset[str] = frozenset()  # names of all arrays of the row
+
 
 def torch_towers(arrays: Mapping[str, np.ndarray], path: Path, exported: bool) -> Iterator[Tower]:
-    "The rows of numbered modules. Refuses one that has more in it than convolutions and the batch normalisations behind them."
+    """The rows of numbered modules. Refuses one that has more in it than convolutions and the batch normalisations
+    behind them."""
     for before, row in numbered(arrays).items():
         places = [place for place in sorted(row) if arrays.get(f"{row[place]}.weight", np.zeros(0)).ndim == 4]
         names, norms = blocks_of(places, 2), {}
-        if not names and (names := blocks_of(places, 3)):        # a batch normalisation is one more module
-            norms = {name: row[place + 1] for name, place in zip(names, places) if f"{row.get(place + 1)}.running_mean" in arrays}
+        if not names and (names := blocks_of(places, 3)):  # a batch normalisation is one more module
+            norms = {
+                name: row[place + 1]
+                for name, place in zip(names, places)
+                if f"{row.get(place + 1)}.running_mean" in arrays
+            }
             if len(norms) < len(names) and not exported:
-                raise Refused(f"{path}: {before}* is numbered as with batch normalisation, whose arrays are missing. Save the whole state_dict.")
-            if exported: norms = {}                               # exporters fold it
+                raise InputError(
+                    f"{path}: {before}* is numbered as with batch normalisation, whose arrays are missing. Save the "
+                    "whole state_dict."
+                )
+            if exported:
+                norms = {}  # exporters fold it
         stems = {name: row[place] for name, place in zip(names, places)}
         parts = {f"{stem}.{part}" for stem in stems.values() for part in ("weight", "bias")}
-        parts |= {f"{stem}.{part}" for stem in norms.values() for part in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")}
-        rest = [name for name in arrays if before and re.match(re.escape(before) + r"(module\.)?\d+\.", name) and name not in parts]
-        odd = next((name for name in arrays if re.search(r"(_orig|_mask|weight_[guv]|\.parametrizations\..*)$", name)), None)
+        parts |= {
+            f"{stem}.{part}"
+            for stem in norms.values()
+            for part in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+        }
+        rest = [
+            name
+            for name in arrays
+            if before and re.match(re.escape(before) + r"(module\.)?\d+\.", name) and name not in parts
+        ]
+        odd = next(
+            (name for name in arrays if re.search(r"(_orig|_mask|weight_[guv]|\.parametrizations\..*)$", name)), None
+        )
         if rest and odd and not exported:
-            raise Refused(f"{path}: array {odd!r} is a part of a kernel that was pruned or written otherwise. Make it plain (torch.nn.utils.prune.remove, "
-                          "remove_weight_norm, or parametrize.remove_parametrizations) and save it again.")
-        if names and rest and not exported: raise Refused(f"{path}: array {rest[0]!r} has no place in VGG16. These are the weights of another network.")
-        if not names: continue
-        yield Tower(before.removesuffix("features."), "torchvision", {name: f"{stem}.weight" for name, stem in stems.items()},
-                    {name: f"{stem}.bias" for name, stem in stems.items() if f"{stem}.bias" in arrays}, norms, frozenset(parts))
+            raise InputError(
+                f"{path}: array {odd!r} is a part of a kernel that was pruned or written otherwise. Make it plain "
+                "(torch.nn.utils.prune.remove, "
+                "remove_weight_norm, or parametrize.remove_parametrizations) and save it again."
+            )
+        if names and rest and not exported:
+            raise InputError(
+                f"{path}: array {rest[0]!r} has no place in VGG16. These are the weights of another network."
+            )
+        if not names:
+            continue
+        yield Tower(
+            before.removesuffix("features."),
+            "torchvision",
+            {name: f"{stem}.weight" for name, stem in stems.items()},
+            {name: f"{stem}.bias" for name, stem in stems.items() if f"{stem}.bias" in arrays},
+            norms,
+            frozenset(parts),
+        )
+
 
 def named_towers(arrays: Mapping[str, np.ndarray], path: Path) -> Iterator[Tower]:
     "The networks whose arrays have the layers' names in theirs. Refuses two arrays for one place."
     found: dict[str, dict[bool, dict[str, str]]] = {}
     forms: dict[str, str] = {}
     for name, array in arrays.items():
-        if not (at := vgg16_place(name)) or array.ndim not in (1, 2, 4): continue
-        if re.search(ALTERED, name): raise Refused(f"{path}: array {name!r} has no place in VGG16. Save plain kernels and biases.")
+        if not (at := vgg16_place(name)) or array.ndim not in (1, 2, 4):
+            continue
+        if re.search(ALTERED, name):
+            raise InputError(f"{path}: array {name!r} has no place in VGG16. Save plain kernels and biases.")
         there = found.setdefault(at.before, {True: {}, False: {}})[array.ndim > 1]
-        if at.layer in there: raise Refused(f"{path}: two arrays are {at.layer}'s, {there[at.layer]!r} and {name!r}. Give the file of one network.")
+        if at.layer in there:
+            raise InputError(
+                f"{path}: two arrays are {at.layer}'s, {there[at.layer]!r} and {name!r}. Give the file of one network."
+            )
         there[at.layer] = name
         forms.setdefault(at.before, at.form)
     for before, parts in found.items():
         if any(layer.startswith("conv") for layer in parts[True] | parts[False]):
-            yield Tower(before, forms[before], parts[True], parts[False], {}, frozenset((*parts[True].values(), *parts[False].values())))
+            yield Tower(
+                before,
+                forms[before],
+                parts[True],
+                parts[False],
+                {},
+                frozenset((*parts[True].values(), *parts[False].values())),
+            )
+
 
 def family_of(tower: Tower) -> str:
     "Which of the VGGs a row of convolutions is; empty where it is none."
     blocks = [layer[4] for layer in {**tower.layers, **tower.biases} if layer.startswith("conv")]
-    return FAMILY.get(tuple(blocks.count(str(block)) for block in range(1, 6)), "") if set(blocks) <= set("12345") else ""
+    return (
+        FAMILY.get(tuple(blocks.count(str(block)) for block in range(1, 6)), "") if set(blocks) <= set("12345") else ""
+    )
+
 
 def the_tower(arrays: Mapping[str, np.ndarray], path: Path, exported: bool) -> Tower | None:
-    "The one VGG16 in a file; None where nothing in it has a name of VGG16's. Refuses another VGG, and two that differ, naming them."
+    """The one VGG16 in a file; None where nothing in it has a name of VGG16's. Refuses another VGG, and two that
+    differ, naming them."""
     towers = [*torch_towers(arrays, path, exported), *named_towers(arrays, path)]
     whole = [tower for tower in towers if family_of(tower) == "VGG16"]
+
     def same(one: Tower, other: Tower) -> bool:
-        return all(layer in other.layers and np.array_equal(arrays[name], arrays[other.layers[layer]]) for layer, name in one.layers.items())
+        return all(
+            layer in other.layers and np.array_equal(arrays[name], arrays[other.layers[layer]])
+            for layer, name in one.layers.items()
+        )
+
     for other in whole[1:]:
         if not same(whole[0], other):
-            raise Refused(f"{path}: holds two networks, {whole[0].before + '*'!r} and {other.before + '*'!r}, which differ. Save the one that you mean alone.")
-    if whole: return whole[0]
+            raise InputError(
+                f"{path}: holds two networks, {whole[0].before + '*'!r} and {other.before + '*'!r}, which differ. Save "
+                "the one that you mean alone."
+            )
+    if whole:
+        return whole[0]
     for tower in towers:
-        if family := family_of(tower): raise Refused(f"{path}: these are the weights of {family}, another network than VGG16.")
+        if family := family_of(tower):
+            raise InputError(f"{path}: these are the weights of {family}, another network than VGG16.")
     return max(towers, key=lambda tower: len(tower.layers), default=None)
 
+
 def head_of(arrays: Mapping[str, np.ndarray], tower: Tower) -> list[str]:
-    "The names of the kernels of a network's fully connected layers, in their order, up to three; none where it has others than VGG16 has."
-    if any(layer in tower.layers for layer in DENSE): return [tower.layers[layer] for layer in DENSE if layer in tower.layers]
-    for row in (("pre_logits.fc1", "pre_logits.fc2", "head.fc"), *([f"classifier.{place}" for place in row] for row in ((0, 3, 6), (1, 4, 6)))):
+    """The names of the kernels of a network's fully connected layers, in their order, up to three; none where it has
+    others than VGG16 has."""
+    if any(layer in tower.layers for layer in DENSE):
+        return [tower.layers[layer] for layer in DENSE if layer in tower.layers]
+    for row in (
+        ("pre_logits.fc1", "pre_logits.fc2", "head.fc"),
+        *([f"classifier.{place}" for place in row] for row in ((0, 3, 6), (1, 4, 6))),
+    ):
         names = [f"{tower.before}{stem}.weight" for stem in row]
-        if names[0] in arrays: return [name for name in names if name in arrays]
+        if names[0] in arrays:
+            return [name for name in names if name in arrays]
     return []
+
 
 class Vgg16Arrays(NamedTuple):
     "VGG16's arrays under our names and in our layout, with what else a file's form says."
+
     arrays: dict[str, np.ndarray]
     preprocessing: str
-    absent: dict[str, str]   # layers of VGG16, and arrays of the file, that have no place
-    about: dict[str, str]    # for the record
+    absent: dict[str, str]  # layers of VGG16, and arrays of the file, that have no place
+    about: dict[str, str]  # for the record
 
-def vgg16_form(arrays: Mapping[str, np.ndarray], path: Path, size: int = 224, width: float = 1.0, said: Mapping[str, str] | None = None) -> Vgg16Arrays:
-    """The thirteen convolutions, and the fully connected layers as far as they fit; `said` is what Keras wrote beside them.
+
+def vgg16_form(
+    arrays: Mapping[str, np.ndarray],
+    path: Path,
+    size: int = 224,
+    width: float = 1.0,
+    said: Mapping[str, str] | None = None,
+) -> Vgg16Arrays:
+    """The thirteen convolutions, and the fully connected layers as far as they fit; `said` is what Keras wrote beside
+    them.
     Refuses another VGG, two networks, and kernels of which nobody says whether they are turned round."""
     exported, said = path.suffix.lower() == ".onnx" or path.is_file() and form_of(path) == "ONNX", said or {}
     arrays = {name: array for name, array in arrays.items() if array.ndim and array.dtype.kind not in "iubc"}
     tower = the_tower(arrays, path, exported)
-    if tower is None: return Vgg16Arrays(dict(arrays), "bgr-means", {}, {})
+    if tower is None:
+        return Vgg16Arrays(dict(arrays), "bgr-means", {}, {})
     extra = [name for name in arrays if name not in tower.own]
     for name in extra:
-        if re.search(NORMALISED, name) and not exported and not re.search(r"classifier|head|fc|top", name) and name.startswith(tower.before):
-            raise Refused(f"{path}: {name!r} is of a batch normalisation, which VGG16 has not. Fold it into the convolutions first.")
-    kernels = {layer: np.asarray(arrays[name], np.float32) for layer, name in tower.layers.items() if layer not in DENSE}
+        if (
+            re.search(NORMALISED, name)
+            and not exported
+            and not re.search(r"classifier|head|fc|top", name)
+            and name.startswith(tower.before)
+        ):
+            raise InputError(
+                f"{path}: {name!r} is of a batch normalisation, which VGG16 has not. Fold it into the convolutions "
+                "first."
+            )
+    kernels = {
+        layer: np.asarray(arrays[name], np.float32) for layer, name in tower.layers.items() if layer not in DENSE
+    }
     shapes = [kernel.shape for kernel in kernels.values() if kernel.ndim == 4]
-    in_front, at_end = (all(shape[place] == shape[place + 1] for shape in shapes) for place in (0, 2))    # height and width are in front, or behind
-    first = tower.form == "torchvision" if in_front and at_end else at_end                 # [unit, below, height, width]
+    in_front, at_end = (
+        all(shape[place] == shape[place + 1] for shape in shapes) for place in (0, 2)
+    )  # height and width are in front, or behind
+    first = tower.form == "torchvision" if in_front and at_end else at_end  # [unit, below, height, width]
     turned = turned_round(tower, first and not exported, path, said)
     out: dict[str, np.ndarray] = {}
     for layer in {**tower.layers, **tower.biases}:
-        if layer in DENSE: continue
+        if layer in DENSE:
+            continue
         if layer in tower.norms:
-            out[f"{layer}/kernel"], out[f"{layer}/bias"] = folded(arrays, tower.layers[layer].rpartition(".")[0], tower.norms[layer], 1e-5)
+            out[f"{layer}/kernel"], out[f"{layer}/bias"] = folded(
+                arrays, tower.layers[layer].rpartition(".")[0], tower.norms[layer], 1e-5
+            )
         elif layer in kernels and kernels[layer].ndim == 4:
             kernel = kernels[layer].transpose(2, 3, 1, 0) if first else kernels[layer]
             out[f"{layer}/kernel"] = np.ascontiguousarray(kernel[::-1, ::-1] if turned else kernel)
     for layer, name in tower.biases.items():
-        if layer not in DENSE: out.setdefault(f"{layer}/bias", np.asarray(arrays[name], np.float32))
-    order = None if turned and not first else "unit first" if first and not (exported and tower.form == "keras") else "unit last"
+        if layer not in DENSE:
+            out.setdefault(f"{layer}/bias", np.asarray(arrays[name], np.float32))
+    order = (
+        None
+        if turned and not first
+        else "unit first"
+        if first and not (exported and tower.form == "keras")
+        else "unit last"
+    )
     head, why, used = fitting_head(arrays, tower, size // 32, width, order)
     last = ("pool5", "fc6", "fc7", "")[len(head) // 2]
     parts = {"fc6": ("fc6.pre", "fc6"), "fc7": ("fc7.pre", "fc7"), "fc8": ("fc8", "prob")}
-    absent = dict.fromkeys([part for layer in DENSE if f"{layer}/kernel" not in head for part in parts[layer]],
-                           f"needs the fully connected parameters, and {path.name} {why}. Name a file that has all, or take {last}.")
-    absent |= {name: f"is an array of {path.name} without a place in VGG16, and is not read. Take a layer of VGG16."
-               for name in extra if name not in used and not exported}
+    absent = dict.fromkeys(
+        [part for layer in DENSE if f"{layer}/kernel" not in head for part in parts[layer]],
+        f"needs the fully connected parameters, and {path.name} {why}. Name a file that has all, or take {last}.",
+    )
+    absent |= {
+        name: f"is an array of {path.name} without a place in VGG16, and is not read. Take a layer of VGG16."
+        for name in extra
+        if name not in used and not exported
+    }
     about = {"batch normalisation": "folded into the convolutions"} if tower.norms else {}
     about |= {"kernels": "Theano's, turned round"} if turned else {}
-    return Vgg16Arrays(out | head, {"torchvision": "mean-std", "rgb": "rgb-means"}.get(tower.form, "bgr-means"), absent, about)
+    return Vgg16Arrays(
+        out | head, {"torchvision": "mean-std", "rgb": "rgb-means"}.get(tower.form, "bgr-means"), absent, about
+    )
+
 
 def turned_round(tower: Tower, first: bool, path: Path, said: Mapping[str, str]) -> bool:
     "Whether a Keras file's kernels are Theano's, which are turned by 180 degrees. Refuses where that cannot be known."
     name = path.name.lower()
-    early = [kernel for kernel in tower.layers.values() if re.search(r"_W(_\d+)?(:0)?$", kernel)]       # as Keras 1 named them
-    bare = tower.form != "rgb" and any(kernel.endswith("_W") for kernel in early)                        # TensorFlow's names end in :0, Theano's do not
+    early = [
+        kernel for kernel in tower.layers.values() if re.search(r"_W(_\d+)?(:0)?$", kernel)
+    ]  # as Keras 1 named them
+    bare = tower.form != "rgb" and any(
+        kernel.endswith("_W") for kernel in early
+    )  # TensorFlow's names end in :0, Theano's do not
     doubtful = first and (tower.form == "keras" or early) or bare
-    if tower.form == "torchvision" or not ("backend" in said or doubtful or "th_kernels" in name): return False
-    if "th_kernels" in name: return True
-    if "tf_kernels" in name: return False
-    if "backend" in said: return said["backend"] == "theano"
-    raise Refused(f"{path}: its kernels lie or are called as Theano's are, which are turned by 180 degrees, but nothing says whether these are. "
-                  "End its name as Keras does, in th_kernels.h5 where they are turned, or in tf_kernels.h5.")
+    if tower.form == "torchvision" or not ("backend" in said or doubtful or "th_kernels" in name):
+        return False
+    if "th_kernels" in name:
+        return True
+    if "tf_kernels" in name:
+        return False
+    if "backend" in said:
+        return said["backend"] == "theano"
+    raise InputError(
+        f"{path}: its kernels lie or are called as Theano's are, which are turned by 180 degrees, but nothing says "
+        "whether these are. "
+        "End its name as Keras does, in th_kernels.h5 where they are turned, or in tf_kernels.h5."
+    )
 
-def fitting_head(arrays: Mapping[str, np.ndarray], tower: Tower, cells: int, width: float, order: str | None) -> tuple[dict[str, np.ndarray], str, set[str]]:
-    "The fully connected layers from the first on that fit, of any number of classes; why no more do; and the names of the arrays that were used."
+
+def fitting_head(
+    arrays: Mapping[str, np.ndarray], tower: Tower, cells: int, width: float, order: str | None
+) -> tuple[dict[str, np.ndarray], str, set[str]]:
+    """The fully connected layers from the first on that fit, of any number of classes; why no more do; and the names of
+    the arrays that were used."""
     out: dict[str, np.ndarray] = {}
     names = head_of(arrays, tower)
     used: set[str] = set()
     others = [name for name in arrays if name not in tower.own and name not in names and arrays[name].ndim in (2, 4)]
     below = round(VGG16_UNITS["conv5_3"] * width) * cells**2
-    lies = tower.form != "torchvision"       # [below, unit]
-    if order is None: return {}, "does not say in which order its fully connected layers read a map", set()
+    lies = tower.form != "torchvision"  # [below, unit]
+    if order is None:
+        return {}, "does not say in which order its fully connected layers read a map", set()
     for layer, name in zip(DENSE, names):
-        if tower.layers.get(layer, name) != name: return out, f"has no array for {layer}", used
+        if tower.layers.get(layer, name) != name:
+            return out, f"has no array for {layer}", used
         kernel = np.asarray(arrays[name], np.float32)
         bias_name = tower.biases.get(layer) or f"{name.removesuffix('weight')}bias"
         bias = arrays.get(bias_name)
         wide = None if layer == "fc8" else round(VGG16_UNITS[layer] * width)
         shape = kernel.shape if kernel.ndim == 2 else (0, 0)
-        if kernel.ndim == 4: kernel, shape = as_dense(kernel, order), (below, kernel.shape[0] if order == "unit first" else kernel.shape[-1])
-        if bias is None or not kernel.size: return out, f"has no bias for {name!r}" if kernel.size else f"has nothing in {name!r}", used
+        if kernel.ndim == 4:
+            kernel, shape = (
+                as_dense(kernel, order),
+                (below, kernel.shape[0] if order == "unit first" else kernel.shape[-1]),
+            )
+        if bias is None or not kernel.size:
+            return out, f"has no bias for {name!r}" if kernel.size else f"has nothing in {name!r}", used
         units = len(bias)
         straight = shape == (below, units) and (shape != (units, below) or lies)
-        if not straight and shape != (units, below) or kernel.ndim == 2 and kernel.size != below * units or wide not in (None, units):
-            return out, f"has {name!r} of shape {arrays[name].shape} where VGG16 has {below} values and {wide or 'any number of'} units in {layer}", used
+        if (
+            not straight
+            and shape != (units, below)
+            or kernel.ndim == 2
+            and kernel.size != below * units
+            or wide not in (None, units)
+        ):
+            return (
+                out,
+                f"has {name!r} of shape {arrays[name].shape} where VGG16 has {below} values and "
+                f"{wide or 'any number of'} units in {layer}",
+                used,
+            )
         if arrays[name].ndim == 2:
             kernel = kernel if straight else kernel.T
-            if layer == "fc6" and order == "unit first": kernel = kernel.reshape(-1, cells, cells, units).transpose(1, 2, 0, 3).reshape(below, units)
+            if layer == "fc6" and order == "unit first":
+                kernel = kernel.reshape(-1, cells, cells, units).transpose(1, 2, 0, 3).reshape(below, units)
         out |= {f"{layer}/kernel": np.ascontiguousarray(kernel), f"{layer}/bias": np.asarray(bias, np.float32)}
         used, lies = used | {name, bias_name}, straight if shape[0] != shape[1] else lies
         below = units
     behind = [name for name in others if re.match(re.escape(tower.before) + r"(classifier|head|pre_logits)\b", name)]
     if "fc8/kernel" in out and behind:
-        return {name: array for name, array in out.items() if not name.startswith("fc8")}, f"goes on behind it with {behind[0]!r}", used
-    if out and not others and len(out) == 6: return out, "", used
+        return (
+            {name: array for name, array in out.items() if not name.startswith("fc8")},
+            f"goes on behind it with {behind[0]!r}",
+            used,
+        )
+    if out and not others and len(out) == 6:
+        return out, "", used
     shown = ", ".join(f"{name!r} {arrays[name].shape}" for name in others[:3])
-    return out, f"has {shown} in their place" if others else "has only the convolutions" if not out else "has no more", used
+    return (
+        out,
+        f"has {shown} in their place" if others else "has only the convolutions" if not out else "has no more",
+        used,
+    )
+
 
 def as_dense(kernel: np.ndarray, order: str) -> np.ndarray:
-    "A fully connected layer that was kept as a convolution over the whole map, as one that reads a map flattened as height, width, unit."
+    """A fully connected layer that was kept as a convolution over the whole map, as one that reads a map flattened as
+    height, width, unit."""
     kernel = kernel.transpose(2, 3, 1, 0) if order == "unit first" else kernel
     return kernel.reshape(-1, kernel.shape[-1])
 
+
 def write_vgg16_conv(member: Path, to: Path, about: Mapping[str, str]):
-    "Writes the convolutions in the ONNX file `member` as our safetensors, with what is known about them. `fetch` calls it."
-    arrays = {name: array for name, array in vgg16_form(read_weights(member), member).arrays.items() if name.startswith("conv")}
-    if len(arrays) != 26: raise Refused(f"{member}: {len(arrays)} arrays of VGG16's convolutions, 26 were expected. Fetch it again.")
+    """Writes the convolutions in the ONNX file `member` as our safetensors, with what is known about them. `fetch`
+    calls it."""
+    arrays = {
+        name: array
+        for name, array in vgg16_form(read_weights(member), member).arrays.items()
+        if name.startswith("conv")
+    }
+    if len(arrays) != 26:
+        raise InputError(f"{member}: {len(arrays)} arrays of VGG16's convolutions, 26 were expected. Fetch it again.")
     write_safetensors(to, arrays, {**about, "network": "VGG16, trained on ImageNet", "preprocessing": "bgr-means"})
 
 # %% ../../nbs/networks/07_vgg.ipynb #9f740331
-def vgg16(weights: Path | str | None = None, width: float = 1.0, size: int = 224, preprocess: str | None = None) -> Model:
-    "VGG16 with the parameters of a file, in any form; only the layers whose parameters fit, and of any number of classes."
-    path = parameter_file("vgg16", "vgg16.safetensors", "vgg16-397923af.pth", "vgg16_weights_tf_dim_ordering_tf_kernels.h5",
-                          "vgg16_conv.safetensors", fetch="vgg16-conv") if weights is None else Path(weights)
+def vgg16(
+    weights: Path | str | None = None, width: float = 1.0, size: int = 224, preprocess: str | None = None
+) -> Model:
+    """VGG16 with the parameters of a file, in any form; only the layers whose parameters fit, and of any number of
+    classes."""
+    path = (
+        parameter_file(
+            "vgg16",
+            "vgg16.safetensors",
+            "vgg16-397923af.pth",
+            "vgg16_weights_tf_dim_ordering_tf_kernels.h5",
+            "vgg16_conv.safetensors",
+            fetch="vgg16-conv",
+        )
+        if weights is None
+        else Path(weights)
+    )
     read, said = read_weights(path), read_metadata(path)
     arrays, form, absent, about = vgg16_form(read, path, size, width, said)
     metadata = {key: value for key, value in said.items() if key not in ("backend", "keras_version")} | about
     names = [name for name in VGG16_UNITS if name not in DENSE or f"{name}/kernel" in arrays]
     classes = len(arrays["fc8/bias"]) if "fc8/bias" in arrays else None
-    return loaded("vgg16", lambda rngs: VGG16(names, width, size, classes, rngs=rngs), arrays, path, size, preprocess or metadata.get("preprocessing", form),
-                  metadata, vgg16_geometry(size), absent)
+    return loaded(
+        "vgg16",
+        lambda rngs: VGG16(names, width, size, classes, rngs=rngs),
+        arrays,
+        path,
+        size,
+        preprocess or metadata.get("preprocessing", form),
+        metadata,
+        vgg16_geometry(size),
+        absent,
+    )

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from ..core.errors import Refused, at_least
+from ..core.errors import InputError, at_least
 from ..core.workers import read_ahead
 from ..data.dataset import Data
 from ..data.outlines import cores
@@ -24,6 +24,7 @@ def bucket(number: int, least: int = 4) -> int:
     "The smallest power of two that holds `number`, and at least `least`."
     return max(least, 1 << (number - 1).bit_length()) if number > 1 else least
 
+
 def stack(examples: Sequence[Example], batch: int) -> Batch:
     "Examples as one batch of fixed size."
     first = examples[0]
@@ -34,34 +35,44 @@ def stack(examples: Sequence[Example], batch: int) -> Batch:
     sources = np.zeros(batch, np.int32)
     for row, example in enumerate(examples):
         images[row], sources[row] = example.image, example.source
-        concepts[row, :len(example.concepts)] = example.concepts
-        masks[row, :len(example.concepts)] = example.masks
-    names, groups, doubts, digests = (tuple(getattr(e, field) for e in examples) for field in ("name", "group", "doubt", "digest"))
+        concepts[row, : len(example.concepts)] = example.concepts
+        masks[row, : len(example.concepts)] = example.masks
+    names, groups, doubts, digests = (
+        tuple(getattr(e, field) for e in examples) for field in ("name", "group", "doubt", "digest")
+    )
     return Batch(images, concepts, masks, sources, names, groups, len(examples), doubts=doubts, digests=digests)
 
 # %% ../../nbs/passes/04_batches.ipynb #e2de7524
 @dataclass(frozen=True)
 class View:
     "How pictures and masks are cut, and how many at once."
-    size: int          # of the network's input
-    side: int          # S: masks and maps are compared on S x S points
+
+    size: int  # of the network's input
+    side: int  # S: masks and maps are compared on S x S points
     keep: float = 0.0  # the smallest share of its own pixels that a region must keep when cropped
     batch: int = 8
     maskless: str = "kept"  # or "dropped": an image that is left with no mask is not used
 
-    def __post_init__(self): at_least(1, size=self.size, side=self.side, batch=self.batch)
+    def __post_init__(self):
+        at_least(1, size=self.size, side=self.side, batch=self.batch)
 
 # %% ../../nbs/passes/04_batches.ipynb #fc78a599
-def batches(data: Data, view: View, start: int = 0, threads: int | None = None) -> Iterator[tuple[int, Batch | None, list[str]]]:
+def batches(
+    data: Data, view: View, start: int = 0, threads: int | None = None
+) -> Iterator[tuple[int, Batch | None, list[str]]]:
     "(place reached, batch, problems met since the last one), from place `start` on."
     read = partial(data.example, size=view.size, mask_size=view.side, keep=view.keep)
     examples, problems, given = [], [], start
-    for place, example in enumerate(read_ahead(read, range(start, len(data)), threads or cores(), 2 * view.batch), start + 1):
-        if isinstance(example, Refused): problems.append(str(example))
+    for place, example in enumerate(
+        read_ahead(read, range(start, len(data)), threads or cores(), 2 * view.batch), start + 1
+    ):
+        if isinstance(example, InputError):
+            problems.append(str(example))
         elif len(example.concepts) or view.maskless == "kept":
             examples.append(example)
             problems.extend(example.notes)
         if len(examples) == view.batch:
             yield place, stack(examples, view.batch), problems
             examples, problems, given = [], [], place
-    if given < len(data): yield len(data), stack(examples, view.batch) if examples else None, problems
+    if given < len(data):
+        yield len(data), stack(examples, view.batch) if examples else None, problems

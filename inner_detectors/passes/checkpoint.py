@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ..core.errors import Refused
+from ..core.errors import InputError
 from ..core.files import replacing
 from ..data.groups import Seen
 from ..networks.identity import alike
@@ -23,35 +23,48 @@ from ..networks.identity import alike
 # %% ../../nbs/passes/06_checkpoint.ipynb #c51bd979
 class Reached(NamedTuple):
     "How far a sweep is."
-    place: int           # of the next image in the data set
-    images: list[Seen]   # that were used
+
+    place: int  # of the next image in the data set
+    images: list[Seen]  # that were used
     problems: list[str]  # a sentence for every image that could not be read
-    state: Any           # the fold's
+    state: Any  # the fold's
+
 
 def save_checkpoint(path: Path, identity: str, reached: Reached, prints: np.ndarray | None = None) -> None:
-    "Write a run's state so that it can go on. Refused where the disk is full; the previous file stays good."
+    "Write a run's state so that it can go on. Raises InputError where the disk is full; the previous file stays good."
     leaves: dict[str, Any] = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(reached.state))}
-    if prints is not None: leaves["fingerprint"] = prints
+    if prints is not None:
+        leaves["fingerprint"] = prints
     about = json.dumps(dict(identity=identity, place=reached.place, images=reached.images, problems=reached.problems))
-    with replacing(path) as part, open(part, "wb") as file: np.savez(file, about=np.array(about), **leaves)
+    with replacing(path) as part, open(part, "wb") as file:
+        np.savez(file, about=np.array(about), **leaves)
+
 
 def load_checkpoint(path: Path, identity: str, like: Any, prints: np.ndarray | None = None) -> Reached | None:
-    "How far this very run came, with a network of this fingerprint; None where there is no checkpoint of it. `like` is a state of the same fold."
-    if not path.exists(): return None
+    """How far this very run came, with a network of this fingerprint; None where there is no checkpoint of it. `like`
+    is a state of the same fold."""
+    if not path.exists():
+        return None
     try:
         with np.load(path, allow_pickle=False) as read:
             about = json.loads(str(read["about"]))
             leaves = [read[f"leaf{i}"] for i in range(sum(name.startswith("leaf") for name in read.files))]
             kept = read["fingerprint"] if "fingerprint" in read.files else None
-        if about.pop("identity") != identity or (prints is not None and not alike(prints, kept)): return None
+        if about.pop("identity") != identity or (prints is not None and not alike(prints, kept)):
+            return None
         images = [Seen(*image) for image in about.pop("images")]
         return Reached(**about, images=images, state=jax.tree.unflatten(jax.tree.structure(like), leaves))
     except Exception as error:
-        raise Refused(f"{path}: cannot be read ({type(error).__name__}: {error}). Delete it; the run starts again from its first image.") from None
+        raise InputError(
+            f"{path}: cannot be read ({type(error).__name__}: {error}). Delete it; the run starts again from its first "
+            "image."
+        ) from None
 
 # %% ../../nbs/passes/06_checkpoint.ipynb #5d7f337e
 class Patience:
-    "While active, the first SIGINT or SIGTERM is noted in `asked`; a second acts at once. Only the main thread can do this."
+    """While active, the first SIGINT or SIGTERM is noted in `asked`; a second acts at once. Only the main thread can do
+    this."""
+
     def __enter__(self):
         self.asked, self.old = None, {}
         if threading.current_thread() is threading.main_thread():
@@ -59,11 +72,14 @@ class Patience:
         return self
 
     def note(self, number, frame):
-        if self.asked is not None: self.__exit__(); signal.raise_signal(number)
+        if self.asked is not None:
+            self.__exit__()
+            signal.raise_signal(number)
         self.asked = number
 
     def __exit__(self, *_):
-        for number, handler in self.old.items(): signal.signal(number, handler)
+        for number, handler in self.old.items():
+            signal.signal(number, handler)
         self.old = {}
 
     def obey(self):

@@ -14,60 +14,75 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
-from ..core.errors import Refused
+from ..core.errors import InputError
 from ..data.groups import Seen
 
 # %% ../../nbs/passes/03_fold.ipynb #ef70ea33
 class Fold(NamedTuple):
     "A state that grows by batches. `merge` is associative, `init()` its identity; `sweep` does the rest."
-    init:   Callable  # () -> state: a tree of NumPy arrays
-    step:   Callable  # state, Batch -> state
-    merge:  Callable  # state, state -> state
+
+    init: Callable  # () -> state: a tree of NumPy arrays
+    step: Callable  # state, Batch -> state
+    merge: Callable  # state, state -> state
     result: Callable  # state -> what a person reads
 
 # %% ../../nbs/passes/03_fold.ipynb #0c74deca
 class Batch(NamedTuple):
     "Pictures with their masks and, once the network has run, their activations. Rows from `filled` on are padding."
+
     images: UInt8[np.ndarray, "batch size size 3"]
-    concepts: Int32[np.ndarray, "batch shown"]          # ids of the concepts that each picture shows; -1 is padding
+    concepts: Int32[np.ndarray, "batch shown"]  # ids of the concepts that each picture shows; -1 is padding
     masks: Bool[np.ndarray, "batch shown side side"]
-    sources: Int32[np.ndarray, " batch"]                # each picture's source
+    sources: Int32[np.ndarray, " batch"]  # each picture's source
     names: tuple[str, ...]
     groups: tuple[str | None, ...]
     filled: int
-    activations: dict[str, Any] = {}                    # layer -> Float32[batch height width unit], on the device
-    doubts: tuple[str | None, ...] = ()                 # of each picture: why it may show more than its masks say
-    digests: tuple[str, ...] = ()                       # of the pictures' bytes
+    activations: dict[str, Any] = {}  # layer -> Float32[batch height width unit], on the device
+    doubts: tuple[str | None, ...] = ()  # of each picture: why it may show more than its masks say
+    digests: tuple[str, ...] = ()  # of the pictures' bytes
 
     @property
     def seen(self) -> list[Seen]:
         "The pictures, without padding."
         digests = self.digests or ("",) * self.filled
-        return [Seen(*one) for one in zip(self.sources[:self.filled].tolist(), self.names, self.groups, digests)]
+        return [Seen(*one) for one in zip(self.sources[: self.filled].tolist(), self.names, self.groups, digests)]
 
 # %% ../../nbs/passes/03_fold.ipynb #b860608b
 def together(*folds: Fold) -> Fold:
     "Several folds as one; its result is theirs, as a tuple."
-    return Fold(init=lambda: [fold.init() for fold in folds],
-                step=lambda states, batch: [fold.step(state, batch) for fold, state in zip(folds, states)],
-                merge=lambda a, b: [fold.merge(one, two) for fold, one, two in zip(folds, a, b)],
-                result=lambda states: tuple(fold.result(state) for fold, state in zip(folds, states)))
+    return Fold(
+        init=lambda: [fold.init() for fold in folds],
+        step=lambda states, batch: [fold.step(state, batch) for fold, state in zip(folds, states)],
+        merge=lambda a, b: [fold.merge(one, two) for fold, one, two in zip(folds, a, b)],
+        result=lambda states: tuple(fold.result(state) for fold, state in zip(folds, states)),
+    )
 
 # %% ../../nbs/passes/03_fold.ipynb #ab440e9d
 def first_infinite(maps: Any) -> tuple[int, int, float] | None:
-    "(image, unit, value) of the first activation [image height width unit] that is not a finite number, images in order; None where all are."
-    library: Any = np if isinstance(maps, np.ndarray) or jax.default_backend() == "cpu" else jnp     # on an accelerator, where the maps are
+    """(image, unit, value) of the first activation [image height width unit] that is not a finite number, images in
+    order; None where all are."""
+    library: Any = (
+        np if isinstance(maps, np.ndarray) or jax.default_backend() == "cpu" else jnp
+    )  # on an accelerator, where the maps are
     fine = np.asarray(library.isfinite(library.asarray(maps)).all((1, 2, 3)))
-    if fine.all(): return None
+    if fine.all():
+        return None
     image = int(fine.argmin())
     rows = np.asarray(maps[image]).reshape(-1, maps.shape[-1])
     unit = int(np.isfinite(rows).all(0).argmin())
     return image, unit, float(rows[~np.isfinite(rows[:, unit]), unit][0])
 
+
 def refuse_infinite(activations: Mapping[str, Any], names: Sequence[str]) -> None:
-    "Refuse activations that are not finite numbers: the first of the pictures `names` (rows beyond are padding), its first layer, the first unit."
-    found = [(place, name) for name, maps in activations.items() if (place := first_infinite(maps[:len(names)])) is not None]
-    if not found: return
+    """Refuse activations that are not finite numbers: the first of the pictures `names` (rows beyond are padding), its
+    first layer, the first unit."""
+    found = [
+        (place, name) for name, maps in activations.items() if (place := first_infinite(maps[: len(names)])) is not None
+    ]
+    if not found:
+        return
     (image, unit, value), name = min(found, key=lambda one: one[0][0])
-    raise Refused(f"layer {name!r}: unit {unit} is {value} in {names[image]}, and activations must be finite numbers. "
-                  "Check the weights and the preprocessing; a network of 16 bits that overflows (beyond 65504) must be run in 32.")
+    raise InputError(
+        f"layer {name!r}: unit {unit} is {value} in {names[image]}, and activations must be finite numbers. "
+        "Check the weights and the preprocessing; a network of 16 bits that overflows (beyond 65504) must be run in 32."
+    )

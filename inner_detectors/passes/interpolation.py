@@ -17,9 +17,11 @@ from ..networks.geometry import Geometry
 # %% ../../nbs/passes/01_interpolation.ipynb #7780a5c8
 class Between(NamedTuple):
     "For each of S sample points along one axis: the two cells it lies between, and how far on the way."
+
     low: Int32[np.ndarray, " side"]
     high: Int32[np.ndarray, " side"]
     share: Float32[np.ndarray, " side"]  # 0 at `low`, 1 at `high`
+
 
 def between(cells: int, centre: float, jump: float, size: int, side: int) -> Between:
     "Where `side` sample points over an input of `size` pixels lie between a layer's `cells`."
@@ -30,25 +32,37 @@ def between(cells: int, centre: float, jump: float, size: int, side: int) -> Bet
 
 # %% ../../nbs/passes/01_interpolation.ipynb #dcd3793c
 def mix(low, high, share, lowest):
-    "low (1 - share) + high share, each product and the sum rounded to float32 once, and never above both. `lowest` is -inf, passed at run time."
-    return jnp.minimum(jnp.maximum(low * (1 - share), lowest) + jnp.maximum(high * share, lowest), jnp.maximum(low, high))
+    """low (1 - share) + high share, each product and the sum rounded to float32 once, and never above both. `lowest` is
+    -inf, passed at run time."""
+    return jnp.minimum(
+        jnp.maximum(low * (1 - share), lowest) + jnp.maximum(high * share, lowest), jnp.maximum(low, high)
+    )
 
-def enlarge(maps: Float32[Array, "height width unit"],
-            rows: Between, columns: Between,
-            lowest: Float32[Array, ""],            # -inf, as an argument of the jitted caller
-           ) -> Float32[Array, "side side unit"]:
+
+def enlarge(
+    maps: Float32[Array, "height width unit"],
+    rows: Between,
+    columns: Between,
+    lowest: Float32[Array, ""],  # -inf, as an argument of the jitted caller
+) -> Float32[Array, "side side unit"]:
     "Activation maps interpolated to S x S: first along the height, then along the width."
     tall = mix(maps[rows.low], maps[rows.high], rows.share[:, None, None], lowest)
     return mix(tall[:, columns.low], tall[:, columns.high], columns.share[:, None], lowest)
 
+
 def enlarge_slowly(maps, rows, columns):
     "`enlarge` in NumPy: the definition."
-    def mix_slowly(low, high, share): return np.minimum(low * (1 - share) + high * share, np.maximum(low, high))
+
+    def mix_slowly(low, high, share):
+        return np.minimum(low * (1 - share) + high * share, np.maximum(low, high))
+
     tall = mix_slowly(maps[rows.low], maps[rows.high], rows.share[:, None, None])
     return mix_slowly(tall[:, columns.low], tall[:, columns.high], columns.share[:, None])
 
 # %% ../../nbs/passes/01_interpolation.ipynb #4635aa6e
 def grid(geometry: Geometry, shape: tuple[int, int], size: int, side: int) -> tuple[Between, Between]:
     "The rows and the columns of a layer's map laid over S x S points."
-    rows, columns = (between(cells, centre, jump, size, side) for cells, centre, jump in zip(shape, geometry.centre, geometry.jump))
+    rows, columns = (
+        between(cells, centre, jump, size, side) for cells, centre, jump in zip(shape, geometry.centre, geometry.jump)
+    )
     return rows, columns

@@ -12,18 +12,26 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from ..core.errors import Refused
+from ..core.errors import InputError
 from ..networks.geometry import Geometry
 from ..networks.model import Model, layers
 
 # %% ../../nbs/passes/02_measured.ipynb #dd4e43cc
-def measured(model: Model, layer: str, images: UInt8[np.ndarray, "batch size size 3"],
-             cells: int = 5,    # along the diagonal of the map
-             units: int = 4,    # drawn by `seed`
-             seed: int = 0,
-            ) -> tuple[Geometry, tuple[float, float]]:  # geometry, and the spread (y, x) in pixels
-    "A layer's geometry from the squared input gradients of some cells, units and images. Refused where the network cannot be differentiated."
-    if not model.traced: raise Refused(f"{model.name}: is run outside JAX and cannot be differentiated. Choose --geometry half-pixel, or give its geometry.")
+def measured(
+    model: Model,
+    layer: str,
+    images: UInt8[np.ndarray, "batch size size 3"],
+    cells: int = 5,  # along the diagonal of the map
+    units: int = 4,  # drawn by `seed`
+    seed: int = 0,
+) -> tuple[Geometry, tuple[float, float]]:  # geometry, and the spread (y, x) in pixels
+    """A layer's geometry from the squared input gradients of some cells, units and images. Raises InputError where the
+    network cannot be differentiated."""
+    if not model.traced:
+        raise InputError(
+            f"{model.name}: is run outside JAX and cannot be differentiated. Choose --geometry half-pixel, or give its "
+            "geometry."
+        )
     height, width, count = layers(model)[layer]
     steps = np.unique(np.linspace(0.25, 0.75, cells))
     places = sorted({(round(step * (height - 1)), round(step * (width - 1))) for step in steps})
@@ -32,24 +40,42 @@ def measured(model: Model, layer: str, images: UInt8[np.ndarray, "batch size siz
 
     @jax.jit
     def weights(parameters, ready, row, column, unit):
-        def cell(ready): return model.forward(parameters, ready)[layer][:, row, column, unit].sum()
+        def cell(ready):
+            return model.forward(parameters, ready)[layer][:, row, column, unit].sum()
+
         return (jax.grad(cell)(ready) ** 2).sum(-1)
 
-    seen = [(place, np.asarray(one, np.float64)) for place in places for unit in chosen for one in weights(model.parameters, ready, *place, unit)]
+    seen = [
+        (place, np.asarray(one, np.float64))
+        for place in places
+        for unit in chosen
+        for one in weights(model.parameters, ready, *place, unit)
+    ]
     seen = [(place, one) for place, one in seen if one.sum() > 0]
-    if not seen: raise Refused(f"{model.name}: no gradient of layer {layer!r} reaches the picture, so nothing can be measured. Choose --geometry half-pixel.")
-    lines = [straight_line([place[axis] for place, _ in seen], [middle(one, axis) for _, one in seen], model.size) for axis in (0, 1)]
+    if not seen:
+        raise InputError(
+            f"{model.name}: no gradient of layer {layer!r} reaches the picture, so nothing can be measured. Choose "
+            "--geometry half-pixel."
+        )
+    lines = [
+        straight_line([place[axis] for place, _ in seen], [middle(one, axis) for _, one in seen], model.size)
+        for axis in (0, 1)
+    ]
     fields = [max(int(np.ptp(np.nonzero(one.sum(1 - axis))[0])) + 1 for _, one in seen) for axis in (0, 1)]
     (y, down, loose_y), (x, right, loose_x) = lines
     return Geometry((y, x), (down, right), (fields[0], fields[1])), (loose_y, loose_x)
+
 
 def middle(weights: np.ndarray, axis: int) -> float:
     "The centre of some weights along an axis, in pixel indices."
     along = weights.sum(1 - axis)
     return float((along * np.arange(len(along))).sum() / along.sum())
 
+
 def straight_line(places: Sequence[int], middles: Sequence[float], size: int) -> tuple[float, float, float]:
-    "(start, step, spread) of the straight line through the centres of cells; of one cell alone, the step is the picture."
-    if len(set(places)) == 1: return float(np.mean(middles)), float(size), float(np.std(middles))
+    """(start, step, spread) of the straight line through the centres of cells; of one cell alone, the step is the
+    picture."""
+    if len(set(places)) == 1:
+        return float(np.mean(middles)), float(size), float(np.std(middles))
     step, start = np.polyfit(places, middles, 1)
     return float(start), float(step), float(np.std(np.array(middles) - start - step * np.array(places)))

@@ -14,22 +14,31 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, UInt8
 
-from ..core.errors import Refused, near
+from ..core.errors import InputError, near
 from ..networks.model import Model, check_layers, layers, preprocessor, words_of
 
 # %% ../../nbs/passes/00_probe.ipynb #361dace6
-def probe(model: Model,
-          names: Sequence[str],              # layers, in the order wanted
-          device: jax.Device | None = None,  # JAX's default where None
-         ) -> Callable[[UInt8[np.ndarray, "batch size size 3"]], dict[str, Float32[Array, "batch height width unit"]]]:
+def probe(
+    model: Model,
+    names: Sequence[str],  # layers, in the order wanted
+    device: jax.Device | None = None,  # JAX's default where None
+) -> Callable[[UInt8[np.ndarray, "batch size size 3"]], dict[str, Float32[Array, "batch height width unit"]]]:
     "A jitted function from pictures to the activations of the named layers, run on one device."
     check_layers(model, names)
-    if not model.traced: return on_the_host(model, names)
-    return compiled(lambda parameters, images: model.forward(parameters, model.preprocess(images)), model, names, device)
+    if not model.traced:
+        return on_the_host(model, names)
+    return compiled(
+        lambda parameters, images: model.forward(parameters, model.preprocess(images)), model, names, device
+    )
+
 
 def compiled(forward: Callable, model: Model, names: Sequence[str], device: jax.Device | None) -> Callable:
-    "`forward(parameters, x)` under jit as a function of x alone, which gives the named layers; the parameters are put on the device once."
-    @partial(jax.jit, compiler_options={"xla_gpu_autotune_level": 0})   # a convolution's form is never chosen by a stopwatch
+    """`forward(parameters, x)` under jit as a function of x alone, which gives the named layers; the parameters are put
+    on the device once."""
+
+    @partial(
+        jax.jit, compiler_options={"xla_gpu_autotune_level": 0}
+    )  # a convolution's form is never chosen by a stopwatch
     def run(parameters, x):
         activations = forward(parameters, x)
         return {name: activations[name].astype(jnp.float32) for name in names}
@@ -37,28 +46,48 @@ def compiled(forward: Callable, model: Model, names: Sequence[str], device: jax.
     parameters = jax.device_put(model.parameters, device)
     return lambda x: run(parameters, jax.device_put(x, device))
 
+
 def on_the_host(model: Model, names: Sequence[str]) -> Callable:
-    "The same for a network that JAX cannot look into (PyTorch, ONNX): images are made ready by JAX, and the rest is the network's own."
+    """The same for a network that JAX cannot look into (PyTorch, ONNX): images are made ready by JAX, and the rest is
+    the network's own."""
     ready = preprocessor(model)
+
     def look(images):
-        try: found = model.forward(model.parameters, ready(images), list(names))
-        except Refused: raise
+        try:
+            found = model.forward(model.parameters, ready(images), list(names))
+        except InputError:
+            raise
         except Exception as error:
-            raise Refused(f"{model.name}: forward(parameters, images, names) does not run on {len(images)} images ({words_of(error)}). "
-                          "Call it so to see where, and mend it there.") from None
+            raise InputError(
+                f"{model.name}: forward(parameters, images, names) does not run on {len(images)} images "
+                f"({words_of(error)}). "
+                "Call it so to see where, and mend it there."
+            ) from None
         for name in names:
-            if name not in found: raise Refused(f"{model.name}: forward does not give layer {name!r}, which was asked for. {near(name, found)}")
+            if name not in found:
+                raise InputError(
+                    f"{model.name}: forward does not give layer {name!r}, which was asked for. {near(name, found)}"
+                )
         return {name: np.asarray(found[name], np.float32) for name in names}
+
     return look
 
 # %% ../../nbs/passes/00_probe.ipynb #6ecb96c0
 def resuming(model: Model, layer: str, names: Sequence[str], device: jax.Device | None = None) -> Callable:
-    "A jitted function from a layer's activations [batch height width unit] to those of later layers. Refused where the network cannot go on from a layer."
+    """A jitted function from a layer's activations [batch height width unit] to those of later layers. Raises
+    InputError where the network cannot go on from a layer."""
     check_layers(model, [layer, *names])
     if model.resume is None:
-        raise Refused(f"{model.name}: cannot go on from a layer's activations, since it is run as one piece. Give a network of steps, as VGG16 is.")
+        raise InputError(
+            f"{model.name}: cannot go on from a layer's activations, since it is run as one piece. Give a network of "
+            "steps, as VGG16 is."
+        )
     order = list(layers(model))
     early = [name for name in names if order.index(name) <= order.index(layer)]
-    if early: raise Refused(f"{model.name}: layer {early[0]!r} does not come after {layer!r}. {near(early[0], order[order.index(layer) + 1:])}")
+    if early:
+        raise InputError(
+            f"{model.name}: layer {early[0]!r} does not come after {layer!r}. "
+            f"{near(early[0], order[order.index(layer) + 1 :])}"
+        )
     later = model.resume
     return compiled(lambda parameters, maps: later(parameters, layer, maps), model, names, device)

@@ -12,21 +12,34 @@ import time
 # %% ../../nbs/passes/05_progress.ipynb #2f65ac58
 class Progress:
     "Images done, images a second, time left: a bar in a terminal or notebook, plain lines on stderr elsewhere."
+
     def __init__(self, label: str, total: int, start: int = 0, show: bool = True, lines_every: float = 15.0):
-        self.label, self.total, self.start, self.done, self.show, self.every = label, total, start, start, show, lines_every
+        self.label, self.total, self.start, self.done, self.show, self.every = (
+            label,
+            total,
+            start,
+            start,
+            show,
+            lines_every,
+        )
         self.began = self.last = time.monotonic()
         self.bar = None
         if show and (sys.stderr.isatty() or "ipykernel" in sys.modules):
             from tqdm.auto import tqdm
+
             self.bar = tqdm(total=total, initial=start, desc=label, unit="image")
 
-    def __enter__(self): return self
+    def __enter__(self):
+        return self
+
     def __exit__(self, *_):
-        if self.bar is not None: self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
 
     def reach(self, place: int) -> None:
         "Show that `place` images are done."
-        if self.bar is not None: self.bar.update(place - self.done)
+        if self.bar is not None:
+            self.bar.update(place - self.done)
         self.done, now = place, time.monotonic()
         if self.show and self.bar is None and (now - self.last > self.every or place == self.total):
             self.last = now

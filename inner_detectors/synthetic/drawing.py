@@ -18,21 +18,36 @@ from jaxtyping import Bool, Float32, UInt16, UInt8
 
 # %% ../../nbs/synthetic/00_drawing.ipynb #8e3c3431
 COLOUR_RADIUS = 40  # levels of 0..255, in each channel
-COLOURS = {"red": (205, 45, 45), "orange": (235, 135, 35), "yellow": (235, 221, 70), "green": (45, 165, 60), "turquoise": (60, 190, 185),
-           "blue": (50, 85, 205), "purple": (137, 50, 165), "pink": (240, 150, 185), "brown": (115, 75, 45)}
+COLOURS = {
+    "red": (205, 45, 45),
+    "orange": (235, 135, 35),
+    "yellow": (235, 221, 70),
+    "green": (45, 165, 60),
+    "turquoise": (60, 190, 185),
+    "blue": (50, 85, 205),
+    "purple": (137, 50, 165),
+    "pink": (240, 150, 185),
+    "brown": (115, 75, 45),
+}
 
 # %% ../../nbs/synthetic/00_drawing.ipynb #9788d558
 BITS = {name: 1 << place for place, name in enumerate(COLOURS)}
-NEAR = sum(bit * (abs(np.arange(256) - np.array(COLOURS[name])[:, None]) <= COLOUR_RADIUS) for name, bit in BITS.items()).astype(np.uint16)
+NEAR = sum(
+    bit * (abs(np.arange(256) - np.array(COLOURS[name])[:, None]) <= COLOUR_RADIUS) for name, bit in BITS.items()
+).astype(np.uint16)
 
-def colour_bits(image: UInt8[np.ndarray, "*grid 3"],  # RGB
-               ) -> UInt16[np.ndarray, "*grid"]:      # `BITS[name]` where the pixel is of that colour, 0 where it has none
+
+def colour_bits(
+    image: UInt8[np.ndarray, "*grid 3"],  # RGB
+) -> UInt16[np.ndarray, "*grid"]:  # `BITS[name]` where the pixel is of that colour, 0 where it has none
     "The colour word of every pixel."
     return NEAR[0][image[..., 0]] & NEAR[1][image[..., 1]] & NEAR[2][image[..., 2]]
 
-def colour_mask(image: UInt8[np.ndarray, "*grid 3"],  # RGB
-                name: str,                            # a key of `COLOURS`
-               ) -> Bool[np.ndarray, "*grid"]:
+
+def colour_mask(
+    image: UInt8[np.ndarray, "*grid 3"],  # RGB
+    name: str,  # a key of `COLOURS`
+) -> Bool[np.ndarray, "*grid"]:
     "The pixels of one colour: every channel within COLOUR_RADIUS of the nominal one."
     return colour_bits(image) == BITS[name]
 
@@ -41,17 +56,21 @@ def striped(v, u):
     "Bands, half ink and half ground."
     return u % 1 < 0.5
 
+
 def dotted(v, u):
     "Discs on a square lattice."
     return (u % 1 - 0.5) ** 2 + (v % 1 - 0.5) ** 2 < 0.1
+
 
 def chequered(v, u):
     "The squares of a chess board; two squares a period."
     return (u % 1 < 0.5) ^ (v % 1 < 0.5)
 
+
 def grid(v, u):
     "Thin lines that cross at right angles."
     return (u % 1 < 0.2) | (v % 1 < 0.2)
+
 
 def zigzagged(v, u):
     "Bands that turn by a right angle twice a period."
@@ -63,6 +82,7 @@ def woven(v, u):
     lying = (u % 2 < 1) ^ (v % 2 < 1)
     return np.where(lying, v * 3 % 1 < 0.7, u * 3 % 1 < 0.7)
 
+
 def honeycombed(v, u):
     "Walls between hexagons: where two cell centres are about equally far."
     rows = 1.7320508
@@ -71,20 +91,32 @@ def honeycombed(v, u):
     own = np.where(first < second, abs(u % 1 - 0.5), abs((u + 0.5) % 1 - 0.5))
     return (abs(first - second) < 0.16) | (own > 0.41)
 
+
 def scaly(v, u):
     "Rows of overlapping scales, as on a fish or a tiled roof: the rims are ink."
     shift = np.floor(2 * v) % 2 / 2
     return abs(((u + shift) % 1 - 0.5) ** 2 * 4 + (2 * v % 1 - 0.12) ** 2 - 0.78) < 0.24
 
 # %% ../../nbs/synthetic/00_drawing.ipynb #b414e0d8
-PATTERNS = {"striped": striped, "dotted": dotted, "chequered": chequered, "grid": grid, "zigzagged": zigzagged, "woven": woven,
-            "honeycombed": honeycombed, "scaly": scaly}
+PATTERNS = {
+    "striped": striped,
+    "dotted": dotted,
+    "chequered": chequered,
+    "grid": grid,
+    "zigzagged": zigzagged,
+    "woven": woven,
+    "honeycombed": honeycombed,
+    "scaly": scaly,
+}
 
-def pattern(name: str,            # a key of `PATTERNS`
-            y, x,                 # places in pixels, arrays that broadcast
-            scale: float | int,   # pixels a period
-            angle: float | int,   # degrees
-           ) -> Bool[np.ndarray, "height width"]:
+
+def pattern(
+    name: str,  # a key of `PATTERNS`
+    y,
+    x,  # places in pixels, arrays that broadcast
+    scale: float | int,  # pixels a period
+    angle: float | int,  # degrees
+) -> Bool[np.ndarray, "height width"]:
     "Where a pattern has ink."
     c, s = math.cos(math.radians(angle)) / scale, math.sin(math.radians(angle)) / scale
     return PATTERNS[name](c * y - s * x, s * y + c * x)
@@ -92,24 +124,31 @@ def pattern(name: str,            # a key of `PATTERNS`
 # %% ../../nbs/synthetic/00_drawing.ipynb #7eb59fd3
 class Shape(NamedTuple):
     "An outline in a thing's own coordinates: y down, x right, about 1 across, the middle at (0, 0)."
-    distance: Callable                      # (v, u) -> signed distance to the outline, negative inside
+
+    distance: Callable  # (v, u) -> signed distance to the outline, negative inside
     box: tuple[float, float, float, float]  # top, left, bottom, right
+
 
 def oval(v0, u0, height, width) -> Shape:
     "An ellipse around (v0, u0), given by its half axes; the distance is exact on the outline and close near it."
+
     def distance(v, u):
         v, u = (v - v0) / height, (u - u0) / width
         near = np.sqrt(v * v + u * u)
         return near * (near - 1) / (np.sqrt((v / height) ** 2 + (u / width) ** 2) + 1e-6)
+
     return Shape(distance, (v0 - height, u0 - width, v0 + height, u0 + width))
+
 
 def bar(v0, u0, v1, u1, radius) -> Shape:
     "Everything within `radius` of the line from (v0, u0) to (v1, u1): a limb."
     down, right = v1 - v0, u1 - u0
     length = down * down + right * right + 1e-9
+
     def distance(v, u):
         along = np.clip(((v - v0) * down + (u - u0) * right) / length, 0, 1)
         return np.sqrt((v - v0 - along * down) ** 2 + (u - u0 - along * right) ** 2) - radius
+
     return Shape(distance, (min(v0, v1) - radius, min(u0, u1) - radius, max(v0, v1) + radius, max(u0, u1) + radius))
 
 # %% ../../nbs/synthetic/00_drawing.ipynb #72541558
@@ -119,20 +158,31 @@ def corners(*points) -> Shape:
     for (v0, u0), (v1, u1) in zip(points, points[1:] + points[:1]):
         length = math.hypot(v1 - v0, u1 - u0)
         edges.append(((u0 - u1) / length, (v1 - v0) / length, ((u1 - u0) * v0 - (v1 - v0) * u0) / length))
+
     def distance(v, u):
         sides = [a * v + b * u + c for a, b, c in edges]
         return np.maximum.reduce(np.broadcast_arrays(*sides))
+
     downs, rights = zip(*points)
     return Shape(distance, (min(downs), min(rights), max(downs), max(rights)))
 
+
 def block(top, left, bottom, right, rounding=0.0) -> Shape:
     "A rectangle, with rounded corners if asked for."
-    v0, u0, high, wide = (top + bottom) / 2, (left + right) / 2, (bottom - top) / 2 - rounding, (right - left) / 2 - rounding
+    v0, u0, high, wide = (
+        (top + bottom) / 2,
+        (left + right) / 2,
+        (bottom - top) / 2 - rounding,
+        (right - left) / 2 - rounding,
+    )
+
     def distance(v, u):
         v, u = abs(v - v0) - high, abs(u - u0) - wide
         outside = np.sqrt(np.maximum(v, 0) ** 2 + np.maximum(u, 0) ** 2)
         return outside + np.minimum(np.maximum(v, u), 0) - rounding
+
     return Shape(distance, (top, left, bottom, right))
+
 
 def without(shape: Shape, other: Shape) -> Shape:
     "What is in one shape and not in another."
@@ -141,18 +191,23 @@ def without(shape: Shape, other: Shape) -> Shape:
 # %% ../../nbs/synthetic/00_drawing.ipynb #4ba05c92
 class Noise(NamedTuple):
     "Random fields of one picture, float32 [height width] from -1 to 1."
-    fine: Float32[np.ndarray, "height width"]    # from pixel to pixel
-    leaf: Float32[np.ndarray, "height width"]    # blots of 5 pixels (of 224)
-    cloud: Float32[np.ndarray, "height width"]   # puffs of 30
-    blade: Float32[np.ndarray, "height width"]   # upright strokes, 12 high and 2 wide
+
+    fine: Float32[np.ndarray, "height width"]  # from pixel to pixel
+    leaf: Float32[np.ndarray, "height width"]  # blots of 5 pixels (of 224)
+    cloud: Float32[np.ndarray, "height width"]  # puffs of 30
+    blade: Float32[np.ndarray, "height width"]  # upright strokes, 12 high and 2 wide
     ripple: Float32[np.ndarray, "height width"]  # lying strokes, 3 high and 22 wide
+
 
 def field(rng: np.random.Generator, size: int, high: int, wide: int) -> Float32[np.ndarray, "height width"]:
     "One field of `high` x `wide` independent values from -1 to 1, smoothly enlarged to size x size."
     small = Image.fromarray(rng.integers(0, 256, (high, wide), np.uint8))
     return np.asarray(small.resize((size, size), Image.Resampling.BICUBIC), np.float32) / 127.5 - 1
 
+
 def noises(rng: np.random.Generator, size: int) -> Noise:
     "The fields for one picture."
     fine = rng.integers(0, 256, (size, size), np.uint8).astype(np.float32) / 127.5 - 1
-    return Noise(fine, field(rng, size, 45, 45), field(rng, size, 8, 8), field(rng, size, 19, 112), field(rng, size, 75, 10))
+    return Noise(
+        fine, field(rng, size, 45, 45), field(rng, size, 8, 8), field(rng, size, 19, 112), field(rng, size, 75, 10)
+    )

@@ -19,20 +19,26 @@ from .drawing import BITS, Noise, Shape, colour_bits, noises, pattern
 
 # %% ../../nbs/synthetic/01_painting.ipynb #37a8cd3a
 class Patch(NamedTuple):
-    "The pixels to be painted: coordinates from the surface's own origin in pixels of a 224 picture, and the noise there."
+    """The pixels to be painted: coordinates from the surface's own origin in pixels of a 224 picture, and the noise
+    there."""
+
     y: Float32[np.ndarray, "height 1"]
     x: Float32[np.ndarray, "1 width"]
     noise: Noise
 
+
 class Paint(NamedTuple):
     "How a surface looks and what it is called."
-    look: Callable                   # Patch -> float32 [3 height width] or [3 1 1], RGB levels
-    shows: int                       # bits of the colours that it may show
-    concept: str | None = None       # the texture or material that it is
+
+    look: Callable  # Patch -> float32 [3 height width] or [3 1 1], RGB levels
+    shows: int  # bits of the colours that it may show
+    concept: str | None = None  # the texture or material that it is
+
 
 def bits_of(*colours) -> int:
     "The bits of the colour words that some RGB triples have."
     return int(np.bitwise_or.reduce(colour_bits(np.array(colours, np.uint8))))
+
 
 def mixed(amount, first, second):
     "From one RGB colour to another as `amount` [height width] goes from 0 to 1: float32 [3 height width]."
@@ -45,120 +51,185 @@ def plain(colour, roughness: float | int = 6) -> Paint:
     base = np.array(colour, np.float32)[:, None, None]
     return Paint(lambda patch: base + roughness * patch.noise.leaf, bits_of(colour))
 
+
 def furry(colour, depth: float | int = 26) -> Paint:
     "Hair or fur: one RGB colour in fine strokes, which may show the colour word of their shade too."
     base = np.array(colour, np.float32)[:, None, None]
     shade = tuple(int(level * 0.7) for level in colour)
-    return Paint(lambda patch: base + depth * patch.noise.blade + 0.4 * depth * patch.noise.leaf, bits_of(colour, shade))
+    return Paint(
+        lambda patch: base + depth * patch.noise.blade + 0.4 * depth * patch.noise.leaf, bits_of(colour, shade)
+    )
+
 
 def patterned(name: str, ink, ground, scale: float | int, angle: float | int) -> Paint:
     "A texture in two colours. Every pixel looks at four places of the pattern, so that slanted edges are smooth."
+
     def look(patch):
-        ways = [(-.25, -.25), (-.25, .25), (.25, -.25), (.25, .25)]
+        ways = [(-0.25, -0.25), (-0.25, 0.25), (0.25, -0.25), (0.25, 0.25)]
         inked = sum(pattern(name, patch.y + dy, patch.x + dx, scale, angle).astype(np.float32) for dy, dx in ways) / 4
         return mixed(inked, ground, ink) + 6 * patch.noise.leaf
+
     return Paint(look, bits_of(ink, ground), name)
 
 # %% ../../nbs/synthetic/01_painting.ipynb #49cabda8
 def sky(rng) -> Paint:
     "Blue, grey or evening sky, paler to the horizon, with clouds."
-    high, low = [((88, 140, 214), (196, 220, 240)), ((120, 165, 225), (214, 228, 240)), ((150, 160, 172), (205, 210, 214)),
-                 ((110, 120, 175), (246, 190, 140))][rng.choice(4, p=[.4, .3, .15, .15])]
-    cover = rng.uniform(-.5, .5)
+    high, low = [
+        ((88, 140, 214), (196, 220, 240)),
+        ((120, 165, 225), (214, 228, 240)),
+        ((150, 160, 172), (205, 210, 214)),
+        ((110, 120, 175), (246, 190, 140)),
+    ][rng.choice(4, p=[0.4, 0.3, 0.15, 0.15])]
+    cover = rng.uniform(-0.5, 0.5)
+
     def look(patch):
         clear = mixed(np.clip(patch.y / 110, 0, 1), high, low)
-        cloud = np.clip(1.6 * (patch.noise.cloud + .25 * patch.noise.leaf + cover), 0, .85)
+        cloud = np.clip(1.6 * (patch.noise.cloud + 0.25 * patch.noise.leaf + cover), 0, 0.85)
         return clear + (np.float32(244) - clear) * cloud
+
     return Paint(look, 0, "sky")
+
 
 def grass(rng) -> Paint:
     "Blades in several greens."
-    dark, pale = [((38, 92, 30), (120, 178, 66)), ((56, 104, 34), (150, 184, 84)), ((40, 110, 48), (110, 190, 90))][rng.integers(3)]
-    def look(patch): return mixed(np.clip(.5 + .5 * patch.noise.blade + .25 * patch.noise.fine, 0, 1), dark, pale)
+    dark, pale = [((38, 92, 30), (120, 178, 66)), ((56, 104, 34), (150, 184, 84)), ((40, 110, 48), (110, 190, 90))][
+        rng.integers(3)
+    ]
+
+    def look(patch):
+        return mixed(np.clip(0.5 + 0.5 * patch.noise.blade + 0.25 * patch.noise.fine, 0, 1), dark, pale)
+
     return Paint(look, BITS["green"], "grass")
+
 
 def foliage(rng) -> Paint:
     "Leaves: blots of light and dark green."
-    dark, pale = [((34, 62, 26), (122, 166, 62)), ((36, 76, 28), (146, 176, 58)), ((20, 68, 58), (82, 122, 98))][rng.integers(3)]
-    def look(patch): return mixed(np.clip(.45 + 1.1 * patch.noise.leaf + .35 * patch.noise.fine + .3 * patch.noise.cloud, 0, 1), dark, pale)
+    dark, pale = [((34, 62, 26), (122, 166, 62)), ((36, 76, 28), (146, 176, 58)), ((20, 68, 58), (82, 122, 98))][
+        rng.integers(3)
+    ]
+
+    def look(patch):
+        return mixed(
+            np.clip(0.45 + 1.1 * patch.noise.leaf + 0.35 * patch.noise.fine + 0.3 * patch.noise.cloud, 0, 1), dark, pale
+        )
+
     return Paint(look, 0, "foliage")
+
 
 def sand(rng) -> Paint:
     "Pale grains, wind ripples."
+
     def look(patch):
-        height = .3 * patch.noise.fine + .22 * patch.noise.ripple + .2 * patch.noise.cloud
-        return mixed(np.clip(.5 + height, 0, 1), (186, 156, 108), (236, 214, 170))
+        height = 0.3 * patch.noise.fine + 0.22 * patch.noise.ripple + 0.2 * patch.noise.cloud
+        return mixed(np.clip(0.5 + height, 0, 1), (186, 156, 108), (236, 214, 170))
+
     return Paint(look, 0, "sand")
+
 
 def water(rng) -> Paint:
     "Waves that catch the light."
-    deep, pale = [((24, 70, 110), (120, 170, 196)), ((20, 92, 104), (130, 190, 190)), ((52, 84, 118), (170, 190, 204))][rng.integers(3)]
-    def look(patch): return mixed(np.clip(.4 + .75 * patch.noise.ripple + .1 * patch.noise.fine, 0, 1) ** 2, deep, pale)
+    deep, pale = [((24, 70, 110), (120, 170, 196)), ((20, 92, 104), (130, 190, 190)), ((52, 84, 118), (170, 190, 204))][
+        rng.integers(3)
+    ]
+
+    def look(patch):
+        return mixed(np.clip(0.4 + 0.75 * patch.noise.ripple + 0.1 * patch.noise.fine, 0, 1) ** 2, deep, pale)
+
     return Paint(look, 0, "water")
 
 # %% ../../nbs/synthetic/01_painting.ipynb #bfd14684
 def gravel(rng) -> Paint:
     "Small stones."
+
     def look(patch):
-        height = .4 * patch.noise.fine + .3 * patch.noise.leaf + .15 * patch.noise.cloud
-        return mixed(np.clip(.5 + height, 0, 1), (84, 83, 82), (172, 169, 164))
+        height = 0.4 * patch.noise.fine + 0.3 * patch.noise.leaf + 0.15 * patch.noise.cloud
+        return mixed(np.clip(0.5 + height, 0, 1), (84, 83, 82), (172, 169, 164))
+
     return Paint(look, 0, "gravel")
+
 
 def brick(rng) -> Paint:
     "Bricks in running bond, each a little different, with pale joints."
     high = rng.uniform(9, 20)
-    dark, pale = [((160, 88, 78), (204, 116, 98)), ((128, 92, 84), (176, 132, 116)), ((166, 92, 92), (206, 124, 106))][rng.integers(3)]
+    dark, pale = [((160, 88, 78), (204, 116, 98)), ((128, 92, 84), (176, 132, 116)), ((166, 92, 92), (206, 124, 106))][
+        rng.integers(3)
+    ]
+
     def look(patch):
         row = np.floor(patch.y / high)
         along = patch.x / (2.4 * high) + row % 2 / 2
         tone = (row * 0.37 + np.floor(along) * 0.61) % 1
         joint = (patch.y % high < 2) | (along % 1 * 2.4 * high < 2)
-        face = mixed(np.clip(.25 + .5 * tone + .3 * patch.noise.leaf + .12 * patch.noise.fine, 0, 1), dark, pale)
+        face = mixed(np.clip(0.25 + 0.5 * tone + 0.3 * patch.noise.leaf + 0.12 * patch.noise.fine, 0, 1), dark, pale)
         return np.where(joint, np.float32(196) + 12 * patch.noise.fine, face)
+
     return Paint(look, 0, "brick")
+
 
 def wood(rng) -> Paint:
     "Boards with a grain."
     wide = rng.uniform(18, 44)
-    dark, pale = [((92, 58, 34), (148, 104, 64)), ((136, 92, 52), (206, 158, 100)), ((84, 48, 30), (136, 84, 54))][rng.integers(3)]
+    dark, pale = [((92, 58, 34), (148, 104, 64)), ((136, 92, 52), (206, 158, 100)), ((84, 48, 30), (136, 84, 54))][
+        rng.integers(3)
+    ]
+
     def look(patch):
         board = np.floor(patch.y / wide)
         tone = board * 0.37 % 1
-        grain = np.clip(.2 + .35 * tone + .45 * (patch.noise.ripple * .8 + .5) + .06 * patch.noise.fine, 0, 1)
-        return mixed(grain, dark, pale) * np.where(patch.y % wide < 1.6, np.float32(.45), np.float32(1))
+        grain = np.clip(0.2 + 0.35 * tone + 0.45 * (patch.noise.ripple * 0.8 + 0.5) + 0.06 * patch.noise.fine, 0, 1)
+        return mixed(grain, dark, pale) * np.where(patch.y % wide < 1.6, np.float32(0.45), np.float32(1))
+
     return Paint(look, BITS["brown"], "wood")
 
-MATERIALS = {"sky": sky, "grass": grass, "foliage": foliage, "sand": sand, "water": water, "gravel": gravel, "brick": brick, "wood": wood}
+
+MATERIALS = {
+    "sky": sky,
+    "grass": grass,
+    "foliage": foliage,
+    "sand": sand,
+    "water": water,
+    "gravel": gravel,
+    "brick": brick,
+    "wood": wood,
+}
 
 # %% ../../nbs/synthetic/01_painting.ipynb #4ff5c669
 class Stroke(NamedTuple):
     "One shape of a thing, with its paint and the concepts it is a part of."
+
     shape: Shape
     paint: Paint
     of: tuple[str, ...] = ()  # the thing and its parts, e.g. ("car", "car/wheel")
-    relief: float = 0.3       # darkening towards the outline: 0 is flat
-    gloss: float = 0.0        # height of the highlight, levels
-    outline: float = 0.5      # darkness of the outline
+    relief: float = 0.3  # darkening towards the outline: 0 is flat
+    gloss: float = 0.0  # height of the highlight, levels
+    outline: float = 0.5  # darkness of the outline
+
 
 def flat(shape: Shape, paint: Paint, of: tuple[str, ...] = ()) -> Stroke:
     "A small detail: no shading, no outline."
     return Stroke(shape, paint, of, 0, 0, 0)
 
+
 class Frame(NamedTuple):
     "Where a thing stands: it maps a thing's own coordinates to pixels."
-    y: float              # of the middle, pixels
+
+    y: float  # of the middle, pixels
     x: float
-    size: float           # pixels to the thing's unit
-    tilt: float = 0.0     # degrees
-    mirror: int = 1       # -1: looks the other way
+    size: float  # pixels to the thing's unit
+    tilt: float = 0.0  # degrees
+    mirror: int = 1  # -1: looks the other way
+
 
 class Canvas:
     "A picture being painted."
+
     def __init__(self, rng: np.random.Generator, size: int):
         self.size, self.unit = size, size / 224  # pixels; pixels to a pixel of a 224 picture
         self.picture = np.zeros((3, size, size), np.float32)
         self.owner = np.zeros((size, size), np.intp)
-        self.strokes: list[tuple] = [((slice(0, size), slice(0, size)), 0, (), None, 0)]  # window, thing, of, concept, shows
+        self.strokes: list[tuple] = [
+            ((slice(0, size), slice(0, size)), 0, (), None, 0)
+        ]  # window, thing, of, concept, shows
         self.noise = noises(rng, size)
         self.things = 0
 
@@ -169,16 +240,22 @@ def window(canvas: Canvas, frame: Frame, box: tuple) -> tuple[slice, slice]:
     points = [(v, frame.mirror * u) for v in (box[0], box[2]) for u in (box[1], box[3])]
     ys = [frame.y + frame.size * (c * v + s * u) for v, u in points]
     xs = [frame.x + frame.size * (c * u - s * v) for v, u in points]
-    def clip(value): return min(max(int(value), 0), canvas.size)
+
+    def clip(value):
+        return min(max(int(value), 0), canvas.size)
+
     return slice(clip(min(ys) - 1), clip(max(ys) + 3)), slice(clip(min(xs) - 1), clip(max(xs) + 3))
+
 
 def own_coordinates(frame: Frame, where: tuple[slice, slice]):
     "The thing's coordinates (v, u) of the pixels of a window, float32."
     y = np.arange(where[0].start, where[0].stop, dtype=np.float32)[:, None] - frame.y
     x = np.arange(where[1].start, where[1].stop, dtype=np.float32)[None] - frame.x
-    if not frame.tilt: return y / frame.size, x * (frame.mirror / frame.size)
+    if not frame.tilt:
+        return y / frame.size, x * (frame.mirror / frame.size)
     c, s = math.cos(math.radians(frame.tilt)) / frame.size, math.sin(math.radians(frame.tilt)) / frame.size
     return c * y - s * x, frame.mirror * (c * x + s * y)
+
 
 def patch_of(canvas: Canvas, frame: Frame, where: tuple[slice, slice]) -> Patch:
     "The pixels of a window, as a surface sees them."
@@ -190,7 +267,8 @@ def patch_of(canvas: Canvas, frame: Frame, where: tuple[slice, slice]) -> Patch:
 def paint(canvas: Canvas, frame: Frame, stroke: Stroke) -> None:
     "Put one stroke on the canvas, over what is there."
     where = window(canvas, frame, stroke.shape.box)
-    if where[0].stop <= where[0].start or where[1].stop <= where[1].start: return
+    if where[0].stop <= where[0].start or where[1].stop <= where[1].start:
+        return
     v, u = own_coordinates(frame, where)
     depth = stroke.shape.distance(v, u) * -frame.size
     cover = np.clip(depth + 0.5, 0, 1)
@@ -199,15 +277,18 @@ def paint(canvas: Canvas, frame: Frame, stroke: Stroke) -> None:
     canvas.owner[where][cover >= 0.5] = len(canvas.strokes)
     canvas.strokes.append((where, canvas.things, stroke.of, stroke.paint.concept, stroke.paint.shows))
 
+
 def shaded(stroke: Stroke, frame: Frame, look, v, u, depth):
     "The colours of a stroke's pixels in the light, with outline and highlight: float32 [3 height width]."
     top, left, bottom, right = stroke.shape.box
     down, along = (2 * v - top - bottom) / (bottom - top), (2 * u - left - right) / (right - left)
     reach = 0.5 * frame.size * min(bottom - top, right - left)
     light = 1 - stroke.relief * (0.3 * down + 0.2 * along + 0.7 * (1 - np.clip(depth / reach, 0, 1)) ** 2 - 0.25)
-    if stroke.outline: light = light * (1 - stroke.outline * np.clip(1 + 0.01 * frame.size - depth, 0, 1))
+    if stroke.outline:
+        light = light * (1 - stroke.outline * np.clip(1 + 0.01 * frame.size - depth, 0, 1))
     look = look * light
-    if stroke.gloss: look = look + stroke.gloss * np.clip(1 - 5 * (down + .45) ** 2 - 5 * (along + .4) ** 2, 0, 1)
+    if stroke.gloss:
+        look = look + stroke.gloss * np.clip(1 - 5 * (down + 0.45) ** 2 - 5 * (along + 0.4) ** 2, 0, 1)
     return look
 
 # %% ../../nbs/synthetic/01_painting.ipynb #cf52b447
@@ -218,6 +299,7 @@ def flood(canvas: Canvas, top: float | int, bottom: float | int, paint: Paint) -
     canvas.picture[:, where[0], where[1]] = paint.look(patch_of(canvas, frame, where))
     canvas.owner[where] = len(canvas.strokes)
     canvas.strokes.append((where, 0, (), paint.concept, paint.shows))
+
 
 def shadow(canvas: Canvas, frame: Frame, shape: Shape, softness: float) -> None:
     "Darken what lies under a shape, with an edge that is `softness` wide, in the frame's unit."

@@ -22,22 +22,31 @@ from ..networks.model import Model
 
 # %% ../../nbs/synthetic/06_planted.ipynb #3c48d3f0
 class Rings:
-    "Made-up pictures of 64 x 64 pixels: red balls inside green rings, which belong to no concept, and blue balls without."
+    """Made-up pictures of 64 x 64 pixels: red balls inside green rings, which belong to no concept, and blue balls
+    without."""
+
     def __init__(self, pictures: int = 24, seed: int = 0):
         self.name, self.seed = "rings", seed
         self.keys: Sequence[str] = [f"{number:04}" for number in range(pictures)]
         self.concepts = Vocabulary([Concept("red ball", "object"), Concept("blue ball", "object")])
 
-    def identity(self) -> dict[str, str]: return {"rings": f"{len(self.keys)} {self.seed}"}
+    def identity(self) -> dict[str, str]:
+        return {"rings": f"{len(self.keys)} {self.seed}"}
 
     def sample(self, key: str) -> Sample:
         random, (y, x) = draw_for(self.seed, key), np.mgrid[:64, :64]
         image, regions = random.integers(90, 130, (64, 64, 3)).astype(np.uint8), []
         for place, kind in enumerate(random.choice(["red ball", "blue ball", "none", "none"], 4)):
-            if kind == "none": continue
-            down, right, radius = 32 * (place // 2) + random.uniform(13, 18), 32 * (place % 2) + random.uniform(13, 18), random.uniform(5, 7)
+            if kind == "none":
+                continue
+            down, right, radius = (
+                32 * (place // 2) + random.uniform(13, 18),
+                32 * (place % 2) + random.uniform(13, 18),
+                random.uniform(5, 7),
+            )
             far = np.hypot(y - down, x - right)
-            if kind == "red ball": image[(far > radius + 2) & (far < radius + 5)] = 40, 200, 40
+            if kind == "red ball":
+                image[(far > radius + 2) & (far < radius + 5)] = 40, 200, 40
             ball = random.integers(-20, 20, (64, 64, 3)) + ((210, 40, 40) if kind == "red ball" else (40, 40, 210))
             image[far < radius] = ball[far < radius]
             regions.append(Region(str(kind), far < radius))
@@ -46,47 +55,78 @@ class Rings:
 # %% ../../nbs/synthetic/06_planted.ipynb #4b0f3a81
 PLANTED = ["red", "red", "red", "ring", "ring", "ring", "blue", "dead"]
 
+
 def planted_weights() -> Float32[np.ndarray, "11 11 3 8"]:
-    "From how red, green and blue each cell of two pixels is to eight units: red in a disc of three sizes, green in three rings, blue in a disc, nothing."
+    """From how red, green and blue each cell of two pixels is to eight units: red in a disc of three sizes, green in
+    three rings, blue in a disc, nothing."""
     far = np.hypot(*np.mgrid[-5:6, -5:6])
     weights = np.zeros((11, 11, 3, 8), np.float32)
-    for unit, radius in enumerate((0.5, 1.2, 2.1)): weights[..., 0, unit] = far <= radius
-    for unit, radius in enumerate((3.6, 4.2, 4.8)): weights[..., 1, 3 + unit] = abs(far - radius) < 0.9
+    for unit, radius in enumerate((0.5, 1.2, 2.1)):
+        weights[..., 0, unit] = far <= radius
+    for unit, radius in enumerate((3.6, 4.2, 4.8)):
+        weights[..., 1, 3 + unit] = abs(far - radius) < 0.9
     weights[..., 2, 6] = far <= 1.2
     return weights / np.maximum(weights.sum((0, 1, 2)), 1)
 
-def planted_forward(weights: Float32[Array, "11 11 3 8"], images: Float32[Array, "batch 64 64 3"]) -> dict[str, Float32[Array, "batch 32 32 8"]]:
-    "How much each colour exceeds the mean of the others, by cell; then the eight units. One image at a time, so that its bits do not depend on its batch."
+
+def planted_forward(
+    weights: Float32[Array, "11 11 3 8"], images: Float32[Array, "batch 64 64 3"]
+) -> dict[str, Float32[Array, "batch 32 32 8"]]:
+    """How much each colour exceeds the mean of the others, by cell; then the eight units. One image at a time, so that
+    its bits do not depend on its batch."""
+
     def units(image):
         cells = image.reshape(1, 32, 2, 32, 2, 3).mean((2, 4))
         colours = jnp.maximum(1.5 * cells - 0.5 * cells.sum(-1, keepdims=True) - 0.2, 0)
-        return jax.lax.conv_general_dilated(colours, weights, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest")[0]
+        return jax.lax.conv_general_dilated(
+            colours, weights, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest"
+        )[0]
+
     return {"planted": jax.lax.map(units, images)}
+
 
 def planted_model() -> Model:
     "The network of the units in `PLANTED`."
-    return Model("planted", planted_forward, jnp.asarray(planted_weights()), 64, geometry={"planted": half_pixel(64, (32, 32))})
+    return Model(
+        "planted", planted_forward, jnp.asarray(planted_weights()), 64, geometry={"planted": half_pixel(64, (32, 32))}
+    )
 
 # %% ../../nbs/synthetic/06_planted.ipynb #5c7016e8
 class Squares:
     "The smallest world: twelve images of 32 x 32 pixels, each with one square of 12 x 12, red and blue in turns."
+
     name, keys = "squares", [f"{i:02}" for i in range(12)]
     concepts = Vocabulary([Concept("red", "colour"), Concept("blue", "colour"), Concept("square", "object")])
 
-    def identity(self) -> dict[str, str]: return {"images": "drawn by hand"}
+    def identity(self) -> dict[str, str]:
+        return {"images": "drawn by hand"}
 
     def sample(self, key: str) -> Sample:
         square = np.zeros((32, 32), bool)
-        square[8:8 + 12, int(key):int(key) + 12] = True
+        square[8 : 8 + 12, int(key) : int(key) + 12] = True
         colour = ["red", "blue"][int(key) % 2]
-        image = np.where(square[..., None], np.array([250, 0, 0] if colour == "red" else [0, 0, 250], np.uint8), np.uint8(60))
+        image = np.where(
+            square[..., None], np.array([250, 0, 0] if colour == "red" else [0, 0, 250], np.uint8), np.uint8(60)
+        )
         return Sample(key, image, (Region(colour, square), Region("square", square)))
+
 
 def colours_forward(_, images: Float32[Array, "batch 32 32 3"]) -> dict[str, Float32[Array, "batch 16 16 3"]]:
     "How much red exceeds blue in each cell of two pixels, how much blue exceeds red, and nothing."
     boxes = images.reshape(-1, 16, 2, 16, 2, 3).mean((2, 4))
-    return {"colours": jnp.maximum(jnp.stack([boxes[..., 0] - boxes[..., 2], boxes[..., 2] - boxes[..., 0], boxes[..., 0] * 0], -1), 0)}
+    return {
+        "colours": jnp.maximum(
+            jnp.stack([boxes[..., 0] - boxes[..., 2], boxes[..., 2] - boxes[..., 0], boxes[..., 0] * 0], -1), 0
+        )
+    }
+
 
 def colours_model() -> Model:
     "The network for `Squares`: a unit for red, one for blue, one that is dead."
-    return Model("colours", colours_forward, size=32, preprocess=lambda images: images.astype(jnp.float32), geometry={"colours": half_pixel(32, (16, 16))})
+    return Model(
+        "colours",
+        colours_forward,
+        size=32,
+        preprocess=lambda images: images.astype(jnp.float32),
+        geometry={"colours": half_pixel(32, (16, 16))},
+    )

@@ -14,48 +14,112 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, UInt16, UInt8
 
-from ..core.errors import Refused
+from ..core.errors import InputError
 from ..data.sample import Region, Sample
 from .drawing import BITS, COLOURS, COLOUR_RADIUS, block, colour_bits, oval
-from .painting import Canvas, Frame, Paint, Stroke, brick, flood, foliage, grass, gravel, mixed, paint, sand, shadow, sky, water, wood
+from inner_detectors.synthetic.painting import (
+    Canvas,
+    Frame,
+    Paint,
+    Stroke,
+    brick,
+    flood,
+    foliage,
+    grass,
+    gravel,
+    mixed,
+    paint,
+    sand,
+    shadow,
+    sky,
+    water,
+    wood,
+)
 from .things import THINGS, Thing, decorated, one_of, vocabulary
 
 # %% ../../nbs/synthetic/03_scenes.ipynb #ee061e1c
 def backdrop(rng) -> Paint:
     "A wall of no particular material: a pale or dark gradient that shows no colour word."
-    high, low = one_of(rng, [((206, 208, 214), (150, 154, 164)), ((228, 220, 204), (178, 170, 156)), ((84, 88, 98), (44, 46, 54)),
-                             ((190, 202, 196), (140, 152, 146)), ((122, 118, 124), (74, 70, 78))])
-    def look(patch): return mixed(np.clip(patch.y / 224 + .18 * patch.noise.cloud, 0, 1), high, low)
+    high, low = one_of(
+        rng,
+        [
+            ((206, 208, 214), (150, 154, 164)),
+            ((228, 220, 204), (178, 170, 156)),
+            ((84, 88, 98), (44, 46, 54)),
+            ((190, 202, 196), (140, 152, 146)),
+            ((122, 118, 124), (74, 70, 78)),
+        ],
+    )
+
+    def look(patch):
+        return mixed(np.clip(patch.y / 224 + 0.18 * patch.noise.cloud, 0, 1), high, low)
+
     return Paint(look, 0)
 
-OUTDOORS, INDOORS = ("face", "car", "house", "dog", "tree", "ball", "flower"), ("face", "dog", "ball", "flower", "clock")
-BELONGS = {"field": OUTDOORS, "shore": OUTDOORS, "street": OUTDOORS, "room": INDOORS, "wall": INDOORS, "studio": tuple(THINGS)}
-ABOVE = {"field": [sky], "shore": [sky], "street": [sky, brick, backdrop], "room": [backdrop, backdrop, brick], "wall": [brick],
-         "studio": [backdrop]}
-PLACES = {"field": .13, "shore": .15, "street": .16, "room": .13, "wall": .06, "studio": .37}  # how often
+
+OUTDOORS, INDOORS = (
+    ("face", "car", "house", "dog", "tree", "ball", "flower"),
+    ("face", "dog", "ball", "flower", "clock"),
+)
+BELONGS = {
+    "field": OUTDOORS,
+    "shore": OUTDOORS,
+    "street": OUTDOORS,
+    "room": INDOORS,
+    "wall": INDOORS,
+    "studio": tuple(THINGS),
+}
+ABOVE = {
+    "field": [sky],
+    "shore": [sky],
+    "street": [sky, brick, backdrop],
+    "room": [backdrop, backdrop, brick],
+    "wall": [brick],
+    "studio": [backdrop],
+}
+PLACES = {"field": 0.13, "shore": 0.15, "street": 0.16, "room": 0.13, "wall": 0.06, "studio": 0.37}  # how often
+
 
 def place(canvas: Canvas, rng, kind: str) -> float:
     "Paint a background, one of `PLACES`. Returns the height of its horizon, as a share of the picture's."
-    horizon = rng.uniform(.25, .6)
+    horizon = rng.uniform(0.25, 0.6)
     above = one_of(rng, ABOVE[kind])(rng)
     flood(canvas, 0, 1 if kind in ("wall", "studio") else horizon, above)
-    if kind == "field": flood(canvas, horizon, 1, grass(rng))
-    if kind == "street": flood(canvas, horizon, 1, gravel(rng))
-    if kind == "room": flood(canvas, horizon, 1, wood(rng))
+    if kind == "field":
+        flood(canvas, horizon, 1, grass(rng))
+    if kind == "street":
+        flood(canvas, horizon, 1, gravel(rng))
+    if kind == "room":
+        flood(canvas, horizon, 1, wood(rng))
     if kind == "shore":
-        strand = horizon + rng.uniform(.3, .75) * (1 - horizon)
+        strand = horizon + rng.uniform(0.3, 0.75) * (1 - horizon)
         flood(canvas, horizon, strand, water(rng))
         flood(canvas, strand, 1, one_of(rng, [sand, sand, sand, grass])(rng))
-    if kind in ("field", "street") and rng.random() < .5: flood(canvas, horizon - rng.uniform(.05, .14), horizon + .01, foliage(rng))
-    return horizon if kind not in ("wall", "studio") else rng.uniform(.3, .6)
+    if kind in ("field", "street") and rng.random() < 0.5:
+        flood(canvas, horizon - rng.uniform(0.05, 0.14), horizon + 0.01, foliage(rng))
+    return horizon if kind not in ("wall", "studio") else rng.uniform(0.3, 0.6)
+
 
 def cloth(canvas: Canvas, rng) -> None:
     "Hang a patterned cloth, from a quarter to two thirds of the picture wide."
-    size = rng.uniform(.26, .66) * canvas.size
-    shape = one_of(rng, [block(-.5, -.5, .5, .5, .02), block(-.5, -.36, .5, .36, .02), block(-.34, -.5, .34, .5, .05), oval(0, 0, .5, .5)])
-    frame = Frame(rng.uniform(.15, .85) * canvas.size, rng.uniform(.15, .85) * canvas.size, size, one_of(rng, [0, 0, 0, -12, 9, 20]))
-    shadow(canvas, frame._replace(y=frame.y + .03 * size, x=frame.x + .03 * size), shape, .08)
-    paint(canvas, frame, Stroke(shape, decorated(rng), (), .25))
+    size = rng.uniform(0.26, 0.66) * canvas.size
+    shape = one_of(
+        rng,
+        [
+            block(-0.5, -0.5, 0.5, 0.5, 0.02),
+            block(-0.5, -0.36, 0.5, 0.36, 0.02),
+            block(-0.34, -0.5, 0.34, 0.5, 0.05),
+            oval(0, 0, 0.5, 0.5),
+        ],
+    )
+    frame = Frame(
+        rng.uniform(0.15, 0.85) * canvas.size,
+        rng.uniform(0.15, 0.85) * canvas.size,
+        size,
+        one_of(rng, [0, 0, 0, -12, 9, 20]),
+    )
+    shadow(canvas, frame._replace(y=frame.y + 0.03 * size, x=frame.x + 0.03 * size), shape, 0.08)
+    paint(canvas, frame, Stroke(shape, decorated(rng), (), 0.25))
 
 # %% ../../nbs/synthetic/03_scenes.ipynb #2723e85d
 def crowded(spot, taken) -> float:
@@ -64,14 +128,15 @@ def crowded(spot, taken) -> float:
     under = sum(max(0, min(bottom, b) - max(top, t)) * max(0, min(right, r) - max(left, l)) for t, l, b, r in taken)
     return under / ((bottom - top) * (right - left))
 
+
 def stand(name: str, thing: Thing, rng, horizon: float, taken: list) -> Frame:
     "A place for a thing, in shares of the picture: the least crowded of five. Notes it in `taken`."
     tries = []
     for _ in range(5):
-        size = .2 * (.85 / .2) ** rng.random() / max(2 * thing.high, 2 * thing.wide)
-        y, x = rng.uniform(.1, .9), rng.uniform(.08, .92)
+        size = 0.2 * (0.85 / 0.2) ** rng.random() / max(2 * thing.high, 2 * thing.wide)
+        y, x = rng.uniform(0.1, 0.9), rng.uniform(0.08, 0.92)
         if name in GROUNDED:
-            foot = min(horizon + .04 + .55 * size * rng.uniform(.6, 1.2), 1.05)
+            foot = min(horizon + 0.04 + 0.55 * size * rng.uniform(0.6, 1.2), 1.05)
             y = foot - thing.high * size
         tries.append((y, x, size))
     spots = [(y - thing.high * s, x - thing.wide * s, y + thing.high * s, x + thing.wide * s) for y, x, s in tries]
@@ -80,26 +145,32 @@ def stand(name: str, thing: Thing, rng, horizon: float, taken: list) -> Frame:
     tilt = 0.0 if name in GROUNDED else rng.uniform(-18, 18)
     return Frame(*tries[best], tilt, one_of(rng, [-1, 1]))
 
+
 GROUNDED = {"car", "house", "dog", "tree"}
+
 
 def furnish(canvas: Canvas, rng, choices: Sequence[str], horizon: float) -> None:
     "Put up to four things into the picture, the far ones first."
-    count = int(rng.choice(5, p=[.07, .17, .31, .28, .17]))
+    count = int(rng.choice(5, p=[0.07, 0.17, 0.31, 0.28, 0.17]))
     taken: list[tuple] = []
     names = [one_of(rng, choices) for _ in range(count)]
     things = [(name, thing, stand(name, thing, rng, horizon, taken)) for name in names for thing in [THINGS[name](rng)]]
     for name, thing, frame in sorted(things, key=lambda item: item[2].y + item[1].high * item[2].size):
         canvas.things += 1
         frame = frame._replace(y=frame.y * canvas.size, x=frame.x * canvas.size, size=frame.size * canvas.size)
-        if name in GROUNDED: shadow(canvas, frame, oval(thing.high - .03, 0, .06, thing.wide), .1)
-        for stroke in thing.strokes: paint(canvas, frame, stroke)
+        if name in GROUNDED:
+            shadow(canvas, frame, oval(thing.high - 0.03, 0, 0.06, thing.wide), 0.1)
+        for stroke in thing.strokes:
+            paint(canvas, frame, stroke)
 
 # %% ../../nbs/synthetic/03_scenes.ipynb #6a06d837
 NOMINAL = np.array(list(COLOURS.values()), np.int16)
 
-def tame(image: UInt8[np.ndarray, "height width 3"],  # changed in place
-         allowed: UInt16[np.ndarray, "height width"],  # bits of the colours that each pixel may show
-        ) -> None:
+
+def tame(
+    image: UInt8[np.ndarray, "height width 3"],  # changed in place
+    allowed: UInt16[np.ndarray, "height width"],  # bits of the colours that each pixel may show
+) -> None:
     "Move pixels of a colour that they may not show to just beyond COLOUR_RADIUS of it."
     bits = colour_bits(image)
     stray = np.nonzero(bits & ~allowed)
@@ -109,9 +180,10 @@ def tame(image: UInt8[np.ndarray, "height width 3"],  # changed in place
     rows, channel = np.arange(len(far)), far.argmin(1)
     image[(*stray, channel)] = beyond[rows, channel]
 
+
 def developed(canvas: Canvas) -> UInt8[np.ndarray, "height width 3"]:
     "The picture as bytes."
-    light = 1 + .09 * canvas.noise.cloud
+    light = 1 + 0.09 * canvas.noise.cloud
     image = np.clip(canvas.picture * light + 5 * canvas.noise.fine, 0, 255).astype(np.uint8).transpose(1, 2, 0).copy()
     tame(image, np.array([stroke[-1] for stroke in canvas.strokes], np.uint16)[canvas.owner])
     return image
@@ -122,8 +194,10 @@ def grouped(canvas: Canvas) -> Mapping[tuple[int, str], list[int]]:
     groups: dict[tuple[int, str], list[int]] = {}
     for number in np.nonzero(np.bincount(canvas.owner.ravel(), minlength=len(canvas.strokes)))[0]:
         where, thing, of, surface, shows = canvas.strokes[number]
-        for concept in (*of, *([surface] if surface else [])): groups.setdefault((thing, concept), []).append(int(number))
+        for concept in (*of, *([surface] if surface else [])):
+            groups.setdefault((thing, concept), []).append(int(number))
     return groups
+
 
 def stroke_mask(canvas: Canvas, numbers: list[int]) -> Bool[np.ndarray, "height width"]:
     "The pixels that show one of several strokes."
@@ -135,18 +209,21 @@ def stroke_mask(canvas: Canvas, numbers: list[int]) -> Bool[np.ndarray, "height 
     mask[rows, columns] = wanted[canvas.owner[rows, columns]]
     return mask
 
+
 def colour_regions(image: UInt8[np.ndarray, "height width 3"]) -> list[Region]:
     "One region for every colour in a picture."
     bits = colour_bits(image)
     present = int(np.bitwise_or.reduce(bits, axis=None))
     return [Region(name, bits == bit) for name, bit in BITS.items() if present & bit]
 
+
 def compose(rng: np.random.Generator, size: int) -> tuple[UInt8[np.ndarray, "size size 3"], tuple[Region, ...]]:
     "A picture and all its masks."
     canvas = Canvas(rng, size)
     kind = str(rng.choice(list(PLACES), p=list(PLACES.values())))
     horizon = place(canvas, rng, kind)
-    for _ in range(int(rng.choice(3, p=[.34, .44, .22]))): cloth(canvas, rng)
+    for _ in range(int(rng.choice(3, p=[0.34, 0.44, 0.22]))):
+        cloth(canvas, rng)
     furnish(canvas, rng, BELONGS[kind], horizon)
     image = developed(canvas)
     drawn = [Region(concept, stroke_mask(canvas, numbers)) for (_, concept), numbers in grouped(canvas).items()]
@@ -155,30 +232,38 @@ def compose(rng: np.random.Generator, size: int) -> tuple[UInt8[np.ndarray, "siz
 # %% ../../nbs/synthetic/03_scenes.ipynb #74120c65
 class Scenes:
     "A generated set of pictures with exact masks."
+
     name = "scenes"
     version = "1"  # of the drawing: changes whenever a pixel does
 
     def __init__(self, count: int, seed: int = 0, size: int = 224):
         if count < 1 or size < 16 or seed < 0:
-            raise Refused(f"scenes:{count} (seed {seed}, {size} pixels): needs a picture, a seed from 0, and 16 pixels. Try scenes:64.")
+            raise InputError(
+                f"scenes:{count} (seed {seed}, {size} pixels): needs a picture, a seed from 0, and 16 pixels. Try "
+                "scenes:64."
+            )
         self.count, self.seed, self.size = count, seed, size
         self.concepts = vocabulary()
         self.keys = tuple(f"{i:06d}" for i in range(count))
 
     @classmethod
     def parse(cls, text: str, seed: int = 0, **_) -> "Scenes":
-        "The set that `scenes:TEXT` means: a number of pictures. They have no problems, so other choices change nothing."
+        """The set that `scenes:TEXT` means: a number of pictures. They have no problems, so other choices change
+        nothing."""
         if not (text.isascii() and text.isdigit()):
-            raise Refused(f"scenes:{text}: the number of pictures must be a whole number. Try scenes:64.")
+            raise InputError(f"scenes:{text}: the number of pictures must be a whole number. Try scenes:64.")
         return cls(int(text), seed)
 
-    def __len__(self) -> int: return self.count
-    def __repr__(self) -> str: return f"Scenes({self.count}, seed={self.seed}, size={self.size})"
+    def __len__(self) -> int:
+        return self.count
+
+    def __repr__(self) -> str:
+        return f"Scenes({self.count}, seed={self.seed}, size={self.size})"
 
     def sample(self, key: str) -> Sample:
         "Picture number `key` with its masks, size x size. Safe to call from several threads."
         if not (key.isascii() and key.isdigit() and int(key) < self.count and key == f"{int(key):06d}"):
-            raise Refused(f"{self!r}: no picture {key!r}. Keys run from '000000' to {self.keys[-1]!r}.")
+            raise InputError(f"{self!r}: no picture {key!r}. Keys run from '000000' to {self.keys[-1]!r}.")
         image, regions = compose(np.random.default_rng([self.seed, int(key)]), self.size)
         return Sample(key, image, regions)
 
@@ -188,11 +273,12 @@ class Scenes:
         return {"scenes": hashlib.sha256(text.encode()).hexdigest()}
 
 # %% ../../nbs/synthetic/03_scenes.ipynb #4462639b
-def sheet(pictures: Iterable[UInt8[np.ndarray, "height width 3"]],  # of one size
-          columns: int = 6,
-          gap: int = 4,    # pixels of white between them
-         ) -> UInt8[np.ndarray, "rows columns 3"]:
+def sheet(
+    pictures: Iterable[UInt8[np.ndarray, "height width 3"]],  # of one size
+    columns: int = 6,
+    gap: int = 4,  # pixels of white between them
+) -> UInt8[np.ndarray, "rows columns 3"]:
     "Pictures side by side, row by row."
     framed = [np.pad(picture, ((0, gap), (0, gap), (0, 0)), constant_values=255) for picture in pictures]
     framed += [np.full_like(framed[0], 255)] * (-len(framed) % columns)
-    return np.vstack([np.hstack(framed[start:start + columns]) for start in range(0, len(framed), columns)])
+    return np.vstack([np.hstack(framed[start : start + columns]) for start in range(0, len(framed), columns)])

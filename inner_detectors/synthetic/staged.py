@@ -12,7 +12,7 @@ import itertools
 import numpy as np
 from jaxtyping import UInt8
 
-from ..core.errors import Refused
+from ..core.errors import InputError
 from ..data.sample import Region, Sample
 from .painting import Canvas, Frame, MATERIALS, flood, paint
 from .scenes import GROUNDED, cloth, colour_regions, developed, grouped, stroke_mask
@@ -21,32 +21,47 @@ from .things import THINGS, one_of, vocabulary
 # %% ../../nbs/synthetic/04_staged.ipynb #26fe596b
 STAGES = {"dog": "grass", "car": "gravel", "house": "sand", "face": "brick", "flower": "water", "clock": "wood"}
 
-def stage(rng: np.random.Generator, behind: np.random.Generator, size: int, name: str, material: str,
-         ) -> tuple[UInt8[np.ndarray, "size size 3"], tuple[Region, ...]]:
+
+def stage(
+    rng: np.random.Generator,
+    behind: np.random.Generator,
+    size: int,
+    name: str,
+    material: str,
+) -> tuple[UInt8[np.ndarray, "size size 3"], tuple[Region, ...]]:
     "A picture of one thing before a material, with all its masks. `rng` draws thing and place, `behind` the material."
     canvas = Canvas(behind, size)
     flood(canvas, 0, 1, MATERIALS[material](behind))
-    if rng.random() < .5: cloth(canvas, rng)
+    if rng.random() < 0.5:
+        cloth(canvas, rng)
     thing = THINGS[name](rng)
-    scale = rng.uniform(.22, .45) * size / max(2 * thing.high, 2 * thing.wide)
+    scale = rng.uniform(0.22, 0.45) * size / max(2 * thing.high, 2 * thing.wide)
     tilt = 0.0 if name in GROUNDED else rng.uniform(-18, 18)
-    frame = Frame(rng.uniform(.25, .75) * size, rng.uniform(.25, .75) * size, scale, tilt, one_of(rng, [-1, 1]))
+    frame = Frame(rng.uniform(0.25, 0.75) * size, rng.uniform(0.25, 0.75) * size, scale, tilt, one_of(rng, [-1, 1]))
     canvas.things += 1
-    for stroke in thing.strokes: paint(canvas, frame, stroke)
+    for stroke in thing.strokes:
+        paint(canvas, frame, stroke)
     image = developed(canvas)
     drawn = [Region(concept, stroke_mask(canvas, numbers)) for (_, concept), numbers in grouped(canvas).items()]
     return image, (*drawn, *colour_regions(image))
 
-class Staged:
-    "A generated set of pictures of one thing each, its class, on the stage of its class or (`swapped`) of another. Keys are CLASS/NUMBER."
-    name = "staged"
-    version = "1"   # of the drawing
 
-    def __init__(self, count: int, seed: int = 0, swapped: bool = False, size: int = 224,
-                 own: float = 0.95):   # share of pictures on their class's stage, where not swapped
+class Staged:
+    """A generated set of pictures of one thing each, its class, on the stage of its class or (`swapped`) of another.
+    Keys are CLASS/NUMBER."""
+
+    name = "staged"
+    version = "1"  # of the drawing
+
+    def __init__(
+        self, count: int, seed: int = 0, swapped: bool = False, size: int = 224, own: float = 0.95
+    ):  # share of pictures on their class's stage, where not swapped
         if count < 1 or size < 16 or seed < 0 or not 0 <= own <= 1:
-            raise Refused(f"staged:{count} (seed {seed}, {size} pixels, {own} on their own stage): needs a picture, a seed from 0, 16 pixels, and a share "
-                          "from 0 to 1. Try staged:240.")
+            raise InputError(
+                f"staged:{count} (seed {seed}, {size} pixels, {own} on their own stage): needs a picture, a seed from "
+                "0, 16 pixels, and a share "
+                "from 0 to 1. Try staged:240."
+            )
         self.count, self.seed, self.swapped, self.size, self.own = count, seed, swapped, size, own
         self.concepts = vocabulary()
         self.keys = tuple(f"{name}/{i:06d}" for i, name in zip(range(count), itertools.cycle(STAGES)))
@@ -56,11 +71,16 @@ class Staged:
         "The set that `staged:TEXT` means: a number of pictures, or NUMBER,swapped."
         number, comma, word = text.partition(",")
         if not (number.isascii() and number.isdigit() and word == ("swapped" if comma else "")):
-            raise Refused(f"staged:{text}: is no number of pictures, nor NUMBER,swapped. Try staged:240 or staged:240,swapped.")
+            raise InputError(
+                f"staged:{text}: is no number of pictures, nor NUMBER,swapped. Try staged:240 or staged:240,swapped."
+            )
         return cls(int(number), seed, bool(comma))
 
-    def __len__(self) -> int: return self.count
-    def __repr__(self) -> str: return f"Staged({self.count}, seed={self.seed}, swapped={self.swapped}, size={self.size}, own={self.own})"
+    def __len__(self) -> int:
+        return self.count
+
+    def __repr__(self) -> str:
+        return f"Staged({self.count}, seed={self.seed}, swapped={self.swapped}, size={self.size}, own={self.own})"
 
     def material(self, name: str, behind: np.random.Generator) -> str:
         "What is behind a thing."
@@ -71,12 +91,15 @@ class Staged:
         "The picture of a key with its masks. Safe to call from several threads."
         name, _, number = key.partition("/")
         if not (number.isascii() and number.isdigit() and int(number) < self.count and key == self.keys[int(number)]):
-            raise Refused(f"{self!r}: no picture {key!r}. Keys run from {self.keys[0]!r} to {self.keys[-1]!r}.")
+            raise InputError(f"{self!r}: no picture {key!r}. Keys run from {self.keys[0]!r} to {self.keys[-1]!r}.")
         rng, behind = (np.random.default_rng([self.seed, int(number), which]) for which in (1, 2))
         image, regions = stage(rng, behind, self.size, name, self.material(name, behind))
         return Sample(key, image, regions)
 
     def identity(self) -> dict[str, str]:
         "What decides every pixel, hashed."
-        text = f"staged {self.version}: {self.count} pictures of {self.size} pixels, seed {self.seed}, swapped {self.swapped}, own {self.own}"
+        text = (
+            f"staged {self.version}: {self.count} pictures of {self.size} pixels, seed {self.seed}, swapped "
+            f"{self.swapped}, own {self.own}"
+        )
         return {"staged": hashlib.sha256(text.encode()).hexdigest()}

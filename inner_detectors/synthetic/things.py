@@ -22,23 +22,30 @@ def one_of(rng: np.random.Generator, options):
     "One of several things, each as likely."
     return options[int(rng.integers(len(options)))]
 
+
 DRAWN = [name for name in COLOURS for _ in range(2 if name != "brown" else 1)]  # fur, hair and wood are brown as well
+
 
 def tint(rng, name: str | None = None) -> tuple[int, ...]:
     "An RGB triple near a nominal colour, drawn if it is not named."
     nominal = COLOURS[name or one_of(rng, DRAWN)]
     return tuple(int(min(max(level + rng.integers(-14, 15), 0), 255)) for level in nominal)
 
-SCALES = (8, 12, 16, 24, 32)                   # pixels a period, in a picture of 224
+
+SCALES = (8, 12, 16, 24, 32)  # pixels a period, in a picture of 224
 ANGLES = (0, 0, 15, 30, 45, 60, 90, 90, 120, 150)  # degrees
+
 
 def decorated(rng) -> Paint:
     "A pattern of random name, scale, angle and colours."
     name, scale, angle = one_of(rng, list(PATTERNS)), one_of(rng, SCALES), one_of(rng, ANGLES)
-    if name in ("woven", "grid"): scale = min(scale, 24)
+    if name in ("woven", "grid"):
+        scale = min(scale, 24)
     ink, ground = tint(rng), one_of(rng, [(238, 234, 224), (30, 30, 36), (238, 234, 224), tint(rng)])
-    if rng.random() < 0.5: ink, ground = ground, ink
+    if rng.random() < 0.5:
+        ink, ground = ground, ink
     return patterned(name, ink, ground, scale, angle)
+
 
 def coat(rng, patterns: float = 0.25) -> Paint:
     "A named colour, or with probability `patterns` a pattern."
@@ -47,73 +54,116 @@ def coat(rng, patterns: float = 0.25) -> Paint:
 # %% ../../nbs/synthetic/02_things.ipynb #87b9a251
 class Thing(NamedTuple):
     "Strokes from back to front, and how far the whole reaches from its middle."
+
     strokes: list[Stroke]
     high: float  # half height, in the thing's unit
     wide: float  # half width
 
+
 BLACK, WHITE, METAL, GLASS = plain((24, 22, 24)), plain((246, 244, 240)), plain((186, 188, 194)), plain((84, 104, 124))
+
 
 def eye(v: float, u: float, iris, of: tuple[str, ...]) -> list[Stroke]:
     "The white, the iris, the pupil, and a glint."
-    return [Stroke(oval(v, u, .05, .083), WHITE, of, .3), Stroke(oval(v, u, .043, .043), plain(iris), of, .5, 0, .3),
-            flat(oval(v, u, .021, .021), BLACK, of), flat(oval(v - .016, u + .014, .012, .012), WHITE, of)]
+    return [
+        Stroke(oval(v, u, 0.05, 0.083), WHITE, of, 0.3),
+        Stroke(oval(v, u, 0.043, 0.043), plain(iris), of, 0.5, 0, 0.3),
+        flat(oval(v, u, 0.021, 0.021), BLACK, of),
+        flat(oval(v - 0.016, u + 0.014, 0.012, 0.012), WHITE, of),
+    ]
+
 
 def mouth(rng, of: tuple[str, ...]) -> list[Stroke]:
     "Lips that smile; sometimes they show teeth."
-    lips, wide = plain(one_of(rng, [(188, 92, 92), (176, 92, 98), (160, 92, 90)])), rng.uniform(.12, .17)
-    smile = [Stroke(without(oval(.2, 0, .105, wide), oval(.14, 0, .1, wide * 1.25)), lips, of, .2, 0, .6)]
-    if rng.random() < .4: return smile
-    return [*smile, Stroke(without(oval(.2, 0, .082, wide * .84), oval(.15, 0, .1, wide * 1.2)), WHITE, of, .1, 0, .2)]
+    lips, wide = plain(one_of(rng, [(188, 92, 92), (176, 92, 98), (160, 92, 90)])), rng.uniform(0.12, 0.17)
+    smile = [Stroke(without(oval(0.2, 0, 0.105, wide), oval(0.14, 0, 0.1, wide * 1.25)), lips, of, 0.2, 0, 0.6)]
+    if rng.random() < 0.4:
+        return smile
+    return [
+        *smile,
+        Stroke(without(oval(0.2, 0, 0.082, wide * 0.84), oval(0.15, 0, 0.1, wide * 1.2)), WHITE, of, 0.1, 0, 0.2),
+    ]
 
 # %% ../../nbs/synthetic/02_things.ipynb #a9f5c193
 SKINS = [(236, 198, 168), (222, 176, 142), (196, 146, 112), (164, 120, 96)]
 HAIRS = [(42, 32, 28), (62, 34, 26), (172, 92, 48), (196, 152, 84), (150, 150, 150)]
 
+
 def face(rng) -> Thing:
     "A face from the front: hair, eyes, nose, mouth."
     skin, hair, whole = one_of(rng, SKINS), furry(one_of(rng, HAIRS)), ("face",)
-    shade, long = plain(tuple(int(level * .82) for level in skin)), rng.choice([.06, .2, .42])
+    shade, long = plain(tuple(int(level * 0.82) for level in skin)), rng.choice([0.06, 0.2, 0.42])
     iris = one_of(rng, [(84, 60, 40), (70, 110, 150), (90, 120, 80)])
-    back = [Stroke(block(.34, -.46, .62, .46, .13), coat(rng, .5)), Stroke(bar(.3, 0, .42, 0, .12), shade),
-            Stroke(block(-.46, -.36, float(long), .36, .3 if long < .2 else .2), hair, ("face", "face/hair"), .6)]
-    ears = [Stroke(oval(.03, side * .33, .08, .05), shade, whole) for side in (-1, 1)]
-    head = [*ears, Stroke(oval(.02, 0, .41, .325), plain(skin, 4), whole, .55)]
-    fringe = [Stroke(oval(-.33, 0, .12, .26), hair, ("face", "face/hair"), .4, 0, .2)]
-    eyes = [stroke for side in (-.14, .14) for stroke in eye(-.03, side, iris, ("face", "face/eye"))]
-    brows = [flat(bar(-.13, side * .21, -.138, side * .08, .014), hair, whole) for side in (-1, 1)]
-    nose = [Stroke(corners((-.02, -.015), (-.02, .015), (.13, .055), (.13, -.055)), plain(skin), ("face", "face/nose"), .5, 0, .15),
-            Stroke(oval(.12, 0, .035, .065), shade, ("face", "face/nose"), .7, 30, .25)]
-    return Thing(back + head + fringe + eyes + brows + nose + mouth(rng, ("face", "face/mouth")), .54, .46)
+    back = [
+        Stroke(block(0.34, -0.46, 0.62, 0.46, 0.13), coat(rng, 0.5)),
+        Stroke(bar(0.3, 0, 0.42, 0, 0.12), shade),
+        Stroke(block(-0.46, -0.36, float(long), 0.36, 0.3 if long < 0.2 else 0.2), hair, ("face", "face/hair"), 0.6),
+    ]
+    ears = [Stroke(oval(0.03, side * 0.33, 0.08, 0.05), shade, whole) for side in (-1, 1)]
+    head = [*ears, Stroke(oval(0.02, 0, 0.41, 0.325), plain(skin, 4), whole, 0.55)]
+    fringe = [Stroke(oval(-0.33, 0, 0.12, 0.26), hair, ("face", "face/hair"), 0.4, 0, 0.2)]
+    eyes = [stroke for side in (-0.14, 0.14) for stroke in eye(-0.03, side, iris, ("face", "face/eye"))]
+    brows = [flat(bar(-0.13, side * 0.21, -0.138, side * 0.08, 0.014), hair, whole) for side in (-1, 1)]
+    nose = [
+        Stroke(
+            corners((-0.02, -0.015), (-0.02, 0.015), (0.13, 0.055), (0.13, -0.055)),
+            plain(skin),
+            ("face", "face/nose"),
+            0.5,
+            0,
+            0.15,
+        ),
+        Stroke(oval(0.12, 0, 0.035, 0.065), shade, ("face", "face/nose"), 0.7, 30, 0.25),
+    ]
+    return Thing(back + head + fringe + eyes + brows + nose + mouth(rng, ("face", "face/mouth")), 0.54, 0.46)
 
 # %% ../../nbs/synthetic/02_things.ipynb #1c7de8b6
-def wheel(v: float, u: float, of: tuple[str, ...], radius: float = .125) -> list[Stroke]:
+def wheel(v: float, u: float, of: tuple[str, ...], radius: float = 0.125) -> list[Stroke]:
     "Tyre, rim, spokes, hub."
-    reach, tyre, steel = .55 * radius, plain((34, 34, 38)), plain((92, 94, 100))
-    turns = [(0, reach), (.87 * reach, .5 * reach), (.87 * reach, -.5 * reach)]
-    spokes = [flat(bar(v - down, u - along, v + down, u + along, .009), steel, of) for down, along in turns]
-    return [Stroke(oval(v, u, radius, radius), tyre, of, .5), Stroke(oval(v, u, radius * .62, radius * .62), METAL, of, .3, 30), *spokes,
-            flat(oval(v, u, radius * .16, radius * .16), tyre, of)]
+    reach, tyre, steel = 0.55 * radius, plain((34, 34, 38)), plain((92, 94, 100))
+    turns = [(0, reach), (0.87 * reach, 0.5 * reach), (0.87 * reach, -0.5 * reach)]
+    spokes = [flat(bar(v - down, u - along, v + down, u + along, 0.009), steel, of) for down, along in turns]
+    return [
+        Stroke(oval(v, u, radius, radius), tyre, of, 0.5),
+        Stroke(oval(v, u, radius * 0.62, radius * 0.62), METAL, of, 0.3, 30),
+        *spokes,
+        flat(oval(v, u, radius * 0.16, radius * 0.16), tyre, of),
+    ]
+
 
 def car(rng) -> Thing:
     "A car from the side: wheels, windows, a headlight."
     body, glass, whole = plain(tint(rng)), plain(one_of(rng, [(88, 110, 128), (60, 70, 82), (150, 176, 194)])), ("car",)
-    roof, top = (height := rng.uniform(-.3, -.24)), height + .035
-    shell = [Stroke(corners((roof, -.2), (roof, .12), (-.02, .3), (-.02, -.36)), body, whole, .3, 40),
-             Stroke(block(-.07, -.5, .17, .5, .07), body, whole, .5, 50), Stroke(block(.09, -.5, .15, .5, .03), GLASS, whole, .2)]
-    panes = [corners((top, -.18), (top, -.05), (-.04, -.05), (-.04, -.31)), corners((top, -.02), (top, .105), (-.04, .245), (-.04, -.02))]
-    windows = [Stroke(shape, glass, ("car", "car/window"), .3, 60) for shape in panes]
-    door = [flat(bar(-.03, -.035, .08, -.035, .004), BLACK, whole), flat(bar(.0, -.12, .0, -.07, .009), METAL, whole)]
-    light = [Stroke(oval(.01, .465, .035, .03), plain((250, 246, 206)), ("car", "car/headlight"), .3, 0, .6)]
-    wheels = [stroke for u in (-.29, .29) for stroke in wheel(.17, u, ("car", "car/wheel"))]
-    return Thing(shell + windows + door + light + wheels, .3, .5)
+    roof, top = (height := rng.uniform(-0.3, -0.24)), height + 0.035
+    shell = [
+        Stroke(corners((roof, -0.2), (roof, 0.12), (-0.02, 0.3), (-0.02, -0.36)), body, whole, 0.3, 40),
+        Stroke(block(-0.07, -0.5, 0.17, 0.5, 0.07), body, whole, 0.5, 50),
+        Stroke(block(0.09, -0.5, 0.15, 0.5, 0.03), GLASS, whole, 0.2),
+    ]
+    panes = [
+        corners((top, -0.18), (top, -0.05), (-0.04, -0.05), (-0.04, -0.31)),
+        corners((top, -0.02), (top, 0.105), (-0.04, 0.245), (-0.04, -0.02)),
+    ]
+    windows = [Stroke(shape, glass, ("car", "car/window"), 0.3, 60) for shape in panes]
+    door = [
+        flat(bar(-0.03, -0.035, 0.08, -0.035, 0.004), BLACK, whole),
+        flat(bar(0.0, -0.12, 0.0, -0.07, 0.009), METAL, whole),
+    ]
+    light = [Stroke(oval(0.01, 0.465, 0.035, 0.03), plain((250, 246, 206)), ("car", "car/headlight"), 0.3, 0, 0.6)]
+    wheels = [stroke for u in (-0.29, 0.29) for stroke in wheel(0.17, u, ("car", "car/wheel"))]
+    return Thing(shell + windows + door + light + wheels, 0.3, 0.5)
 
 # %% ../../nbs/synthetic/02_things.ipynb #e228ca54
 def pane(v: float, u: float, size: float, of: tuple[str, ...]) -> list[Stroke]:
     "A window: frame, glass, glazing bars."
-    half = size * .8
-    return [Stroke(block(v - size, u - size, v + size, u + size), WHITE, of, .2),
-            Stroke(block(v - half, u - half, v + half, u + half), GLASS, of, .3, 70, .4),
-            flat(bar(v - half, u, v + half, u, .01), WHITE, of), flat(bar(v, u - half, v, u + half, .01), WHITE, of)]
+    half = size * 0.8
+    return [
+        Stroke(block(v - size, u - size, v + size, u + size), WHITE, of, 0.2),
+        Stroke(block(v - half, u - half, v + half, u + half), GLASS, of, 0.3, 70, 0.4),
+        flat(bar(v - half, u, v + half, u, 0.01), WHITE, of),
+        flat(bar(v, u - half, v, u + half, 0.01), WHITE, of),
+    ]
+
 
 def house(rng) -> Thing:
     "A house from the front: roof, door, windows, chimney."
@@ -121,93 +171,167 @@ def house(rng) -> Thing:
     walls = one_of(rng, [plain((236, 226, 204)), plain((214, 206, 196)), plain(tint(rng)), brick(rng), WHITE])
     tiles = patterned("scaly", (70, 46, 46), (164, 92, 84), 16, 0)
     roof = one_of(rng, [tiles, plain((112, 104, 94)), plain(tint(rng, "red")), plain((96, 98, 108))])
-    chimney = [Stroke(block(-.5, .17, -.2, .27), brick(rng), ("house", "house/chimney"), .2)] if rng.random() < .75 else []
-    hull = [Stroke(block(-.12, -.4, .46, .4), walls, whole, .25),
-            Stroke(corners((-.47, -.16), (-.47, .16), (-.1, .5), (-.1, -.5)), roof, top, .25)]
-    door = [Stroke(block(.1, -.09, .46, .09), WHITE, leaf, .1), Stroke(block(.12, -.07, .46, .07), plain(tint(rng)), leaf, .3),
-            Stroke(oval(.3, .045, .014, .014), plain((236, 210, 120)), leaf, 0, 0, .6)]
-    panes = [stroke for u in (-.25, .25) for stroke in pane(.2, u, .085, glazed)]
-    return Thing(chimney + hull + door + panes + (pane(0.0, 0.0, .06, glazed) if rng.random() < .6 else []), .5, .5)
+    chimney = (
+        [Stroke(block(-0.5, 0.17, -0.2, 0.27), brick(rng), ("house", "house/chimney"), 0.2)]
+        if rng.random() < 0.75
+        else []
+    )
+    hull = [
+        Stroke(block(-0.12, -0.4, 0.46, 0.4), walls, whole, 0.25),
+        Stroke(corners((-0.47, -0.16), (-0.47, 0.16), (-0.1, 0.5), (-0.1, -0.5)), roof, top, 0.25),
+    ]
+    door = [
+        Stroke(block(0.1, -0.09, 0.46, 0.09), WHITE, leaf, 0.1),
+        Stroke(block(0.12, -0.07, 0.46, 0.07), plain(tint(rng)), leaf, 0.3),
+        Stroke(oval(0.3, 0.045, 0.014, 0.014), plain((236, 210, 120)), leaf, 0, 0, 0.6),
+    ]
+    panes = [stroke for u in (-0.25, 0.25) for stroke in pane(0.2, u, 0.085, glazed)]
+    return Thing(chimney + hull + door + panes + (pane(0.0, 0.0, 0.06, glazed) if rng.random() < 0.6 else []), 0.5, 0.5)
 
 # %% ../../nbs/synthetic/02_things.ipynb #8e3e8210
 FURS = [(214, 190, 150), (206, 162, 106), (96, 64, 42), (190, 186, 178), (64, 58, 56), (182, 112, 54)]
 
+
 def dog_head(coat: Paint, dark: Paint, v: float, u: float) -> list[Stroke]:
     "A head that looks at you from the side: ear, muzzle, nose, eye."
     of = ("dog", "dog/head")
-    muzzle = [Stroke(bar(v + .05, u + .06, v + .06, u + .17, .062), coat, of, .5, 0, .3),
-              Stroke(oval(v + .03, u + .215, .034, .03), BLACK, of, .2, 90), flat(bar(v + .1, u + .1, v + .098, u + .2, .006), BLACK, of)]
-    eye = [Stroke(oval(v - .025, u + .05, .027, .024), WHITE, of, 0), flat(oval(v - .022, u + .055, .019, .017), BLACK, of),
-           flat(oval(v - .03, u + .06, .006, .006), WHITE, of)]
-    ear = [Stroke(oval(v + .02, u - .075, .12, .055), dark, (*of, "dog/head/ear"), .4)]
-    return [Stroke(oval(v, u, .135, .125), coat, of, .5), *muzzle, *eye, *ear]
+    muzzle = [
+        Stroke(bar(v + 0.05, u + 0.06, v + 0.06, u + 0.17, 0.062), coat, of, 0.5, 0, 0.3),
+        Stroke(oval(v + 0.03, u + 0.215, 0.034, 0.03), BLACK, of, 0.2, 90),
+        flat(bar(v + 0.1, u + 0.1, v + 0.098, u + 0.2, 0.006), BLACK, of),
+    ]
+    eye = [
+        Stroke(oval(v - 0.025, u + 0.05, 0.027, 0.024), WHITE, of, 0),
+        flat(oval(v - 0.022, u + 0.055, 0.019, 0.017), BLACK, of),
+        flat(oval(v - 0.03, u + 0.06, 0.006, 0.006), WHITE, of),
+    ]
+    ear = [Stroke(oval(v + 0.02, u - 0.075, 0.12, 0.055), dark, (*of, "dog/head/ear"), 0.4)]
+    return [Stroke(oval(v, u, 0.135, 0.125), coat, of, 0.5), *muzzle, *eye, *ear]
+
 
 def dog(rng) -> Thing:
     "A dog from the side: head with an ear, legs, tail."
     fur = one_of(rng, FURS)
-    coat, dark, body = furry(fur), furry(tuple(int(level * .66) for level in fur)), ("dog",)
-    step, up = rng.uniform(-.05, .05), rng.uniform(-.24, -.06)
-    def leg(u, swing, paint): return [Stroke(bar(.1, u, .38, u + swing, .046), paint, ("dog", "dog/leg"), .4),
-                                      Stroke(bar(.395, u + swing, .4, u + swing + .04, .036), paint, ("dog", "dog/leg"), .3)]
-    far = leg(-.2, -step - .02, dark) + leg(.2, step - .02, dark)
-    near = leg(-.27, step, coat) + leg(.13, -step, coat)
-    tail = [Stroke(bar(-.02, -.32, up, -.46, .036), coat, ("dog", "dog/tail"), .4)]
-    trunk = [Stroke(bar(.05, -.22, .04, .16, .145), coat, body, .6), Stroke(bar(.0, .18, -.12, .27, .09), coat, body, .3, 0, .0)]
-    collar = [Stroke(bar(-.1, .15, -.01, .27, .022), plain(tint(rng)), body, .3)]
-    return Thing(far + tail + near + trunk + collar + dog_head(coat, dark, -.2, .27), .44, .5)
+    coat, dark, body = furry(fur), furry(tuple(int(level * 0.66) for level in fur)), ("dog",)
+    step, up = rng.uniform(-0.05, 0.05), rng.uniform(-0.24, -0.06)
+
+    def leg(u, swing, paint):
+        return [
+            Stroke(bar(0.1, u, 0.38, u + swing, 0.046), paint, ("dog", "dog/leg"), 0.4),
+            Stroke(bar(0.395, u + swing, 0.4, u + swing + 0.04, 0.036), paint, ("dog", "dog/leg"), 0.3),
+        ]
+
+    far = leg(-0.2, -step - 0.02, dark) + leg(0.2, step - 0.02, dark)
+    near = leg(-0.27, step, coat) + leg(0.13, -step, coat)
+    tail = [Stroke(bar(-0.02, -0.32, up, -0.46, 0.036), coat, ("dog", "dog/tail"), 0.4)]
+    trunk = [
+        Stroke(bar(0.05, -0.22, 0.04, 0.16, 0.145), coat, body, 0.6),
+        Stroke(bar(0.0, 0.18, -0.12, 0.27, 0.09), coat, body, 0.3, 0, 0.0),
+    ]
+    collar = [Stroke(bar(-0.1, 0.15, -0.01, 0.27, 0.022), plain(tint(rng)), body, 0.3)]
+    return Thing(far + tail + near + trunk + collar + dog_head(coat, dark, -0.2, 0.27), 0.44, 0.5)
+
 
 def tree(rng) -> Thing:
     "A tree, round or pointed: trunk, crown."
-    leaves, bark = foliage(rng), furry(one_of(rng, [(126, 122, 124), (150, 142, 138), (112, 110, 114)]), 34)._replace(shows=0)
-    trunk = [Stroke(corners((.05, -.045), (.05, .045), (.5, .075), (.5, -.075)), bark, ("tree", "tree/trunk"), .6)]
-    if rng.random() < .35:
-        tiers = [((-.5, .0), (.34, .33)), ((-.5, .0), (.1, .27)), ((-.5, .0), (-.14, .19))]
+    leaves, bark = (
+        foliage(rng),
+        furry(one_of(rng, [(126, 122, 124), (150, 142, 138), (112, 110, 114)]), 34)._replace(shows=0),
+    )
+    trunk = [
+        Stroke(corners((0.05, -0.045), (0.05, 0.045), (0.5, 0.075), (0.5, -0.075)), bark, ("tree", "tree/trunk"), 0.6)
+    ]
+    if rng.random() < 0.35:
+        tiers = [((-0.5, 0.0), (0.34, 0.33)), ((-0.5, 0.0), (0.1, 0.27)), ((-0.5, 0.0), (-0.14, 0.19))]
         crown = [corners(top, bottom, (bottom[0], -bottom[1])) for top, bottom in tiers]
     else:
-        puffs = [(.02, -.2, .19), (.04, .2, .18), (-.1, -.14, .2), (-.12, .15, .2), (-.27, .0, .2), (-.02, .0, .2)]
-        crown = [oval(v + rng.uniform(-.03, .03), u + rng.uniform(-.03, .03), radius, radius * 1.1) for v, u, radius in puffs]
-    return Thing(trunk + [Stroke(shape, leaves, ("tree", "tree/crown"), .7, 0, .25) for shape in crown], .5, .4)
+        puffs = [
+            (0.02, -0.2, 0.19),
+            (0.04, 0.2, 0.18),
+            (-0.1, -0.14, 0.2),
+            (-0.12, 0.15, 0.2),
+            (-0.27, 0.0, 0.2),
+            (-0.02, 0.0, 0.2),
+        ]
+        crown = [
+            oval(v + rng.uniform(-0.03, 0.03), u + rng.uniform(-0.03, 0.03), radius, radius * 1.1)
+            for v, u, radius in puffs
+        ]
+    return Thing(trunk + [Stroke(shape, leaves, ("tree", "tree/crown"), 0.7, 0, 0.25) for shape in crown], 0.5, 0.4)
 
 # %% ../../nbs/synthetic/02_things.ipynb #04e55d11
 def ball(rng) -> Thing:
     "A ball of one colour, of a pattern, or with a band."
-    of, radius = ("ball",), .5
-    band = [Stroke(bar(0, -.3, 0, .3, .12), plain(tint(rng)), of, 0, 0, .2)] if rng.random() < .3 else []
-    return Thing([Stroke(oval(0, 0, radius, radius), coat(rng, .4), of, .9, 110), *band], .5, .5)
+    of, radius = ("ball",), 0.5
+    band = [Stroke(bar(0, -0.3, 0, 0.3, 0.12), plain(tint(rng)), of, 0, 0, 0.2)] if rng.random() < 0.3 else []
+    return Thing([Stroke(oval(0, 0, radius, radius), coat(rng, 0.4), of, 0.9, 110), *band], 0.5, 0.5)
+
 
 def spoke(turn: float, near: float, far: float, radius: float, v: float = 0.0) -> Shape:
     "A bar that points away from (v, 0): `turn` radians from the right, from `near` to `far`."
     down, along = math.sin(turn), math.cos(turn)
     return bar(v + near * down, near * along, v + far * down, far * along, radius)
 
+
 def flower(rng) -> Thing:
     "A flower: petals on a stem with a leaf."
     colour, count = one_of(rng, [name for name in COLOURS if name not in ("green", "brown")]), int(rng.integers(5, 10))
     green, petal = furry((34, 98, 40), 12), plain(tint(rng, colour), 9)
-    stem = [Stroke(shape, green, ("flower", "flower/stem"), .2) for shape in (bar(-.2, 0, .5, .03, .02), bar(.3, .03, .16, .2, .035))]
-    shapes = [spoke(2 * math.pi * k / count, .09, .2, .2 / count ** .5, -.24) for k in range(count)]
-    petals = [Stroke(shape, petal, ("flower", "flower/petal"), .5) for shape in shapes]
+    stem = [
+        Stroke(shape, green, ("flower", "flower/stem"), 0.2)
+        for shape in (bar(-0.2, 0, 0.5, 0.03, 0.02), bar(0.3, 0.03, 0.16, 0.2, 0.035))
+    ]
+    shapes = [spoke(2 * math.pi * k / count, 0.09, 0.2, 0.2 / count**0.5, -0.24) for k in range(count)]
+    petals = [Stroke(shape, petal, ("flower", "flower/petal"), 0.5) for shape in shapes]
     heart = plain(one_of(rng, [(68, 44, 26), (244, 206, 84), (70, 44, 40)]), 30)
-    return Thing([*stem, *petals, Stroke(oval(-.24, 0, .085, .085), heart, ("flower",), .5)], .53, .31)
+    return Thing([*stem, *petals, Stroke(oval(-0.24, 0, 0.085, 0.085), heart, ("flower",), 0.5)], 0.53, 0.31)
+
 
 def clock(rng) -> Thing:
     "A clock on the wall: rim, marks, hands."
     whole = ("clock",)
-    dial = [Stroke(oval(0, 0, .5, .5), coat(rng, .15), whole, .5, 40), Stroke(oval(0, 0, .42, .42), WHITE, whole, .2)]
-    marks = [flat(spoke(math.pi * k / 6, .32, .37, .012), BLACK, whole) for k in range(12)]
-    shapes = [spoke(rng.uniform(0, 6.28), 0.0, long, thick) for long, thick in ((.2, .024), (.31, .016))]
+    dial = [
+        Stroke(oval(0, 0, 0.5, 0.5), coat(rng, 0.15), whole, 0.5, 40),
+        Stroke(oval(0, 0, 0.42, 0.42), WHITE, whole, 0.2),
+    ]
+    marks = [flat(spoke(math.pi * k / 6, 0.32, 0.37, 0.012), BLACK, whole) for k in range(12)]
+    shapes = [spoke(rng.uniform(0, 6.28), 0.0, long, thick) for long, thick in ((0.2, 0.024), (0.31, 0.016))]
     hands = [flat(shape, BLACK, ("clock", "clock/hand")) for shape in shapes]
-    return Thing([*dial, *marks, *hands, flat(oval(0, 0, .03, .03), BLACK, whole)], .5, .5)
+    return Thing([*dial, *marks, *hands, flat(oval(0, 0, 0.03, 0.03), BLACK, whole)], 0.5, 0.5)
 
-THINGS = {"face": face, "car": car, "house": house, "dog": dog, "tree": tree, "ball": ball, "flower": flower, "clock": clock}
+
+THINGS = {
+    "face": face,
+    "car": car,
+    "house": house,
+    "dog": dog,
+    "tree": tree,
+    "ball": ball,
+    "flower": flower,
+    "clock": clock,
+}
 
 # %% ../../nbs/synthetic/02_things.ipynb #c630fe9a
-PARTS = {"face": ["hair", "eye", "nose", "mouth"], "car": ["wheel", "window", "headlight"], "house": ["roof", "door", "window", "chimney"],
-         "dog": ["head", "head/ear", "leg", "tail"], "tree": ["trunk", "crown"], "flower": ["petal", "stem"], "clock": ["hand"]}
+PARTS = {
+    "face": ["hair", "eye", "nose", "mouth"],
+    "car": ["wheel", "window", "headlight"],
+    "house": ["roof", "door", "window", "chimney"],
+    "dog": ["head", "head/ear", "leg", "tail"],
+    "tree": ["trunk", "crown"],
+    "flower": ["petal", "stem"],
+    "clock": ["hand"],
+}
+
 
 def vocabulary() -> Vocabulary:
     "All concepts of the generated set."
     parts = [f"{thing}/{part}" for thing in PARTS for part in PARTS[thing]]
-    return Vocabulary([*(Concept(name, "object") for name in THINGS), *(Concept(name, "part", name.rpartition("/")[0]) for name in parts),
-                       *(Concept(name, "material") for name in MATERIALS), *(Concept(name, "texture") for name in PATTERNS),
-                       *(Concept(name, "colour") for name in COLOURS)])
+    return Vocabulary(
+        [
+            *(Concept(name, "object") for name in THINGS),
+            *(Concept(name, "part", name.rpartition("/")[0]) for name in parts),
+            *(Concept(name, "material") for name in MATERIALS),
+            *(Concept(name, "texture") for name in PATTERNS),
+            *(Concept(name, "colour") for name in COLOURS),
+        ]
+    )

@@ -20,7 +20,7 @@ from jaxtyping import UInt16
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from ..core.errors import Refused
+from ..core.errors import InputError
 from ..core.files import replacing
 from ..data.readers.names import read_classes
 from ..data.readers.pascal_part import PART_CODES, numbered, part_name
@@ -31,49 +31,73 @@ from ..data.vocabulary import Vocabulary, spelled
 # %% ../../nbs/synthetic/05_writers.ipynb #cb943c27
 @contextlib.contextmanager
 def writing(folder: Path):
-    "Turns a failure to write into a Refused that names the place and the remedy."
-    try: yield
+    "Turns a failure to write into a InputError that names the place and the remedy."
+    try:
+        yield
     except OSError as error:
         place = error.filename or folder
-        raise Refused(f"{place}: cannot be written ({error.strerror or error}). Free some space or choose another folder; "
-                      f"what is in {folder} is incomplete.") from None
+        raise InputError(
+            f"{place}: cannot be written ({error.strerror or error}). Free some space or choose another folder; "
+            f"what is in {folder} is incomplete."
+        ) from None
+
 
 def all_samples(source, task: str) -> Iterator[Sample]:
     "Every sample of a source, in order, with a progress bar on stderr when it takes more than two seconds."
-    for key in tqdm(source.keys, task, unit="image", delay=2): yield source.sample(key)
+    for key in tqdm(source.keys, task, unit="image", delay=2):
+        yield source.sample(key)
+
 
 def write_picture(folder: Path, sample: Sample, ending: str = ".png") -> str:
-    "Save a sample's picture: .png without loss, .jpg nearly so. Returns the name of its file: the sample's, with what no file name may hold escaped."
+    """Save a sample's picture: .png without loss, .jpg nearly so. Returns the name of its file: the sample's, with what
+    no file name may hold escaped."""
     name = quote(sample.name, safe=" ") + ending
-    if not sample.name.strip(". ") or len(name) > 250: raise Refused(f"sample {sample.name!r}: cannot be a file's name. Give it a name of under 80 letters.")
-    Image.fromarray(sample.image).save(folder / name, compress_level=3, quality=95)     # each format takes its own
+    if not sample.name.strip(". ") or len(name) > 250:
+        raise InputError(f"sample {sample.name!r}: cannot be a file's name. Give it a name of under 80 letters.")
+    Image.fromarray(sample.image).save(folder / name, compress_level=3, quality=95)  # each format takes its own
     return name
+
 
 def folders(folder: Path, *names: str) -> list[Path]:
     "Folders inside a folder, made."
-    for name in names: (folder / name).mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).mkdir(parents=True, exist_ok=True)
     return [folder / name for name in names]
 
 # %% ../../nbs/synthetic/05_writers.ipynb #87a095b6
 def coco_annotation(region: Region, number: int, image: int, category: int) -> dict:
     "One region as COCO has it: RLE, box (left, top, width, height) and area in pixels."
     coded = coco_mask.encode(np.asfortranarray(region.mask, np.uint8))
-    return {"id": number, "image_id": image, "category_id": category, "iscrowd": 0, "area": int(coco_mask.area(coded)),
-            "bbox": [float(side) for side in coco_mask.toBbox(coded)],
-            "segmentation": {"size": [int(side) for side in coded["size"]], "counts": coded["counts"].decode("ascii")}}
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": category,
+        "iscrowd": 0,
+        "area": int(coco_mask.area(coded)),
+        "bbox": [float(side) for side in coco_mask.toBbox(coded)],
+        "segmentation": {"size": [int(side) for side in coded["size"]], "counts": coded["counts"].decode("ascii")},
+    }
+
 
 def coco_categories(concepts: Vocabulary) -> list[dict]:
     "A vocabulary as COCO has it; ids count from 1. `parent` is ours: other readers pass over it."
-    def parent(concept): return {"parent": concept.parent} if concept.parent else {}
-    return [{"id": place, "name": concept.name, "supercategory": concept.category, **parent(concept)}
-            for place, concept in enumerate(concepts, 1)]
+
+    def parent(concept):
+        return {"parent": concept.parent} if concept.parent else {}
+
+    return [
+        {"id": place, "name": concept.name, "supercategory": concept.category, **parent(concept)}
+        for place, concept in enumerate(concepts, 1)
+    ]
 
 # %% ../../nbs/synthetic/05_writers.ipynb #f18863db
-def write_coco(source,                     # anything with `concepts`, `keys` and `sample(key)`
-               folder: str | Path,         # is made if it is not there
-               split: str = "val2017",     # names the folder of images and the file of annotations
-              ) -> Path:                   # the file of annotations
-    "Write a source as a COCO folder: `annotations/instances_SPLIT.json` and `SPLIT/*.png`. Refused where it cannot be written."
+def write_coco(
+    source,  # anything with `concepts`, `keys` and `sample(key)`
+    folder: str | Path,  # is made if it is not there
+    split: str = "val2017",  # names the folder of images and the file of annotations
+) -> Path:  # the file of annotations
+    """Write a source as a COCO folder: `annotations/instances_SPLIT.json` and `SPLIT/*.png`. Raises InputError where it
+    cannot be written."""
     folder = Path(folder)
     path = folder / "annotations" / f"instances_{split}.json"
     images: list[dict] = []
@@ -83,41 +107,76 @@ def write_coco(source,                     # anything with `concepts`, `keys` an
         (folder / split).mkdir(exist_ok=True)
         for number, sample in enumerate(all_samples(source, f"writing {folder}"), 1):
             height, width = sample.image.shape[:2]
-            group = {"group": sample.group} if sample.group else {}          # ours, like `parent`
-            images.append({"id": number, "file_name": write_picture(folder / split, sample), "height": height, "width": width, **group})
-            annotations += [coco_annotation(region, len(annotations) + place, number, source.concepts.index(region.concept) + 1)
-                            for place, region in enumerate(sample.regions, 1)]
-        whole = {"info": {"description": f"{source.name}, written by inner-detectors"}, "licenses": [], "images": images,
-                 "categories": coco_categories(source.concepts), "annotations": annotations}
-        with replacing(path) as part: part.write_text(json.dumps(whole), encoding="utf-8")
+            group = {"group": sample.group} if sample.group else {}  # ours, like `parent`
+            images.append(
+                {
+                    "id": number,
+                    "file_name": write_picture(folder / split, sample),
+                    "height": height,
+                    "width": width,
+                    **group,
+                }
+            )
+            annotations += [
+                coco_annotation(region, len(annotations) + place, number, source.concepts.index(region.concept) + 1)
+                for place, region in enumerate(sample.regions, 1)
+            ]
+        whole = {
+            "info": {"description": f"{source.name}, written by inner-detectors"},
+            "licenses": [],
+            "images": images,
+            "categories": coco_categories(source.concepts),
+            "annotations": annotations,
+        }
+        with replacing(path) as part:
+            part.write_text(json.dumps(whole), encoding="utf-8")
     return path
 
 # %% ../../nbs/synthetic/05_writers.ipynb #8b998b5f
 def objects_of(source, sample: Sample) -> list[Region]:
     "The regions of whole objects."
-    return [region for region in sample.regions if source.concepts[source.concepts.index(region.concept)].category == "object"]
+    return [
+        region
+        for region in sample.regions
+        if source.concepts[source.concepts.index(region.concept)].category == "object"
+    ]
+
 
 def object_names(source, layout: str, most: int) -> list[str]:
-    "The names of a source's objects. Refused where the layout cannot hold them."
+    "The names of a source's objects. Raises InputError where the layout cannot hold them."
     names = [concept.name for concept in source.concepts if concept.category == "object"]
-    if not 0 < len(names) <= most: raise Refused(f"{source.name}: has {len(names)} objects, and {layout} holds 1 to {most}. Write a folder.")
+    if not 0 < len(names) <= most:
+        raise InputError(f"{source.name}: has {len(names)} objects, and {layout} holds 1 to {most}. Write a folder.")
     return names
 
+
 def write_labelmap(path: Path, source: str, names: Sequence[str]) -> None:
-    "Write the classes of a VOC folder, the background first. Refused where one could not be read back."
-    path.write_text("# label:color_rgb:parts:actions\n" + "".join(f"{name}:::\n" for name in ["background", *names]), encoding="utf-8")
-    try: read = list(read_classes(path).called.values())
-    except Refused: read = []
-    odd = next((name for name, found in zip(names, [*read, *[None] * len(names)]) if spelled(name, "voc") != found), None)
-    if odd is not None: raise Refused(f"{source}: {odd!r} cannot stand in labelmap.txt. Rename it, or write a folder.")
+    "Write the classes of a VOC folder, the background first. Raises InputError where one could not be read back."
+    path.write_text(
+        "# label:color_rgb:parts:actions\n" + "".join(f"{name}:::\n" for name in ["background", *names]),
+        encoding="utf-8",
+    )
+    try:
+        read = list(read_classes(path).called.values())
+    except InputError:
+        read = []
+    odd = next(
+        (name for name, found in zip(names, [*read, *[None] * len(names)]) if spelled(name, "voc") != found), None
+    )
+    if odd is not None:
+        raise InputError(f"{source}: {odd!r} cannot stand in labelmap.txt. Rename it, or write a folder.")
+
 
 def write_voc(source, folder: str | Path) -> Path:
-    "Write the objects of a source as a VOC folder: class and object label maps, JPEGs, a list `val`, `labelmap.txt`. Returns the folder to read."
+    """Write the objects of a source as a VOC folder: class and object label maps, JPEGs, a list `val`, `labelmap.txt`.
+    Returns the folder to read."""
     folder = Path(folder)
     names = object_names(source, "VOC", 254)
     with writing(folder):
         root = folder / "VOCdevkit" / "VOC2012"
-        classes, objects, pictures, lists = folders(root, "SegmentationClass", "SegmentationObject", "JPEGImages", "ImageSets/Segmentation")
+        classes, objects, pictures, lists = folders(
+            root, "SegmentationClass", "SegmentationObject", "JPEGImages", "ImageSets/Segmentation"
+        )
         write_labelmap(root / "labelmap.txt", source.name, names)
         written = []
         for sample in all_samples(source, f"writing {folder}"):
@@ -125,11 +184,16 @@ def write_voc(source, folder: str | Path) -> Path:
             maps = np.zeros((2, *sample.image.shape[:2]), np.uint8)
             for number, (concept, mask) in enumerate(objects_of(source, sample), 1):
                 if number > 254 or maps[1][mask].any():
-                    raise Refused(f"{sample.name}: two objects share pixels, or there are over 254. VOC cannot hold that; write a folder.")
+                    raise InputError(
+                        f"{sample.name}: two objects share pixels, or there are over 254. VOC cannot hold that; write "
+                        "a folder."
+                    )
                 maps[0][mask], maps[1][mask] = names.index(concept) + 1, number
-            for place, labels in zip((classes, objects), maps): Image.fromarray(labels).save(place / f"{stem}.png")
+            for place, labels in zip((classes, objects), maps):
+                Image.fromarray(labels).save(place / f"{stem}.png")
             written.append(stem)
-        with replacing(lists / "val.txt") as part: part.write_text("".join(f"{stem}\n" for stem in written), encoding="utf-8")
+        with replacing(lists / "val.txt") as part:
+            part.write_text("".join(f"{stem}\n" for stem in written), encoding="utf-8")
     return root
 
 # %% ../../nbs/synthetic/05_writers.ipynb #bb3b9d08
@@ -138,47 +202,86 @@ def whole_of(source, name: str) -> str:
     concept = source.concepts[source.concepts.index(name)]
     return name if concept.parent is None else whole_of(source, concept.parent)
 
+
 def in_words(source, name: str) -> tuple[str, str]:
-    "A part's object, and the part in words. Refused where its name does not begin with the object's."
+    "A part's object, and the part in words. Raises InputError where its name does not begin with the object's."
     whole = whole_of(source, name)
     if not name.startswith(f"{whole}/"):
-        raise Refused(f"{source.name}: {name!r} is a part of {whole!r}, and PASCAL-Part names it {whole}/... Rename it, or write a folder.")
-    return whole, name[len(whole) + 1:]
+        raise InputError(
+            f"{source.name}: {name!r} is a part of {whole!r}, and PASCAL-Part names it {whole}/... Rename it, or write "
+            "a folder."
+        )
+    return whole, name[len(whole) + 1 :]
+
 
 def part_code(name: str, words: str) -> str:
     "PASCAL-Part's first code for a part of a class, or the words themselves."
     return next((code for code in numbered(PART_CODES.get(name, "")) if part_name(code) == words), words)
 
+
 def structs(rows: list[dict]) -> np.ndarray:
     "Rows as a MATLAB struct array: 1 x N, or 0 x 0 where there are none, as in the published files."
-    return np.array([[tuple(row.values()) for row in rows]], [(name, object) for name in rows[0]]) if rows else np.zeros((0, 0))
+    return (
+        np.array([[tuple(row.values()) for row in rows]], [(name, object) for name in rows[0]])
+        if rows
+        else np.zeros((0, 0))
+    )
+
 
 def nested(source, sample: Sample) -> list[tuple[Region, list[Region]]]:
     "Each object with the parts that lie in it."
     names = {concept.name: concept for concept in source.concepts}
     found: list[tuple[Region, list[Region]]] = [(region, []) for region in objects_of(source, sample)]
     for region in sample.regions:
-        if names[region.concept].category != "part": continue
-        own = [(int((mask & region.mask).sum()), parts) for (name, mask), parts in found if name == whole_of(source, region.concept)]
-        if own: max(own, key=lambda pair: pair[0])[1].append(region)
+        if names[region.concept].category != "part":
+            continue
+        own = [
+            (int((mask & region.mask).sum()), parts)
+            for (name, mask), parts in found
+            if name == whole_of(source, region.concept)
+        ]
+        if own:
+            max(own, key=lambda pair: pair[0])[1].append(region)
     return found
 
+
 def write_pascal_part(source, folder: str | Path) -> Path:
-    "Write the objects and parts of a source as a PASCAL-Part folder. What is neither is left out. Returns the folder to read."
+    """Write the objects and parts of a source as a PASCAL-Part folder. What is neither is left out. Returns the folder
+    to read."""
     from scipy.io import savemat
+
     folder = Path(folder)
     names = object_names(source, "PASCAL-Part", 1 << 16)
-    codes = {concept.name: part_code(*in_words(source, concept.name)) for concept in source.concepts if concept.category == "part"}
+    codes = {
+        concept.name: part_code(*in_words(source, concept.name))
+        for concept in source.concepts
+        if concept.category == "part"
+    }
     with writing(folder):
         marks, pictures = folders(folder, "trainval/Annotations_Part", "VOCdevkit/VOC2010/JPEGImages")
         for sample in all_samples(source, f"writing {folder}"):
             stem = Path(write_picture(pictures, sample, ".jpg")).stem
-            rows = [{"class": name, "class_ind": names.index(name) + 1, "mask": mask.astype(np.uint8),
-                     "parts": structs([{"part_name": codes[part.concept], "mask": part.mask.astype(np.uint8)} for part in parts])}
-                    for (name, mask), parts in nested(source, sample)]
-            savemat(marks / f"{stem}.mat", {"anno": structs([{"imname": stem, "objects": structs(rows)}])}, do_compression=True)
+            rows = [
+                {
+                    "class": name,
+                    "class_ind": names.index(name) + 1,
+                    "mask": mask.astype(np.uint8),
+                    "parts": structs(
+                        [{"part_name": codes[part.concept], "mask": part.mask.astype(np.uint8)} for part in parts]
+                    ),
+                }
+                for (name, mask), parts in nested(source, sample)
+            ]
+            savemat(
+                marks / f"{stem}.mat",
+                {"anno": structs([{"imname": stem, "objects": structs(rows)}])},
+                do_compression=True,
+            )
         table = [(name, "", "") for name in names] + [(*in_words(source, name), code) for name, code in codes.items()]
-        write_csv(marks.parent / "parts.csv", [("class", "code", "words"), *((name, code, words) for name, words, code in table)])
+        write_csv(
+            marks.parent / "parts.csv",
+            [("class", "code", "words"), *((name, code, words) for name, words, code in table)],
+        )
     return folder
 
 # %% ../../nbs/synthetic/05_writers.ipynb #7543213e
@@ -187,9 +290,11 @@ def layered(source, sample: Sample) -> list[UInt16[np.ndarray, "height width"]]:
     maps = [np.zeros(sample.image.shape[:2], np.uint16)]
     for concept, mask in united(sample.regions).items():
         free = next((labels for labels in maps if not labels[mask].any()), None)
-        if free is None: maps.append(free := np.zeros_like(maps[0]))
+        if free is None:
+            maps.append(free := np.zeros_like(maps[0]))
         free[mask] = source.concepts.index(concept) + 1
     return maps
+
 
 def write_folder(source, folder: str | Path) -> Path:
     "Write a source as a plain folder: images/, masks/, names.csv and, where images have groups, images.csv."
@@ -199,13 +304,19 @@ def write_folder(source, folder: str | Path) -> Path:
         pictures, masks = folders(folder, "images", "masks")
         for sample in all_samples(source, f"writing {folder}"):
             name = write_picture(pictures, sample)
-            if sample.group: groups.append((name, sample.group))
+            if sample.group:
+                groups.append((name, sample.group))
             for number, labels in enumerate(layered(source, sample), 1):
-                place, = folders(masks, str(number))
+                (place,) = folders(masks, str(number))
                 Image.fromarray(labels if len(source.concepts) > 254 else labels.astype(np.uint8)).save(place / name)
-        rows = [(place, concept.name, concept.category, concept.parent or "") for place, concept in enumerate(source.concepts, 1)]
+        rows = [
+            (place, concept.name, concept.category, concept.parent or "")
+            for place, concept in enumerate(source.concepts, 1)
+        ]
         write_csv(folder / "names.csv", [("index", "name", "category", "part_of"), *rows])
-        if groups: write_csv(folder / "images.csv", [("image", "group"), *groups])
+        if groups:
+            write_csv(folder / "images.csv", [("image", "group"), *groups])
     return folder
+
 
 LAYOUTS = {"coco": write_coco, "pascal-part": write_pascal_part, "voc": write_voc, "folder": write_folder}

@@ -8,7 +8,6 @@ __all__ = ['FORMAT', 'STATISTICS', 'TOLD', 'reading', 'layer_name', 'Bank', 'Lev
 
 # %% ../../nbs/transfer/00_bank.ipynb #1fbb9ba8
 import hashlib
-import html
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -24,7 +23,8 @@ from flax import nnx
 from .. import __version__
 from jaxtyping import Array, Float, Float32, Float64
 
-from ..core.errors import Refused, near
+from ..core.errors import InputError, near
+from ..core.text import as_html
 from ..dissection.identity import weights_of
 from ..networks.geometry import Geometry
 from ..networks.model import Model, geometry_of, layers
@@ -33,36 +33,54 @@ from ..passes.interpolation import enlarge, grid
 from ..passes.probe import probe
 
 # %% ../../nbs/transfer/00_bank.ipynb #1edf2566
-FORMAT = 1                              # of the file
+FORMAT = 1  # of the file
 STATISTICS = ("max", "mean", "area")
+
 
 def reading(model: Model, layer: str) -> Callable:
     "A function from pictures to a layer of one value a unit, float32[batch unit]."
     run = probe(model, [layer])
     return lambda images: np.asarray(run(images)[layer])[:, 0, 0]
 
-def layer_name(network: str, layer: str) -> str: return f"bank/{network}.{layer}"
+
+def layer_name(network: str, layer: str) -> str:
+    return f"bank/{network}.{layer}"
+
 
 @dataclass(frozen=True, repr=False)
 class Bank:
     "Detectors of one network or several, in order."
-    table: pd.DataFrame            # a row a detector: network, layer, unit (its index there), threshold, concept, category, score
+
+    table: pd.DataFrame  # a row a detector: network, layer, unit (its index there), threshold, concept, category, score
     networks: Mapping[str, Model]  # by name
     statistic: str = "max"
-    side: int = 112                # S, at which areas are measured
-    opened: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)  # network -> (name, weights) for `load_model`; by its own name where missing
-    made: Mapping[str, Any] = field(default_factory=dict)                       # how it was made, for the record
+    side: int = 112  # S, at which areas are measured
+    opened: Mapping[str, tuple[str, str | None]] = field(
+        default_factory=dict
+    )  # network -> (name, weights) for `load_model`; by its own name where missing
+    made: Mapping[str, Any] = field(default_factory=dict)  # how it was made, for the record
 
     def __post_init__(self):
-        if self.statistic not in STATISTICS: raise Refused(f"bank: no statistic {self.statistic!r}. {near(self.statistic, STATISTICS)}")
-        if not len(self.table): raise Refused("bank: has no detector. Choose concepts that units detect, or a lower bar.")
+        if self.statistic not in STATISTICS:
+            raise InputError(f"bank: no statistic {self.statistic!r}. {near(self.statistic, STATISTICS)}")
+        if not len(self.table):
+            raise InputError("bank: has no detector. Choose concepts that units detect, or a lower bar.")
         host = next((name for name, model in self.networks.items() if not model.traced), None)
-        if host: raise Refused(f"bank: {host} runs outside JAX, and a bank is one Flax module. Bring the network to Flax (from_nnx).")
+        if host:
+            raise InputError(
+                f"bank: {host} runs outside JAX, and a bank is one Flax module. Bring the network to Flax (from_nnx)."
+            )
         sizes = {model.size for model in self.networks.values()}
         if len(sizes) > 1:
-            raise Refused(f"bank: its networks take pictures of {' and '.join(map(str, sorted(sizes)))} pixels, a bank has one size. Make a bank each.")
+            raise InputError(
+                f"bank: its networks take pictures of {' and '.join(map(str, sorted(sizes)))} pixels, a bank has one "
+                "size. Make a bank each."
+            )
         if self.statistic == "area" and self.table.threshold.isna().any():
-            raise Refused("bank: an area needs thresholds, and a protocol with one in each image keeps none. Choose the statistic max or mean.")
+            raise InputError(
+                "bank: an area needs thresholds, and a protocol with one in each image keeps none. Choose the "
+                "statistic max or mean."
+            )
 
     @cached_property
     def names(self) -> list[str]:
@@ -70,58 +88,83 @@ class Bank:
         return [f"{row.network}.{row.layer}:{row.unit}" for row in self.table.itertuples()]
 
     @property
-    def size(self) -> int: return next(iter(self.networks.values())).size
+    def size(self) -> int:
+        return next(iter(self.networks.values())).size
 
     @property
-    def concepts(self) -> list[str]: return list(dict.fromkeys(self.table.concept))
+    def concepts(self) -> list[str]:
+        return list(dict.fromkeys(self.table.concept))
 
-    def __len__(self) -> int: return len(self.table)
+    def __len__(self) -> int:
+        return len(self.table)
 
     def at(self, rows: Iterable[int]) -> "Bank":
         "Only some of the detectors."
         table = self.table.iloc[list(rows)].reset_index(drop=True)
-        return replace(self, table=table, networks={name: model for name, model in self.networks.items() if name in set(table.network)})
+        return replace(
+            self,
+            table=table,
+            networks={name: model for name, model in self.networks.items() if name in set(table.network)},
+        )
 
     @cached_property
     def model(self) -> Model:
-        "The bank as a network: layers `bank/NETWORK.LAYER` with the detectors' maps, and `evidence`, a number a detector."
+        """The bank as a network: layers `bank/NETWORK.LAYER` with the detectors' maps, and `evidence`, a number a
+        detector."""
         return model_of(Evidence(self), self)
 
     def __call__(self, images) -> Float32[np.ndarray, "batch detector"]:
-        "The evidence in some pictures, uint8[batch size size 3]: every network run once, only as deep as is needed, under one jit."
+        """The evidence in some pictures, uint8[batch size size 3]: every network run once, only as deep as is needed,
+        under one jit."""
         return self.look(images)
 
     @cached_property
-    def look(self) -> Callable: return reading(self.model, "evidence")
+    def look(self) -> Callable:
+        return reading(self.model, "evidence")
 
     def __repr__(self) -> str:
-        return f"Bank({len(self)} detectors of {len(self.concepts)} concepts in {' and '.join(self.networks)}, {self.statistic})"
+        return (
+            f"Bank({len(self)} detectors of {len(self.concepts)} concepts in {' and '.join(self.networks)}, "
+            f"{self.statistic})"
+        )
 
     def _repr_html_(self) -> str:
-        return f"<p><code>{html.escape(repr(self))}</code></p>{self.table.head(12).to_html(index=False, escape=True, float_format='{:.3f}'.format)}"
+        return as_html(self, self.table.head(12), "3f")
 
 # %% ../../nbs/transfer/00_bank.ipynb #760cf37a
 class Level(NamedTuple):
     "The detectors of one layer."
-    name: str                 # bank/NETWORK.LAYER
+
+    name: str  # bank/NETWORK.LAYER
     network: str
     layer: str
-    units: tuple[int, ...]    # their index in the layer
-    places: tuple[int, ...]   # their row in the bank
+    units: tuple[int, ...]  # their index in the layer
+    places: tuple[int, ...]  # their row in the bank
+
 
 def levels_of(table: pd.DataFrame) -> list[Level]:
     "A bank's layers, in the order of their first detectors."
     rows = table.reset_index(drop=True)
-    return [Level(layer_name(network, layer), network, layer, tuple(some.unit.tolist()), tuple(some.index.tolist()))
-            for (network, layer), some in rows.groupby(["network", "layer"], sort=False)]
+    return [
+        Level(layer_name(network, layer), network, layer, tuple(some.unit.tolist()), tuple(some.index.tolist()))
+        for (network, layer), some in rows.groupby(["network", "layer"], sort=False)
+    ]
 
-def above(maps: Float32[Array, "batch height width unit"], limits: Float32[Array, " unit"], around, lowest: Float32[Array, ""]) -> Float32[Array, "batch unit"]:
+
+def above(
+    maps: Float32[Array, "batch height width unit"], limits: Float32[Array, " unit"], around, lowest: Float32[Array, ""]
+) -> Float32[Array, "batch unit"]:
     "The share of a picture in which each unit is above its threshold."
-    def one(picture): return (enlarge(picture, *around, lowest) > limits).mean((0, 1), dtype=jnp.float32)
+
+    def one(picture):
+        return (enlarge(picture, *around, lowest) > limits).mean((0, 1), dtype=jnp.float32)
+
     return jax.lax.map(one, maps)
+
 
 class Evidence(nnx.Module):
     "The frozen networks of a bank up to its detectors."
+
     def __init__(self, bank: Bank):
         models = bank.networks
         self.weights = nnx.data({name: model.parameters for name, model in models.items()})
@@ -129,21 +172,37 @@ class Evidence(nnx.Module):
         self.lowest = nnx.data(jnp.float32(-jnp.inf))
         self.levels, self.statistic, self.detectors = tuple(levels_of(bank.table)), bank.statistic, len(bank)
         self.forwards = {name: (model.preprocess, model.forward) for name, model in models.items()}
-        self.grids = nnx.data({level.name: grid(geometry_of(models[level.network], level.layer), layers(models[level.network])[level.layer][:2],
-                                                bank.size, bank.side) for level in self.levels} if bank.statistic == "area" else {})
+        self.grids = nnx.data(
+            {
+                level.name: grid(
+                    geometry_of(models[level.network], level.layer),
+                    layers(models[level.network])[level.layer][:2],
+                    bank.size,
+                    bank.side,
+                )
+                for level in self.levels
+            }
+            if bank.statistic == "area"
+            else {}
+        )
 
     def maps(self, images) -> dict[str, Float32[Array, "batch _ _ _"]]:
         "The maps of the detectors, by layer."
         found = {name: forward(self.weights[name], ready(images)) for name, (ready, forward) in self.forwards.items()}
-        return {level.name: found[level.network][level.layer][..., np.array(level.units)].astype(jnp.float32) for level in self.levels}
+        return {
+            level.name: found[level.network][level.layer][..., np.array(level.units)].astype(jnp.float32)
+            for level in self.levels
+        }
 
     def pooled(self, maps: Mapping[str, Float32[Array, "batch _ _ _"]]) -> Float32[Array, "batch detector"]:
         "One number a detector."
         parts = []
         for level in self.levels:
             here = maps[level.name]
-            if self.statistic == "area": parts.append(above(here, self.limits[np.array(level.places)], self.grids[level.name], self.lowest))
-            else: parts.append(here.max((1, 2)) if self.statistic == "max" else here.mean((1, 2)))
+            if self.statistic == "area":
+                parts.append(above(here, self.limits[np.array(level.places)], self.grids[level.name], self.lowest))
+            else:
+                parts.append(here.max((1, 2)) if self.statistic == "max" else here.mean((1, 2)))
         order = np.argsort(np.concatenate([level.places for level in self.levels]))
         return jnp.concatenate(parts, 1)[:, order]
 
@@ -151,44 +210,72 @@ class Evidence(nnx.Module):
         maps = self.maps(images)
         return maps | {"evidence": self.pooled(maps)[:, None, None]}
 
+
 def as_given(images) -> Float32[Array, "batch height width 3"]:
     "The pictures as they are, 0 to 255: each network of a bank makes them ready for itself."
     return jnp.asarray(images).astype(jnp.float32)
 
+
 def model_of(module: nnx.Module, bank: Bank, classes: Sequence[str] = ()) -> Model:
     "A bank, or a bank with a head, as a Model: each layer has the grid that it has in its own network."
     graph, state = nnx.split(module)
-    def forward(parameters, images): return nnx.merge(graph, parameters)(images)
+
+    def forward(parameters, images):
+        return nnx.merge(graph, parameters)(images)
+
     geometry = {level.name: geometry_of(bank.networks[level.network], level.layer) for level in levels_of(bank.table)}
     whole = Geometry(((bank.size - 1) / 2,) * 2, (float(bank.size),) * 2, (bank.size,) * 2)
     geometry |= dict.fromkeys(("evidence", "scores", "prob") if len(classes) else ("evidence",), whole)
-    record = {"preprocessing": "as-given", "networks": json.dumps({name: digest(model) for name, model in bank.networks.items()}),
-              "weights_sha256": identity(bank, module)}
-    return Model("transferred" if len(classes) else "bank", forward, state, bank.size, as_given, geometry, record, classes=tuple(classes))
+    record = {
+        "preprocessing": "as-given",
+        "networks": json.dumps({name: digest(model) for name, model in bank.networks.items()}),
+        "weights_sha256": identity(bank, module),
+    }
+    return Model(
+        "transferred" if len(classes) else "bank",
+        forward,
+        state,
+        bank.size,
+        as_given,
+        geometry,
+        record,
+        classes=tuple(classes),
+    )
 
-TOLD = ("weights_sha256", "computation_sha256", "preprocessing")      # what tells a network from another in its record
+
+TOLD = ("weights_sha256", "computation_sha256", "preprocessing")  # what tells a network from another in its record
+
 
 def told_by(model: Model) -> list[str | None]:
     "What tells a network from another."
     about = weights_of(model)
     return [about.get(key) for key in TOLD]
 
+
 def digest(model: Model) -> str:
-    "The hash that a network is called by: of its file of parameters, or of all that it computes, where no file's is on record."
+    """The hash that a network is called by: of its file of parameters, or of all that it computes, where no file's is
+    on record."""
     return model.record.get("weights_sha256") or weights_of(model)["computation_sha256"]
+
 
 def identity(bank: Bank, module: nnx.Module) -> str:
     "What tells a network made of a bank from others."
-    about = [bank.statistic, bank.side, {name: (digest(model), model.record.get("preprocessing", "")) for name, model in bank.networks.items()}]
+    about = [
+        bank.statistic,
+        bank.side,
+        {name: (digest(model), model.record.get("preprocessing", "")) for name, model in bank.networks.items()},
+    ]
     made = hashlib.sha256(json.dumps([*about, bank.table[["network", "layer", "unit"]].to_dict("records")]).encode())
     own = [getattr(module, name) for name in ("limits", "mean", "scale", "kernel", "bias") if hasattr(module, name)]
-    for array in own: made.update(np.ascontiguousarray(array[...]).tobytes())
+    for array in own:
+        made.update(np.ascontiguousarray(array[...]).tobytes())
     return made.hexdigest()
 
 # %% ../../nbs/transfer/00_bank.ipynb #7e0eb014
 @dataclass(frozen=True)
 class Head:
     "A linear layer on standardised evidence."
+
     classes: tuple[str, ...]
     mean: Float32[np.ndarray, " detector"]
     scale: Float32[np.ndarray, " detector"]
@@ -210,18 +297,25 @@ class Head:
 # %% ../../nbs/transfer/00_bank.ipynb #7e0eb011
 def losses_of(scores: Float64[np.ndarray, "image class"], several: bool) -> Float64[np.ndarray, "image class"]:
     "-log of the probability of each class."
-    if several: return np.logaddexp(0, -scores)
+    if several:
+        return np.logaddexp(0, -scores)
     high = scores.max(1, keepdims=True)
     return high + np.log(np.exp(scores - high).sum(1, keepdims=True)) - scores
 
-def loss(scores: Float64[np.ndarray, "image class"], truth: np.ndarray, weight: Float64[np.ndarray, "image _"]) -> Float64[np.ndarray, "image answer"]:
+
+def loss(
+    scores: Float64[np.ndarray, "image class"], truth: np.ndarray, weight: Float64[np.ndarray, "image _"]
+) -> Float64[np.ndarray, "image answer"]:
     "What the answers lack: one number an image, or with several classes one each, weighed."
-    if truth.ndim == 1: return np.take_along_axis(losses_of(scores, False), truth[:, None], 1)
+    if truth.ndim == 1:
+        return np.take_along_axis(losses_of(scores, False), truth[:, None], 1)
     return weight * np.logaddexp(0, np.where(truth, -scores, scores))
+
 
 def balance(truth: np.ndarray, like: np.ndarray) -> Float64[np.ndarray, "image _"]:
     "Weights under which yes and no are as heavy in each class of `like`; all one where an image has one class."
-    if truth.ndim == 1: return np.ones((len(truth), 1))
+    if truth.ndim == 1:
+        return np.ones((len(truth), 1))
     yes = like.mean(0)
     return np.where(truth, 0.5 / np.maximum(yes, 1e-9), 0.5 / np.maximum(1 - yes, 1e-9))
 
@@ -229,14 +323,37 @@ def balance(truth: np.ndarray, like: np.ndarray) -> Float64[np.ndarray, "image _
 def save(bank: Bank, path: str | Path, head: Head | None = None, made: Mapping[str, Any] | None = None) -> Path:
     "Write a bank, with a head or without, as safetensors."
     arrays = {"threshold": bank.table.threshold.to_numpy(np.float32)}
-    if head is not None: arrays |= {"mean": head.mean, "scale": head.scale, "kernel": head.kernel, "bias": head.bias}
+    if head is not None:
+        arrays |= {"mean": head.mean, "scale": head.scale, "kernel": head.kernel, "bias": head.bias}
     rows = bank.table.assign(unit=bank.table.unit.astype(int)).drop(columns="threshold").to_dict("records")
-    def made_by(about): return {key: about[key] for key in ("computation_by", "computation_sha256")}
-    networks = {name: {"sha256": digest(model), **made_by(weights_of(model)), "preprocessing": model.record.get("preprocessing", ""),
-                       "weights": model.record.get("weights", ""),
-                       "opened": list(bank.opened.get(name, (name, None))),
-                       "geometry": {level.layer: asdict(geometry_of(model, level.layer)) for level in levels_of(bank.table) if level.network == name}}
-                for name, model in bank.networks.items()}
-    about = {"statistic": bank.statistic, "side": bank.side, "detectors": rows, "networks": networks, "bank": dict(bank.made)}
-    if head is not None: about |= {"classes": list(head.classes), "several": head.several, "transfer": dict(made or {})}
-    return write_safetensors(path, arrays, {"format": f"inner-detectors bank {FORMAT}", "about": json.dumps(about), "version": __version__})
+
+    def made_by(about):
+        return {key: about[key] for key in ("computation_by", "computation_sha256")}
+
+    networks = {
+        name: {
+            "sha256": digest(model),
+            **made_by(weights_of(model)),
+            "preprocessing": model.record.get("preprocessing", ""),
+            "weights": model.record.get("weights", ""),
+            "opened": list(bank.opened.get(name, (name, None))),
+            "geometry": {
+                level.layer: asdict(geometry_of(model, level.layer))
+                for level in levels_of(bank.table)
+                if level.network == name
+            },
+        }
+        for name, model in bank.networks.items()
+    }
+    about = {
+        "statistic": bank.statistic,
+        "side": bank.side,
+        "detectors": rows,
+        "networks": networks,
+        "bank": dict(bank.made),
+    }
+    if head is not None:
+        about |= {"classes": list(head.classes), "several": head.several, "transfer": dict(made or {})}
+    return write_safetensors(
+        path, arrays, {"format": f"inner-detectors bank {FORMAT}", "about": json.dumps(about), "version": __version__}
+    )

@@ -20,7 +20,7 @@ import pandas as pd
 from jaxtyping import Bool, Float32
 
 from ..analyses.pairs import levels, pearson
-from ..core.errors import Refused, at_least, near, without_notes
+from ..core.errors import InputError, at_least, near, without_notes
 from ..core.locks import writes_alone
 from ..data.dataset import Data
 from ..data.groups import Seen
@@ -37,7 +37,8 @@ from .bank import Bank, TOLD, digest, told_by
 
 # %% ../../nbs/transfer/01_detector_bank.ipynb #aaa74f53
 def candidates(these: Study, folder: str | Path | None = None) -> pd.DataFrame:
-    "units.csv of a dissection as a table, with the columns of all rooms that have been run in its folder; `detects` says who passes the protocol's bar."
+    """units.csv of a dissection as a table, with the columns of all rooms that have been run in its folder; `detects`
+    says who passes the protocol's bar."""
     found = these.found
     units = found.units().rename(columns={found.protocol.measure: "score"})
     rooms = {} if folder is None else room_columns(found, folder)
@@ -45,117 +46,204 @@ def candidates(these: Study, folder: str | Path | None = None) -> pd.DataFrame:
     detects = found.protocol.detected(units.score) & (units.concept != "")
     more = {name: column for name, column in rooms.items() if name not in units}
     known = units.assign(network=these.model.name, threshold=threshold, detects=detects, **more)
-    return known.assign(**{found.protocol.measure: known.score})      # under both names: a condition may say either
+    return known.assign(**{found.protocol.measure: known.score})  # under both names: a condition may say either
+
 
 def in_turns(table: pd.DataFrame) -> pd.DataFrame:
     "Each concept's best detector, then each one's second best, and so on; the better score first."
     ranked = table.sort_values("score", ascending=False, kind="stable")
     turn = ranked.groupby("concept").cumcount()
-    return ranked.assign(turn=turn).sort_values(["turn", "score"], ascending=[True, False], kind="stable").drop(columns="turn").reset_index(drop=True)
+    return (
+        ranked.assign(turn=turn)
+        .sort_values(["turn", "score"], ascending=[True, False], kind="stable")
+        .drop(columns="turn")
+        .reset_index(drop=True)
+    )
 
-def detector_bank(studies: Study | Sequence[Study], folders: Sequence[str | Path | None] = (), *,
-                  concepts: Sequence[str] | None = None,     # these alone
-                  without: Sequence[str] = (),               # none of these concepts or categories
-                  layers: Sequence[str] | None = None,       # these alone
-                  units: Sequence[str] | None = None,        # these alone, such as conv5_3:12, whether or not they pass the bar
-                  where: str | None = None,                  # a condition on the columns of units.csv, as pandas' query takes it: "iou > 0.1 and falls"
-                  number: int = 64,                          # at most
-                  statistic: str = "max",
-                  opened: Mapping[str, tuple[str, str | None]] | None = None) -> Bank:
-    """A bank of detectors from one dissection or several, each concept's best first. Refused where a concept asked for has no detector, a column does
+
+def detector_bank(
+    studies: Study | Sequence[Study],
+    folders: Sequence[str | Path | None] = (),
+    *,
+    concepts: Sequence[str] | None = None,  # these alone
+    without: Sequence[str] = (),  # none of these concepts or categories
+    layers: Sequence[str] | None = None,  # these alone
+    units: Sequence[str] | None = None,  # these alone, such as conv5_3:12, whether or not they pass the bar
+    where: str | None = None,  # on columns of units.csv, as pandas' query takes it: "iou > 0.1 and falls"
+    number: int = 64,  # at most
+    statistic: str = "max",
+    opened: Mapping[str, tuple[str, str | None]] | None = None,
+) -> Bank:
+    """A bank of detectors from one dissection or several, each concept's best first. Raises InputError where a concept
+    asked for has no detector, a column does
     not exist, or nothing is left."""
     studies = [studies] if isinstance(studies, Study) else list(studies)
     folders = list(folders) or [None] * len(studies)
     at_least(1, number=number)
     networks = one_of_each(studies)
     every = pd.concat([candidates(these, folder) for these, folder in zip(studies, folders)], ignore_index=True)
-    if layers is not None: every = at_layers(every, layers)
+    if layers is not None:
+        every = at_layers(every, layers)
     chosen, said = every[every.detects], f"{int(every.detects.sum())} of {len(every)} units detect a concept"
-    if units is not None: chosen = of_units(every, units)
-    for name in concepts or (): check_concept(name, every, studies)
-    if concepts is not None: chosen = chosen[chosen.concept.isin(list(concepts))]
-    if without: chosen = chosen[~marked([chosen.concept, chosen.category], without, "bank: no detector of {} to leave out.")]
-    if where is not None: chosen, said = passing(chosen, where), f"{said}, {len(passing(chosen, where))} of those asked for pass {where!r}"
-    if not len(chosen): raise Refused(f"bank: no detector is left: {said}. Ask for less, or dissect more pictures.")
+    if units is not None:
+        chosen = of_units(every, units)
+    for name in concepts or ():
+        check_concept(name, every, studies)
+    if concepts is not None:
+        chosen = chosen[chosen.concept.isin(list(concepts))]
+    if without:
+        chosen = chosen[~marked([chosen.concept, chosen.category], without, "bank: no detector of {} to leave out.")]
+    if where is not None:
+        chosen, said = (
+            passing(chosen, where),
+            f"{said}, {len(passing(chosen, where))} of those asked for pass {where!r}",
+        )
+    if not len(chosen):
+        raise InputError(f"bank: no detector is left: {said}. Ask for less, or dissect more pictures.")
     chosen = in_turns(chosen).drop_duplicates(["network", "layer", "unit"])
-    table = chosen[["network", "layer", "unit", "threshold", "concept", "category", "score"]].head(number).reset_index(drop=True)
+    table = (
+        chosen[["network", "layer", "unit", "threshold", "concept", "category", "score"]]
+        .head(number)
+        .reset_index(drop=True)
+    )
     sides = {these.view.side for these in studies}
-    made = {"dissections": [{"run": these.found.table.attrs["run"], "data": these.found.table.attrs["data"], "network": these.model.name} for these in studies],
-            "where": where, "concepts": None if concepts is None else list(concepts), "without": list(without), "number": number}
-    return Bank(table, {name: model for name, model in networks.items() if name in set(table.network)}, statistic, max(sides), dict(opened or {}), made)
+    made = {
+        "dissections": [
+            {
+                "run": these.found.table.attrs["run"],
+                "data": these.found.table.attrs["data"],
+                "network": these.model.name,
+            }
+            for these in studies
+        ],
+        "where": where,
+        "concepts": None if concepts is None else list(concepts),
+        "without": list(without),
+        "number": number,
+    }
+    return Bank(
+        table,
+        {name: model for name, model in networks.items() if name in set(table.network)},
+        statistic,
+        max(sides),
+        dict(opened or {}),
+        made,
+    )
+
 
 def of_network(found: Dissection, model: Model, batch: int = 8, devices: Sequence[jax.Device] | None = None) -> Study:
-    "A dissection with its network alone: a bank needs no picture of those it was found on. Refused where the network is another, or has changed."
+    """A dissection with its network alone: a bank needs no picture of those it was found on. Raises InputError where
+    the network is another, or has changed."""
     theirs = json.loads(found.table.attrs["about"])
-    if model.name != theirs["model"]: raise Refused(f"{found!r}: is of {theirs['model']}, not of {model.name}. Give the network that it was made with.")
-    hashes, told = theirs["weights"].get("weights_sha256") or theirs["weights"].get("computation_sha256", ""), {"computation_by", *TOLD}
-    if other_network(*({key: about[key] for key in told & about.keys()} for about in (weights_of(model), theirs["weights"]))):
-        raise Refused(f"{found!r}: the parameters of {model.name}, how pictures are made ready for it, or what it computes have changed since (SHA-256 "
-                      f"{digest(model)[:12]}, was {hashes[:12]}). Give the network that it was made with.")
-    geometry = {name: Geometry(**{key: tuple(value) for key, value in one.items()}) for name, one in theirs["geometry"].items()}
+    if model.name != theirs["model"]:
+        raise InputError(
+            f"{found!r}: is of {theirs['model']}, not of {model.name}. Give the network that it was made with."
+        )
+    hashes, told = (
+        theirs["weights"].get("weights_sha256") or theirs["weights"].get("computation_sha256", ""),
+        {"computation_by", *TOLD},
+    )
+    if other_network(
+        *({key: about[key] for key in told & about.keys()} for about in (weights_of(model), theirs["weights"]))
+    ):
+        raise InputError(
+            f"{found!r}: the parameters of {model.name}, how pictures are made ready for it, or what it computes have "
+            "changed since (SHA-256 "
+            f"{digest(model)[:12]}, was {hashes[:12]}). Give the network that it was made with."
+        )
+    geometry = {
+        name: Geometry(**{key: tuple(value) for key, value in one.items()}) for name, one in theirs["geometry"].items()
+    }
     model = replace(model, geometry={**model.geometry, **geometry})
-    return Study(found, model, Data([]), replace(View(**theirs["view"]), batch=batch), tuple(devices or jax.local_devices()[:1]))
+    return Study(
+        found, model, Data([]), replace(View(**theirs["view"]), batch=batch), tuple(devices or jax.local_devices()[:1])
+    )
+
 
 def one_of_each(studies: Sequence[Study]) -> dict[str, Model]:
-    "Networks by name. Refused where two of one name differ."
+    "Networks by name. Raises InputError where two of one name differ."
     networks: dict[str, Model] = {}
     for these in studies:
         there = networks.setdefault(these.model.name, these.model)
         if there is not these.model and told_by(there) != told_by(these.model):
-            raise Refused(f"bank: two networks are called {these.model.name} and have other parameters, or compute otherwise. "
-                          "Give one of them another name (replace(model, name=...)).")
+            raise InputError(
+                f"bank: two networks are called {these.model.name} and have other parameters, or compute otherwise. "
+                "Give one of them another name (replace(model, name=...))."
+            )
         if there.geometry != these.model.geometry:
             networks[these.model.name] = replace(there, geometry={**these.model.geometry, **there.geometry})
     return networks
+
 
 def at_layers(table: pd.DataFrame, layers: Sequence[str]) -> pd.DataFrame:
     "The units of some layers."
     known = table.layer.unique().tolist()
     for name in layers:
-        if name not in known: raise Refused(f"bank: no layer {name!r} in these dissections. {near(name, known)}")
+        if name not in known:
+            raise InputError(f"bank: no layer {name!r} in these dissections. {near(name, known)}")
     return table[table.layer.isin(list(layers))]
 
+
 def of_units(table: pd.DataFrame, units: Sequence[str]) -> pd.DataFrame:
-    "Units by name. Refused where one is not there, or has no label."
+    "Units by name. Raises InputError where one is not there, or has no label."
     names = table.layer + ":" + table.unit.astype(str)
     for name in units:
-        if name not in set(names): raise Refused(f"bank: no unit {name!r} in these dissections. {near_unit(name, names)}")
-        if not (table.concept[names == name] != "").any(): raise Refused(f"bank: unit {name!r} shares nothing with any concept. Leave it out.")
+        if name not in set(names):
+            raise InputError(f"bank: no unit {name!r} in these dissections. {near_unit(name, names)}")
+        if not (table.concept[names == name] != "").any():
+            raise InputError(f"bank: unit {name!r} shares nothing with any concept. Leave it out.")
     return table[names.isin(list(units)) & (table.concept != "")]
+
 
 def check_concept(name: str, every: pd.DataFrame, studies: Sequence[Study]) -> None:
     "Refuse a concept without a detector, naming what is near: other concepts, or the best units below the bar."
     known = list(dict.fromkeys(str(word) for these in studies for word in these.found.table.concept.values))
-    if name not in known: raise Refused(f"bank: no concept {name!r} in these dissections. {near(name, known)}")
-    if every.detects[every.concept == name].any(): return
+    if name not in known:
+        raise InputError(f"bank: no concept {name!r} in these dissections. {near(name, known)}")
+    if every.detects[every.concept == name].any():
+        return
     best = []
     for these in studies:
-        if name not in these.found.table.concept.values: continue
+        if name not in these.found.table.concept.values:
+            continue
         scores = these.found.scores.sel(concept=name)
-        best += [(float(scores[i]), f"{these.model.name}.{scores.unit.values[i]}") for i in np.argsort(-scores.values)[:3]]
+        best += [
+            (float(scores[i]), f"{these.model.name}.{scores.unit.values[i]}") for i in np.argsort(-scores.values)[:3]
+        ]
     units = ", ".join(f"{unit} {score:.3f}" for score, unit in sorted(best, reverse=True)[:3])
-    raise Refused(f"bank: no unit has {name!r} as its label ({studies[0].found.protocol.rule}). The nearest: {units}. "
-                  "Leave it out, or dissect more pictures of it.")
+    raise InputError(
+        f"bank: no unit has {name!r} as its label ({studies[0].found.protocol.rule}). The nearest: {units}. "
+        "Leave it out, or dissect more pictures of it."
+    )
+
 
 def marked(columns: Sequence[pd.Series], names: Sequence[str], refusal: str) -> Bool[np.ndarray, " detector"]:
-    "Which rows have one of some names in one of the columns. Refused, as `refusal` with the name put in says, where a name is in none."
+    """Which rows have one of some names in one of the columns. InputError, as `refusal` with the name put in says,
+    where a name is in none."""
     known = [str(word) for column in columns for word in dict.fromkeys(column)]
     for name in names:
-        if name not in known: raise Refused(f"{refusal.format(repr(name))} {near(name, known)}")
+        if name not in known:
+            raise InputError(f"{refusal.format(repr(name))} {near(name, known)}")
     return np.logical_or.reduce([column.isin(list(names)).to_numpy() for column in columns])
+
 
 def passing(table: pd.DataFrame, where: str) -> pd.DataFrame:
     "The rows that meet a condition."
-    try: return table.query(where)
+    try:
+        return table.query(where)
     except Exception as error:
         named = getattr(error, "name", None) or str(error).partition("'")[2].partition("'")[0]
-        raise Refused(f"bank: the condition {where!r} cannot be asked ({error}). {near(str(named), [str(name) for name in table.columns])}") from None
+        raise InputError(
+            f"bank: the condition {where!r} cannot be asked ({error}). "
+            f"{near(str(named), [str(name) for name in table.columns])}"
+        ) from None
 
 # %% ../../nbs/transfer/01_detector_bank.ipynb #bfc2e1c0
 class Gathered(NamedTuple):
     "The evidence in a data set."
+
     values: Float32[np.ndarray, "image detector"]
-    shown: Bool[np.ndarray, "image concept"]      # of the data's vocabulary
+    shown: Bool[np.ndarray, "image concept"]  # of the data's vocabulary
     images: list[Seen]
 
     def at(self, rows: np.ndarray) -> "Gathered":
@@ -164,30 +252,69 @@ class Gathered(NamedTuple):
         return Gathered(self.values[places], self.shown[places], [self.images[place] for place in places])
 
     @property
-    def names(self) -> list[str]: return [seen.name for seen in self.images]
+    def names(self) -> list[str]:
+        return [seen.name for seen in self.images]
+
 
 @writes_alone
-def gather(bank: Bank, data: Data, batch: int = 8, devices: Sequence[jax.Device] | None = None, progress: bool = True, label: str = "evidence",
-           out: str | Path | None = None) -> Gathered:
-    "The evidence in every picture of a data set. Warns of pictures that cannot be read. With `out`, a folder, a stopped run goes on where it was."
-    fold, view = levels(len(data), bank.model, ["evidence"], len(data.concepts)), View(bank.size, bank.side, batch=batch)
-    about = {"bank": weights_of(bank.model), "data": data.identity(), **run_by(view, list(devices or jax.local_devices()[:1]))}
-    swept = sweep(fold, data, bank.model, ["evidence"], view, devices=devices, label=label, progress=progress, checkpoint=kept(out, label, about))
-    if not swept.images: raise Refused(f"{data}: not one image could be read. The first: {swept.problems[0]}")
-    if gone := without_notes(swept.problems): warnings.warn(f"{len(gone)} pictures could not be used. The first: {gone[0]}", stacklevel=2)
+def gather(
+    bank: Bank,
+    data: Data,
+    batch: int = 8,
+    devices: Sequence[jax.Device] | None = None,
+    progress: bool = True,
+    label: str = "evidence",
+    out: str | Path | None = None,
+) -> Gathered:
+    """The evidence in every picture of a data set. Warns of pictures that cannot be read. With `out`, a folder, a
+    stopped run goes on where it was."""
+    fold, view = (
+        levels(len(data), bank.model, ["evidence"], len(data.concepts)),
+        View(bank.size, bank.side, batch=batch),
+    )
+    about = {
+        "bank": weights_of(bank.model),
+        "data": data.identity(),
+        **run_by(view, list(devices or jax.local_devices()[:1])),
+    }
+    swept = sweep(
+        fold,
+        data,
+        bank.model,
+        ["evidence"],
+        view,
+        devices=devices,
+        label=label,
+        progress=progress,
+        checkpoint=kept(out, label, about),
+    )
+    if not swept.images:
+        raise InputError(f"{data}: not one image could be read. The first: {swept.problems[0]}")
+    if gone := without_notes(swept.problems):
+        warnings.warn(f"{len(gone)} pictures could not be used. The first: {gone[0]}", stacklevel=2)
     number = len(swept.images)
     return Gathered(swept.state.values[:number], swept.state.shown[:number], swept.images)
+
+
 def kept(out: str | Path | None, label: str, about: Mapping[str, Any]) -> Checkpoint | None:
     "Where a sweep writes how far it is; `about` is everything that moves its numbers."
-    return None if out is None else Checkpoint(make_folder(out)/f"{label.replace(' ', '-')}.checkpoint.npz", identity_of(dict(about)))
+    return (
+        None
+        if out is None
+        else Checkpoint(make_folder(out) / f"{label.replace(' ', '-')}.checkpoint.npz", identity_of(dict(about)))
+    )
 
 # %% ../../nbs/transfer/01_detector_bank.ipynb #1cca4675
 def thinned(bank: Bank, values: Float32[np.ndarray, "image detector"], apart: float = 0.95) -> list[int]:
-    "The places of the detectors that stay: none is of the same concept as one before it and correlates with it (|r|) more than `apart`. Silent ones go."
-    with np.errstate(invalid="ignore"): r = np.abs(pearson(values))
+    """The places of the detectors that stay: none is of the same concept as one before it and correlates with it (|r|)
+    more than `apart`. Silent ones go."""
+    with np.errstate(invalid="ignore"):
+        r = np.abs(pearson(values))
     kept: list[int] = []
     concepts = bank.table.concept.tolist()
     for place in np.flatnonzero(values.max(0) > values.min(0)).tolist():
-        if not any(concepts[other] == concepts[place] and r[place, other] > apart for other in kept): kept.append(place)
-    if not kept: raise Refused("bank: not one detector answers in these pictures. Give pictures that show its concepts.")
+        if not any(concepts[other] == concepts[place] and r[place, other] > apart for other in kept):
+            kept.append(place)
+    if not kept:
+        raise InputError("bank: not one detector answers in these pictures. Give pictures that show its concepts.")
     return kept

@@ -20,7 +20,8 @@ from .bank import Head, balance, loss
 from .detector_bank import Gathered
 
 # %% ../../nbs/transfer/02_head.ipynb #fa6b9d1f
-STEPS = 16      # penalties of a path
+STEPS = 16  # penalties of a path
+
 
 def spread(values: Float[np.ndarray, "image detector"]) -> tuple[np.ndarray, np.ndarray]:
     "Each detector's mean and standard deviation (1 where it is constant), float64."
@@ -28,32 +29,50 @@ def spread(values: Float[np.ndarray, "image detector"]) -> tuple[np.ndarray, np.
     scale = wide.std(0)
     return wide.mean(0), np.where(scale > 1e-12, scale, 1.0)
 
-def strongest_penalty(x: Float64[np.ndarray, "image detector"], wanted: Float64[np.ndarray, "image class"], weight: Float64[np.ndarray, "image _"]) -> float:
+
+def strongest_penalty(
+    x: Float64[np.ndarray, "image detector"],
+    wanted: Float64[np.ndarray, "image class"],
+    weight: Float64[np.ndarray, "image _"],
+) -> float:
     "The smallest penalty that leaves no weight: the largest slope of the mean loss at zero."
     heavy = np.broadcast_to(weight, wanted.shape)
     middle = (heavy * wanted).sum(0) / heavy.sum(0)
     return float(np.abs(x.T @ (heavy * (wanted - middle))).max() / len(x))
 
-def sparse_path(x: Float64[np.ndarray, "image detector"], truth: np.ndarray, classes: int, penalties: Float64[np.ndarray, " step"],
-                weight: Float64[np.ndarray, " image"], seed: int = 0) -> tuple[Float64[np.ndarray, "step detector class"], Float64[np.ndarray, "step class"]]:
-    "Weights and biases of multinomial (or, of booleans, binary) logistic regression for each L1 penalty on the mean loss (scikit-learn's SAGA)."
+
+def sparse_path(
+    x: Float64[np.ndarray, "image detector"],
+    truth: np.ndarray,
+    classes: int,
+    penalties: Float64[np.ndarray, " step"],
+    weight: Float64[np.ndarray, " image"],
+    seed: int = 0,
+) -> tuple[Float64[np.ndarray, "step detector class"], Float64[np.ndarray, "step class"]]:
+    """Weights and biases of multinomial (or, of booleans, binary) logistic regression for each L1 penalty on the mean
+    loss (scikit-learn's SAGA)."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(solver="saga", l1_ratio=1.0, warm_start=True, max_iter=2000, tol=1e-4, random_state=seed)
     kernels, biases = np.zeros((len(penalties), x.shape[1], classes)), np.zeros((len(penalties), classes))
     for step, penalty in enumerate(penalties):
         model.set_params(C=1 / (len(x) * penalty))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)     # the path's end may be loose; validation judges every step
+            warnings.simplefilter(
+                "ignore", ConvergenceWarning
+            )  # the path's end may be loose; validation judges every step
             model.fit(x, truth, sample_weight=weight)
         rows, base = model.coef_, model.intercept_
-        if classes == 2 and len(rows) == 1: rows, base = np.concatenate([-rows, rows]) / 2, np.concatenate([-base, base]) / 2
+        if classes == 2 and len(rows) == 1:
+            rows, base = np.concatenate([-rows, rows]) / 2, np.concatenate([-base, base]) / 2
         kernels[step], biases[step] = rows.T, base
     return kernels, biases
 
 # %% ../../nbs/transfer/02_head.ipynb #ca63cb4e
 class Labelled(NamedTuple):
     "Evidence with the classes of its images: an index, or with several a boolean a class."
+
     gathered: Gathered
     truth: np.ndarray
 
@@ -61,32 +80,46 @@ class Labelled(NamedTuple):
         "The same images with some detectors alone."
         return self._replace(gathered=self.gathered._replace(values=self.gathered.values[:, detectors]))
 
+
 class Fit(NamedTuple):
     "A head, and the path that it was chosen from."
+
     head: Head
-    path: pd.DataFrame    # class ("all" where an image has one), penalty, detectors, weights, train, validation, error (losses), chosen
+    path: (
+        pd.DataFrame
+    )  # class ("all" where an image has one), penalty, detectors, weights, train, validation, error (losses), chosen
+
 
 class Trace(NamedTuple):
     "The path of one question: all classes at once, or one of several."
-    name: str                                               # "all", or the class
+
+    name: str  # "all", or the class
     columns: list[int]
     kernels: Float64[np.ndarray, "step detector class"]
     biases: Float64[np.ndarray, "step class"]
     path: pd.DataFrame
 
+
 class Standard(NamedTuple):
     "What evidence is standardised by."
+
     mean: Float64[np.ndarray, " detector"]
     scale: Float64[np.ndarray, " detector"]
 
-def traces(train: Labelled, valid: Labelled, classes: Sequence[str], steps: int = STEPS, seed: int = 0) -> tuple[Standard, list[Trace]]:
+
+def traces(
+    train: Labelled, valid: Labelled, classes: Sequence[str], steps: int = STEPS, seed: int = 0
+) -> tuple[Standard, list[Trace]]:
     "The paths of all questions."
     standard = Standard(*spread(train.gathered.values))
     several = train.truth.ndim == 2
     questions = [(name, [i]) for i, name in enumerate(classes)] if several else [("all", list(range(len(classes))))]
     return standard, [trace(name, columns, train, valid, standard, steps, seed) for name, columns in questions]
 
-def trace(name: str, columns: list[int], train: Labelled, valid: Labelled, standard: Standard, steps: int, seed: int) -> Trace:
+
+def trace(
+    name: str, columns: list[int], train: Labelled, valid: Labelled, standard: Standard, steps: int, seed: int
+) -> Trace:
     "The path of one question, with the losses on both parts."
     several = train.truth.ndim == 2
     x, other = ((part.gathered.values - standard.mean) / standard.scale for part in (train, valid))
@@ -97,22 +130,39 @@ def trace(name: str, columns: list[int], train: Labelled, valid: Labelled, stand
     penalties = np.geomspace(0.999 * most, most / 1000, steps)
     asked = truths[0][:, 0] if several else truths[0]
     kernels, biases = sparse_path(x, asked, 2 if several else len(columns), penalties, weights[0][:, 0], seed)
-    if several: kernels, biases = kernels[..., 1:] * 2, biases[:, 1:] * 2      # of two halves, the log-odds
-    losses = [[loss(z @ kernel + bias, truth, weight).mean(1, keepdims=True) for kernel, bias in zip(kernels, biases)]
-              for z, truth, weight in zip((x, other), truths, weights)]
+    if several:
+        kernels, biases = kernels[..., 1:] * 2, biases[:, 1:] * 2  # of two halves, the log-odds
+    losses = [
+        [loss(z @ kernel + bias, truth, weight).mean(1, keepdims=True) for kernel, bias in zip(kernels, biases)]
+        for z, truth, weight in zip((x, other), truths, weights)
+    ]
     error = [standard_error(one, valid.gathered.images)[0] for one in losses[1]]
-    path = pd.DataFrame({"class": name, "penalty": penalties, "detectors": (kernels != 0).any(2).sum(1), "weights": (kernels != 0).sum((1, 2)),
-                         **{part: [float(one.mean()) for one in some] for part, some in zip(("train", "validation"), losses)}, "error": error})
+    path = pd.DataFrame(
+        {
+            "class": name,
+            "penalty": penalties,
+            "detectors": (kernels != 0).any(2).sum(1),
+            "weights": (kernels != 0).sum((1, 2)),
+            **{part: [float(one.mean()) for one in some] for part, some in zip(("train", "validation"), losses)},
+            "error": error,
+        }
+    )
     return Trace(name, columns, kernels, biases, path)
 
+
 def chosen_step(path: pd.DataFrame, most: int | None = None) -> int:
-    "The strongest penalty whose validation loss is within one standard error of the best; with `most`, the best of those with so many detectors at most."
+    """The strongest penalty whose validation loss is within one standard error of the best; with `most`, the best of
+    those with so many detectors at most."""
     means, errors = path.validation.to_numpy(), path.error.to_numpy()
-    if most is not None: return int(np.where(path.detectors <= most, means, np.inf).argmin())
+    if most is not None:
+        return int(np.where(path.detectors <= most, means, np.inf).argmin())
     best = int(means.argmin())
     return int(np.flatnonzero(means <= means[best] + errors[best])[0])
 
-def settled(standard: Standard, paths: Sequence[Trace], classes: Sequence[str], several: bool, most: int | None = None) -> Fit:
+
+def settled(
+    standard: Standard, paths: Sequence[Trace], classes: Sequence[str], several: bool, most: int | None = None
+) -> Fit:
     "The head of the steps chosen."
     kernel, bias, rows = np.zeros((len(standard.mean), len(classes))), np.zeros(len(classes)), []
     for one in paths:
@@ -120,9 +170,15 @@ def settled(standard: Standard, paths: Sequence[Trace], classes: Sequence[str], 
         kernel[:, one.columns], bias[one.columns] = one.kernels[step], one.biases[step]
         rows.append(one.path.assign(chosen=np.arange(len(one.path)) == step))
     arrays = [array.astype(np.float32) for array in (standard.mean, standard.scale, kernel, bias)]
-    return Fit(Head(tuple(classes), arrays[0], arrays[1], arrays[2], arrays[3], several), pd.concat(rows, ignore_index=True))
+    return Fit(
+        Head(tuple(classes), arrays[0], arrays[1], arrays[2], arrays[3], several), pd.concat(rows, ignore_index=True)
+    )
 
-def fit_head(train: Labelled, valid: Labelled, classes: Sequence[str], steps: int = STEPS, seed: int = 0, most: int | None = None) -> Fit:
-    "A sparse head: the shortest that is not clearly worse on validation pictures; with `most`, the best of at most so many detectors (of several, a class)."
+
+def fit_head(
+    train: Labelled, valid: Labelled, classes: Sequence[str], steps: int = STEPS, seed: int = 0, most: int | None = None
+) -> Fit:
+    """A sparse head: the shortest that is not clearly worse on validation pictures; with `most`, the best of at most so
+    many detectors (of several, a class)."""
     standard, paths = traces(train, valid, classes, steps, seed)
     return settled(standard, paths, classes, train.truth.ndim == 2, most)

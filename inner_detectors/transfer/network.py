@@ -23,7 +23,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float32, Float64
 
 from ..analyses.splits import shares
-from ..core.errors import Refused, at_least
+from ..core.errors import InputError, at_least
 from ..data.dataset import Data
 from ..data.labels import as_labels, check_labels
 from ..networks.building import in_eights
@@ -35,27 +35,45 @@ from .head import Labelled, STEPS, fit_head
 # %% ../../nbs/transfer/03_network.ipynb #05b1e7d7
 class Network(nnx.Module):
     "Evidence, and a linear layer on it."
+
     def __init__(self, bank: Bank, head: Head):
         self.evidence, self.several = Evidence(bank), head.several
         self.mean, self.scale = (nnx.data(jnp.asarray(array, jnp.float32)) for array in (head.mean, head.scale))
-        self.kernel, self.bias = nnx.Param(jnp.asarray(head.kernel, jnp.float32)), nnx.Param(jnp.asarray(head.bias, jnp.float32))
+        self.kernel, self.bias = (
+            nnx.Param(jnp.asarray(head.kernel, jnp.float32)),
+            nnx.Param(jnp.asarray(head.bias, jnp.float32)),
+        )
 
     def __call__(self, images) -> dict[str, Float32[Array, "batch _ _ _"]]:
         found = self.evidence(images)
-        def read(x): return jnp.matmul((x - self.mean) / self.scale, self.kernel[...], precision=jax.lax.Precision.HIGHEST) + self.bias[...]
+
+        def read(x):
+            return (
+                jnp.matmul((x - self.mean) / self.scale, self.kernel[...], precision=jax.lax.Precision.HIGHEST)
+                + self.bias[...]
+            )
+
         scores = in_eights(read, found["evidence"])
-        return found | {"scores": scores, "prob": jax.nn.sigmoid(scores) if self.several else in_eights(nnx.softmax, scores)}
+        return found | {
+            "scores": scores,
+            "prob": jax.nn.sigmoid(scores) if self.several else in_eights(nnx.softmax, scores),
+        }
+
 
 @dataclass(frozen=True, repr=False)
 class Transferred:
     "A bank with a head: a network that decides by named concepts."
+
     bank: Bank
     head: Head
-    made: Mapping[str, Any] = field(default_factory=dict)     # how the head was made, for the record
+    made: Mapping[str, Any] = field(default_factory=dict)  # how the head was made, for the record
 
     def __post_init__(self):
         if self.head.kernel.shape != (len(self.bank), len(self.head.classes)):
-            raise Refused(f"transfer: the head is for {self.head.kernel.shape[0]} detectors and the bank has {len(self.bank)}. Give the head of this bank.")
+            raise InputError(
+                f"transfer: the head is for {self.head.kernel.shape[0]} detectors and the bank has {len(self.bank)}. "
+                "Give the head of this bank."
+            )
 
     @cached_property
     def model(self) -> Model:
@@ -67,7 +85,8 @@ class Transferred:
         return self.look(images)
 
     @cached_property
-    def look(self) -> Callable: return reading(self.model, "prob")
+    def look(self) -> Callable:
+        return reading(self.model, "prob")
 
     @property
     def used(self) -> list[int]:
@@ -75,9 +94,12 @@ class Transferred:
         return np.flatnonzero((self.head.kernel != 0).any(1)).tolist()
 
     def weights(self) -> pd.DataFrame:
-        "The network as one table: a row a detector that has a weight, with its concept and its weight for each class; the heaviest first."
+        """The network as one table: a row a detector that has a weight, with its concept and its weight for each class;
+        the heaviest first."""
         rows = self.bank.table[["concept", "category", "score"]].assign(detector=self.bank.names)
-        rows = pd.concat([rows, pd.DataFrame(self.head.kernel, columns=list(self.head.classes))], axis=1).iloc[self.used]
+        rows = pd.concat([rows, pd.DataFrame(self.head.kernel, columns=list(self.head.classes))], axis=1).iloc[
+            self.used
+        ]
         order = np.argsort(-np.abs(self.head.kernel[self.used]).max(1, initial=0), kind="stable")
         return rows.iloc[order].reset_index(drop=True)
 
@@ -86,115 +108,200 @@ class Transferred:
         return self.weights().groupby("concept", sort=False)[list(self.head.classes)].sum()
 
     def forbid(self, *names: str) -> "Transferred":
-        "Without the evidence of some concepts, categories or detectors (NETWORK.LAYER:UNIT): their weights are zero, the rest is as it was."
+        """Without the evidence of some concepts, categories or detectors (NETWORK.LAYER:UNIT): their weights are zero,
+        the rest is as it was."""
         rows = rows_named(self.bank, names)
         kernel = np.where(rows[:, None], np.float32(0), self.head.kernel)
-        return replace(self, head=replace(self.head, kernel=kernel), made={**self.made, "forbidden": sorted({*self.made.get("forbidden", ()), *names})})
+        return replace(
+            self,
+            head=replace(self.head, kernel=kernel),
+            made={**self.made, "forbidden": sorted({*self.made.get("forbidden", ()), *names})},
+        )
 
     def save(self, path: str | Path) -> Path:
         "Write PATH, a safetensors file: the detectors, the head, and hashes of the networks they need."
         return save(self.bank, path, self.head, self.made)
 
     def __repr__(self) -> str:
-        return (f"Transferred({len(self.head.classes)} classes by {len(self.used)} of {len(self.bank)} detectors of "
-                f"{self.bank.table.concept.iloc[self.used].nunique()} concepts in {' and '.join(self.bank.networks)})")
+        return (
+            f"Transferred({len(self.head.classes)} classes by {len(self.used)} of {len(self.bank)} detectors of "
+            f"{self.bank.table.concept.iloc[self.used].nunique()} concepts in {' and '.join(self.bank.networks)})"
+        )
 
     def _repr_html_(self) -> str:
         return f"<p><code>{html.escape(repr(self))}</code></p>{self.concepts().round(2).head(16).to_html(escape=True)}"
 
+
 def rows_named(bank: Bank, names: Sequence[str]) -> Bool[np.ndarray, " detector"]:
-    "Which detectors are meant by names of concepts, categories or detectors. Refused where a name is none of them."
-    return marked([bank.table.concept, bank.table.category, pd.Series(bank.names)], names, "transfer: no concept, category or detector {} in this bank.")
+    """Which detectors are meant by names of concepts, categories or detectors. Raises InputError where a name is none
+    of them."""
+    return marked(
+        [bank.table.concept, bank.table.category, pd.Series(bank.names)],
+        names,
+        "transfer: no concept, category or detector {} in this bank.",
+    )
 
 # %% ../../nbs/transfer/03_network.ipynb #1df5668d
 @dataclass(frozen=True, repr=False)
 class Transfer:
     "A transferred network with what it was fitted on."
+
     network: Transferred
-    path: pd.DataFrame              # of the penalties, see `Fit`
-    train: Labelled                 # evidence of the network's bank
+    path: pd.DataFrame  # of the penalties, see `Fit`
+    train: Labelled  # evidence of the network's bank
     valid: Labelled
-    choices: Mapping[str, Any]      # steps, seed
+    choices: Mapping[str, Any]  # steps, seed
 
     def refit(self, *forbidden: str) -> "Transfer":
         "Fitted again on the same pictures, without some concepts, categories or detectors."
         keep = ~rows_named(self.network.bank, forbidden)
-        if not keep.any(): raise Refused(f"transfer: nothing is left without {', '.join(forbidden)}. Forbid less.")
+        if not keep.any():
+            raise InputError(f"transfer: nothing is left without {', '.join(forbidden)}. Forbid less.")
         made = {**self.network.made, "forbidden": sorted(forbidden)}
-        return fitted(self.network.bank.at(np.flatnonzero(keep)), self.train.only(keep), self.valid.only(keep), self.network.head.classes, made, **self.choices)
+        return fitted(
+            self.network.bank.at(np.flatnonzero(keep)),
+            self.train.only(keep),
+            self.valid.only(keep),
+            self.network.head.classes,
+            made,
+            **self.choices,
+        )
 
     def scores(self, **others: Labelled) -> pd.DataFrame:
         "How good the answers are: a row a part (train, validation, and others by name), see `quality`."
         parts = {"train": self.train, "validation": self.valid, **others}
-        return pd.DataFrame([{"part": name, "images": len(part.truth), **quality(self.network.head.scores(part.gathered.values), part.truth)}
-                             for name, part in parts.items()])
+        return pd.DataFrame(
+            [
+                {
+                    "part": name,
+                    "images": len(part.truth),
+                    **quality(self.network.head.scores(part.gathered.values), part.truth),
+                }
+                for name, part in parts.items()
+            ]
+        )
 
-    def __repr__(self) -> str: return f"{self.network!r}, fitted on {len(self.train.truth)} pictures"
-    def _repr_html_(self) -> str: return self.network._repr_html_()
+    def __repr__(self) -> str:
+        return f"{self.network!r}, fitted on {len(self.train.truth)} pictures"
+
+    def _repr_html_(self) -> str:
+        return self.network._repr_html_()
+
 
 def quality(scores: Float64[np.ndarray, "image class"], truth: np.ndarray) -> dict[str, float]:
-    "Balanced accuracy (the mean of the classes' recalls; of several, of recall and true negative rate) and mean average precision (several)."
+    """Balanced accuracy (the mean of the classes' recalls; of several, of recall and true negative rate) and mean
+    average precision (several)."""
     if truth.ndim == 1:
         said = scores.argmax(1)
         return {"balanced_accuracy": float(np.mean([(said[truth == i] == i).mean() for i in np.unique(truth)]))}
     from sklearn.metrics import average_precision_score
+
     asked = [i for i in range(truth.shape[1]) if 0 < truth[:, i].sum() < len(truth)]
     each = [((scores[truth[:, i], i] > 0).mean() + (scores[~truth[:, i], i] <= 0).mean()) / 2 for i in asked]
-    return {"balanced_accuracy": float(np.mean(each)), "average_precision": float(np.mean([average_precision_score(truth[:, i], scores[:, i]) for i in asked]))}
+    return {
+        "balanced_accuracy": float(np.mean(each)),
+        "average_precision": float(np.mean([average_precision_score(truth[:, i], scores[:, i]) for i in asked])),
+    }
+
 
 def labelled(bank: Bank, data: Data, labels: Any, classes: Sequence[str] = (), **running: Any) -> Labelled:
-    "The evidence in pictures with their classes. Refused where labels do not fit the pictures."
+    "The evidence in pictures with their classes. Raises InputError where labels do not fit the pictures."
     labels = as_labels(labels, data, classes)
     check_labels(labels, data)
     found = gather(bank, data, **running)
     return Labelled(found, labels.truth(found.images))
 
-def transfer(bank: Bank, data: Data, labels: Any, *, valid: tuple[Data, Any] | None = None,   # pictures and labels to validate on; `share` of `data` where None
-             share: float = 0.3, apart: float = 0.95, steps: int = STEPS, seed: int = 0, **running: Any) -> Transfer:
-    """A network made of a bank's detectors, for pictures with classes (in any form that `as_labels` takes). Refused where all are of one class, labels do not
+
+def transfer(
+    bank: Bank,
+    data: Data,
+    labels: Any,
+    *,
+    valid: tuple[Data, Any] | None = None,  # pictures and labels to validate on; `share` of `data` where None
+    share: float = 0.3,
+    apart: float = 0.95,
+    steps: int = STEPS,
+    seed: int = 0,
+    **running: Any,
+) -> Transfer:
+    """A network made of a bank's detectors, for pictures with classes (in any form that `as_labels` takes). Raises
+    InputError where all are of one class, labels do not
     fit, or a class has no picture to fit on."""
-    at_least(1, steps=steps); at_least(0, seed=seed)
+    at_least(1, steps=steps)
+    at_least(0, seed=seed)
     for name, value in dict(share=share, apart=apart).items():
-        if not 0 < value <= 1: raise Refused(f"{name}={value}: cannot be used. Give a number above 0, and 1 at most.")
+        if not 0 < value <= 1:
+            raise InputError(f"{name}={value}: cannot be used. Give a number above 0, and 1 at most.")
     labels = as_labels(labels, data)
     check_labels(labels, data)
     train = labelled(bank, data, labels, **running)
     if valid is None:
         aside = shares(train.gathered.images, seed, "validation") < share
         train, held = (Labelled(train.gathered.at(rows), train.truth[rows]) for rows in (~aside, aside))
-    else: held = labelled(bank, valid[0], valid[1], labels.classes, **{**running, "label": "validation"})
+    else:
+        held = labelled(bank, valid[0], valid[1], labels.classes, **{**running, "label": "validation"})
     stay = thinned(bank, train.gathered.values, apart)
-    made = {"labels": labels.digest(), "data": "+".join(data.kinds), "images": len(data), "thinned": len(bank) - len(stay), "seed": seed}
+    made = {
+        "labels": labels.digest(),
+        "data": "+".join(data.kinds),
+        "images": len(data),
+        "thinned": len(bank) - len(stay),
+        "seed": seed,
+    }
     return fitted(bank.at(stay), train.only(stay), held.only(stay), labels.classes, made, steps=steps, seed=seed)
 
-def fitted(bank: Bank, train: Labelled, valid: Labelled, classes: Sequence[str], made: Mapping[str, Any], steps: int, seed: int) -> Transfer:
+
+def fitted(
+    bank: Bank, train: Labelled, valid: Labelled, classes: Sequence[str], made: Mapping[str, Any], steps: int, seed: int
+) -> Transfer:
     "A head on evidence at hand."
     check_parts(train, valid, classes)
     found = fit_head(train, valid, classes, steps, seed)
     penalty = found.path[found.path.chosen].penalty.tolist()
-    return Transfer(Transferred(bank, found.head, {**made, "penalty": penalty}), found.path, train, valid, {"steps": steps, "seed": seed})
+    return Transfer(
+        Transferred(bank, found.head, {**made, "penalty": penalty}),
+        found.path,
+        train,
+        valid,
+        {"steps": steps, "seed": seed},
+    )
+
 
 def check_parts(train: Labelled, valid: Labelled, classes: Sequence[str]) -> None:
     "Refuse classes that cannot be learned."
     for part, what in ((train, "fit"), (valid, "validate")):
-        if not len(part.truth): raise Refused(f"transfer: no picture is left to {what} on. Give more pictures, another share or seed.")
+        if not len(part.truth):
+            raise InputError(f"transfer: no picture is left to {what} on. Give more pictures, another share or seed.")
     there = np.eye(len(classes), dtype=bool)[train.truth] if train.truth.ndim == 1 else train.truth
     for i, name in enumerate(classes):
         if not there[:, i].any() or (train.truth.ndim == 2 and there[:, i].all()):
             word = "shows" if not there[:, i].any() else "is without"
-            raise Refused(f"transfer: no picture to fit on {word} class {name!r}. Give more pictures, leave the class out, or another seed.")
+            raise InputError(
+                f"transfer: no picture to fit on {word} class {name!r}. Give more pictures, leave the class out, or "
+                "another seed."
+            )
 
 # %% ../../nbs/transfer/03_network.ipynb #79e6547f
 def weights_figure(network: Transferred, number: int = 24, axis=None, width: float = 3.3):
-    "The summed weights of the heaviest concepts [concept, class]: squares by size, filled blue for, open orange against. Returns the axis."
+    """The summed weights of the heaviest concepts [concept, class]: squares by size, filled blue for, open orange
+    against. Returns the axis."""
     from matplotlib import pyplot
+
     rows = network.concepts().head(number)
     axis = axis or pyplot.figure(figsize=(width, 0.8 + 0.16 * len(rows)), layout="constrained").add_subplot()
     most = max(float(np.abs(rows.to_numpy()).max(initial=0)), 1e-9)
     y, x = np.nonzero(rows.to_numpy())
     values = rows.to_numpy()[y, x]
     edges = np.where(values > 0, "#0072B2", "#D55E00")
-    axis.scatter(x, y, 70 * np.abs(values) / most, np.where(values > 0, edges, "white"), marker="s", edgecolors=edges, linewidths=0.9)
+    axis.scatter(
+        x,
+        y,
+        70 * np.abs(values) / most,
+        np.where(values > 0, edges, "white"),
+        marker="s",
+        edgecolors=edges,
+        linewidths=0.9,
+    )
     axis.set_xticks(range(rows.shape[1]), list(rows.columns), rotation=90 if rows.shape[1] > 6 else 30, fontsize=6)
     axis.set_yticks(range(len(rows)), [str(name)[:28] for name in rows.index], fontsize=6)
     axis.set_xlim(-0.6, rows.shape[1] - 0.4)
@@ -206,13 +313,19 @@ def weights_figure(network: Transferred, number: int = 24, axis=None, width: flo
 
 # %% ../../nbs/transfer/03_network.ipynb #ac24e253
 def unit_weights(network: Transferred, name: str) -> xr.Dataset:
-    "transfer_weight[unit, class] of the detectors of one network, with the heaviest one's class and weight (columns transfer_class and transfer_top)."
+    """transfer_weight[unit, class] of the detectors of one network, with the heaviest one's class and weight (columns
+    transfer_class and transfer_top)."""
     table = network.bank.table
     mine = np.flatnonzero((table.network == name).to_numpy())
     kernel = network.head.kernel[mine]
     best = np.abs(kernel).argmax(1) if len(mine) else np.zeros(0, int)
     top = kernel[np.arange(len(mine)), best]
     classes = np.array(network.head.classes, object)
-    return xr.Dataset({"transfer_weight": (("unit", "class"), kernel), "transfer_class": ("unit", np.where(top != 0, classes[best], "").astype(object)),
-                       "transfer_top": ("unit", top)},
-                      {"unit": np.array([f"{table.layer[i]}:{table.unit[i]}" for i in mine], object), "class": classes})
+    return xr.Dataset(
+        {
+            "transfer_weight": (("unit", "class"), kernel),
+            "transfer_class": ("unit", np.where(top != 0, classes[best], "").astype(object)),
+            "transfer_top": ("unit", top),
+        },
+        {"unit": np.array([f"{table.layer[i]}:{table.unit[i]}" for i in mine], object), "class": classes},
+    )

@@ -6,7 +6,6 @@
 __all__ = ['Reasons', 'reasons', 'raised', 'what_if']
 
 # %% ../../nbs/transfer/04_reasons.ipynb #7a5472a7
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,65 +13,98 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float64
 
-from ..core.errors import Refused, near
+from ..core.errors import InputError, near
+from ..core.text import as_html
 from .network import Transferred, rows_named
 
 # %% ../../nbs/transfer/04_reasons.ipynb #fe9089f2
 @dataclass(frozen=True, repr=False)
 class Reasons:
     "Why one picture got one answer."
-    name: str                # of the class
-    against: str             # the class that it is compared with; empty where an image may have several
-    score: float             # the difference of their scores, or the log-odds
-    bias: float              # of it, what the average training picture gets
+
+    name: str  # of the class
+    against: str  # the class that it is compared with; empty where an image may have several
+    score: float  # the difference of their scores, or the log-odds
+    bias: float  # of it, what the average training picture gets
     probability: float
-    table: pd.DataFrame      # a row a detector that has a say: detector, concept, category, evidence, standard, weight, contribution
+    table: (
+        pd.DataFrame
+    )  # a row a detector that has a say: detector, concept, category, evidence, standard, weight, contribution
 
     def concepts(self) -> pd.DataFrame:
         "contribution and detectors of each concept, the largest (by size) first. With `bias` they add up to the score."
-        found = self.table.groupby("concept", sort=False).agg(contribution=("contribution", "sum"), detectors=("detector", "size")).reset_index()
+        found = (
+            self.table.groupby("concept", sort=False)
+            .agg(contribution=("contribution", "sum"), detectors=("detector", "size"))
+            .reset_index()
+        )
         return found.iloc[np.argsort(-found.contribution.abs().to_numpy(), kind="stable")].reset_index(drop=True)
 
     def __repr__(self) -> str:
         said = ", ".join(f"{row.concept} {row.contribution:+.2f}" for row in self.concepts().head(5).itertuples())
-        return f"{self.name}{f' rather than {self.against}' if self.against else ''} ({self.probability:.2f}): {said or 'no evidence'}"
+        return (
+            f"{self.name}{f' rather than {self.against}' if self.against else ''} ({self.probability:.2f}): "
+            f"{said or 'no evidence'}"
+        )
 
     def _repr_html_(self) -> str:
-        return f"<p><code>{html.escape(repr(self))}</code></p>{self.table.to_html(index=False, escape=True, float_format='{:.2f}'.format)}"
+        return as_html(self, self.table, "2f")
 
-def reasons(network: Transferred, evidence: Float[np.ndarray, " detector"],   # of one picture
-            of: str | None = None,         # class; what the network says where None (of several: the likeliest)
-            against: str | None = None,    # the runner-up where None
-           ) -> Reasons:
-    "What made an answer. Refused where a class does not exist."
+
+def reasons(
+    network: Transferred,
+    evidence: Float[np.ndarray, " detector"],  # of one picture
+    of: str | None = None,  # class; what the network says where None (of several: the likeliest)
+    against: str | None = None,  # the runner-up where None
+) -> Reasons:
+    "What made an answer. Raises InputError where a class does not exist."
     head, names = network.head, list(network.head.classes)
     for name in (of, against):
-        if name is not None and name not in names: raise Refused(f"transfer: no class {name!r}. {near(name, names)}")
+        if name is not None and name not in names:
+            raise InputError(f"transfer: no class {name!r}. {near(name, names)}")
     scores, standard = head.scores(evidence[None])[0], head.standard(evidence[None])[0]
     one = int(scores.argmax()) if of is None else names.index(of)
-    if head.several: kernel, bias, other = head.kernel[:, one], head.bias[one], ""
+    if head.several:
+        kernel, bias, other = head.kernel[:, one], head.bias[one], ""
     else:
         ranked = [i for i in np.argsort(-scores, kind="stable").tolist() if i != one]
         beside = ranked[0] if against is None else names.index(against)
-        kernel, bias, other = head.kernel[:, one] - head.kernel[:, beside], head.bias[one] - head.bias[beside], names[beside]
-    rows = network.bank.table[["concept", "category"]].assign(detector=network.bank.names, evidence=evidence, standard=standard, weight=kernel,
-                                                              contribution=standard * kernel)
+        kernel, bias, other = (
+            head.kernel[:, one] - head.kernel[:, beside],
+            head.bias[one] - head.bias[beside],
+            names[beside],
+        )
+    rows = network.bank.table[["concept", "category"]].assign(
+        detector=network.bank.names, evidence=evidence, standard=standard, weight=kernel, contribution=standard * kernel
+    )
     rows = rows[kernel != 0]
     rows = rows.iloc[np.argsort(-rows.contribution.abs().to_numpy(), kind="stable")].reset_index(drop=True)
-    return Reasons(names[one], other, float((standard * kernel).sum() + bias), float(bias), float(head.probabilities(evidence[None])[0, one]),
-                   rows[["detector", "concept", "category", "evidence", "standard", "weight", "contribution"]])
+    return Reasons(
+        names[one],
+        other,
+        float((standard * kernel).sum() + bias),
+        float(bias),
+        float(head.probabilities(evidence[None])[0, one]),
+        rows[["detector", "concept", "category", "evidence", "standard", "weight", "contribution"]],
+    )
 
 # %% ../../nbs/transfer/04_reasons.ipynb #05e4cdc2
-def raised(network: Transferred, evidence: Float[np.ndarray, " detector"],
-           changes: Mapping[str, float],      # concept, category or detector -> standard deviations that its evidence is raised
-          ) -> Float64[np.ndarray, " detector"]:
+def raised(
+    network: Transferred,
+    evidence: Float[np.ndarray, " detector"],
+    changes: Mapping[str, float],  # concept, category or detector -> standard deviations that its evidence is raised
+) -> Float64[np.ndarray, " detector"]:
     "The evidence of a picture in which some concepts showed more, or less."
     moved = evidence.astype(np.float64)
-    for name, by in changes.items(): moved = moved + np.where(rows_named(network.bank, [name]), by * network.head.scale, 0)
+    for name, by in changes.items():
+        moved = moved + np.where(rows_named(network.bank, [name]), by * network.head.scale, 0)
     return moved
 
-def what_if(network: Transferred, evidence: Float[np.ndarray, " detector"],
-            changes: Mapping[str, float],      # as of `raised`
-           ) -> Float64[np.ndarray, " class"]: # probabilities
+
+def what_if(
+    network: Transferred,
+    evidence: Float[np.ndarray, " detector"],
+    changes: Mapping[str, float],  # as of `raised`
+) -> Float64[np.ndarray, " class"]:  # probabilities
     "What the network would say of a picture in which some concepts showed more, or less."
     return network.head.probabilities(raised(network, evidence, changes)[None])[0]

@@ -22,41 +22,62 @@ from .network import Transfer
 @dataclass(frozen=True, repr=False)
 class Rules:
     "A small tree on a bank's evidence, one a class where an image may have several."
+
     bank: Bank
     classes: tuple[str, ...]
-    trees: tuple[Any, ...]       # scikit-learn's
+    trees: tuple[Any, ...]  # scikit-learn's
     several: bool
 
     def scores(self, values: Float[np.ndarray, "image detector"]) -> Float64[np.ndarray, "image class"]:
         "The share of training pictures of each class in the leaf; of several less 1/2, so that yes is above zero."
-        if self.several: return np.stack([tree.predict_proba(values)[:, 1] for tree in self.trees], 1) - 0.5
+        if self.several:
+            return np.stack([tree.predict_proba(values)[:, 1] for tree in self.trees], 1) - 0.5
         return self.trees[0].predict_proba(values)
 
     def text(self) -> str:
         "The rules, indented."
         from sklearn.tree import export_text
+
         names = [f"{concept} ({name})" for concept, name in zip(self.bank.table.concept, self.bank.names)]
         heads = self.classes if self.several else [""]
-        said = [export_text(tree, feature_names=names, class_names=["no", name] if self.several else list(self.classes))
-                for tree, name in zip(self.trees, heads)]
+        said = [
+            export_text(tree, feature_names=names, class_names=["no", name] if self.several else list(self.classes))
+            for tree, name in zip(self.trees, heads)
+        ]
         return "\n".join(f"{head}\n{text}".lstrip() for head, text in zip(heads, said))
 
-    def __repr__(self) -> str: return f"Rules({sum(tree.get_n_leaves() for tree in self.trees)} leaves for {len(self.classes)} classes)"
+    def __repr__(self) -> str:
+        return f"Rules({sum(tree.get_n_leaves() for tree in self.trees)} leaves for {len(self.classes)} classes)"
+
 
 def small_tree(values, truth: np.ndarray, other, held: np.ndarray, images: Sequence[Seen], most: int, seed: int):
     "The smallest tree whose validation error is within one standard error of the best."
     from sklearn.tree import DecisionTreeClassifier
+
     numbers = sorted({*range(2, min(most, 9)), *range(8, most + 1, 4)})
-    trees = [DecisionTreeClassifier(max_leaf_nodes=number, class_weight="balanced", random_state=seed).fit(values, truth) for number in numbers]
+    trees = [
+        DecisionTreeClassifier(max_leaf_nodes=number, class_weight="balanced", random_state=seed).fit(values, truth)
+        for number in numbers
+    ]
     wrong = [(tree.predict(other) != held).astype(float)[:, None] for tree in trees]
-    heavy = 1 / np.maximum(np.bincount(held, minlength=2)[held], 1)[:, None] * len(held) / len(np.unique(held))     # classes weigh the same
+    heavy = (
+        1 / np.maximum(np.bincount(held, minlength=2)[held], 1)[:, None] * len(held) / len(np.unique(held))
+    )  # classes weigh the same
     means = np.array([float((one * heavy).mean()) for one in wrong])
     best = int(means.argmin())
     return trees[int(np.flatnonzero(means <= means[best] + standard_error(wrong[best] * heavy, images)[0])[0])]
 
+
 def rules(found: Transfer, most: int = 24, seed: int = 0) -> Rules:
     "A small tree on the evidence that a transfer was fitted on."
     train, valid, several = found.train, found.valid, found.train.truth.ndim == 2
-    asked = [(train.truth[:, i].astype(int), valid.truth[:, i].astype(int)) for i in range(train.truth.shape[1])] if several else [(train.truth, valid.truth)]
-    trees = [small_tree(train.gathered.values, truth, valid.gathered.values, held, valid.gathered.images, most, seed) for truth, held in asked]
+    asked = (
+        [(train.truth[:, i].astype(int), valid.truth[:, i].astype(int)) for i in range(train.truth.shape[1])]
+        if several
+        else [(train.truth, valid.truth)]
+    )
+    trees = [
+        small_tree(train.gathered.values, truth, valid.gathered.values, held, valid.gathered.images, most, seed)
+        for truth, held in asked
+    ]
     return Rules(found.network.bank, found.network.head.classes, tuple(trees), several)

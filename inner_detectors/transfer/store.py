@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core.errors import Refused, near
+from ..core.errors import InputError, near
 from ..dissection.identity import weights_of
 from ..networks.geometry import Geometry
 from ..networks.model import Model, layers
@@ -26,13 +26,17 @@ from .network import Transferred
 
 # %% ../../nbs/transfer/06_store.ipynb #26d17cf1
 def read(path: str | Path, networks: Mapping[str, Model] | None = None) -> tuple[Bank, Head | None, dict]:
-    "What `save` wrote. `networks` are those that `load_model` does not know. Refused where the file is another's, or a network is missing or has changed."
+    """What `save` wrote. `networks` are those that `load_model` does not know. Raises InputError where the file is
+    another's, or a network is missing or has changed."""
     path, given = Path(path), dict(networks or {})
     said = read_metadata(path).get("format", "")
     if said != f"inner-detectors bank {FORMAT}":
         if said.startswith("inner-detectors bank"):
-            raise Refused(f"{path}: was saved by another version ({said}), this one reads {FORMAT}. Make it again with `inner-detectors transfer`.")
-        raise Refused(f"{path}: is no bank of detectors. Give a file that `inner-detectors transfer` wrote.")
+            raise InputError(
+                f"{path}: was saved by another version ({said}), this one reads {FORMAT}. Make it again with "
+                "`inner-detectors transfer`."
+            )
+        raise InputError(f"{path}: is no bank of detectors. Give a file that `inner-detectors transfer` wrote.")
     try:
         about, arrays = json.loads(read_metadata(path)["about"]), read_weights(path)
         table = pd.DataFrame(about["detectors"]).assign(threshold=arrays["threshold"].astype(np.float64))
@@ -40,33 +44,59 @@ def read(path: str | Path, networks: Mapping[str, Model] | None = None) -> tuple
         opened = {name: (one["opened"][0], one["opened"][1]) for name, one in about["networks"].items()}
         table = table[["network", "layer", "unit", "threshold", "concept", "category", "score"]]
         bank = Bank(table, models, about["statistic"], int(about["side"]), opened, about["bank"])
-        if "classes" not in about: return bank, None, {}
-        head = Head(tuple(about["classes"]), arrays["mean"], arrays["scale"], arrays["kernel"], arrays["bias"], bool(about["several"]))
+        if "classes" not in about:
+            return bank, None, {}
+        head = Head(
+            tuple(about["classes"]),
+            arrays["mean"],
+            arrays["scale"],
+            arrays["kernel"],
+            arrays["bias"],
+            bool(about["several"]),
+        )
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise Refused(f"{path}: is damaged ({type(error).__name__}: {error}). Make it again with `inner-detectors transfer`.") from None
+        raise InputError(
+            f"{path}: is damaged ({type(error).__name__}: {error}). Make it again with `inner-detectors transfer`."
+        ) from None
     return bank, head, about["transfer"]
 
+
 def same_network(path: Path, name: str, about: Mapping[str, Any], given: Model | None) -> Model:
-    "A network that a bank stands on, with the geometry it was dissected with. Refused unless its parameters are those of the bank."
+    """A network that a bank stands on, with the geometry it was dissected with. Raises InputError unless its parameters
+    are those of the bank."""
     called, weights = about["opened"]
     if given is None:
-        try: given = load_model(called, weights)
-        except Refused as reason: raise Refused(f"{path}: needs the network {name}, which cannot be opened. {reason}") from None
+        try:
+            given = load_model(called, weights)
+        except InputError as reason:
+            raise InputError(f"{path}: needs the network {name}, which cannot be opened. {reason}") from None
         if about["preprocessing"] and given.record.get("preprocessing") != about["preprocessing"]:
             given = load_model(called, weights, preprocess=about["preprocessing"])
     mine = weights_of(given)
-    comparable = mine["computation_by"] == about.get("computation_by")        # other programs write the same computation otherwise
+    comparable = mine["computation_by"] == about.get(
+        "computation_by"
+    )  # other programs write the same computation otherwise
     if digest(given) != about["sha256"] or (comparable and mine["computation_sha256"] != about["computation_sha256"]):
-        raise Refused(f"{path}: the parameters of {name} have changed since (SHA-256 {digest(given)[:12]}, the bank's were {about['sha256'][:12]}). "
-                      "Give the network that it was made of, or make the bank again.")
+        raise InputError(
+            f"{path}: the parameters of {name} have changed since (SHA-256 {digest(given)[:12]}, the bank's were "
+            f"{about['sha256'][:12]}). "
+            "Give the network that it was made of, or make the bank again."
+        )
     known = layers(given)
-    geometry = {layer: Geometry(**{key: tuple(value) for key, value in one.items()}) for layer, one in about["geometry"].items()}
+    geometry = {
+        layer: Geometry(**{key: tuple(value) for key, value in one.items()}) for layer, one in about["geometry"].items()
+    }
     for layer in geometry:
-        if layer not in known: raise Refused(f"{path}: {name} has no layer {layer!r}. {near(layer, known)}")
+        if layer not in known:
+            raise InputError(f"{path}: {name} has no layer {layer!r}. {near(layer, known)}")
     return replace(given, geometry={**given.geometry, **geometry})
 
+
 def load(path: str | Path, networks: Mapping[str, Model] | None = None) -> Transferred:
-    "Read a transferred network. Refused where the file holds a bank alone."
+    "Read a transferred network. Raises InputError where the file holds a bank alone."
     bank, head, made = read(path, networks)
-    if head is None: raise Refused(f"{path}: is a bank without a head. Fit one (transfer), or open it with transfer.store.read.")
+    if head is None:
+        raise InputError(f"{path}: is a bank without a head. Fit one (transfer), or open it with transfer.store.read.")
     return Transferred(bank, head, made)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int, Int64, UInt8
 
 from ..analyses.strongest import place_of, placed
-from ..core.errors import Refused, at_least, near
+from ..core.errors import InputError, at_least, near
 from ..data.dataset import Data
 from ..data.labels import as_labels
 from ..dissection.tables import several
@@ -30,14 +30,17 @@ from ..transfer.network import Transferred
 from ..transfer.reasons import Reasons, reasons
 
 # %% ../../nbs/views/06_explained.ipynb #0792ee7a
-def cases_of(said: Bool[np.ndarray, "image class"],
-             true: Bool[np.ndarray, "image class"],
-             known: Bool[np.ndarray, " image"],       # whether the image's classes are known
-            ) -> Bool[np.ndarray, "image case"]:
-    "Which cases an image is one of: of each class right, wrong (missed, or said and not so), said of an image nobody knows; and nothing of all this."
+def cases_of(
+    said: Bool[np.ndarray, "image class"],
+    true: Bool[np.ndarray, "image class"],
+    known: Bool[np.ndarray, " image"],  # whether the image's classes are known
+) -> Bool[np.ndarray, "image case"]:
+    """Which cases an image is one of: of each class right, wrong (missed, or said and not so), said of an image nobody
+    knows; and nothing of all this."""
     told = known[:, None]
     cases = np.concatenate([told & said & true, told & (said != true), ~told & said], 1)
     return np.concatenate([cases, ~cases.any(1, keepdims=True)], 1)
+
 
 def in_cases(cases: Bool[np.ndarray, "image case"], number: int, seed: int = 0) -> list[int]:
     "At most `number` images, some of every case in turn, drawn by `seed`; in order."
@@ -47,38 +50,51 @@ def in_cases(cases: Bool[np.ndarray, "image case"], number: int, seed: int = 0) 
     while len(taken) < min(number, len(cases)):
         for some in waiting:
             one = next((image for image in some if image not in taken), None)
-            if one is not None and len(taken) < number: taken.add(one)
+            if one is not None and len(taken) < number:
+                taken.add(one)
     return sorted(taken)
 
 # %% ../../nbs/views/06_explained.ipynb #8891a56b
 class Sights(NamedTuple):
     "What was looked at so far; rows beyond `images` are room."
+
     images: Int64[np.ndarray, ""]
     photos: UInt8[np.ndarray, "room size size 3"]
-    lit: list[np.ndarray]                          # by level of the bank, Bool[room height width unit]
-    places: Int[np.ndarray, " room"]               # in the data
+    lit: list[np.ndarray]  # by level of the bank, Bool[room height width unit]
+    places: Int[np.ndarray, " room"]  # in the data
     names: list[str]
 
+
 def sights(bank: Bank, images: int) -> Fold:
-    "A fold over `placed` data that keeps pictures and where the bank's detectors are above their thresholds, of at most so many."
+    """A fold over `placed` data that keeps pictures and where the bank's detectors are above their thresholds, of at
+    most so many."""
     levels, shapes, limits = levels_of(bank.table), layers(bank.model), bank.table.threshold.to_numpy(np.float32)
 
     def init():
-        return Sights(np.array(0), np.zeros((images, bank.size, bank.size, 3), np.uint8), [np.zeros((images, *shapes[level.name]), bool) for level in levels],
-                      np.zeros(images, np.int64), [])
+        return Sights(
+            np.array(0),
+            np.zeros((images, bank.size, bank.size, 3), np.uint8),
+            [np.zeros((images, *shapes[level.name]), bool) for level in levels],
+            np.zeros(images, np.int64),
+            [],
+        )
 
     def step(state, batch: Batch):
         rows = slice(int(state.images), int(state.images) + batch.filled)
-        state.photos[rows] = batch.images[:batch.filled]
+        state.photos[rows] = batch.images[: batch.filled]
         for lit, level in zip(state.lit, levels):
-            lit[rows] = np.asarray(batch.activations[level.name])[:batch.filled] > limits[list(level.places)]     # never, without a threshold
-        state.places[rows], names = zip(*map(place_of, batch.names[:batch.filled]))
+            lit[rows] = (
+                np.asarray(batch.activations[level.name])[: batch.filled] > limits[list(level.places)]
+            )  # never, without a threshold
+        state.places[rows], names = zip(*map(place_of, batch.names[: batch.filled]))
         return state._replace(images=state.images + batch.filled, names=[*state.names, *names])
 
     def merge(a, b):
         both, one, two = init(), int(a.images), int(b.images)
-        for whole, first, second in zip([both.photos, both.places, *both.lit], [a.photos, a.places, *a.lit], [b.photos, b.places, *b.lit]):
-            whole[:one], whole[one:one + two] = first[:one], second[:two]
+        for whole, first, second in zip(
+            [both.photos, both.places, *both.lit], [a.photos, a.places, *a.lit], [b.photos, b.places, *b.lit]
+        ):
+            whole[:one], whole[one : one + two] = first[:one], second[:two]
         return both._replace(images=a.images + b.images, names=a.names + b.names)
 
     return Fold(init, step, merge, result=lambda state: state)
@@ -86,43 +102,56 @@ def sights(bank: Bank, images: int) -> Fold:
 # %% ../../nbs/views/06_explained.ipynb #163330c6
 class Picture(NamedTuple):
     "A picture, what the detectors find in it, and its classes."
+
     name: str
-    place: int                                     # in the data
-    evidence: Float32[np.ndarray, " detector"]     # of the whole bank
-    truth: tuple[int, ...] | None                  # places among the network's classes; None where nobody knows
+    place: int  # in the data
+    evidence: Float32[np.ndarray, " detector"]  # of the whole bank
+    truth: tuple[int, ...] | None  # places among the network's classes; None where nobody knows
     photo: UInt8[np.ndarray, "size size 3"] | None
-    lit: Mapping[int, np.ndarray] = {}             # detector -> Bool[height width]: where it is above its threshold
-    gone: str = ""                                 # why there is no photo
+    lit: Mapping[int, np.ndarray] = {}  # detector -> Bool[height width]: where it is above its threshold
+    gone: str = ""  # why there is no photo
+
 
 @dataclass(frozen=True, repr=False)
 class Explained:
     "A network with some pictures that it is explained by."
+
     network: Transferred
     pictures: tuple[Picture, ...]
-    problems: tuple[str, ...] = ()                 # a sentence for each picture that could not be read at all
-    record: Mapping[str, Any] = field(default_factory=dict)     # data, images (that they were chosen from), seed
+    problems: tuple[str, ...] = ()  # a sentence for each picture that could not be read at all
+    record: Mapping[str, Any] = field(default_factory=dict)  # data, images (that they were chosen from), seed
 
     def reasons(self, picture: int, of: str | None = None, against: str | None = None) -> Reasons:
         "Why one of the pictures gets its answer, or another."
         return reasons(self.network, self.pictures[picture].evidence, of, against)
 
     def said(self, forbidden: Sequence[str] = ()) -> list[tuple[int, ...]]:
-        "The classes that the network says of each picture, without the evidence of some concepts, categories or detectors."
+        """The classes that the network says of each picture, without the evidence of some concepts, categories or
+        detectors."""
         head = (self.network.forbid(*forbidden) if forbidden else self.network).head
-        return [tuple(np.flatnonzero(row).tolist()) for row in answers(head, np.stack([one.evidence for one in self.pictures]))]
+        return [
+            tuple(np.flatnonzero(row).tolist())
+            for row in answers(head, np.stack([one.evidence for one in self.pictures]))
+        ]
 
     def accuracy(self, forbidden: Sequence[str] = ()) -> float:
-        "The share of right answers over the pictures whose classes are known (where an image may have several, each class is an answer)."
+        """The share of right answers over the pictures whose classes are known (where an image may have several, each
+        class is an answer)."""
         classes, many = range(len(self.network.head.classes)), self.network.head.several
-        each = [[(one in said) == (one in picture.truth) for one in classes] if many else [said[0] in picture.truth]
-                for said, picture in zip(self.said(forbidden), self.pictures) if picture.truth is not None]
+        each = [
+            [(one in said) == (one in picture.truth) for one in classes] if many else [said[0] in picture.truth]
+            for said, picture in zip(self.said(forbidden), self.pictures)
+            if picture.truth is not None
+        ]
         return float(np.mean(each)) if each else float("nan")
 
     def __repr__(self) -> str:
         known = sum(one.truth is not None for one in self.pictures)
         return f"Explained({self.network!r}: {several(len(self.pictures), 'picture')}, the classes of {known} known)"
 
-    def _repr_html_(self) -> str: return f"<p><code>{html.escape(repr(self))}</code></p>"
+    def _repr_html_(self) -> str:
+        return f"<p><code>{html.escape(repr(self))}</code></p>"
+
 
 def answers(head, values: Float32[np.ndarray, "image detector"]) -> Bool[np.ndarray, "image class"]:
     "What is said: the likeliest class, or with several all that are likelier than not."
@@ -131,25 +160,44 @@ def answers(head, values: Float32[np.ndarray, "image detector"]) -> Bool[np.ndar
 
 # %% ../../nbs/views/06_explained.ipynb #294aafb5
 def truth_of(network: Transferred, data: Data, labels: Any) -> dict[tuple[int, str], tuple[int, ...]]:
-    """Image (place of its source, name) -> places of its classes among the network's. Refused where labels
+    """Image (place of its source, name) -> places of its classes among the network's. Raises InputError where labels
     have a class that the network cannot say, or are of another kind."""
-    if labels is None: return {}
+    if labels is None:
+        return {}
     head, found = network.head, as_labels(labels, data)
     if found.several != head.several:
         kinds = {True: "several classes an image", False: "one class an image"}
-        raise Refused(f"explain: the labels have {kinds[found.several]}, the network {kinds[head.several]}. Give the labels that it was fitted on, or such.")
+        raise InputError(
+            f"explain: the labels have {kinds[found.several]}, the network {kinds[head.several]}. Give the labels that "
+            "it was fitted on, or such."
+        )
     for name in found.classes:
-        if name not in head.classes: raise Refused(f"explain: no class {name!r} in this network. {near(name, head.classes)}")
-    return {item: tuple(head.classes.index(found.classes[one]) for one in found.of[key]) for item in data.items if (key := found.key(item)) in found.of}
+        if name not in head.classes:
+            raise InputError(f"explain: no class {name!r} in this network. {near(name, head.classes)}")
+    return {
+        item: tuple(head.classes.index(found.classes[one]) for one in found.of[key])
+        for item in data.items
+        if (key := found.key(item)) in found.of
+    }
+
 
 def places_in(data: Data, evidence: Gathered, bank: Bank) -> list[int]:
-    "Where each image of gathered evidence stands in the data. Refused where it is of other pictures, or of another bank."
+    """Where each image of gathered evidence stands in the data. Raises InputError where it is of other pictures, or of
+    another bank."""
     if evidence.values.shape[1] != len(bank):
-        raise Refused(f"explain: evidence of {evidence.values.shape[1]} detectors, the network has {len(bank)}. Gather it anew, or leave it out.")
+        raise InputError(
+            f"explain: evidence of {evidence.values.shape[1]} detectors, the network has {len(bank)}. Gather it anew, "
+            "or leave it out."
+        )
     where = {item: place for place, item in enumerate(data.items)}
     lost = next((seen.name for seen in evidence.images if (seen.source, seen.name) not in where), None)
-    if lost is not None: raise Refused(f"explain: the evidence is of a picture {lost!r} that is not in {data!r}. Give the data it was gathered from.")
+    if lost is not None:
+        raise InputError(
+            f"explain: the evidence is of a picture {lost!r} that is not in {data!r}. Give the data it was gathered "
+            "from."
+        )
     return [where[seen.source, seen.name] for seen in evidence.images]
+
 
 def gathered(network: Transferred, data: Data, **running: Any) -> tuple[Gathered, list[int], list[str]]:
     "The evidence in all pictures, where each stands in the data, and a sentence for each that cannot be read."
@@ -159,39 +207,90 @@ def gathered(network: Transferred, data: Data, **running: Any) -> tuple[Gathered
     seen = [one._replace(name=name) for one, name in zip(found.images, names)]
     return found._replace(images=seen), list(places), [f"{data.items[place][1]}: could not be read." for place in lost]
 
-def explained(network: Transferred, data: Data,
-              labels: Any = None,                   # in any form that `as_labels` takes
-              number: int = 24,                     # of pictures
-              *, evidence: Gathered | None = None,  # of the network's bank; gathered where None
-              seed: int = 0, batch: int = 8, progress: bool = True) -> Explained:
-    "Choose pictures and look where the network's detectors see something. Refused where labels or evidence are of another network."
-    at_least(1, number=number); at_least(0, seed=seed)
+
+def explained(
+    network: Transferred,
+    data: Data,
+    labels: Any = None,  # in any form that `as_labels` takes
+    number: int = 24,  # of pictures
+    *,
+    evidence: Gathered | None = None,  # of the network's bank; gathered where None
+    seed: int = 0,
+    batch: int = 8,
+    progress: bool = True,
+) -> Explained:
+    """Choose pictures and look where the network's detectors see something. Raises InputError where labels or evidence
+    are of another network."""
+    at_least(1, number=number)
+    at_least(0, seed=seed)
     truth, running = truth_of(network, data, labels), {"batch": batch, "progress": progress}
-    if evidence is None: found, places, problems = gathered(network, data, **running)
-    else: found, places, problems = evidence, places_in(data, evidence, network.bank), []
+    if evidence is None:
+        found, places, problems = gathered(network, data, **running)
+    else:
+        found, places, problems = evidence, places_in(data, evidence, network.bank), []
     items = [(one.source, one.name) for one in found.images]
     known = np.array([item in truth for item in items])
     true = np.zeros((len(known), len(network.head.classes)), bool)
-    for row, item in enumerate(items): true[row, list(truth.get(item, ()))] = True
+    for row, item in enumerate(items):
+        true[row, list(truth.get(item, ()))] = True
     chosen = in_cases(cases_of(answers(network.head, found.values), true, known), number, seed)
-    return Explained(network, shown_pictures(network, data, found, places, chosen, truth, batch, progress), tuple(problems),
-                     {"data": "+".join(data.kinds), "images": len(found.names), "seed": seed})
+    return Explained(
+        network,
+        shown_pictures(network, data, found, places, chosen, truth, batch, progress),
+        tuple(problems),
+        {"data": "+".join(data.kinds), "images": len(found.names), "seed": seed},
+    )
 
-def shown_pictures(network: Transferred, data: Data, found: Gathered, places: Sequence[int], chosen: Sequence[int],
-                   truth: Mapping[tuple[int, str], tuple[int, ...]], batch: int, progress: bool) -> tuple[Picture, ...]:
+
+def shown_pictures(
+    network: Transferred,
+    data: Data,
+    found: Gathered,
+    places: Sequence[int],
+    chosen: Sequence[int],
+    truth: Mapping[tuple[int, str], tuple[int, ...]],
+    batch: int,
+    progress: bool,
+) -> tuple[Picture, ...]:
     "The chosen rows of the evidence with photographs and regions, by class and place."
     bank, order = network.bank, sorted(chosen, key=lambda row: places[row])
-    seen = sweep(sights(bank, len(order)), placed(data.at(places[row] for row in order)), bank.model, [level.name for level in levels_of(bank.table)],
-                 View(bank.size, bank.side, batch=batch), label="regions", progress=progress).state
-    at = {order[place]: row for row, place in enumerate(seen.places[:int(seen.images)].tolist()) if seen.names[row] == found.names[order[place]]}
+    seen = sweep(
+        sights(bank, len(order)),
+        placed(data.at(places[row] for row in order)),
+        bank.model,
+        [level.name for level in levels_of(bank.table)],
+        View(bank.size, bank.side, batch=batch),
+        label="regions",
+        progress=progress,
+    ).state
+    at = {
+        order[place]: row
+        for row, place in enumerate(seen.places[: int(seen.images)].tolist())
+        if seen.names[row] == found.names[order[place]]
+    }
+
     def picture(row: int) -> Picture:
         classes = truth.get((found.images[row].source, found.names[row]))
-        known = Picture(found.names[row], places[row], found.values[row], classes, None, {}, "This picture could not be read.")
-        return known if row not in at else known._replace(photo=seen.photos[at[row]], lit=regions_of(network, seen, at[row]), gone="")
+        known = Picture(
+            found.names[row], places[row], found.values[row], classes, None, {}, "This picture could not be read."
+        )
+        return (
+            known
+            if row not in at
+            else known._replace(photo=seen.photos[at[row]], lit=regions_of(network, seen, at[row]), gone="")
+        )
+
     return tuple(sorted(map(picture, order), key=lambda one: (one.truth or (), one.place)))
 
+
 def regions_of(network: Transferred, seen: Sights, row: int) -> dict[int, np.ndarray]:
-    "Where each detector that has a weight is above its threshold in a picture; of a detector without a map, or a threshold, nothing is known."
+    """Where each detector that has a weight is above its threshold in a picture; of a detector without a map, or a
+    threshold, nothing is known."""
     used, limits = set(network.used), network.bank.table.threshold.tolist()
-    return {place: lit[row, :, :, column] for lit, level in zip(seen.lit, levels_of(network.bank.table)) if lit[0, :, :, 0].size > 1
-            for column, place in enumerate(level.places) if place in used and limits[place] == limits[place]}
+    return {
+        place: lit[row, :, :, column]
+        for lit, level in zip(seen.lit, levels_of(network.bank.table))
+        if lit[0, :, :, 0].size > 1
+        for column, place in enumerate(level.places)
+        if place in used and limits[place] == limits[place]
+    }

@@ -20,7 +20,7 @@ import pandas as pd
 from jaxtyping import Float, UInt8
 
 from ..analyses.drawing import COLOURS, HATCHES, bare, new_axis, new_figure
-from ..core.errors import Refused, near
+from ..core.errors import InputError, near
 from ..core.files import replacing
 from ..core.text import label
 from ..data.survey import Survey
@@ -38,25 +38,46 @@ def layers_figure(dissection: "Dissection", axis=None):
     axis = axis or new_axis(wide(dissection))
     below = np.zeros(len(counts))
     for place, category in enumerate(counts.columns):
-        axis.bar(range(len(counts)), counts[category], bottom=below, label=label(category), edgecolor="white", linewidth=0.5,
-                 color=COLOURS[place % len(COLOURS)], hatch=HATCHES[place % len(HATCHES)])
+        axis.bar(
+            range(len(counts)),
+            counts[category],
+            bottom=below,
+            label=label(category),
+            edgecolor="white",
+            linewidth=0.5,
+            color=COLOURS[place % len(COLOURS)],
+            hatch=HATCHES[place % len(HATCHES)],
+        )
         below += counts[category].to_numpy()
     axis.set_ylabel("detectors", fontsize=8)
-    axis.set_xticks(range(len(counts)), [label(name, 20) for name in counts.index], rotation=45 if len(counts) > 4 else 0)
+    axis.set_xticks(
+        range(len(counts)), [label(name, 20) for name in counts.index], rotation=45 if len(counts) > 4 else 0
+    )
     legend_above(axis, len(counts.columns), max(below.max(), 1))
     axis.set_title(title_of(dissection), fontsize=8)
     return axis
+
 
 def legend_above(axis, entries: int, most: float) -> None:
     "A legend over the highest bar (`most`), which gets no higher for it than the axis allows."
     columns = min(entries, 3)
     axis.set_ylim(0, most / (0.97 - 0.1 * -(-entries // columns)))
-    axis.legend(fontsize=7, frameon=False, loc="upper center", ncols=columns, columnspacing=1, handletextpad=0.5, borderaxespad=0)
+    axis.legend(
+        fontsize=7,
+        frameon=False,
+        loc="upper center",
+        ncols=columns,
+        columnspacing=1,
+        handletextpad=0.5,
+        borderaxespad=0,
+    )
+
 
 def title_of(dissection: "Dissection") -> str:
     "What was dissected, on what, and how."
     about = dissection.table.attrs
     return f"{label(about['model'], 24)} on {label(about['data'], 24)}: {dissection.protocol.rule}"
+
 
 def wide(dissection: "Dissection") -> float:
     "Inches for a bar a layer."
@@ -64,106 +85,167 @@ def wide(dissection: "Dissection") -> float:
 
 # %% ../../nbs/views/00_figures.ipynb #3502851a
 def concept_sizes(dissection: "Dissection", best: int = 10) -> pd.DataFrame:
-    "concept, category, size (mean share of a picture that shows it), score (mean of its `best` best units); concepts that no picture shows are left out."
+    """concept, category, size (mean share of a picture that shows it), score (mean of its `best` best units); concepts
+    that no picture shows are left out."""
     table = dissection.table
     side = json.loads(table.attrs["about"])["view"]["side"]
-    size = table.concept_area.values / np.maximum(table.concept_images.values, 1) / side ** 2
+    size = table.concept_area.values / np.maximum(table.concept_images.values, 1) / side**2
     top = -np.sort(-dissection.scores.values, axis=0)[:best]
     rows = dissection.concepts()[["concept", "category"]].assign(size=size, score=top.mean(0))
     return rows[table.concept_images.values > 0].reset_index(drop=True)
+
 
 def apart(rows: pd.DataFrame, most: int = 8) -> pd.DataFrame:
     "The best of the points that have room for a name beside them."
     width, height = 0.25 * max(np.ptp(rows["size"]), 1e-9), 0.05 * max(np.ptp(rows.score), 1e-9)
     chosen: list[int] = []
     for place in rows.score.sort_values(ascending=False).index:
-        near = [at for at in chosen if abs(rows["size"][at] - rows["size"][place]) < width and abs(rows.score[at] - rows.score[place]) < height]
-        if not near: chosen.append(place)
+        near = [
+            at
+            for at in chosen
+            if abs(rows["size"][at] - rows["size"][place]) < width and abs(rows.score[at] - rows.score[place]) < height
+        ]
+        if not near:
+            chosen.append(place)
     return rows.loc[chosen[:most]]
+
 
 def sizes_figure(dissection: "Dissection", axis=None, best: int = 10):
     "Concept size against the mean IoU of its best units, with Pearson's correlation."
     rows = concept_sizes(dissection, best)
     axis = axis or new_axis()
     for place, (category, some) in enumerate(rows.groupby("category", sort=False)):
-        axis.scatter(some["size"], some.score, s=12, label=label(category), color=COLOURS[place % len(COLOURS)], marker="os^Dv*PX"[place % 8])
-    for row in apart(rows).itertuples(): axis.annotate(label(row.concept, 24), (row.size, row.score), fontsize=6, xytext=(3, 2), textcoords="offset points")
+        axis.scatter(
+            some["size"],
+            some.score,
+            s=12,
+            label=label(category),
+            color=COLOURS[place % len(COLOURS)],
+            marker="os^Dv*PX"[place % 8],
+        )
+    for row in apart(rows).itertuples():
+        axis.annotate(
+            label(row.concept, 24), (row.size, row.score), fontsize=6, xytext=(3, 2), textcoords="offset points"
+        )
     known = len(rows) > 2 and rows["size"].std() > 0 and rows.score.std() > 0
-    said = f"r = {np.corrcoef(rows['size'], rows.score)[0, 1]:.2f} over {len(rows)} concepts" if known else f"{len(rows)} concepts"
+    said = (
+        f"r = {np.corrcoef(rows['size'], rows.score)[0, 1]:.2f} over {len(rows)} concepts"
+        if known
+        else f"{len(rows)} concepts"
+    )
     axis.set_xlabel("mean share of the picture", fontsize=8)
     axis.set_ylabel(f"mean {dissection.protocol.measure.replace('iou', 'IoU')} of its {best} best units", fontsize=8)
-    if rows.category.nunique() > 1: axis.legend(fontsize=6, frameon=False)
-    axis.margins(y=0.1)                                            # room for the names
+    if rows.category.nunique() > 1:
+        axis.legend(fontsize=6, frameon=False)
+    axis.margins(y=0.1)  # room for the names
     axis.set_title(said, fontsize=8)
     return axis
 
 # %% ../../nbs/views/00_figures.ipynb #dcf73c2d
 def survey_figure(survey: Survey, most: int = 40):
-    "Bars: images that show each concept, the commonest `most`, and beside them the mean share of the picture. Returns the figure."
+    """Bars: images that show each concept, the commonest `most`, and beside them the mean share of the picture. Returns
+    the figure."""
     from matplotlib import figure
+
     rows = pd.DataFrame(survey.rows())
-    order = rows[rows.images > 0].sort_values("images", ascending=False, kind="stable").head(most)[::-1].reset_index(drop=True)
+    order = (
+        rows[rows.images > 0]
+        .sort_values("images", ascending=False, kind="stable")
+        .head(most)[::-1]
+        .reset_index(drop=True)
+    )
     drawn = figure.Figure(figsize=(5.2, 1.1 + 0.14 * len(order)), layout="constrained")
     left, right = drawn.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     categories = list(rows.category.unique())
     for place, category in enumerate(categories):
         some = order[order.category == category]
-        look = dict(color=COLOURS[place % len(COLOURS)], hatch=HATCHES[place % len(HATCHES)], edgecolor="white", linewidth=0.3)
-        if len(some): left.barh(some.index, some.images, label=label(category), **look)
-        if len(some): right.barh(some.index, 100 * some.mean_area, **look)
+        look = dict(
+            color=COLOURS[place % len(COLOURS)], hatch=HATCHES[place % len(HATCHES)], edgecolor="white", linewidth=0.3
+        )
+        if len(some):
+            left.barh(some.index, some.images, label=label(category), **look)
+        if len(some):
+            right.barh(some.index, 100 * some.mean_area, **look)
     left.set_yticks(range(len(order)), [label(name) for name in order.concept])
     left.set_ylim(-0.7, len(order) - 0.3)
     for axis, said in ((left, "images that show it"), (right, "mean % of the picture")):
         bare(axis, 6).set_xlabel(said, fontsize=7)
-    if len(categories) > 1: left.legend(fontsize=6, frameon=False, loc="lower right")
-    cut = f"; the commonest {len(order)} of {int((rows.images > 0).sum())}" if (rows.images > 0).sum() > len(order) else ""
+    if len(categories) > 1:
+        left.legend(fontsize=6, frameon=False, loc="lower right")
+    cut = (
+        f"; the commonest {len(order)} of {int((rows.images > 0).sum())}"
+        if (rows.images > 0).sum() > len(order)
+        else ""
+    )
     left.set_title(f"{label('+'.join(survey.data.kinds))}: {survey.images} images{cut}", fontsize=8, loc="left")
     return drawn
 
 # %% ../../nbs/views/00_figures.ipynb #526b36ae
 def write_figures(dissection: "Dissection", folder: str | Path) -> list[Path]:
     "What every `match` leaves beside its tables: layers.png and sizes.png, and the same as PDF for print."
-    drawn = {"layers": layers_figure(dissection, new_axis(wide(dissection), shown=False)), "sizes": sizes_figure(dissection, new_axis(shown=False))}
-    return [path for name, axis in drawn.items() for path in write_figure(axis.figure, Path(folder)/name)]
+    drawn = {
+        "layers": layers_figure(dissection, new_axis(wide(dissection), shown=False)),
+        "sizes": sizes_figure(dissection, new_axis(shown=False)),
+    }
+    return [path for name, axis in drawn.items() for path in write_figure(axis.figure, Path(folder) / name)]
+
 
 def write_figure(figure, path: Path) -> list[Path]:
     "PATH.png for the screen, PATH.pdf for print."
     screen, paper = (path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf"))
-    with replacing(screen) as part: figure.savefig(part, format="png", dpi=200)
-    with replacing(paper) as part, for_print(figure): figure.savefig(part, format="pdf", dpi=200)
+    with replacing(screen) as part:
+        figure.savefig(part, format="png", dpi=200)
+    with replacing(paper) as part, for_print(figure):
+        figure.savefig(part, format="pdf", dpi=200)
     return [screen, paper]
 
-PRINT = 300     # dots to an inch: finer than this, nobody sees a photograph in print
+
+PRINT = 300  # dots to an inch: finer than this, nobody sees a photograph in print
+
 
 def printed(image: UInt8[np.ndarray, "height width 3"], inches: float) -> UInt8[np.ndarray, "rows columns 3"]:
-    "A photograph as print needs it at a width: no finer than PRINT, and in 256 colours of its own, which a PDF holds in a byte a pixel."
+    """A photograph as print needs it at a width: no finer than PRINT, and in 256 colours of its own, which a PDF holds
+    in a byte a pixel."""
     from PIL import Image
+
     picture, most = Image.fromarray(image), max(round(PRINT * inches), 1)
-    if picture.width > most: picture = picture.resize((most, max(round(most * picture.height / picture.width), 1)), Image.Resampling.LANCZOS)
+    if picture.width > most:
+        picture = picture.resize((most, max(round(most * picture.height / picture.width), 1)), Image.Resampling.LANCZOS)
     return np.asarray(picture if picture.getcolors(256) else picture.quantize(256).convert("RGB"))
+
 
 @contextmanager
 def for_print(figure) -> Iterator[None]:
-    "Within, the photographs of a figure that has been drawn once are as print needs them. Lines and letters stay lines and letters."
+    """Within, the photographs of a figure that has been drawn once are as print needs them. Lines and letters stay
+    lines and letters."""
     every = [(axis, one, np.asarray(one.get_array())) for axis in figure.axes for one in axis.images]
-    shown = [(axis, one, values) for axis, one, values in every if values.dtype == np.uint8 and values.ndim == 3 and values.shape[2] == 3]
+    shown = [
+        (axis, one, values)
+        for axis, one, values in every
+        if values.dtype == np.uint8 and values.ndim == 3 and values.shape[2] == 3
+    ]
     for axis, one, values in shown:
         limits = axis.axis()
         one.set_extent(one.get_extent())
         axis.axis(limits)
         one.set_data(printed(values, axis.get_position().width * figure.get_figwidth()))
-    try: yield
+    try:
+        yield
     finally:
-        for _, one, values in shown: one.set_data(values)
+        for _, one, values in shown:
+            one.set_data(values)
 
 # %% ../../nbs/views/00_figures.ipynb #4d67ebea
 def score_groups(dissection: "Dissection", by: str = "layer", most: int = 20) -> dict[str, Float[np.ndarray, " unit"]]:
-    "Name -> scores: of units' labels by \"layer\", by \"concept\" (the `most` that most units are for), or by \"category\" (each unit's best within each)."
-    if by not in ("layer", "category", "concept"): raise Refused(f"by={by!r}: no such grouping. {near(by, ['layer', 'category', 'concept'])}")
+    """Name -> scores: of units\' labels by "layer", by "concept" (the `most` that most units are for), or by "category"
+    (each unit\'s best within each)."""
+    if by not in ("layer", "category", "concept"):
+        raise InputError(f"by={by!r}: no such grouping. {near(by, ['layer', 'category', 'concept'])}")
     rows = dissection.labels if by == "category" else dissection.units()
     rows = rows[rows.concept != ""]
     names = rows[by].value_counts().index[:most] if by == "concept" else rows[by].unique()
     return {name: rows[dissection.protocol.measure][rows[by] == name].to_numpy() for name in names}
+
 
 def distribution_figure(dissection: "Dissection", by: str = "layer", axis=None, most: int = 20):
     "Boxes: how the scores of units lie, by layer, category or concept. Returns the axis."
@@ -172,14 +254,26 @@ def distribution_figure(dissection: "Dissection", by: str = "layer", axis=None, 
     line = dict(color="black", linewidth=0.8)
     places = range(len(groups), 0, -1)
     if groups:
-        axis.boxplot(list(groups.values()), positions=places, widths=0.6, whis=(5, 95), orientation="horizontal", patch_artist=True, manage_ticks=False,
-                     boxprops=dict(facecolor="#56B4E9", linewidth=0.6), medianprops=line, whiskerprops=line, capprops=line,
-                     flierprops=dict(marker=".", markersize=2, markeredgecolor="#555555"))
+        axis.boxplot(
+            list(groups.values()),
+            positions=places,
+            widths=0.6,
+            whis=(5, 95),
+            orientation="horizontal",
+            patch_artist=True,
+            manage_ticks=False,
+            boxprops=dict(facecolor="#56B4E9", linewidth=0.6),
+            medianprops=line,
+            whiskerprops=line,
+            capprops=line,
+            flierprops=dict(marker=".", markersize=2, markeredgecolor="#555555"),
+        )
     axis.axvline(dissection.protocol.detects, color="#D55E00", linewidth=0.9, linestyle="--", zorder=0)
     axis.set_yticks(places, [f"{label(name, 24)} ({len(values)})" for name, values in groups.items()])
     axis.set_xlabel(f"{measure_word(dissection)} of units", fontsize=8)
     axis.set_title(title_of(dissection), fontsize=8)
     return axis
+
 
 def measure_word(dissection: "Dissection") -> str:
     "What its scores are called on an axis."
@@ -187,86 +281,143 @@ def measure_word(dissection: "Dissection") -> str:
 
 # %% ../../nbs/views/00_figures.ipynb #b4ebb6d2
 def matrix_table(dissection: "Dissection", layer: str | None = None, most: int = 40) -> pd.DataFrame:
-    "Scores of the `most` best units (rows, those of one label together, best first) and of the concepts that are their labels (columns)."
+    """Scores of the `most` best units (rows, those of one label together, best first) and of the concepts that are
+    their labels (columns)."""
     measure, rows = dissection.protocol.measure, dissection.units(layer)
     rows = rows[rows.concept != ""].sort_values(measure, ascending=False, kind="stable").head(most)
     order = {name: place for place, name in enumerate(dissection.table.concept.values.tolist())}
-    rows = rows.assign(place=rows.concept.map(order)).sort_values(["place", measure], ascending=[True, False], kind="stable")
+    rows = rows.assign(place=rows.concept.map(order)).sort_values(
+        ["place", measure], ascending=[True, False], kind="stable"
+    )
     units = [f"{row.layer}:{row.unit}" for row in rows.itertuples()]
     return dissection.scores.sel(unit=units, concept=list(dict.fromkeys(rows.concept))).to_pandas()
 
+
 def unit_concept_figure(dissection: "Dissection", layer: str | None = None, axis=None, most: int = 40):
-    "The matrix of scores of the best units and their concepts. Returns the axis. Refused where no unit has a label."
+    """The matrix of scores of the best units and their concepts. Returns the axis. Raises InputError where no unit has
+    a label."""
     cells = matrix_table(dissection, layer, most)
-    if cells.empty: raise Refused(f"{dissection!r}: no unit shares a pixel with a concept, so there is nothing to draw. Choose another layer.")
+    if cells.empty:
+        raise InputError(
+            f"{dissection!r}: no unit shares a pixel with a concept, so there is nothing to draw. Choose another layer."
+        )
     axis = axis or new_axis(min(1.6 + 0.16 * max(cells.shape[1], 6), 6.9), min(1.1 + 0.1 * max(len(cells), 8), 8.5))
     drawn = axis.pcolormesh(cells.to_numpy(), cmap="cividis", vmin=0, edgecolor="face", linewidth=0.1)
     down, right = np.nonzero(dissection.protocol.detected(cells.to_numpy()))
     axis.scatter(right + 0.5, down + 0.5, s=3, color="white", edgecolor="black", linewidth=0.3)
-    axis.set_xticks(np.arange(cells.shape[1]) + 0.5, [label(name, 20) for name in cells.columns], rotation=90, fontsize=5)
-    axis.set_yticks(np.arange(len(cells)) + 0.5, [label(name, 24) for name in cells.index], fontsize=5 if len(cells) < 50 else 4)
+    axis.set_xticks(
+        np.arange(cells.shape[1]) + 0.5, [label(name, 20) for name in cells.columns], rotation=90, fontsize=5
+    )
+    axis.set_yticks(
+        np.arange(len(cells)) + 0.5, [label(name, 24) for name in cells.index], fontsize=5 if len(cells) < 50 else 4
+    )
     axis.invert_yaxis()
     axis.tick_params(length=0)
     bar = axis.figure.colorbar(drawn, ax=axis, shrink=0.5, aspect=15)
-    bar.set_label(measure_word(dissection), fontsize=6); bar.ax.tick_params(labelsize=5); bar.outline.set_visible(False)
+    bar.set_label(measure_word(dissection), fontsize=6)
+    bar.ax.tick_params(labelsize=5)
+    bar.outline.set_visible(False)
     return axis
 
 # %% ../../nbs/views/00_figures.ipynb #8f543a01
 def layers_apart(dissection: "Dissection") -> dict[str, "Dissection"]:
     "A dissection for each layer, to be compared with one another."
     from inner_detectors.dissection.result import Dissection
+
     table = dissection.table
-    return {name: Dissection(table.isel(unit=table.layer.values == name)) for name in dict.fromkeys(table.layer.values.tolist())}
+    return {
+        name: Dissection(table.isel(unit=table.layer.values == name))
+        for name in dict.fromkeys(table.layer.values.tolist())
+    }
+
 
 def called(concept: str, category: str) -> str:
     "A published concept as ours is called."
-    return spelled(concept[:-2]) if concept.endswith({"colour": "-c", "scene": "-s"}.get(category, "\0")) else spelled(concept)
+    return (
+        spelled(concept[:-2])
+        if concept.endswith({"colour": "-c", "scene": "-s"}.get(category, "\0"))
+        else spelled(concept)
+    )
+
 
 def detecting(run: "Dissection | pd.DataFrame") -> pd.DataFrame:
-    "concept and category of each unit that detects its label, of a dissection or of published labels (whose bar is the protocol `netdissect`'s)."
+    """concept and category of each unit that detects its label, of a dissection or of published labels (whose bar is
+    the protocol `netdissect`'s)."""
     from inner_detectors.dissection.protocol import netdissect
     from inner_detectors.dissection.detectors import best_of_all
+
     labels, protocol = (run, netdissect) if isinstance(run, pd.DataFrame) else (run.labels, run.protocol)
     rows = best_of_all(labels, protocol.measure)
     rows = rows[protocol.detected(rows[protocol.measure]) & (rows[protocol.measure] > 0) & (rows.concept != "")]
-    return pd.DataFrame({"concept": [called(*pair) for pair in zip(rows.concept, rows.category)], "category": rows.category.to_numpy()})
+    return pd.DataFrame(
+        {"concept": [called(*pair) for pair in zip(rows.concept, rows.category)], "category": rows.category.to_numpy()}
+    )
+
 
 def compared(runs: Mapping[str, "Dissection | pd.DataFrame"]) -> pd.DataFrame:
-    "A row a concept that any run detects: concept, category, and a column a run with its number of detectors; the commonest first."
+    """A row a concept that any run detects: concept, category, and a column a run with its number of detectors; the
+    commonest first."""
     found = apart_from_scenes({name: detecting(run) for name, run in runs.items()})
     every = pd.concat(found.values(), ignore_index=True).drop_duplicates("concept").set_index("concept")
     counts = {name: rows.concept.value_counts().reindex(every.index, fill_value=0) for name, rows in found.items()}
     order = sum(counts.values(), start=pd.Series(0, every.index)).sort_values(ascending=False, kind="stable").index
     return every.assign(**counts).loc[order].reset_index()
 
+
 def apart_from_scenes(found: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     "A name that is a scene here and a thing there (`skyscraper`) is two concepts: the scene says so."
     every = pd.concat(found.values(), ignore_index=True)
     both = set(every.concept[every.category == "scene"]) & set(every.concept[every.category != "scene"])
-    def name(concept, category): return f"{concept} (scene)" if category == "scene" and concept in both else concept
-    return {run: rows.assign(concept=[name(*pair) for pair in zip(rows.concept, rows.category)]) for run, rows in found.items()}
+
+    def name(concept, category):
+        return f"{concept} (scene)" if category == "scene" and concept in both else concept
+
+    return {
+        run: rows.assign(concept=[name(*pair) for pair in zip(rows.concept, rows.category)])
+        for run, rows in found.items()
+    }
+
 
 def compare_figure(runs: Mapping[str, "Dissection | pd.DataFrame"], most: int = 20, shown: bool = True) -> list:
-    "Detectors of several runs side by side: by category, and by concept, the commonest `most`. Returns both axes. Refused with fewer than two runs."
-    if len(runs) < 2: raise Refused(f"{len(runs)} runs: two are needed to be compared. Give a name and a dissection for each.")
+    """Detectors of several runs side by side: by category, and by concept, the commonest `most`. Returns both axes.
+    InputError with fewer than two runs."""
+    if len(runs) < 2:
+        raise InputError(f"{len(runs)} runs: two are needed to be compared. Give a name and a dissection for each.")
     rows = compared(runs)
-    by_category, by_concept = rows.groupby("category", sort=False)[list(runs)].sum(), rows.head(most).set_index("concept")[list(runs)]
+    by_category, by_concept = (
+        rows.groupby("category", sort=False)[list(runs)].sum(),
+        rows.head(most).set_index("concept")[list(runs)],
+    )
     sizes = [max(len(by_category), 1), max(len(by_concept), 1)]
-    above, below = new_figure(3.3, 1.3 + 0.05 * len(runs) * sum(sizes) + 0.08 * sum(sizes), shown).subplots(2, 1, height_ratios=sizes)
-    for axis, counts in ((above, by_category), (below, by_concept)): side_by_side(bare(axis, 6), counts)
+    above, below = new_figure(3.3, 1.3 + 0.05 * len(runs) * sum(sizes) + 0.08 * sum(sizes), shown).subplots(
+        2, 1, height_ratios=sizes
+    )
+    for axis, counts in ((above, by_category), (below, by_concept)):
+        side_by_side(bare(axis, 6), counts)
     above.legend(fontsize=6, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.2)
     there = rows[list(runs)] > 0
     alone = ", ".join(f"{label(name, 16)} {int((there[name] & (there.sum(axis=1) == 1)).sum())}" for name in runs)
-    below.set_title(f"concepts in all: {int(there.all(axis=1).sum())}; in one alone: {alone}", fontsize=6, loc="left", wrap=True)
+    below.set_title(
+        f"concepts in all: {int(there.all(axis=1).sum())}; in one alone: {alone}", fontsize=6, loc="left", wrap=True
+    )
     below.set_xlabel("detectors", fontsize=7)
     return [above, below]
+
 
 def side_by_side(axis, counts: pd.DataFrame) -> None:
     "Horizontal bars: a group a row, a bar a column."
     thick, lines = 0.8 / len(counts.columns), np.arange(len(counts))
     for place, name in enumerate(counts.columns):
-        axis.barh(lines - 0.4 + thick * (place + 0.5), counts[name], thick, label=label(name, 20), color=COLOURS[place % len(COLOURS)],
-                  hatch=HATCHES[place % len(HATCHES)], edgecolor="white", linewidth=0.3)
+        axis.barh(
+            lines - 0.4 + thick * (place + 0.5),
+            counts[name],
+            thick,
+            label=label(name, 20),
+            color=COLOURS[place % len(COLOURS)],
+            hatch=HATCHES[place % len(HATCHES)],
+            edgecolor="white",
+            linewidth=0.3,
+        )
     axis.set_yticks(lines, [label(name, 24) for name in counts.index])
     axis.set_ylim(max(len(counts), 1) - 0.5, -0.5)
     axis.xaxis.get_major_locator().set_params(integer=True)

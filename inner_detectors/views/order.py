@@ -14,7 +14,9 @@ import ipywidgets as widgets
 def in_order(some: Iterable[widgets.Widget]) -> None:
     "Have the kernel's main thread hear what the page says of these widgets."
     for one in some:
-        if hasattr(one.comm, "_reply_subshell_for"): one.comm._reply_subshell_for = lambda data, default: None     # the main shell
+        if hasattr(one.comm, "_reply_subshell_for"):
+            one.comm._reply_subshell_for = lambda data, default: None  # the main shell
+
 
 def all_within(box: widgets.Widget) -> list[widgets.Widget]:
     "A widget and all that it holds."

@@ -21,7 +21,7 @@ from jaxtyping import Float, UInt8
 
 from ..analyses.removal_trials import linked
 from ..analyses.sensitivity import curves_of, in_parts
-from ..core.errors import Refused
+from ..core.errors import InputError
 from ..dissection.protocol import Protocol
 from ..dissection.result import Dissection
 from ..dissection.tables import load_room, one_line
@@ -29,17 +29,29 @@ from ..dissection.tables import load_room, one_line
 # %% ../../nbs/views/02_sections.ipynb #2d0f7bca
 def text_of(name: str, most: int = 160) -> str:
     "A name that can be shown: without control characters, cut to `most` letters."
-    shown = one_line(str(name)[:most + 1])
-    return shown if len(shown) <= most else shown[:most - 1] + "…"
+    shown = one_line(str(name)[: most + 1])
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
+
 
 def as_json(value: Any) -> str:
-    "JSON in ASCII that can stand in a script of an HTML page. Refuses what JSON has no word for: not a number, infinity."
+    """JSON in ASCII that can stand in a script of an HTML page. Refuses what JSON has no word for: not a number,
+    infinity."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
+
 def numbers(values: np.ndarray) -> Any:
     "Nested lists of numbers, unrounded: what is shown is rounded once, on the page. None where a value is none."
-    def one(value): return None if not np.isfinite(value) else int(value) if value == int(value) and abs(value) < 1e15 else float(value)
+
+    def one(value):
+        return (
+            None
+            if not np.isfinite(value)
+            else int(value)
+            if value == int(value) and abs(value) < 1e15
+            else float(value)
+        )
+
     every = np.empty(values.size, object)
     every[:] = [one(value) for value in values.ravel().tolist()]
     return every.reshape(values.shape).tolist()
@@ -51,28 +63,38 @@ def packed(bits: UInt8[np.ndarray, "*any"]) -> str:
 
 # %% ../../nbs/views/02_sections.ipynb #4e6dd5eb
 class Part(NamedTuple):
-    "A piece of a section: how it is drawn, its headings, and what each unit of the dissection has there (None: nothing)."
-    kind: str                     # note, facts, table or curves
+    """A piece of a section: how it is drawn, its headings, and what each unit of the dissection has there (None:
+    nothing)."""
+
+    kind: str  # note, facts, table or curves
     names: Sequence[str]
-    units: Sequence[Any]          # one a unit
+    units: Sequence[Any]  # one a unit
     more: Mapping[str, Any] = {}  # kinds of the values; of curves x and a mark
+
 
 class Section(NamedTuple):
     "What one room adds to the page of a unit."
-    room: str            # reads FOLDER/ROOM.nc
+
+    room: str  # reads FOLDER/ROOM.nc
     title: str
-    why: str             # a sentence
-    command: str         # that runs the room
+    why: str  # a sentence
+    command: str  # that runs the room
     parts: Callable[[xr.Dataset, Dissection], list[Part]]
+
 
 def rows_of(names: Sequence[str], found: Dissection) -> list[int | None]:
     "The place of each unit of a dissection among some names of units."
     places = {name: place for place, name in enumerate(names)}
     return [places.get(unit) for unit in found.table.unit.values.tolist()]
 
-def table_part(names: Sequence[str], kinds: Sequence[str], rows: Mapping[int, list], places: Sequence[int | None]) -> Part:
+
+def table_part(
+    names: Sequence[str], kinds: Sequence[str], rows: Mapping[int, list], places: Sequence[int | None]
+) -> Part:
     "A table of a few rows a unit: `rows` by the room's places of units, `places` as from `rows_of`."
-    return Part("table", names, [None if place is None else rows.get(place) for place in places], {"kinds": list(kinds)})
+    return Part(
+        "table", names, [None if place is None else rows.get(place) for place in places], {"kinds": list(kinds)}
+    )
 
 # %% ../../nbs/views/02_sections.ipynb #22ea9956
 def concept_removal(table: xr.Dataset, found: Dissection) -> list[Part]:
@@ -80,10 +102,25 @@ def concept_removal(table: xr.Dataset, found: Dissection) -> list[Part]:
     names = ["own_change", "own_control", "own_q", "falls"]
     change, control, q, falls = (table[name].transpose("unit", "fill").values for name in names)
     three, fills = numbers(np.stack([change, control, q], 2)), table.fill.values.tolist()
-    def one(row, i): return [fills[i], *three[row][i], bool(falls[row, i]) if np.isfinite(q[row, i]) else None]      # no verdict without a control
-    rows = {row: [one(row, i) for i in range(len(fills))] for row in np.flatnonzero(np.isfinite(change).any(1)).tolist()}
-    return [table_part(["Hidden by", "Its concept", "Elsewhere", "q", "Falls beyond"], ["text", "share", "share", "q", "yes"], rows,
-                       rows_of(table.unit.values.tolist(), found))]
+
+    def one(row, i):
+        return [
+            fills[i],
+            *three[row][i],
+            bool(falls[row, i]) if np.isfinite(q[row, i]) else None,
+        ]  # no verdict without a control
+
+    rows = {
+        row: [one(row, i) for i in range(len(fills))] for row in np.flatnonzero(np.isfinite(change).any(1)).tolist()
+    }
+    return [
+        table_part(
+            ["Hidden by", "Its concept", "Elsewhere", "q", "Falls beyond"],
+            ["text", "share", "share", "q", "yes"],
+            rows,
+            rows_of(table.unit.values.tolist(), found),
+        )
+    ]
 
 # %% ../../nbs/views/02_sections.ipynb #80407ba5
 def unit_removal(table: xr.Dataset, found: Dissection, most: int = 4) -> list[Part]:
@@ -92,40 +129,82 @@ def unit_removal(table: xr.Dataset, found: Dissection, most: int = 4) -> list[Pa
     whole = numbers(np.stack([table[name].values for name in ("logprob", "error", "accuracy")], 1))
     classes = [str(name) for name in table.target.values.tolist()]
     target, times, change = linked(table.target_ranked.values, table.target_tested.values, most)
-    rows = {row: [[classes[i], value] for i, value, named in zip(some, values, by) if named]
-            for row, (some, values, by) in enumerate(zip(target.tolist(), numbers(change), times.tolist()))}
-    facts = Part("facts", ["Log-probability of the true class", "its standard error", "Accuracy"], [None if at is None else whole[at] for at in places],
-                 {"kinds": ["number", "number", "share"]})
-    return [facts, table_part(["Class it matters most to", "Log-probability"], ["text", "number"], {row: some for row, some in rows.items() if some}, places)]
+    rows = {
+        row: [[classes[i], value] for i, value, named in zip(some, values, by) if named]
+        for row, (some, values, by) in enumerate(zip(target.tolist(), numbers(change), times.tolist()))
+    }
+    facts = Part(
+        "facts",
+        ["Log-probability of the true class", "its standard error", "Accuracy"],
+        [None if at is None else whole[at] for at in places],
+        {"kinds": ["number", "number", "share"]},
+    )
+    return [
+        facts,
+        table_part(
+            ["Class it matters most to", "Log-probability"],
+            ["text", "number"],
+            {row: some for row, some in rows.items() if some},
+            places,
+        ),
+    ]
 
 # %% ../../nbs/views/02_sections.ipynb #d0e41960
 def partners(table: xr.Dataset, found: Dissection, most: int = 5) -> list[Part]:
     "From room `correlate`."
     label = dict(zip(found.table.unit.values.tolist(), found.units().concept.tolist()))
-    units, others, r, rho = table.unit.values.tolist(), table.other.values.tolist(), table.pearson.values, table.spearman.values
+    units, others, r, rho = (
+        table.unit.values.tolist(),
+        table.other.values.tolist(),
+        table.pearson.values,
+        table.spearman.values,
+    )
     here, rows = {name: place for place, name in enumerate(others)}, {}
     for row, unit in enumerate(units):
         size = np.nan_to_num(np.abs(r[row]), nan=-1.0)
-        if unit in here: size[here[unit]] = -1
+        if unit in here:
+            size[here[unit]] = -1
         best = [i for i in strongest_few(size, most) if size[i] >= 0]
-        if best: rows[row] = [[others[i], text_of(label.get(others[i], "")), *numbers(np.array([r[row, i], rho[row, i]]))] for i in best]
+        if best:
+            rows[row] = [
+                [others[i], text_of(label.get(others[i], "")), *numbers(np.array([r[row, i], rho[row, i]]))]
+                for i in best
+            ]
     places = rows_of(units, found)
-    return [table_part(["Unit", "Its label", "r", "Rank correlation"], ["unit", "text", "r", "round"], rows, places), *columns_part(table, places)]
+    return [
+        table_part(["Unit", "Its label", "r", "Rank correlation"], ["unit", "text", "r", "round"], rows, places),
+        *columns_part(table, places),
+    ]
+
 
 def strongest_few(size: Float[np.ndarray, " other"], most: int) -> list[int]:
     "The places of the largest values, in order; ties by place."
     some = np.sort(np.argpartition(-size, most)[:most]) if len(size) > most else np.arange(len(size))
     return some[np.argsort(-size[some], kind="stable")].tolist()
 
+
 def columns_part(table: xr.Dataset, places: Sequence[int | None], most: int = 3) -> list[Part]:
     "The concepts (and classes, where some were asked for) that a unit goes with most."
     parts = []
-    for name, axis, said in (("presence", "concept", "Concept in the picture"), ("predicted", "class", "Class predicted")):
-        if f"{name}_pearson" not in table: continue
-        r, q, words = table[f"{name}_pearson"].values, table[f"{name}_q"].values, [text_of(word) for word in table[axis].values.tolist()]
+    for name, axis, said in (
+        ("presence", "concept", "Concept in the picture"),
+        ("predicted", "class", "Class predicted"),
+    ):
+        if f"{name}_pearson" not in table:
+            continue
+        r, q, words = (
+            table[f"{name}_pearson"].values,
+            table[f"{name}_q"].values,
+            [text_of(word) for word in table[axis].values.tolist()],
+        )
         best = np.argsort(-np.nan_to_num(np.abs(r), nan=-1.0), axis=1, kind="stable")[:, :most].tolist()
-        rows = {row: [[words[i], *numbers(np.array([r[row, i], q[row, i]]))] for i in some if np.isfinite(r[row, i])] for row, some in enumerate(best)}
-        parts.append(table_part([said, "r", "q"], ["text", "r", "q"], {row: some for row, some in rows.items() if some}, places))
+        rows = {
+            row: [[words[i], *numbers(np.array([r[row, i], q[row, i]]))] for i in some if np.isfinite(r[row, i])]
+            for row, some in enumerate(best)
+        }
+        parts.append(
+            table_part([said, "r", "q"], ["text", "r", "q"], {row: some for row, some in rows.items() if some}, places)
+        )
     return parts
 
 # %% ../../nbs/views/02_sections.ipynb #c9be2ca2
@@ -135,18 +214,28 @@ def threshold_curves(table: xr.Dataset, found: Dissection, most: int = 3) -> lis
     for part in in_parts(table.sizes["unit"]):
         for row, values in zip(range(part.start, part.stop), curves_of(table, part)):
             peak = values.max(1)
-            if label[row] in names: peak[names.index(label[row])] = np.inf
+            if label[row] in names:
+                peak[names.index(label[row])] = np.inf
             best = [i for i in strongest_few(peak, most) if peak[i] > 0]
             curves.append([[text_of(names[i]), to_draw(values[i]).tolist()] for i in best] or None)
     places, protocol = rows_of(table.unit.values.tolist(), found), found.protocol
-    return [Part("curves", ["share of positions above the threshold", measured(protocol)], [None if at is None else curves[at] for at in places],
-                 {"x": numbers(table["quantile"].values), "mark": protocol.quantile, "marked": text_of(protocol.name)})]
+    return [
+        Part(
+            "curves",
+            ["share of positions above the threshold", measured(protocol)],
+            [None if at is None else curves[at] for at in places],
+            {"x": numbers(table["quantile"].values), "mark": protocol.quantile, "marked": text_of(protocol.name)},
+        )
+    ]
+
 
 def to_draw(curve: Float[np.ndarray, " quantile"]) -> Float[np.ndarray, " quantile"]:
-    "A curve to four digits, as a line is drawn; its peak, which is said in words, as it is, and no other value above it."
+    """A curve to four digits, as a line is drawn; its peak, which is said in words, as it is, and no other value above
+    it."""
     drawn, peak = np.floor(curve * 1e4) / 1e4, int(curve.argmax())
     drawn[peak] = curve[peak]
     return drawn
+
 
 def measured(protocol: Protocol) -> str:
     "What the score is called in a sentence."
@@ -156,44 +245,104 @@ def measured(protocol: Protocol) -> str:
 def evidence_weights(table: xr.Dataset, found: Dissection) -> list[Part]:
     "From room `transfer`."
     classes, weights = [text_of(name) for name in table["class"].values.tolist()], table.transfer_weight.values
-    rows = {row: [[classes[i], numbers(weights[row, [i]])[0]] for i in strongest_few(np.abs(weights[row]), len(classes)) if weights[row, i] != 0]
-            for row in range(len(weights))}
-    return [table_part(["Class", "Weight of its evidence"], ["text", "number"], {row: some for row, some in rows.items() if some},
-                       rows_of(table.unit.values.tolist(), found))]
+    rows = {
+        row: [
+            [classes[i], numbers(weights[row, [i]])[0]]
+            for i in strongest_few(np.abs(weights[row]), len(classes))
+            if weights[row, i] != 0
+        ]
+        for row in range(len(weights))
+    }
+    return [
+        table_part(
+            ["Class", "Weight of its evidence"],
+            ["text", "number"],
+            {row: some for row, some in rows.items() if some},
+            rows_of(table.unit.values.tolist(), found),
+        )
+    ]
 
 # %% ../../nbs/views/02_sections.ipynb #c9f10b69
 SECTIONS: list[Section] = [
     Section("sensitivity", "Sensitivity", "How the score hangs on the threshold.", "sensitivity", threshold_curves),
-    Section("verify", "Concept removal", "What the unit's activation does when its concept is hidden, and when the same shape is hidden elsewhere.",
-            "verify concepts", concept_removal),
-    Section("ablate", "Unit removal", "What the network loses without this unit, on pictures that did not rank it.", "verify units", unit_removal),
-    Section("correlate", "What it goes with", "Correlations over all pictures: with other units, and with what is shown.", "correlate", partners),
-    Section("transfer", "In the transferred network", "What one standard deviation of its evidence adds to a class's score, in the network made of detectors.",
-            "transfer", evidence_weights)]
+    Section(
+        "verify",
+        "Concept removal",
+        "What the unit's activation does when its concept is hidden, and when the same shape is hidden elsewhere.",
+        "verify concepts",
+        concept_removal,
+    ),
+    Section(
+        "ablate",
+        "Unit removal",
+        "What the network loses without this unit, on pictures that did not rank it.",
+        "verify units",
+        unit_removal,
+    ),
+    Section(
+        "correlate",
+        "What it goes with",
+        "Correlations over all pictures: with other units, and with what is shown.",
+        "correlate",
+        partners,
+    ),
+    Section(
+        "transfer",
+        "In the transferred network",
+        "What one standard deviation of its evidence adds to a class's score, in the network made of detectors.",
+        "transfer",
+        evidence_weights,
+    ),
+]
 
-READ = ("dissection", "top", "evidence")     # by the page itself
+READ = ("dissection", "top", "evidence")  # by the page itself
+
 
 def by_columns(table: xr.Dataset, found: Dissection) -> list[Part]:
     "The columns that a room adds to units.csv, as facts."
     names = json.loads(table.attrs["columns"])
-    if not names: return []
-    places = rows_of(table.unit.values.tolist(), found) if "unit" in table.coords else list(range(found.table.sizes["unit"]))
+    if not names:
+        return []
+    places = (
+        rows_of(table.unit.values.tolist(), found) if "unit" in table.coords else list(range(found.table.sizes["unit"]))
+    )
     values = [table[name].values.tolist() for name in names]
-    def shown(value): return text_of(value) if isinstance(value, str) else numbers(np.array(value, float))
-    return [Part("facts", [name.replace("_", " ") for name in names], [None if at is None else [shown(column[at]) for column in values] for at in places],
-                 {"kinds": ["text" if isinstance(column[0], str) else "number" for column in values]})]
+
+    def shown(value):
+        return text_of(value) if isinstance(value, str) else numbers(np.array(value, float))
+
+    return [
+        Part(
+            "facts",
+            [name.replace("_", " ") for name in names],
+            [None if at is None else [shown(column[at]) for column in values] for at in places],
+            {"kinds": ["text" if isinstance(column[0], str) else "number" for column in values]},
+        )
+    ]
+
 
 def sections_of(folder: Path, known: Sequence[Section]) -> list[Section]:
     "The sections known, and one for each other room that has been run in a folder."
-    rooms = [path.stem for path in sorted(folder.glob("*.nc")) if path.stem not in READ and path.stem not in {section.room for section in known}]
-    return [*known, *(Section(room, text_of(room).replace("_", " ").capitalize(), "", room, by_columns) for room in rooms)]
+    rooms = [
+        path.stem
+        for path in sorted(folder.glob("*.nc"))
+        if path.stem not in READ and path.stem not in {section.room for section in known}
+    ]
+    return [
+        *known,
+        *(Section(room, text_of(room).replace("_", " ").capitalize(), "", room, by_columns) for room in rooms),
+    ]
+
 
 def without_folder(sentence: str, folder: Path) -> str:
     "A sentence that can be shown to others: it names no place on somebody's disk."
     return text_of(sentence.replace(f"{folder}/", "").replace(str(folder), folder.name), 400)
 
+
 def room_or_reason(folder: Path, room: str, found: Dissection, command: str) -> tuple[xr.Dataset | None, str]:
     "What a room wrote; or a sentence on why there is nothing."
-    try: table = load_room(folder, room, found)
-    except Refused as reason: return None, without_folder(str(reason), folder)
+    try:
+        table = load_room(folder, room, found)
+    except InputError as reason:
+        return None, without_folder(str(reason), folder)
     return table, "" if table is not None else f"Not run yet. To add it: inner-detectors {command} {folder.name}"

@@ -20,7 +20,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Shaped, UInt8
 
 from ..analyses.drawing import new_figure
-from ..core.errors import Refused, at_least, near
+from ..core.errors import InputError, at_least, near
 from ..core.text import file_name, label
 from ..data.dataset import Data
 from ..data.sample import Example, fit_mask
@@ -31,52 +31,79 @@ if TYPE_CHECKING:
     from inner_detectors.dissection.result import Dissection
 
 # %% ../../nbs/views/01_unit_images.ipynb #f2d6ece9
-def laid_over(cells: Float[np.ndarray, "height width"], lit: Bool[np.ndarray, "height width"], limit: float,
-              geometry: Mapping,      # centre and jump of the layer's cells, pixels
-              size: int) -> Float[np.ndarray, "size size"]:
+def laid_over(
+    cells: Float[np.ndarray, "height width"],
+    lit: Bool[np.ndarray, "height width"],
+    limit: float,
+    geometry: Mapping,  # centre and jump of the layer's cells, pixels
+    size: int,
+) -> Float[np.ndarray, "size size"]:
     "A map interpolated over a picture of size x size."
     from inner_detectors.networks.geometry import Geometry
     from inner_detectors.passes.interpolation import enlarge_slowly, grid
+
     bar = np.float32(limit)
-    exact = np.where(lit, np.maximum(cells, np.nextafter(bar, np.float32(np.inf))), np.minimum(cells, bar)).astype(np.float32)
+    exact = np.where(lit, np.maximum(cells, np.nextafter(bar, np.float32(np.inf))), np.minimum(cells, bar)).astype(
+        np.float32
+    )
     around = grid(Geometry(tuple(geometry["centre"]), tuple(geometry["jump"])), exact.shape, size, size)
     return enlarge_slowly(exact[..., None], *around)[..., 0]
 
 # %% ../../nbs/views/01_unit_images.ipynb #9fd95e28
-UNIT, MASK, BOTH = "#E69F00", "#0072B2", "#F0E442"     # the region, the mask, and what both hold
+UNIT, MASK, BOTH = "#E69F00", "#0072B2", "#F0E442"  # the region, the mask, and what both hold
+
 
 def greyed(image: UInt8[np.ndarray, "size size 3"], light: float = 1.0) -> Float[np.ndarray, "size size 3"]:
     "The picture's brightness, times `light`."
     return np.repeat((image @ np.array([0.299, 0.587, 0.114]))[..., None], 3, axis=2) * light
 
+
 def tint(colour: str) -> Float[np.ndarray, "3"]:
     "#RRGGBB as numbers from 0 to 255."
-    return np.array([int(colour[at:at + 2], 16) for at in (1, 3, 5)], np.float64)
+    return np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)], np.float64)
+
 
 def eight_bits(values: Float[np.ndarray, "size size 3"]) -> UInt8[np.ndarray, "size size 3"]:
     "Rounded, and cut to 0 to 255."
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
-def reveal(image: UInt8[np.ndarray, "size size 3"], on: Bool[np.ndarray, "size size"], light: float = 0.4) -> UInt8[np.ndarray, "size size 3"]:
+
+def reveal(
+    image: UInt8[np.ndarray, "size size 3"], on: Bool[np.ndarray, "size size"], light: float = 0.4
+) -> UInt8[np.ndarray, "size size 3"]:
     "The region as it is, the rest grey and dim."
     return np.where(on[..., None], image, eight_bits(greyed(image, light)))
 
-def heat(image: UInt8[np.ndarray, "size size 3"], values: Float[np.ndarray, "size size"], least: float, most: float) -> UInt8[np.ndarray, "size size 3"]:
+
+def heat(
+    image: UInt8[np.ndarray, "size size 3"], values: Float[np.ndarray, "size size"], least: float, most: float
+) -> UInt8[np.ndarray, "size size 3"]:
     "The map's values from `least` to `most` as colours over the grey picture."
     from matplotlib import colormaps
+
     share = np.clip((values - least) / max(most - least, 1e-30), 0, 1)
     return eight_bits(0.4 * greyed(image) + 0.6 * 255 * colormaps["inferno"](share)[..., :3])
 
-def agreement(image: UInt8[np.ndarray, "size size 3"], on: Bool[np.ndarray, "size size"], mask: Bool[np.ndarray, "size size"],
-             ) -> UInt8[np.ndarray, "size size 3"]:
+
+def agreement(
+    image: UInt8[np.ndarray, "size size 3"],
+    on: Bool[np.ndarray, "size size"],
+    mask: Bool[np.ndarray, "size size"],
+) -> UInt8[np.ndarray, "size size 3"]:
     "The region alone, the mask alone and both, in three colours over the dim grey picture."
     under = greyed(image, 0.35)
-    for where, colour in ((on & ~mask, UNIT), (mask & ~on, MASK), (on & mask, BOTH)): under[where] = 0.3 * greyed(image)[where] + 0.7 * tint(colour)
+    for where, colour in ((on & ~mask, UNIT), (mask & ~on, MASK), (on & mask, BOTH)):
+        under[where] = 0.3 * greyed(image)[where] + 0.7 * tint(colour)
     return eight_bits(under)
 
-def box_of(on: Bool[np.ndarray, "size size"], values: Float[np.ndarray, "size size"], least: float = 0.15) -> tuple[int, int, int]:
-    "(top, left, side) of a square around the piece of the region that holds the largest value, at least a share `least` of the picture wide."
+
+def box_of(
+    on: Bool[np.ndarray, "size size"], values: Float[np.ndarray, "size size"], least: float = 0.15
+) -> tuple[int, int, int]:
+    """(top, left, side) of a square around the piece of the region that holds the largest value, at least a share
+    `least` of the picture wide."""
     from scipy.ndimage import label as pieces
+
     size, peak = len(on), np.unravel_index(int(values.argmax()), on.shape)
     numbers, _ = pieces(on)
     piece = numbers == numbers[peak] if on[peak] else np.zeros_like(on)
@@ -86,61 +113,90 @@ def box_of(on: Bool[np.ndarray, "size size"], values: Float[np.ndarray, "size si
     corner = [int(np.clip((ends[0] + ends[-1] + 1 - side) // 2, 0, size - side)) for ends in (rows, columns)]
     return corner[0], corner[1], side
 
-def crop(image: UInt8[np.ndarray, "size size 3"], on: Bool[np.ndarray, "size size"], values: Float[np.ndarray, "size size"],
-        ) -> UInt8[np.ndarray, "side side 3"]:
+
+def crop(
+    image: UInt8[np.ndarray, "size size 3"],
+    on: Bool[np.ndarray, "size size"],
+    values: Float[np.ndarray, "size size"],
+) -> UInt8[np.ndarray, "side side 3"]:
     "The piece of the region that holds the peak, cut out of the picture."
     top, left, side = box_of(on, values)
-    return image[top:top + side, left:left + side]
+    return image[top : top + side, left : left + side]
 
 # %% ../../nbs/views/01_unit_images.ipynb #f6c3ba01
 def contours(field: Shaped[np.ndarray, "height width"], level: float) -> list[Float[np.ndarray, "point 2"]]:
     "The closed lines (x, y), in pixel indices, around all that exceeds a level; cut at the picture's border."
     from contourpy import contour_generator
+
     size, values = field.shape, field.astype(np.float64)
     low = min(float(values.min()), level) - max(float(np.ptp(values)), 1e-6)
     wide = np.pad(values, 1, constant_values=low)
     lines: list = list(contour_generator(np.arange(-1, size[1] + 1), np.arange(-1, size[0] + 1), wide).lines(level))
     return [np.clip(line, -0.5, np.array(size[::-1]) - 0.5) for line in lines]
 
+
 def draw_outline(axis, field: np.ndarray, level: float, colour: str, dashed: bool = False, width: float = 0.8) -> None:
-    "The lines around all that exceeds a level, in a colour on black (dashed: on white), so that they are seen on any picture."
+    """The lines around all that exceeds a level, in a colour on black (dashed: on white), so that they are seen on any
+    picture."""
     from matplotlib import patheffects
     from matplotlib.collections import LineCollection
+
     lines = contours(field, level)
-    if not lines: return
+    if not lines:
+        return
     around = patheffects.Stroke(linewidth=width + 0.7, foreground="white" if dashed else "black")
-    axis.add_collection(LineCollection(lines, colors=colour, linewidths=width, linestyles="--" if dashed else "-", path_effects=[around, patheffects.Normal()]),
-                        autolim=False)
+    axis.add_collection(
+        LineCollection(
+            lines,
+            colors=colour,
+            linewidths=width,
+            linestyles="--" if dashed else "-",
+            path_effects=[around, patheffects.Normal()],
+        ),
+        autolim=False,
+    )
 
 # %% ../../nbs/views/01_unit_images.ipynb #33dbecae
 class Sight(NamedTuple):
     "A picture and what a unit does there."
+
     name: str
-    image: UInt8[np.ndarray, "size size 3"]        # an even grey where there is no photograph
-    why: str                                       # there is none; empty where there is
+    image: UInt8[np.ndarray, "size size 3"]  # an even grey where there is no photograph
+    why: str  # there is none; empty where there is
     values: Float[np.ndarray, "size size"] | None  # the map laid over it; None where it was not kept
     limit: float
     peak: float
-    mask: Bool[np.ndarray, "size size"] | None     # of the concept; None where it is not shown, or was not kept
-    highest: float                                 # peak of the unit, in any picture
-    cells: int                                     # of the map: with one, there is no region
+    mask: Bool[np.ndarray, "size size"] | None  # of the concept; None where it is not shown, or was not kept
+    highest: float  # peak of the unit, in any picture
+    cells: int  # of the map: with one, there is no region
+
 
 def example_of(found: "Top", data: Data | None, image: int) -> tuple[Example | None, str]:
     "A photograph with its masks, as the network saw it; or None, and why."
     about, place = found.table.attrs, int(found.table.image_index[image])
-    if data is None: return None, "no photographs"
-    if place >= len(data): return None, "not in the data"
-    try: example = data.example(place, int(about["size"]), int(about["side"]), float(about.get("keep", 0)))
-    except Refused: return None, "cannot be read"
+    if data is None:
+        return None, "no photographs"
+    if place >= len(data):
+        return None, "not in the data"
+    try:
+        example = data.example(place, int(about["size"]), int(about["side"]), float(about.get("keep", 0)))
+    except InputError:
+        return None, "cannot be read"
     return (example, "") if example.name == found.table.image.values[image] else (None, "another picture")
 
-def mask_of(found: "Top", data: Data | None, image: int, concept: str, example: Example | None) -> Bool[np.ndarray, "side side"] | None:
+
+def mask_of(
+    found: "Top", data: Data | None, image: int, concept: str, example: Example | None
+) -> Bool[np.ndarray, "side side"] | None:
     "A concept's mask in a picture: as it was kept, or from the data; None where it is not shown, or neither is there."
-    if not concept: return None
+    if not concept:
+        return None
     kept = found.mask(image, concept)
-    if kept is not None or example is None or data is None: return kept
+    if kept is not None or example is None or data is None:
+        return kept
     shown = dict(zip(example.concepts.tolist(), example.masks))
     return shown.get(data.concepts.index(concept)) if concept in data.concepts else None
+
 
 def sight(found: "Top", data: Data | None, unit: str, image: int, concept: str | None = None) -> Sight:
     "A unit in one picture; the map is there where the picture is among the unit's strongest."
@@ -151,118 +207,207 @@ def sight(found: "Top", data: Data | None, unit: str, image: int, concept: str |
         cells = found.maps(unit)[rank].size
         values = laid_over(found.maps(unit)[rank], found.lit(unit)[rank], limit, geometry, size)
     mask = mask_of(found, data, image, concept or "", example)
-    if mask is not None: mask = fit_mask(mask, size)
+    if mask is not None:
+        mask = fit_mask(mask, size)
     picture = np.full((size, size, 3), 225, np.uint8) if example is None else example.image
     peaks = table.peak.values[:, row]
-    return Sight(str(table.image.values[image]), picture, why, values, limit, float(peaks[image]), mask, float(peaks.max()), cells)
+    return Sight(
+        str(table.image.values[image]),
+        picture,
+        why,
+        values,
+        limit,
+        float(peaks[image]),
+        mask,
+        float(peaks.max()),
+        cells,
+    )
 
 # %% ../../nbs/views/01_unit_images.ipynb #462dd3b4
 def region(seen: Sight) -> Bool[np.ndarray, "size size"]:
     "Where the unit is above its threshold; everywhere, where it has no map."
-    if seen.values is None or seen.cells == 1: return np.ones(seen.image.shape[:2], bool)
+    if seen.values is None or seen.cells == 1:
+        return np.ones(seen.image.shape[:2], bool)
     return seen.values > seen.limit
+
 
 def show(axis, image: np.ndarray) -> None:
     "A picture without ticks or frame, each pixel as it is."
     axis.imshow(image, interpolation="none", vmin=0, vmax=255)
-    axis.set_xticks([]); axis.set_yticks([])
-    for side in axis.spines.values(): side.set_visible(False)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for side in axis.spines.values():
+        side.set_visible(False)
 
-def draw_picture(axis, seen: Sight) -> None: show(axis, seen.image)
-def draw_reveal(axis, seen: Sight) -> None: show(axis, reveal(seen.image, region(seen)))
+
+def draw_picture(axis, seen: Sight) -> None:
+    show(axis, seen.image)
+
+
+def draw_reveal(axis, seen: Sight) -> None:
+    show(axis, reveal(seen.image, region(seen)))
+
 
 def draw_heat(axis, seen: Sight) -> None:
     least = 0.0 if seen.values is None else min(0.0, float(seen.values.min()))
-    show(axis, seen.image if seen.values is None or seen.cells == 1 else heat(seen.image, seen.values, least, seen.highest))
+    show(
+        axis,
+        seen.image if seen.values is None or seen.cells == 1 else heat(seen.image, seen.values, least, seen.highest),
+    )
+
 
 def draw_crop(axis, seen: Sight) -> None:
     show(axis, seen.image if seen.values is None or seen.cells == 1 else crop(seen.image, region(seen), seen.values))
 
+
 def draw_outline_of(axis, seen: Sight) -> None:
     show(axis, seen.image)
-    if seen.values is not None and seen.cells > 1: draw_outline(axis, seen.values, seen.limit, UNIT)
-    if seen.mask is not None: draw_outline(axis, seen.mask, 0.5, MASK, dashed=True)
+    if seen.values is not None and seen.cells > 1:
+        draw_outline(axis, seen.values, seen.limit, UNIT)
+    if seen.mask is not None:
+        draw_outline(axis, seen.mask, 0.5, MASK, dashed=True)
+
 
 def draw_agreement(axis, seen: Sight) -> None:
     mask = np.zeros(seen.image.shape[:2], bool) if seen.mask is None else seen.mask
     show(axis, agreement(seen.image, region(seen) & (seen.cells != 1), mask))
-    if seen.mask is not None: draw_outline(axis, seen.mask, 0.5, MASK, dashed=True, width=0.6)
+    if seen.mask is not None:
+        draw_outline(axis, seen.mask, 0.5, MASK, dashed=True, width=0.6)
 
-WAYS = {"picture": draw_picture, "reveal": draw_reveal, "heat": draw_heat, "outline": draw_outline_of, "crop": draw_crop, "agreement": draw_agreement}
 
-def unit_figure(found: "Dissection | None", best: "Top", data: Data | None, unit: str, concept: str | None = None,   # its label where None
-                ways: Sequence[str] = ("reveal", "outline"), number: int = 6, width: float = 3.3, shown: bool = True) -> list:
-    """A unit's strongest pictures, a row a way of drawing. Returns the axes, row by row. Without a dissection no score is said, without data no
-    photograph is drawn. Refused where there is no such unit, concept or way."""
+WAYS = {
+    "picture": draw_picture,
+    "reveal": draw_reveal,
+    "heat": draw_heat,
+    "outline": draw_outline_of,
+    "crop": draw_crop,
+    "agreement": draw_agreement,
+}
+
+
+def unit_figure(
+    found: "Dissection | None",
+    best: "Top",
+    data: Data | None,
+    unit: str,
+    concept: str | None = None,  # its label where None
+    ways: Sequence[str] = ("reveal", "outline"),
+    number: int = 6,
+    width: float = 3.3,
+    shown: bool = True,
+) -> list:
+    """A unit's strongest pictures, a row a way of drawing. Returns the axes, row by row. Without a dissection no score
+    is said, without data no
+    photograph is drawn. Raises InputError where there is no such unit, concept or way."""
     at_least(1, number=number)
     for way in ways:
-        if way not in WAYS: raise Refused(f"no way {way!r} to draw a unit. {near(way, WAYS)}")
+        if way not in WAYS:
+            raise InputError(f"no way {way!r} to draw a unit. {near(way, WAYS)}")
     concept = concept or best.label(unit)
     seen = [sight(best, data, unit, image, concept) for image in best.images(unit)[:number]]
     across = width / (max(len(seen), 3) + 0.4)
     title = unit_title(found, best, unit, concept) + notes(data, seen)
-    axes = new_figure(width, across * len(ways) + 0.7 + 0.13 * title.count("\n"), shown).subplots(len(ways), len(seen), squeeze=False)
+    axes = new_figure(width, across * len(ways) + 0.7 + 0.13 * title.count("\n"), shown).subplots(
+        len(ways), len(seen), squeeze=False
+    )
     for row, way in zip(axes, ways):
-        for axis, one in zip(row, seen): WAYS[way](axis, one)
+        for axis, one in zip(row, seen):
+            WAYS[way](axis, one)
         row[0].set_ylabel(way if seen[0].cells > 1 else f"{way}\n(no map)", fontsize=6)
-    for axis, one in zip(axes[-1], seen): axis.set_xlabel(f"{short(one.name)}\n{one.peak:.3g}", fontsize=4.5, labelpad=1.5)
+    for axis, one in zip(axes[-1], seen):
+        axis.set_xlabel(f"{short(one.name)}\n{one.peak:.3g}", fontsize=4.5, labelpad=1.5)
     say_missing(axes[0], seen)
     axes[0, 0].figure.suptitle(title, fontsize=7)
-    if {"outline", "agreement"} & set(ways): explain(axes[0, 0].figure, concept)
+    if {"outline", "agreement"} & set(ways):
+        explain(axes[0, 0].figure, concept)
     return axes.ravel().tolist()
+
 
 def short(name: str) -> str:
     "A picture's name, without folder and ending, for under a small picture."
     return label(re.sub(r"\.\w{1,5}$", "", name[-400:].replace("\\", "/").rsplit("/", 1)[-1]), 12)
 
+
 def say_missing(row, seen: Sequence[Sight]) -> None:
     "In each picture that is not there: why. Where none is, the figure says so once."
     for axis, one in zip(row, seen):
-        if one.why in ("", "no photographs"): continue
-        axis.text(0.5, 0.04, one.why, fontsize=4.5, ha="center", va="bottom", transform=axis.transAxes,
-                  bbox=dict(facecolor="white", linewidth=0, alpha=0.8, pad=0.6))
+        if one.why in ("", "no photographs"):
+            continue
+        axis.text(
+            0.5,
+            0.04,
+            one.why,
+            fontsize=4.5,
+            ha="center",
+            va="bottom",
+            transform=axis.transAxes,
+            bbox=dict(facecolor="white", linewidth=0, alpha=0.8, pad=0.6),
+        )
+
 
 def unit_title(found: "Dissection | None", best: "Top", unit: str, concept: str) -> str:
     "A unit, its concept and their score, as far as they are known."
-    if not concept: return f"{label(unit)}: no label"
-    score = "" if found is None else f", {measure_word(found)} {float(found.scores.sel(unit=unit, concept=concept)):.3f}"
+    if not concept:
+        return f"{label(unit)}: no label"
+    score = (
+        "" if found is None else f", {measure_word(found)} {float(found.scores.sel(unit=unit, concept=concept)):.3f}"
+    )
     return f"{label(unit)}: {label(concept)}{score}"
+
 
 def notes(data: Data | None, seen: Sequence[Sight]) -> str:
     "What a reader must know of the pictures: none, or silent ones."
     silent = sum(one.peak <= one.limit for one in seen)
     said = ["photographs are not at hand"] if data is None else []
-    if silent: said.append("the unit is silent in all" if silent == len(seen) else f"silent in {silent}")
+    if silent:
+        said.append("the unit is silent in all" if silent == len(seen) else f"silent in {silent}")
     return f"\n({'; '.join(said)})" if said else ""
+
 
 def explain(figure, concept: str, unit: str = "unit above its threshold") -> None:
     "Under a figure: which line is the unit's."
     from matplotlib.lines import Line2D
+
     lines = [Line2D([], [], color=UNIT, label=unit)]
-    if concept: lines.append(Line2D([], [], color=MASK, linestyle="--", label=label(concept, 24)))
+    if concept:
+        lines.append(Line2D([], [], color=MASK, linestyle="--", label=label(concept, 24)))
     figure.legend(handles=lines, loc="outside lower center", ncols=2, fontsize=6, frameon=False)
 
 # %% ../../nbs/views/01_unit_images.ipynb #d71c1884
 def samples(rows: pd.DataFrame, each: int) -> dict[str, tuple[int, list[int]]]:
-    """Kind -> number of pictures, and a few rows of the table of outcomes: the strongest where the unit fires, the weakest where it is silent. Kinds in order,
+    """Kind -> number of pictures, and a few rows of the table of outcomes: the strongest where the unit fires, the
+    weakest where it is silent. Kinds in order,
     empty ones left out; the last is any picture, at random."""
     from inner_detectors.analyses.top_images import ANY, at_random, cases, kind
+
     present, says = (rows[name].astype("Int64").fillna(-1).to_numpy(int) for name in ("present", "said"))
     some = cases(present, rows.fires.to_numpy(bool), says, np.argsort(rows.peak.to_numpy(), kind="stable"), each)
     return {kind(*case[:3]): (case[3], case[4]) for case in some} | {ANY: (len(rows), at_random(len(rows), each))}
 
-def outcome_figure(found: "Dissection | None", best: "Top", data: Data | None, unit: str, concept: str | None = None,
-                   says: str | Sequence[str] | None = None,      # the classes that say so, of a classifier
-                   each: int = 5, width: float = 3.3, shown: bool = True) -> list:
+
+def outcome_figure(
+    found: "Dissection | None",
+    best: "Top",
+    data: Data | None,
+    unit: str,
+    concept: str | None = None,
+    says: str | Sequence[str] | None = None,  # the classes that say so, of a classifier
+    each: int = 5,
+    width: float = 3.3,
+    shown: bool = True,
+) -> list:
     "Pictures of each kind of outcome, a row a kind. Returns the axes, row by row; those without a picture are empty."
     kinds, concept = samples(best.outcomes(unit, concept, says), max(each, 1)), concept or best.label(unit)
     across = width / (each + 1.2)
     said = "" if says is None else f"\nsays {label(says if isinstance(says, str) else ' or '.join(says), 40)}"
     title = unit_title(found, best, unit, concept) + said + ("\n(photographs are not at hand)" if data is None else "")
-    axes = new_figure(width, across * len(kinds) + 0.5 + 0.13 * title.count("\n"), shown).subplots(len(kinds), each, squeeze=False)
+    axes = new_figure(width, across * len(kinds) + 0.5 + 0.13 * title.count("\n"), shown).subplots(
+        len(kinds), each, squeeze=False
+    )
     for row, (kind, (number, images)) in zip(axes, kinds.items()):
         seen = [sight(best, data, unit, image, concept) for image in images]
-        for axis in row: show(axis, np.full((1, 1, 3), 255, np.uint8))
+        for axis in row:
+            show(axis, np.full((1, 1, 3), 255, np.uint8))
         for axis, one in zip(row, seen):
             axis.images[0].remove()
             draw_outline_of(axis, one)
@@ -273,17 +418,30 @@ def outcome_figure(found: "Dissection | None", best: "Top", data: Data | None, u
     return axes.ravel().tolist()
 
 # %% ../../nbs/views/01_unit_images.ipynb #cb666b3c
-def write_unit_pictures(found: "Dissection | None", best: "Top", data: Data | None, folder: str | Path, units: Sequence[str], *,
-                        concept: str | None = None,                  # each unit's label where None
-                        says: str | Sequence[str] | None = None,     # the classes that say so, of a classifier
-                        ways: Sequence[str] = ("reveal", "heat", "outline", "agreement"), number: int = 6) -> list[Path]:
-    "FOLDER/unit-LAYER-INDEX.png and .pdf, a unit's strongest pictures, and ...-outcomes.png and .pdf where it has a concept. Returns the paths."
-    for unit in units: best.row(unit)        # refused before anything is written
+def write_unit_pictures(
+    found: "Dissection | None",
+    best: "Top",
+    data: Data | None,
+    folder: str | Path,
+    units: Sequence[str],
+    *,
+    concept: str | None = None,  # each unit's label where None
+    says: str | Sequence[str] | None = None,  # the classes that say so, of a classifier
+    ways: Sequence[str] = ("reveal", "heat", "outline", "agreement"),
+    number: int = 6,
+) -> list[Path]:
+    """FOLDER/unit-LAYER-INDEX.png and .pdf, a unit's strongest pictures, and ...-outcomes.png and .pdf where it has a
+    concept. Returns the paths."""
+    for unit in units:
+        best.row(unit)  # refused before anything is written
     written = []
     for unit in units:
-        place = Path(folder)/file_name(unit)
-        written += write_figure(unit_figure(found, best, data, unit, concept, ways, number, shown=False)[0].figure, place)
-        if not (concept or best.label(unit)): continue
+        place = Path(folder) / file_name(unit)
+        written += write_figure(
+            unit_figure(found, best, data, unit, concept, ways, number, shown=False)[0].figure, place
+        )
+        if not (concept or best.label(unit)):
+            continue
         axes = outcome_figure(found, best, data, unit, concept, says, shown=False)
         written += write_figure(axes[0].figure, place.with_name(f"{place.name}-outcomes"))
     return written

@@ -22,7 +22,7 @@ from jaxtyping import Bool, Int
 
 from ..analyses.top_images import Top, at_random, cases
 from ..analyses.verdict import verdict
-from ..core.errors import NOTE, Refused, without_notes
+from ..core.errors import NOTE, InputError, without_notes
 from ..core.workers import read_ahead
 from ..data.dataset import Data
 from ..data.outlines import cores
@@ -34,84 +34,144 @@ from ..dissection.result import Dissection
 from ..dissection.study import Study, detecting
 from ..dissection.tables import several
 from ..passes.progress import Progress
-from .sections import Part, Section, measured, numbers, packed, room_or_reason, sections_of, text_of, without_folder
+from inner_detectors.views.sections import (
+    Part,
+    Section,
+    measured,
+    numbers,
+    packed,
+    room_or_reason,
+    sections_of,
+    text_of,
+    without_folder,
+)
 
 # %% ../../nbs/views/03_unit_pages.ipynb #602aca24
 def spoken(pictures: xr.Dataset, found: Dissection) -> Int[np.ndarray, "image concept"]:
-    "1 where the class that the network says is a case of a concept, 0 where it is not, -1 where it has no class for the concept, or no classes."
+    """1 where the class that the network says is a case of a concept, 0 where it is not, -1 where it has no class for
+    the concept, or no classes."""
     from inner_detectors.analyses.imagenet import concepts_of
+
     classes, names = json.loads(pictures.attrs.get("classes", "[]")), found.table.concept.values.tolist()
     says = np.full(pictures.shown.shape, -1, np.int8)
-    if not classes: return says
-    words = Vocabulary(Concept(name, plain(category)) for name, category in zip(names, found.table.concept_category.values.tolist()))
+    if not classes:
+        return says
+    words = Vocabulary(
+        Concept(name, plain(category)) for name, category in zip(names, found.table.concept_category.values.tolist())
+    )
     of = concepts_of(classes, words)
     for column, name in enumerate(names):
         mine = [place for place, named in of.items() if name in named]
-        if mine: says[:, column] = np.isin(pictures.predicted.values, mine)
+        if mine:
+            says[:, column] = np.isin(pictures.predicted.values, mine)
     return says
 
 # %% ../../nbs/views/03_unit_pages.ipynb #0271dc7d
 class Shown(NamedTuple):
     "What the page needs of room `top`, and in which of its pictures which concepts can be shown."
+
     table: xr.Dataset
     fires: Bool[np.ndarray, "image unit"]
     present: Int[np.ndarray, "image concept"]
     says: Int[np.ndarray, "image concept"]
-    kept: Int[np.ndarray, " kept"]             # rows of the pictures that get a thumbnail
+    kept: Int[np.ndarray, " kept"]  # rows of the pictures that get a thumbnail
     layers: list[str]
-    masks: dict[tuple[int, int], int]          # (row of an image, concept) -> row of its mask
+    masks: dict[tuple[int, int], int]  # (row of an image, concept) -> row of its mask
+
 
 def shown_of(table: xr.Dataset, found: Dissection) -> Shown:
     "Room `top`, ready to be asked."
     images, concepts = table.mask_image.values.tolist(), table.mask_concept.values.tolist()
     kept = np.unique(table.top_image.values)
-    return Shown(table, Top(table).firing, Top(table).presence, spoken(table, found), kept[kept >= 0], json.loads(table.attrs["layers"]),
-                 {pair: row for row, pair in enumerate(zip(images, concepts))})
+    return Shown(
+        table,
+        Top(table).firing,
+        Top(table).presence,
+        spoken(table, found),
+        kept[kept >= 0],
+        json.loads(table.attrs["layers"]),
+        {pair: row for row, pair in enumerate(zip(images, concepts))},
+    )
 
-def layer_pictures(shown: Shown, layer: str, units: Int[np.ndarray, " unit"], concepts: Sequence[Sequence[int]]) -> dict:
+
+def layer_pictures(
+    shown: Shown, layer: str, units: Int[np.ndarray, " unit"], concepts: Sequence[Sequence[int]]
+) -> dict:
     "The pictures of a layer's units, by their number among those kept: `concepts` are each unit's, its label first."
     table, place = shown.table, shown.layers.index(layer)
     number = {row: at for at, row in enumerate(shown.kept.tolist())}
     best = table.top_image.values[units]
     peak = np.where(best >= 0, table.peak.values[np.maximum(best, 0), units[:, None]], np.nan)
     order = shown.kept[np.argsort(table.peak.values[np.ix_(shown.kept, units)], axis=0, kind="stable")]
-    outcomes = [cases(shown.present[:, some[0]], shown.fires[:, unit], shown.says[:, some[0]], order[:, at]) if some else []
-                for at, (unit, some) in enumerate(zip(units.tolist(), concepts))]
+    outcomes = [
+        cases(shown.present[:, some[0]], shown.fires[:, unit], shown.says[:, some[0]], order[:, at]) if some else []
+        for at, (unit, some) in enumerate(zip(units.tolist(), concepts))
+    ]
     ordinary = shown.kept[at_random(len(shown.kept))].tolist()
-    pairs = {(row, concept) for rows, some, drawn in zip(best.tolist(), concepts, outcomes)
-             for row in {*rows, *ordinary, *(row for case in drawn for row in case[4])} for concept in some if (row, concept) in shown.masks}
+    pairs = {
+        (row, concept)
+        for rows, some, drawn in zip(best.tolist(), concepts, outcomes)
+        for row in {*rows, *ordinary, *(row for case in drawn for row in case[4])}
+        for concept in some
+        if (row, concept) in shown.masks
+    }
     listed = sorted(pairs)
-    return {"top": [[number.get(row, -1) for row in rows] for rows in best.tolist()], "peak": numbers(peak),
-            "outcomes": [[[shows, int(on), word, many, [number[row] for row in rows]] for shows, on, word, many, rows in drawn] for drawn in outcomes],
-            "lit": packed(table[f"lit_{place}"].values),
-            "masks": {"image": [number[row] for row, _ in listed], "concept": [concept for _, concept in listed],
-                      "bits": packed(table.mask_bits.values[[shown.masks[pair] for pair in listed]])}}
+    return {
+        "top": [[number.get(row, -1) for row in rows] for rows in best.tolist()],
+        "peak": numbers(peak),
+        "outcomes": [
+            [[shows, int(on), word, many, [number[row] for row in rows]] for shows, on, word, many, rows in drawn]
+            for drawn in outcomes
+        ],
+        "lit": packed(table[f"lit_{place}"].values),
+        "masks": {
+            "image": [number[row] for row, _ in listed],
+            "concept": [concept for _, concept in listed],
+            "bits": packed(table.mask_bits.values[[shown.masks[pair] for pair in listed]]),
+        },
+    }
 
-WITHOUT = {"top": None, "peak": None, "outcomes": None, "lit": "", "masks": {"image": [], "concept": [], "bits": ""}}    # of a layer that has no pictures
+
+WITHOUT = {
+    "top": None,
+    "peak": None,
+    "outcomes": None,
+    "lit": "",
+    "masks": {"image": [], "concept": [], "bits": ""},
+}  # of a layer that has no pictures
 
 # %% ../../nbs/views/03_unit_pages.ipynb #8c6c98c7
 def thumbnail_side(size: int, pictures: int) -> int:
     "Pixels: what the network saw, up to 224; smaller where there are very many, so that a report stays small."
     return min(size, 224 if pictures <= 1500 else 160)
 
+
 def thumbnail(data: Data, place: int, name: str, side: int) -> bytes | None:
     "A picture as JPEG; None where it cannot be read, or has another name than it had."
     try:
         sample = data.sample(place)
-        if sample.name != name: return None
+        if sample.name != name:
+            return None
         image = fit_image(sample.image, side)
-    except (Refused, OSError, ValueError, IndexError): return None
+    except (InputError, OSError, ValueError, IndexError):
+        return None
     made = io.BytesIO()
     Image.fromarray(image).save(made, "JPEG", quality=82, optimize=True)
     return made.getvalue()
 
+
 def thumbnails(shown: Shown | None, these: Study | None, progress: bool) -> list[bytes | None]:
     "Of every picture kept, decoded by several threads."
-    if shown is None: return []
-    if these is None: return [None] * len(shown.kept)
+    if shown is None:
+        return []
+    if these is None:
+        return [None] * len(shown.kept)
     data, names = these.data, shown.table.image.values.tolist()
     side = thumbnail_side(these.view.size, len(shown.kept))
-    def read(row): return thumbnail(data, int(shown.table.image_index.values[row]), names[row], side)
+
+    def read(row):
+        return thumbnail(data, int(shown.table.image_index.values[row]), names[row], side)
+
     made = []
     with Progress("report", len(shown.kept), show=progress) as reached:
         for one in read_ahead(read, shown.kept.tolist(), cores(), 16):
@@ -120,41 +180,82 @@ def thumbnails(shown: Shown | None, these: Study | None, progress: bool) -> list
     return made
 
 # %% ../../nbs/views/03_unit_pages.ipynb #0a1cb882
-FACTS = [("Threshold", "number"), ("Of its region, on the concept", "share"), ("Of the concept, in its region", "share"),
-         ("Pictures that show the concept", "number"), ("Pictures in which it fires", "number")]
+FACTS = [
+    ("Threshold", "number"),
+    ("Of its region, on the concept", "share"),
+    ("Of the concept, in its region", "share"),
+    ("Pictures that show the concept", "number"),
+    ("Pictures in which it fires", "number"),
+]
 
-def facts_of(found: Dissection, units: Int[np.ndarray, " unit"], best: Int[np.ndarray, " unit"], shown: Shown | None) -> list[list]:
+
+def facts_of(
+    found: Dissection, units: Int[np.ndarray, " unit"], best: Int[np.ndarray, " unit"], shown: Shown | None
+) -> list[list]:
     "The values of FACTS for some units; `best` are their best concepts."
     table, none = found.table, np.full(len(units), np.nan)
-    def ratio(both, whole): return np.divide(both, whole, out=np.full(len(units), np.nan), where=whole > 0)
+
+    def ratio(both, whole):
+        return np.divide(both, whole, out=np.full(len(units), np.nan), where=whole > 0)
+
     counted = "intersection" in table
     both = table.intersection.values[units, best] if counted else none
-    columns = [table.threshold.values[units] if "threshold" in table else none,
-               ratio(both, unit_areas(table)[units, best]) if counted else none, ratio(both, table.concept_area.values[best]) if counted else none,
-               table.concept_images.values[best], none if shown is None else shown.fires[:, units].sum(0)]
+    columns = [
+        table.threshold.values[units] if "threshold" in table else none,
+        ratio(both, unit_areas(table)[units, best]) if counted else none,
+        ratio(both, table.concept_area.values[best]) if counted else none,
+        table.concept_images.values[best],
+        none if shown is None else shown.fires[:, units].sum(0),
+    ]
     return numbers(np.stack([np.asarray(column, float) for column in columns], 1))
 
-def layer_of(found: Dissection, layer: str, shown: Shown | None, chance: xr.Dataset | None, parts: Sequence[Sequence[Part]], most: int = 5) -> dict:
+
+def layer_of(
+    found: Dissection,
+    layer: str,
+    shown: Shown | None,
+    chance: xr.Dataset | None,
+    parts: Sequence[Sequence[Part]],
+    most: int = 5,
+) -> dict:
     "All that the page says of a layer's units."
     units = np.flatnonzero(found.table.layer.values == layer)
     scores = found.scores.values[units]
-    best = [[i for i in row if score[i] > 0] for row, score in zip(np.argsort(-scores, axis=1, kind="stable")[:, :most].tolist(), scores)]
-    def of(values): return [numbers(row[some]) for row, some in zip(values, best)]
+    best = [
+        [i for i in row if score[i] > 0]
+        for row, score in zip(np.argsort(-scores, axis=1, kind="stable")[:, :most].tolist(), scores)
+    ]
+
+    def of(values):
+        return [numbers(row[some]) for row, some in zip(values, best)]
+
     levels = {} if chance is None else {name: of(chance[name].values[units]) for name in ("uniform", "positional")}
     pictures = layer_pictures(shown, layer, units, best) if shown is not None and layer in shown.layers else WITHOUT
-    return {"concepts": best, "scores": of(scores), **levels, "facts": facts_of(found, units, scores.argmax(1), shown), **pictures,
-            "sections": [[[part.units[unit] for unit in units.tolist()] for part in some] for some in parts]}
+    return {
+        "concepts": best,
+        "scores": of(scores),
+        **levels,
+        "facts": facts_of(found, units, scores.argmax(1), shown),
+        **pictures,
+        "sections": [[[part.units[unit] for unit in units.tolist()] for part in some] for some in parts],
+    }
 
 # %% ../../nbs/views/03_unit_pages.ipynb #c32111e6
 def judged(folder: Path, found: Dissection) -> tuple[list[str], list[str], str]:
     "Each unit's verdict and the tests it fails; and a sentence where they cannot be had."
     units = found.table.unit.values.tolist()
     words = np.where(detecting(found), "untested", "no detector").tolist()
-    try: table = verdict(folder)
-    except Refused as reason: return words, [""] * len(units), without_folder(f"No verdicts: {reason}", folder)
-    said = {f"{layer}:{unit}": (word, failed) for layer, unit, word, failed in zip(table.layer, table.unit, table.verdict, table.failed)}
+    try:
+        table = verdict(folder)
+    except InputError as reason:
+        return words, [""] * len(units), without_folder(f"No verdicts: {reason}", folder)
+    said = {
+        f"{layer}:{unit}": (word, failed)
+        for layer, unit, word, failed in zip(table.layer, table.unit, table.verdict, table.failed)
+    }
     both = [said.get(unit, (word, "")) for unit, word in zip(units, words)]
     return [word for word, _ in both], [failed for _, failed in both], ""
+
 
 def layer_rows(found: Dissection, shown: Shown | None) -> list[dict]:
     "One entry a layer: names, counts, its grid, detectors by category."
@@ -162,22 +263,43 @@ def layer_rows(found: Dissection, shown: Shown | None) -> list[dict]:
     geometry, rows = json.loads(table.attrs.get("geometry", "{}")), []
     for layer in dict.fromkeys(table.layer.values.tolist()):
         mine = summary[summary.layer == layer].set_index("category")
-        sides = [1, 1] if shown is None or layer not in shown.layers else list(shown.table[f"maps_{shown.layers.index(layer)}"].shape[2:])
+        sides = (
+            [1, 1]
+            if shown is None or layer not in shown.layers
+            else list(shown.table[f"maps_{shown.layers.index(layer)}"].shape[2:])
+        )
         where = geometry.get(layer)
-        rows.append({"name": layer, "shown": text_of(layer), **{name: int(mine[name]["all"]) for name in ("units", "detectors", "unique")},
-                     "by": [int(number) for name, number in mine.detectors.items() if name != "all"], "rows": sides[0], "columns": sides[1],
-                     "place": [*where["centre"], *where["jump"]] if where else [0, 0, 1, 1]})
+        rows.append(
+            {
+                "name": layer,
+                "shown": text_of(layer),
+                **{name: int(mine[name]["all"]) for name in ("units", "detectors", "unique")},
+                "by": [int(number) for name, number in mine.detectors.items() if name != "all"],
+                "rows": sides[0],
+                "columns": sides[1],
+                "place": [*where["centre"], *where["jump"]] if where else [0, 0, 1, 1],
+            }
+        )
     return rows
+
 
 def unit_columns(found: Dissection, verdicts: Sequence[str], failed: Sequence[str]) -> dict[str, list]:
     "The units, a list a column."
     table, scores = found.table, found.scores.values
     layers, best = list(dict.fromkeys(table.layer.values.tolist())), scores.argmax(1)
     score = scores.max(1)
-    return {"layer": [layers.index(name) for name in table.layer.values.tolist()], "index": table["index"].values.tolist(),
-            "concept": np.where(score > 0, best, -1).tolist(), "score": numbers(score), "detects": detecting(found).astype(int).tolist(),
-            "dead": table.dead.values.astype(int).tolist(), "sparse": table.sparse.values.astype(int).tolist(),
-            "verdict": [VERDICTS.index(word) for word in verdicts], "failed": list(failed)}
+    return {
+        "layer": [layers.index(name) for name in table.layer.values.tolist()],
+        "index": table["index"].values.tolist(),
+        "concept": np.where(score > 0, best, -1).tolist(),
+        "score": numbers(score),
+        "detects": detecting(found).astype(int).tolist(),
+        "dead": table.dead.values.astype(int).tolist(),
+        "sparse": table.sparse.values.astype(int).tolist(),
+        "verdict": [VERDICTS.index(word) for word in verdicts],
+        "failed": list(failed),
+    }
+
 
 VERDICTS = ["holds", "fails", "untested", "no detector"]
 
@@ -185,55 +307,108 @@ VERDICTS = ["holds", "fails", "untested", "no detector"]
 def protocol_words(protocol: Protocol, side: int) -> str:
     "The choices of a protocol as a sentence."
     share = f"{protocol.quantile:.3g} of its positions"
-    threshold = f"a unit's threshold is what {share} exceed {'in each picture' if protocol.threshold_over == 'image' else 'over the data set'}"
-    score = "IoU over the data set" if protocol.score_over == "data" else "the mean IoU of the pictures that show the concept"
-    return f"{protocol.name}: {threshold}; the score is {score}, on {side} × {side} points; a unit detects a concept where {protocol.rule}"
+    threshold = (
+        f"a unit's threshold is what {share} exceed "
+        f"{'in each picture' if protocol.threshold_over == 'image' else 'over the data set'}"
+    )
+    score = (
+        "IoU over the data set"
+        if protocol.score_over == "data"
+        else "the mean IoU of the pictures that show the concept"
+    )
+    return (
+        f"{protocol.name}: {threshold}; the score is {score}, on {side} × {side} points; a unit detects a concept "
+        f"where {protocol.rule}"
+    )
+
 
 def made_of(found: Dissection, rooms: Mapping[str, xr.Dataset]) -> list[list[str]]:
     "How the run was made: a name and a text each."
     attrs, about = found.table.attrs, json.loads(found.table.attrs["about"])
     weights, versions = about.get("weights", {}), json.loads(attrs.get("versions", "{}"))
     names = [layer for layer in dict.fromkeys(found.table.layer.values.tolist())]
-    marked = {kind: found.table.unit.values[found.table[kind].values.astype(bool)].tolist() for kind in ("dead", "sparse")}
-    sources = "; ".join(" ".join([source["name"], *(f"{key} {str(value)[:16]}" for key, value in source.items() if key != "name")])
-                        for source in about.get("data", {}).get("sources", []))
-    lines = {"Network": ", ".join(map(str, [attrs["model"], *(weights[key] for key in ("network", "authors", "licence", "preprocessing") if key in weights)])),
-             "Weights": "; ".join([*([weights["inside"]] if "inside" in weights else []), *(f"{words} has SHA-256 {weights[key]}" for key, words in
-                                  (("weights_sha256", f"the file {weights['weights']}" if "weights" in weights else "what it computes with"),
-                                   ("computation_sha256", "its computation")) if key in weights)]),
-             "Shipped in": str(weights.get("source", "")),
-             "Layers": ", ".join(names), "Pictures": f"{attrs['images']} of {attrs['data']}", "Data": sources,
-             "Without a mask": f"{attrs['maskless']} pictures, not used" if attrs.get("maskless") else "",
-             "Without a place": f"{attrs['untold']} more pictures, whose annotations are boxes, not used" if attrs.get("untold") else "",
-             "Protocol": protocol_words(found.protocol, about.get("view", {}).get("side", 0)),
-             **{f"{kind.capitalize()} units": several_named(units) for kind, units in marked.items()},
-             **{f"Room {name}": room_words(table) for name, table in rooms.items()},
-             "Computed on": attrs.get("backend", ""), "With": ", ".join(f"{name} {number}" for name, number in versions.items()), "On": attrs.get("date", ""),
-             "Run": attrs.get("run", "")}
+    marked = {
+        kind: found.table.unit.values[found.table[kind].values.astype(bool)].tolist() for kind in ("dead", "sparse")
+    }
+    sources = "; ".join(
+        " ".join([source["name"], *(f"{key} {str(value)[:16]}" for key, value in source.items() if key != "name")])
+        for source in about.get("data", {}).get("sources", [])
+    )
+    lines = {
+        "Network": ", ".join(
+            map(
+                str,
+                [
+                    attrs["model"],
+                    *(weights[key] for key in ("network", "authors", "licence", "preprocessing") if key in weights),
+                ],
+            )
+        ),
+        "Weights": "; ".join(
+            [
+                *([weights["inside"]] if "inside" in weights else []),
+                *(
+                    f"{words} has SHA-256 {weights[key]}"
+                    for key, words in (
+                        (
+                            "weights_sha256",
+                            f"the file {weights['weights']}" if "weights" in weights else "what it computes with",
+                        ),
+                        ("computation_sha256", "its computation"),
+                    )
+                    if key in weights
+                ),
+            ]
+        ),
+        "Shipped in": str(weights.get("source", "")),
+        "Layers": ", ".join(names),
+        "Pictures": f"{attrs['images']} of {attrs['data']}",
+        "Data": sources,
+        "Without a mask": f"{attrs['maskless']} pictures, not used" if attrs.get("maskless") else "",
+        "Without a place": f"{attrs['untold']} more pictures, whose annotations are boxes, not used"
+        if attrs.get("untold")
+        else "",
+        "Protocol": protocol_words(found.protocol, about.get("view", {}).get("side", 0)),
+        **{f"{kind.capitalize()} units": several_named(units) for kind, units in marked.items()},
+        **{f"Room {name}": room_words(table) for name, table in rooms.items()},
+        "Computed on": attrs.get("backend", ""),
+        "With": ", ".join(f"{name} {number}" for name, number in versions.items()),
+        "On": attrs.get("date", ""),
+        "Run": attrs.get("run", ""),
+    }
     return [[name, text_of(text, 1200)] for name, text in lines.items() if text]
+
 
 def several_named(units: Sequence[str], most: int = 12) -> str:
     "How many, and which."
     return f"{len(units)}: {', '.join(units[:most])}{', …' if len(units) > most else ''}" if len(units) else "none"
 
+
 def room_words(table: xr.Dataset) -> str:
     "When a room was run, and with which choices."
     choices = json.loads(table.attrs.get("choices", "{}"))
-    plain_ones = [f"{name} {'+'.join(map(str, value)) if isinstance(value, list) else value}" for name, value in choices.items()
-                  if value not in (None, [], {}, "") and not isinstance(value, dict) and not (isinstance(value, list) and len(value) > 6)]
+    plain_ones = [
+        f"{name} {'+'.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in choices.items()
+        if value not in (None, [], {}, "")
+        and not isinstance(value, dict)
+        and not (isinstance(value, list) and len(value) > 6)
+    ]
     return ", ".join([str(table.attrs.get("date", "")), *plain_ones])
 
 # %% ../../nbs/views/03_unit_pages.ipynb #555325ef
 class Read(NamedTuple):
     "What a folder holds: the dissection, its rooms, and why what is not there is not."
+
     folder: Path
     found: Dissection
     rooms: dict[str, xr.Dataset]
-    why: dict[str, str]                                 # room -> a sentence; empty where it is there
+    why: dict[str, str]  # room -> a sentence; empty where it is there
     sections: list[tuple[Section, list[Part]]]
 
+
 def read_folder(folder: Path, sections: Sequence[Section]) -> Read:
-    "All that a report is made of. Refused where there is no dissection."
+    "All that a report is made of. Raises InputError where there is no dissection."
     found, every = Dissection.load(folder), sections_of(folder, sections)
     commands = {"top": "visualise", "evidence": "evidence", **{section.room: section.command for section in every}}
     tables = {room: room_or_reason(folder, room, found, command) for room, command in commands.items()}
@@ -241,7 +416,9 @@ def read_folder(folder: Path, sections: Sequence[Section]) -> Read:
     parts = [(section, section.parts(rooms[section.room], found) if section.room in rooms else []) for section in every]
     return Read(folder, found, rooms, {room: reason for room, (_, reason) in tables.items()}, parts)
 
-REASONS = Path("transfer")/"explanations.html"     # the page that `transfer` writes into a folder
+
+REASONS = Path("transfer") / "explanations.html"  # the page that `transfer` writes into a folder
+
 
 def whole_of(read: Read, shown: Shown | None, files: Sequence[bool]) -> dict:
     "All that the first page says, and what the pages of all units share. `files`: which pictures have a thumbnail."
@@ -251,42 +428,95 @@ def whole_of(read: Read, shown: Shown | None, files: Sequence[bool]) -> dict:
     labels = [place for place, detects in zip(units["concept"], units["detects"]) if detects]
     view, problems = json.loads(attrs["about"])["view"], json.loads(attrs["problems"])
     gone = without_notes(problems)
-    return {"title": title_of(found), "lead": lead_of(found, len(layers), len(labels)), "notes": [trouble] if trouble else [],
-            "measure": measured(protocol), "rule": protocol.rule, "detects": protocol.detects, "size": view["size"], "side": view["side"],
-            "verdicts": VERDICTS, "tested": bool({"holds", "fails"} & set(verdicts)), "pictures": int(attrs["images"]), "unique": len(set(labels)),
-            "layers": layers, "units": units, **concepts_of_all(found, labels), **pictures_of(shown, files, read.why["top"]),
-            "facts": [name for name, _ in FACTS], "factKinds": [kind for _, kind in FACTS],
-            "nochance": f"Chance: {read.why['evidence']}",
-            "sections": [{"title": section.title, "why": section.why, "missing": read.why[section.room],
-                          "parts": [{"kind": part.kind, "names": list(part.names), "title": section.title, **part.more} for part in parts]}
-                         for section, parts in read.sections],
-            "pages": [["Why this network of detectors answers as it does, picture by picture", REASONS.name]] if (read.folder/REASONS).exists() else [],
-            "made": made_of(found, read.rooms), "problems": [text_of(problem, 400) for problem in gone[:200]],
-            "noted": [text_of(problem.removeprefix(NOTE), 400) for problem in problems if problem not in set(gone)][:200]}
+    return {
+        "title": title_of(found),
+        "lead": lead_of(found, len(layers), len(labels)),
+        "notes": [trouble] if trouble else [],
+        "measure": measured(protocol),
+        "rule": protocol.rule,
+        "detects": protocol.detects,
+        "size": view["size"],
+        "side": view["side"],
+        "verdicts": VERDICTS,
+        "tested": bool({"holds", "fails"} & set(verdicts)),
+        "pictures": int(attrs["images"]),
+        "unique": len(set(labels)),
+        "layers": layers,
+        "units": units,
+        **concepts_of_all(found, labels),
+        **pictures_of(shown, files, read.why["top"]),
+        "facts": [name for name, _ in FACTS],
+        "factKinds": [kind for _, kind in FACTS],
+        "nochance": f"Chance: {read.why['evidence']}",
+        "sections": [
+            {
+                "title": section.title,
+                "why": section.why,
+                "missing": read.why[section.room],
+                "parts": [
+                    {"kind": part.kind, "names": list(part.names), "title": section.title, **part.more}
+                    for part in parts
+                ],
+            }
+            for section, parts in read.sections
+        ],
+        "pages": [["Why this network of detectors answers as it does, picture by picture", REASONS.name]]
+        if (read.folder / REASONS).exists()
+        else [],
+        "made": made_of(found, read.rooms),
+        "problems": [text_of(problem, 400) for problem in gone[:200]],
+        "noted": [text_of(problem.removeprefix(NOTE), 400) for problem in problems if problem not in set(gone)][:200],
+    }
+
 
 def concepts_of_all(found: Dissection, labels: Sequence[int]) -> dict[str, list]:
     "Categories; and concepts with category, number of detectors (`labels`: the concept of each), pictures."
     table = found.table
     kinds = [plain(name) for name in table.concept_category.values.tolist()]
-    categories, number = list(dict.fromkeys(kinds)), np.bincount(np.array(labels, int), minlength=table.sizes["concept"]).tolist()
+    categories, number = (
+        list(dict.fromkeys(kinds)),
+        np.bincount(np.array(labels, int), minlength=table.sizes["concept"]).tolist(),
+    )
     rows = zip(table.concept.values.tolist(), kinds, number, table.concept_images.values.tolist())
-    return {"categories": [text_of(name) for name in categories],
-            "concepts": [[text_of(name), categories.index(kind), *counts] for name, kind, *counts in rows]}
+    return {
+        "categories": [text_of(name) for name in categories],
+        "concepts": [[text_of(name), categories.index(kind), *counts] for name, kind, *counts in rows],
+    }
 
-GONE = ("The photographs were not at hand when the report was written.", "This picture could not be read when the report was written.")
+
+GONE = (
+    "The photographs were not at hand when the report was written.",
+    "This picture could not be read when the report was written.",
+)
+
 
 def pictures_of(shown: Shown | None, files: Sequence[bool], why: str) -> dict:
     "The names of the pictures, which of them have a thumbnail, and what is said in the place of one that has none."
     names = [] if shown is None else [text_of(name) for name in shown.table.image.values[shown.kept].tolist()]
-    return {"ranks": 0 if shown is None else int(shown.table.sizes["rank"]), "nopictures": why, "gone": GONE[any(files)],
-            "images": {"name": names, "file": [int(one) for one in files], "random": [] if shown is None else at_random(len(names))}}
+    return {
+        "ranks": 0 if shown is None else int(shown.table.sizes["rank"]),
+        "nopictures": why,
+        "gone": GONE[any(files)],
+        "images": {
+            "name": names,
+            "file": [int(one) for one in files],
+            "random": [] if shown is None else at_random(len(names)),
+        },
+    }
+
 
 def title_of(found: Dissection) -> str:
     "What the report is called."
     return text_of(f"{found.table.attrs['model']} on {found.table.attrs['data']}")
 
+
 def lead_of(found: Dissection, layers: int, detectors: int) -> list[str]:
     "The first sentence: every second piece is set in bold."
     table, protocol = found.table, found.protocol
-    return ["", f"{detectors:,} of {table.sizes['unit']:,} units", f" in {several(layers, 'layer')} detect one of ",
-            f"{table.sizes['concept']:,} concepts", f" ({protocol.rule}), measured over {int(table.attrs['images']):,} pictures."]
+    return [
+        "",
+        f"{detectors:,} of {table.sizes['unit']:,} units",
+        f" in {several(layers, 'layer')} detect one of ",
+        f"{table.sizes['concept']:,} concepts",
+        f" ({protocol.rule}), measured over {int(table.attrs['images']):,} pictures.",
+    ]

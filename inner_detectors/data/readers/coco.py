@@ -13,11 +13,20 @@ from typing import NamedTuple
 
 from pycocotools import mask as coco_mask
 
-from ...core.errors import NOTE, Problems, Refused
+from ...core.errors import NOTE, Problems, InputError
 from ...core.files import UNREADABLE, hashed, sha256
 from ..images import oriented, read_turned
 from ..outlines import Outline, glance
-from .coco_json import Entry, beside, existing, place_of_coco, read_categories, read_entries, read_json, without_masks
+from inner_detectors.data.readers.coco_json import (
+    Entry,
+    beside,
+    existing,
+    place_of_coco,
+    read_categories,
+    read_entries,
+    read_json,
+    without_masks,
+)
 from .masks import draw, drawable, pack, whole
 from ..sample import Region, Sample
 from ..vocabulary import Vocabulary
@@ -25,26 +34,41 @@ from ..vocabulary import Vocabulary
 # %% ../../../nbs/data/readers/02_coco.ipynb #e709fd06
 class Table(NamedTuple):
     "A file that was read when a source was opened."
+
     name: str
     sha256: str
+
 
 def taken(*paths: Path) -> tuple[Table, ...]:
     "The tables among some files that are there, with their digests now."
     there = [path for path in paths if path.is_file()]
     return tuple(Table(path.name, digest) for path, digest in zip(there, hashed(there)))
 
-def record(annotations: Sequence[Path | Table], images: Sequence[Path],
-           folder: Path | None = None,  # that images are named from; by their own names alone where None
-          ) -> dict[str, str]:
-    "Hashes of the annotation files (of one: its own) and of the sorted list of image names and digests. Files that are as they were are not read again."
-    def named(path): return path.relative_to(folder).as_posix() if folder else path.name
+
+def record(
+    annotations: Sequence[Path | Table],
+    images: Sequence[Path],
+    folder: Path | None = None,  # that images are named from; by their own names alone where None
+) -> dict[str, str]:
+    """Hashes of the annotation files (of one: its own) and of the sorted list of image names and digests. Files that
+    are as they were are not read again."""
+
+    def named(path):
+        return path.relative_to(folder).as_posix() if folder else path.name
+
     files = [one for one in annotations if not isinstance(one, Table)]
     digests = dict(zip([*files, *images], hashed([*files, *images])))
     closed = next((path for path in files if digests[path] == UNREADABLE), None)
-    if closed is not None: sha256(closed)          # says why
+    if closed is not None:
+        sha256(closed)  # says why
     tables = [Table(one.name, digests[one]) if not isinstance(one, Table) else one for one in annotations]
     whole = tables[0].sha256 if len(tables) == 1 else listed(sorted(f"{one.name} {one.sha256}" for one in tables))
-    return {"annotations": whole, "images": listed(sorted(f"{named(path)} {digests[path]}" for path in images)), "images_by": "sha256"}
+    return {
+        "annotations": whole,
+        "images": listed(sorted(f"{named(path)} {digests[path]}" for path in images)),
+        "images_by": "sha256",
+    }
+
 
 def listed(lines: Sequence[str]) -> str:
     "The SHA-256 of some lines."
@@ -53,11 +77,23 @@ def listed(lines: Sequence[str]) -> str:
 # %% ../../../nbs/data/readers/02_coco.ipynb #c96699da
 class Coco:
     "COCO instances (Lin et al. 2014; format: cocodataset.org/#format-data): polygons, RLE, compressed RLE, crowds."
+
     name, kind, options = "coco", "instances", ("orientation", "group")
 
-    def __init__(self, annotations: str | Path, images: str | Path | None = None,   # looked for around the json where None
-                 on_problem: str = "stop", orientation: str | None = None, group: str | None = None):
-        self.annotations, self.problems, self.orientation, self.group = Path(annotations), Problems(on_problem), oriented(orientation), group
+    def __init__(
+        self,
+        annotations: str | Path,
+        images: str | Path | None = None,  # looked for around the json where None
+        on_problem: str = "stop",
+        orientation: str | None = None,
+        group: str | None = None,
+    ):
+        self.annotations, self.problems, self.orientation, self.group = (
+            Path(annotations),
+            Problems(on_problem),
+            oriented(orientation),
+            group,
+        )
         self.tables = taken(self.annotations)
         read = read_json(self.annotations)
         categories = read_categories(self.annotations, read["categories"])
@@ -66,39 +102,59 @@ class Coco:
         self.images = beside(self.annotations, entries) if images is None else Path(images)
         alone_in_group(entries.values(), self.annotations, group, self.problems)
         partly = sum("neg_category_ids" in image or "not_exhaustive_category_ids" in image for image in read["images"])
-        if partly: self.problems.noted(f"{self.annotations}: {partly} of its images were searched for some categories alone (neg_category_ids, as in LVIS); "
-                                       "the others count as absent from them, whether they are or not.")
+        if partly:
+            self.problems.noted(
+                f"{self.annotations}: {partly} of its images were searched for some categories alone "
+                "(neg_category_ids, as in LVIS); "
+                "the others count as absent from them, whether they are or not."
+            )
         self.entries = existing(entries, self.annotations, self.images, self.problems)
         self.untold = without_masks(self.entries, self.annotations, self.problems)
-        self.keys = [name for name in self.entries if name not in self.untold] or list(self.entries)      # where none tells, each says so when it is read
-        if len(self.keys) < len(self.entries): self.problems.extend(self.untold.values())
+        self.keys = [name for name in self.entries if name not in self.untold] or list(
+            self.entries
+        )  # where none tells, each says so when it is read
+        if len(self.keys) < len(self.entries):
+            self.problems.extend(self.untold.values())
 
     def sample(self, key: str) -> Sample:
         "An image with one region an annotation."
         entry = self.entries[key]
-        if key in self.untold: raise Refused(self.untold[key])
-        image, notes = read_turned(self.images/key, self.size(entry), self.orientation)
-        masks = [(concept, *self.tried(entry, number, segmentation, image.shape[:2], draw)) for number, concept, segmentation in entry.annotations]
+        if key in self.untold:
+            raise InputError(self.untold[key])
+        image, notes = read_turned(self.images / key, self.size(entry), self.orientation)
+        masks = [
+            (concept, *self.tried(entry, number, segmentation, image.shape[:2], draw))
+            for number, concept, segmentation in entry.annotations
+        ]
         said = (*(notes if masks else ()), *(note for _, _, bad in masks for note in bad))
         return Sample(key, image, tuple(Region(concept, mask) for concept, mask, _ in masks), entry.group, said)
 
     def size(self, entry: Entry) -> tuple[int, int] | None:
         "Height and width of an image's masks, as the json says or one of its RLE; None where the image is asked."
-        if entry.height is not None and entry.width is not None: return entry.height, entry.width
+        if entry.height is not None and entry.width is not None:
+            return entry.height, entry.width
         sizes = (segmentation.get("size") for _, _, segmentation in entry.annotations if isinstance(segmentation, dict))
         whole_sizes = ([whole(one) for one in size[:3]] for size in sizes if isinstance(size, list))
         return next(((size[0], size[1]) for size in whole_sizes if len(size) == 2 and size[0] and size[1]), None)
 
     def tried(self, entry: Entry, number: object, segmentation: object, size: tuple[int, int], read: Callable) -> tuple:
-        "A mask read by `read`, and a note where one of its polygons cannot be drawn; or Refused with its place."
+        "A mask read by `read`, and a note where one of its polygons cannot be drawn; or InputError with its place."
         try:
             drawn, bad = drawable(segmentation, *size)
             mask = read(drawn, *size)
+        except InputError:
+            raise
         except (ValueError, TypeError, OverflowError) as error:
-            raise Refused(f"{self.annotations}: annotation {number} of {entry.name}: {error}. Repair or remove it.") from None
-        if not bad: return mask, ()
-        return mask, (f"{NOTE}{self.annotations}: annotation {number} of {entry.name}: {len(bad)} of its {len(bad) + len(drawn)} polygons cannot be drawn "
-                      f"({bad[0]}) and were left out.",)
+            raise InputError(
+                f"{self.annotations}: annotation {number} of {entry.name}: {error}. Repair or remove it."
+            ) from None
+        if not bad:
+            return mask, ()
+        return mask, (
+            f"{NOTE}{self.annotations}: annotation {number} of {entry.name}: {len(bad)} of its {len(bad) + len(drawn)} "
+            "polygons cannot be drawn "
+            f"({bad[0]}) and were left out.",
+        )
 
     def shown(self, key: str) -> set[str]:
         "The concepts of an image's annotations."
@@ -107,44 +163,65 @@ class Coco:
     def outline(self, key: str) -> Outline:
         "The image in numbers, with every problem of its annotations."
         entry = self.entries[key]
-        if key in self.untold: raise Refused(self.untold[key])
+        if key in self.untold:
+            raise InputError(self.untold[key])
         packed: dict[str, list[dict]] = {}
-        size, notes = glance(self.images/key, self.size(entry), self.orientation)
+        size, notes = glance(self.images / key, self.size(entry), self.orientation)
         problems, torn = list(notes if entry.annotations else ()), False
         for number, concept, segmentation in entry.annotations:
-            try: mask, bad = self.tried(entry, number, segmentation, size, pack)
-            except Refused as refused: problems.append(str(refused)); torn = True; continue
+            try:
+                mask, bad = self.tried(entry, number, segmentation, size, pack)
+            except InputError as refused:
+                problems.append(str(refused))
+                torn = True
+                continue
             problems += bad
             if not coco_mask.area(mask):
-                problems.append(f"{self.annotations}: annotation {number} of {key} has no pixel. Remove it, or outline it again.")
+                problems.append(
+                    f"{self.annotations}: annotation {number} of {key} has no pixel. Remove it, or outline it again."
+                )
             packed.setdefault(concept, []).append(mask)
-        areas = {concept: int(coco_mask.area(masks[0] if len(masks) == 1 else coco_mask.merge(masks))) for concept, masks in packed.items()}
+        areas = {
+            concept: int(coco_mask.area(masks[0] if len(masks) == 1 else coco_mask.merge(masks)))
+            for concept, masks in packed.items()
+        }
         annotations = {concept: len(masks) for concept, masks in packed.items()}
         areas = {concept: area for concept, area in areas.items() if area}
         return Outline(key, size, annotations, areas, tuple(problems), entry.group, torn)
 
     def files_of(self, key: str) -> tuple[Path, ...]:
         "The image's file."
-        return (self.images/key,)
+        return (self.images / key,)
 
     def identity(self) -> dict[str, str]:
         "SHA-256 of the json, and of the sorted list of image names and the digests of their files."
-        return record(self.tables, [self.images/name for name in self.keys], self.images) | asked(orientation=self.orientation, group=self.group)
+        return record(self.tables, [self.images / name for name in self.keys], self.images) | asked(
+            orientation=self.orientation, group=self.group
+        )
 
     @classmethod
-    def parse(cls, place: str, on_problem: str = "stop", orientation: str | None = None, group: str | None = None, **_) -> "Coco":
+    def parse(
+        cls, place: str, on_problem: str = "stop", orientation: str | None = None, group: str | None = None, **_
+    ) -> "Coco":
         "`FOLDER`, `FOLDER:SPLIT`, `ANNOTATIONS.json` or `ANNOTATIONS.json,IMAGES`."
         return cls(*place_of_coco(place, cls.kind), on_problem, orientation, group)
+
 
 def alone_in_group(entries: Iterable[Entry], path: Path, group: str | None, problems: Problems) -> None:
     "A note where some images lack the field that they are grouped by."
     alone = [entry.name for entry in entries if entry.group is None] if group else []
-    if alone: problems.noted(f"{path}: {len(alone)} of its images have no {group!r}, the first {alone[0]!r}; each is a group of its own.")
+    if alone:
+        problems.noted(
+            f"{path}: {len(alone)} of its images have no {group!r}, the first {alone[0]!r}; each is a group of its own."
+        )
+
 
 def asked(**options: str | None) -> dict[str, str]:
     "The options of a source that were asked for: they move numbers, so they belong to what it is."
     return {name: value for name, value in options.items() if value is not None}
 
+
 class CocoStuff(Coco):
     "COCO stuff (Caesar et al. 2018): instances of another json, with concepts such as sky, grass and wall."
+
     name, kind = "coco-stuff", "stuff"

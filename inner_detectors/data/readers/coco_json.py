@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
 
-from ...core.errors import Problems, Refused, near
+from ...core.errors import Problems, InputError, near
 from .masks import outlined, whole
 from ..vocabulary import Concept, Vocabulary, spelled
 
@@ -26,98 +26,174 @@ from ..vocabulary import Concept, Vocabulary, spelled
 def split_place(place: str) -> tuple[Path, str | None]:
     "`FOLDER` or `FOLDER:SPLIT`, taken apart. A folder whose name has a colon is one."
     folder, colon, split = place.rpartition(":")
-    if not colon or Path(place).expanduser().is_dir(): return Path(place).expanduser(), None
+    if not colon or Path(place).expanduser().is_dir():
+        return Path(place).expanduser(), None
     return Path(folder).expanduser(), split
 
+
 def other_jsons(folder: Path) -> dict[str, Path]:
-    "Split -> json of a folder that a labelling tool wrote: in it, in its annotations/ or labels/, or one in the folder of each split."
+    """Split -> json of a folder that a labelling tool wrote: in it, in its annotations/ or labels/, or one in the
+    folder of each split."""
     others = ("captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_", ".")
-    found = [path for place in (folder, folder/"annotations", folder/"labels") for path in sorted(place.glob("*.json")) if not path.name.startswith(others)]
-    if found: return {path.stem: path for path in found}
+    found = [
+        path
+        for place in (folder, folder / "annotations", folder / "labels")
+        for path in sorted(place.glob("*.json"))
+        if not path.name.startswith(others)
+    ]
+    if found:
+        return {path.stem: path for path in found}
     return {path.parent.name: path for path in sorted(folder.glob("*/*annotations*.json"))}
 
+
 def find_coco(folder: Path, split: str | None = None, kind: str = "instances") -> tuple[Path, Path | None]:
-    "The json and the image folder of a split in an unpacked COCO folder; None where it has to be looked for. `kind`: instances, stuff or panoptic."
+    """The json and the image folder of a split in an unpacked COCO folder; None where it has to be looked for. `kind`:
+    instances, stuff or panoptic."""
     source = "coco" if kind == "instances" else f"coco-{kind}"
-    if not folder.is_dir(): raise Refused(f"{folder}: no such folder. Give the one that holds annotations/ and the images.")
-    found = {path.stem.removeprefix(f"{kind}_"): path
-             for place in (folder, folder/"annotations") for path in sorted(place.glob(f"{kind}_*.json"))}
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder. Give the one that holds annotations/ and the images.")
+    found = {
+        path.stem.removeprefix(f"{kind}_"): path
+        for place in (folder, folder / "annotations")
+        for path in sorted(place.glob(f"{kind}_*.json"))
+    }
     official = bool(found)
-    if kind == "instances" and not found: found = other_jsons(folder)
-    if not found: raise Refused(f"{folder}: no {kind}_*.json in it or in its annotations/. Unpack COCO's annotations there, "
-                                f"or give {source}:ANNOTATIONS.json,IMAGES.")
+    if kind == "instances" and not found:
+        found = other_jsons(folder)
+    if not found:
+        raise InputError(
+            f"{folder}: no {kind}_*.json in it or in its annotations/. Unpack COCO's annotations there, "
+            f"or give {source}:ANNOTATIONS.json,IMAGES."
+        )
     if split is None and len(found) > 1:
-        raise Refused(f"{folder}: several splits. Say which: {', '.join(f'{source}:{folder}:{name}' for name in found)}.")
-    if split is None: split = next(iter(found))
-    if split not in found: raise Refused(f"{folder}: no split {split!r}. {near(split, found)}")
-    for images in (folder/split, folder/"images"/split, folder/"images"):
-        if images.is_dir() and (official or images == found[split].parent): return found[split], images
-    if not official or split == "default": return found[split], None
-    raise Refused(f"{folder}: no image folder {split}/ or images/{split}/. Unpack the images there, or give {source}:ANNOTATIONS.json,IMAGES.")
+        raise InputError(
+            f"{folder}: several splits. Say which: {', '.join(f'{source}:{folder}:{name}' for name in found)}."
+        )
+    if split is None:
+        split = next(iter(found))
+    if split not in found:
+        raise InputError(f"{folder}: no split {split!r}. {near(split, found)}")
+    for images in (folder / split, folder / "images" / split, folder / "images"):
+        if images.is_dir() and (official or images == found[split].parent):
+            return found[split], images
+    if not official or split == "default":
+        return found[split], None
+    raise InputError(
+        f"{folder}: no image folder {split}/ or images/{split}/. Unpack the images there, or give "
+        f"{source}:ANNOTATIONS.json,IMAGES."
+    )
+
 
 def two_places(place: str) -> tuple[Path, Path] | None:
-    "`ANNOTATIONS,IMAGES`, taken apart, at the comma where both are there if it has several; None where there is no comma, or a folder of that name."
-    if split_place(place)[0].is_dir(): return None
-    cuts = [(Path(place[:at]).expanduser(), Path(place[at + 1:]).expanduser()) for at, letter in enumerate(place) if letter == ","]
+    """`ANNOTATIONS,IMAGES`, taken apart, at the comma where both are there if it has several; None where there is no
+    comma, or a folder of that name."""
+    if split_place(place)[0].is_dir():
+        return None
+    cuts = [
+        (Path(place[:at]).expanduser(), Path(place[at + 1 :]).expanduser())
+        for at, letter in enumerate(place)
+        if letter == ","
+    ]
     return next((both for both in cuts if all(os.path.exists(path) for path in both)), cuts[-1] if cuts else None)
 
+
 def place_of_coco(place: str, kind: str = "instances") -> tuple[Path, Path | None]:
-    "`FOLDER`, `FOLDER:SPLIT`, `ANNOTATIONS.json` or `ANNOTATIONS.json,IMAGES` as json and image folder; None where that has to be looked for."
-    if Path(place).expanduser().is_file(): return Path(place).expanduser(), None
-    if given := two_places(place): return given
-    if place.endswith(".json"): raise Refused(f"{place}: no such file. Give a COCO json, or the folder that holds it.")
+    """`FOLDER`, `FOLDER:SPLIT`, `ANNOTATIONS.json` or `ANNOTATIONS.json,IMAGES` as json and image folder; None where
+    that has to be looked for."""
+    if Path(place).expanduser().is_file():
+        return Path(place).expanduser(), None
+    if given := two_places(place):
+        return given
+    if place.endswith(".json"):
+        raise InputError(f"{place}: no such file. Give a COCO json, or the folder that holds it.")
     return find_coco(*split_place(place), kind)
+
 
 def beside(annotations: Path, names: Iterable[str]) -> Path:
     "The folder around a json in which most of its images are."
     names, here = list(names), annotations.parent
-    roots, split = [here.parent, here] if here.name in ("annotations", "labels") else [here], annotations.stem.partition("_")[2] or annotations.stem
-    folders = [folder for root in roots for part in (split, f"images/{split}", "images", "") if (folder := root/part).is_dir()]
+    roots, split = (
+        [here.parent, here] if here.name in ("annotations", "labels") else [here],
+        annotations.stem.partition("_")[2] or annotations.stem,
+    )
+    folders = [
+        folder
+        for root in roots
+        for part in (split, f"images/{split}", "images", "")
+        if (folder := root / part).is_dir()
+    ]
+
     def fits(folder):
         found, _ = located(names, folder)
-        return len(found), sum(not taken_for(name, file) for name, file in found.items())      # of equals the one that has the very names
+        return len(found), sum(
+            not taken_for(name, file) for name, file in found.items()
+        )  # of equals the one that has the very names
+
     return max(folders, key=fits, default=here)
 
 # %% ../../../nbs/data/readers/01_coco_json.ipynb #11a91042
 def read_json(path: Path, masks: str = "segmentation") -> dict:
-    "A COCO json. Refused unless it has images, categories, and annotations of which one at least has `masks`."
+    """A COCO json. Raises InputError unless it has images, categories, and annotations of which one at least has
+    `masks`."""
     try:
         raw = path.read_bytes()
-        if raw[:2] == b"\x1f\x8b": raise Refused(f"{path}: is packed by gzip. Unpack it, and give the json.")
+        if raw[:2] == b"\x1f\x8b":
+            raise InputError(f"{path}: is packed by gzip. Unpack it, and give the json.")
         read = json.loads(raw)
-    except FileNotFoundError: raise Refused(f"{path}: no such file. Give COCO's instances json.") from None
-    except (ValueError, OSError, RecursionError) as error: raise Refused(f"{path}: cannot be read as json ({error}). Download or write it again.") from None
-    if isinstance(read, list) and len(read) == 1: read = read[0]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file. Give COCO's instances json.") from None
+    except InputError:
+        raise
+    except (ValueError, OSError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as json ({error}). Download or write it again.") from None
+    if isinstance(read, list) and len(read) == 1:
+        read = read[0]
     for key in ("images", "annotations", "categories"):
         entries = listed_entries(read.get(key)) if isinstance(read, dict) else None
         if entries is None:
             why = " (a list, as detectors write what they find)" if isinstance(read, list) else ""
-            if key == "annotations" and isinstance(read, dict) and key not in read: why = ", as in the jsons of test images, so nothing says what is where"
-            raise Refused(f"{path}: no list of {key!r}{why}. Give a COCO instances json.")
+            if key == "annotations" and isinstance(read, dict) and key not in read:
+                why = ", as in the jsons of test images, so nothing says what is where"
+            raise InputError(f"{path}: no list of {key!r}{why}. Give a COCO instances json.")
         read[key] = entries
     number = len(read["annotations"])
     if not any(masks in entry for entry in read["annotations"]):
-        raise Refused(f"{path}: none of its {number} annotations has a {masks}, so there are no masks. "
-                      f"Give the {'instances' if masks == 'segmentation' else 'panoptic'} json, not captions, keypoints or boxes.")
+        raise InputError(
+            f"{path}: none of its {number} annotations has a {masks}, so there are no masks. "
+            f"Give the {'instances' if masks == 'segmentation' else 'panoptic'} json, not captions, keypoints or boxes."
+        )
     return read
 
+
 def listed_entries(entries: object) -> list[dict] | None:
-    "Entries of a json: a list of them, a mapping from their ids, or a table as pandas writes it. None where it is none of these."
+    """Entries of a json: a list of them, a mapping from their ids, or a table as pandas writes it. None where it is
+    none of these."""
     if isinstance(entries, str) and entries.lstrip()[:1] in ("[", "{"):
-        try: entries = json.loads(entries)
-        except (ValueError, RecursionError): return None
-    if isinstance(entries, dict): entries = from_table(entries)
+        try:
+            entries = json.loads(entries)
+        except (ValueError, RecursionError):
+            return None
+    if isinstance(entries, dict):
+        entries = from_table(entries)
     if isinstance(entries, dict) and all(isinstance(entry, dict) for entry in entries.values()):
         return [{"id": number, **entry} for number, entry in entries.items()]
     return entries if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries) else None
 
+
 def from_table(table: dict) -> object:
-    "The rows of a table in any of pandas' forms: columns apart, as lists or by row, or rows beside the names of the columns. Anything else as it is."
+    """The rows of a table in any of pandas' forms: columns apart, as lists or by row, or rows beside the names of the
+    columns. Anything else as it is."""
     if isinstance(table.get("data"), list) and set(table) <= {"schema", "columns", "index", "data"}:
         names, rows = table.get("columns"), table["data"]
-        if names is None: return rows
-        return [dict(zip(names, row)) for row in rows] if isinstance(names, list) and all(isinstance(row, list) for row in rows) else table
-    if not {"id", "image_id"} & set(table): return table
+        if names is None:
+            return rows
+        return (
+            [dict(zip(names, row)) for row in rows]
+            if isinstance(names, list) and all(isinstance(row, list) for row in rows)
+            else table
+        )
+    if not {"id", "image_id"} & set(table):
+        return table
     columns = list(table.values())
     if all(isinstance(column, list) for column in columns) and len({len(column) for column in columns}) == 1:
         return [dict(zip(table, row)) for row in zip(*columns)]
@@ -125,123 +201,201 @@ def from_table(table: dict) -> object:
         return [{name: column[row] for name, column in table.items()} for row in columns[0]]
     return table
 
+
 def key_of(value: object) -> int | float | str | None:
     "An id as one thing whoever wrote it: 1, 1.0 and `1` in quotes are one. None where it is none (null, NaN, a list)."
     number = whole(value)
-    if number is not None: return number
-    if isinstance(value, float): return value if abs(value) < float("inf") else None
+    if number is not None:
+        return number
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
     return value.strip() or None if isinstance(value, str) else None
 
 # %% ../../../nbs/data/readers/01_coco_json.ipynb #21ea79c0
 def read_category(path: Path, entry: dict) -> tuple[int | float | str, str]:
     "The id and the name of a category; a name may be a number."
     number, name = key_of(entry.get("id")), entry.get("name")
-    if number is None: raise Refused(f"{path}: category {entry.get('id', '?')} has no id that is a number or text. Repair or remove it.")
-    if (said := whole(name)) is not None and not isinstance(name, str): name = str(said)
-    if isinstance(name, float) and name == name: name = str(name)
-    if not isinstance(name, str): raise Refused(f"{path}: category {entry.get('id')} has no name that is text or a number. Repair or remove it.")
+    if number is None:
+        raise InputError(
+            f"{path}: category {entry.get('id', '?')} has no id that is a number or text. Repair or remove it."
+        )
+    if (said := whole(name)) is not None and not isinstance(name, str):
+        name = str(said)
+    if isinstance(name, float) and name == name:
+        name = str(name)
+    if not isinstance(name, str):
+        raise InputError(
+            f"{path}: category {entry.get('id')} has no name that is text or a number. Repair or remove it."
+        )
     return number, name
+
 
 def read_categories(path: Path, entries: list[dict]) -> dict[int | float | str, Concept]:
     "Category id -> concept. COCO's categories are all objects, whatever their supercategory."
     named: dict[int | float | str, str] = {}
-    for number, name in sorted((read_category(path, entry) for entry in entries), key=lambda pair: (isinstance(pair[0], str), pair[0])):
-        if named.setdefault(number, name) != name: raise Refused(f"{path}: category id {number} is listed twice. Remove one.")
+    for number, name in sorted(
+        (read_category(path, entry) for entry in entries), key=lambda pair: (isinstance(pair[0], str), pair[0])
+    ):
+        if named.setdefault(number, name) != name:
+            raise InputError(f"{path}: category id {number} is listed twice. Remove one.")
     roots = {spelled(above, "coco") for entry in entries if isinstance(above := entry.get("supercategory"), str)}
     called = {number: spelled(name, "coco") for number, name in named.items()}
     first = {concept: number for number, concept in reversed(called.items())}
-    kept = {number: name for number, name in named.items() if first[called[number]] == number or called[number] not in roots}   # a root and its class are one
+    kept = {
+        number: name for number, name in named.items() if first[called[number]] == number or called[number] not in roots
+    }  # a root and its class are one
     names = list(kept.values())
-    above = {str(entry["name"]): entry.get("parent") for entry in entries}        # not COCO's; the generated set writes what is a part of what
-    parents = [spelled(str(above[name]), "coco") if above.get(name) in names[:place] else None for place, name in enumerate(names)]
-    try: concepts = [Concept(spelled(name, "coco"), "object", parent) for name, parent in zip(names, parents)]
-    except Refused as refused: raise Refused(f"{path}: {refused}") from None
+    above = {
+        str(entry["name"]): entry.get("parent") for entry in entries
+    }  # not COCO's; the generated set writes what is a part of what
+    parents = [
+        spelled(str(above[name]), "coco") if above.get(name) in names[:place] else None
+        for place, name in enumerate(names)
+    ]
+    try:
+        concepts = [Concept(spelled(name, "coco"), "object", parent) for name, parent in zip(names, parents)]
+    except InputError as refused:
+        raise InputError(f"{path}: {refused}") from None
     told = dict(zip(kept, words(path, concepts, names)))
     return {number: told[number if number in told else first[called[number]]] for number in named}
 
+
 def words(path: Path, concepts: Sequence[Concept], named: Sequence[str]) -> Vocabulary:
-    "A vocabulary from the names in a file. Refused where two of them are one concept, or mean nothing."
+    "A vocabulary from the names in a file. Raises InputError where two of them are one concept, or mean nothing."
     seen: dict[str, str] = {}
     for concept, name in zip(concepts, named):
         if (other := seen.setdefault(concept.name, name)) != name:
-            raise Refused(f"{path}: {other!r} and {name!r} are listed as two concepts and are both {concept.name!r}. Rename or remove one.")
-    try: return Vocabulary(concepts)
-    except Refused as refused: raise Refused(f"{path}: {refused}") from None
+            raise InputError(
+                f"{path}: {other!r} and {name!r} are listed as two concepts and are both {concept.name!r}. Rename or "
+                "remove one."
+            )
+    try:
+        return Vocabulary(concepts)
+    except InputError as refused:
+        raise InputError(f"{path}: {refused}") from None
 
 # %% ../../../nbs/data/readers/01_coco_json.ipynb #656cc462
 @dataclass(frozen=True)
 class Entry:
     "An image as the json lists it."
-    name: str
-    height: int | None                          # None, like width, where the json does not say
-    width: int | None
-    annotations: list[tuple]                    # (annotation id, concept, segmentation)
-    group: str | None = None
-    boxes: list = field(default_factory=list)   # ids of annotations without a mask
 
-NAMED = ("file_name", "filename", "path", "coco_url", "flickr_url", "url")     # where jsons say which file an image is
+    name: str
+    height: int | None  # None, like width, where the json does not say
+    width: int | None
+    annotations: list[tuple]  # (annotation id, concept, segmentation)
+    group: str | None = None
+    boxes: list = field(default_factory=list)  # ids of annotations without a mask
+
+
+NAMED = ("file_name", "filename", "path", "coco_url", "flickr_url", "url")  # where jsons say which file an image is
+
 
 def inside(name: str) -> bool:
     "Whether a file's name stays in its folder."
     return bool(name) and not os.path.isabs(name) and ".." not in Path(name).parts
 
+
 def read_image_entry(path: Path, image: dict, group: str = "group") -> tuple[int | float | str, Entry]:
-    "The id and the entry of one listed image. Refused where it has no id, or nothing says which file it is."
-    number, name = key_of(image.get("id")), next((name for key in NAMED if isinstance(name := image.get(key), str) and name.strip()), None)
-    if number is None: raise Refused(f"{path}: image {name or image.get('id', '?')} has no id that is a number or text. Repair or remove it.")
-    if name is None: raise Refused(f"{path}: image {number} has no file_name that is text, nor a path or coco_url. Repair or remove it.")
+    "The id and the entry of one listed image. Raises InputError where it has no id, or nothing says which file it is."
+    number, name = (
+        key_of(image.get("id")),
+        next((name for key in NAMED if isinstance(name := image.get(key), str) and name.strip()), None),
+    )
+    if number is None:
+        raise InputError(
+            f"{path}: image {name or image.get('id', '?')} has no id that is a number or text. Repair or remove it."
+        )
+    if name is None:
+        raise InputError(
+            f"{path}: image {number} has no file_name that is text, nor a path or coco_url. Repair or remove it."
+        )
     height, width = (size if (size := whole(image.get(key))) and size > 0 else None for key in ("height", "width"))
-    if height is None or width is None: height = width = None
+    if height is None or width is None:
+        height = width = None
     said = key_of(image.get(group))
     return number, Entry(name, height, width, [], None if said is None else str(said))
 
-def read_entries(path: Path, read: dict, categories: Mapping, problem: Callable[[str], None],
-                 masks: Callable = lambda entry: [(entry.get("id"), entry.get("category_id"), entry.get("segmentation"))],
-                 drawn: Callable[[object], bool] = outlined, group: str | None = None) -> dict[str, Entry]:
-    "File name -> entry, with each annotation put to its image. `masks` gives (id, category id, mask) of an annotation. What points nowhere is a problem."
+
+def read_entries(
+    path: Path,
+    read: dict,
+    categories: Mapping,
+    problem: Callable[[str], None],
+    masks: Callable = lambda entry: [(entry.get("id"), entry.get("category_id"), entry.get("segmentation"))],
+    drawn: Callable[[object], bool] = outlined,
+    group: str | None = None,
+) -> dict[str, Entry]:
+    """File name -> entry, with each annotation put to its image. `masks` gives (id, category id, mask) of an
+    annotation. What points nowhere is a problem."""
     by_id: dict[int | float | str, Entry] = {}
     by_name: dict[str, Entry] = {}
     fields = list(dict.fromkeys(key for image in read["images"] for key in image))
     if group is not None and all(key_of(image.get(group)) is None for image in read["images"]):
-        raise Refused(f"{path}: its images have no {group!r} to be grouped by that is a number or text. They have: {', '.join(map(str, fields))}.")
+        raise InputError(
+            f"{path}: its images have no {group!r} to be grouped by that is a number or text. They have: "
+            f"{', '.join(map(str, fields))}."
+        )
     for image in read["images"]:
         number, entry = read_image_entry(path, image, group or "group")
-        if by_id.get(number) == entry: continue         # the very same once more, as joined tables have it
-        if number in by_id: raise Refused(f"{path}: image id {number} is listed twice. Remove one.")
-        if entry.name in by_name: raise Refused(f"{path}: file name {entry.name!r} is listed twice. Remove one.")
+        if by_id.get(number) == entry:
+            continue  # the very same once more, as joined tables have it
+        if number in by_id:
+            raise InputError(f"{path}: image id {number} is listed twice. Remove one.")
+        if entry.name in by_name:
+            raise InputError(f"{path}: file name {entry.name!r} is listed twice. Remove one.")
         by_id[number] = by_name[entry.name] = entry
     for place, annotation in enumerate(read["annotations"]):
         image = annotation.get("image_id")
         known = image if type(image) is int else key_of(image)
         of = None if known is None else by_id.get(known)
         for number, category, mask in masks(annotation):
-            if type(number) is not int and key_of(number) is None: number = f"at place {place} of its list"
+            if type(number) is not int and key_of(number) is None:
+                number = f"at place {place} of its list"
             if of is None:
                 problem(f"{path}: annotation {number} is for {points_at('image', image)}.")
                 continue
             concept = categories.get(category if type(category) is int else key_of(category))
-            if concept is None: problem(f"{path}: annotation {number} is of {points_at('category', category)}.")
-            elif drawn(mask): of.annotations.append((number, concept.name, mask))
-            else: of.boxes.append(number)
+            if concept is None:
+                problem(f"{path}: annotation {number} is of {points_at('category', category)}.")
+            elif drawn(mask):
+                of.annotations.append((number, concept.name, mask))
+            else:
+                of.boxes.append(number)
     return by_name
+
 
 def points_at(what: str, value: object) -> str:
     "How an id that leads nowhere is said."
-    if type(value) is int: return f"{what} {value}, which is not listed"
-    return f"no {what} ({what}_id is {'missing' if value is None else value})" if key_of(value) is None and not isinstance(value, (list, dict, bool)) \
+    if type(value) is int:
+        return f"{what} {value}, which is not listed"
+    return (
+        f"no {what} ({what}_id is {'missing' if value is None else value})"
+        if key_of(value) is None and not isinstance(value, (list, dict, bool))
         else f"{what} {str(value)[:60]}, which is not listed"
+    )
+
 
 def without_masks(entries: Mapping[str, Entry], path: Path, problems: Problems) -> dict[str, str]:
-    "The images that do not tell where things are, with a sentence each: all their annotations are boxes. A box beside masks is a note."
+    """The images that do not tell where things are, with a sentence each: all their annotations are boxes. A box beside
+    masks is a note."""
     untold = {}
     for name, entry in entries.items():
-        if not entry.boxes: continue
+        if not entry.boxes:
+            continue
         more = len(entry.boxes) - 1
         boxes = f"annotation {entry.boxes[0]}{f' and {more} more' if more else ''}"
         lack = f"{'have' if more else 'has'} neither polygons nor RLE, a box at most"
-        if entry.annotations: problems.noted(f"{path}: {boxes} of {name} {lack}, and {'were' if more else 'was'} left out; the masks of {name} were used.")
-        else: untold[name] = (f"{path}: {name} was left out, since it does not tell where things are: {boxes} {lack}. Repair or remove "
-                              f"{'them' if more else 'it'}, or outline what it shows.")
+        if entry.annotations:
+            problems.noted(
+                f"{path}: {boxes} of {name} {lack}, and {'were' if more else 'was'} left out; the masks of {name} were "
+                "used."
+            )
+        else:
+            untold[name] = (
+                f"{path}: {name} was left out, since it does not tell where things are: {boxes} {lack}. Repair or "
+                "remove "
+                f"{'them' if more else 'it'}, or outline what it shows."
+            )
     return untold
 
 # %% ../../../nbs/data/readers/01_coco_json.ipynb #563676d1
@@ -249,69 +403,106 @@ def missing(names: Iterable[str], images: Path) -> list[str]:
     "The names that are no file below a folder. One listing a folder, not one look-up a file."
     names = list(names)
     folders = {str(Path(name).parent) for name in names}
-    there = {os.path.normpath(os.path.join(folder, name)) for folder in folders if (images/folder).is_dir() for name in os.listdir(images/folder)}
+    there = {
+        os.path.normpath(os.path.join(folder, name))
+        for folder in folders
+        if (images / folder).is_dir()
+        for name in os.listdir(images / folder)
+    }
     return [name for name in names if os.path.normpath(name) not in there]
 
+
 def parts_of(name: str) -> tuple[str, ...]:
-    "A file's name (a path, a Windows path, a URL, %20 for a space) as its parts, folded so that they can be compared; what stands before `..` left out."
-    name = name.rpartition("?d=")[2]                                 # how Label Studio names a file on its own disk
-    if url := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*/([^?#]*)", name): name = url[1]
+    """A file's name (a path, a Windows path, a URL, %20 for a space) as its parts, folded so that they can be compared;
+    what stands before `..` left out."""
+    name = name.rpartition("?d=")[2]  # how Label Studio names a file on its own disk
+    if url := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*/([^?#]*)", name):
+        name = url[1]
     parts = [part for part in unquote(name).replace("\\", "/").split("/") if part not in ("", ".")]
-    while ".." in parts: parts = parts[parts.index("..") + 1:]
+    while ".." in parts:
+        parts = parts[parts.index("..") + 1 :]
     return tuple(unicodedata.normalize("NFC", part).casefold() for part in parts)
+
 
 def files_below(folder: Path, deep: int = 4) -> Iterator[str]:
     "The names of files in a folder and `deep` levels below it, hidden folders left out."
     for place, folders, files in os.walk(folder):
         inner = Path(place).relative_to(folder)
         folders[:] = sorted(name for name in folders if name[0] != ".") if len(inner.parts) < deep else []
-        yield from ((inner/name).as_posix() for name in files)
+        yield from ((inner / name).as_posix() for name in files)
+
 
 def located(names: Iterable[str], images: Path) -> tuple[dict[str, str], set[str]]:
-    "Name in the json -> name below the image folder, of every image that is there; and the names that may mean several files."
+    """Name in the json -> name below the image folder, of every image that is there; and the names that may mean
+    several files."""
     names = list(names)
-    gone = set(missing([name for name in names if inside(name)], images)).union(name for name in names if not inside(name))
+    gone = set(missing([name for name in names if inside(name)], images)).union(
+        name for name in names if not inside(name)
+    )
     found = {name: Path(os.path.normpath(name)).as_posix() for name in names if name not in gone}
-    if not gone: return found, set()
+    if not gone:
+        return found, set()
     taken, doubtful = set(found.values()), set()
     whole_names, ends, meant = dict[tuple, list[str]](), dict[tuple, list[str]](), dict[str, list[str]]()
     for file in files_below(images):
-        if file in taken: continue
+        if file in taken:
+            continue
         parts = parts_of(file)
         whole_names.setdefault(parts, []).append(file)
-        for start in range(len(parts)): ends.setdefault(parts[start:], []).append(file)
+        for start in range(len(parts)):
+            ends.setdefault(parts[start:], []).append(file)
     for name in sorted(gone):
         parts = parts_of(name)
-        fit = ends.get(parts, []) or next((some for start in range(1, len(parts)) if (some := whole_names.get(parts[start:]))), [])
-        if len(fit) == 1: meant.setdefault(fit[0], []).append(name)
-        elif fit: doubtful.add(name)
+        fit = ends.get(parts, []) or next(
+            (some for start in range(1, len(parts)) if (some := whole_names.get(parts[start:]))), []
+        )
+        if len(fit) == 1:
+            meant.setdefault(fit[0], []).append(name)
+        elif fit:
+            doubtful.add(name)
     for file, some in meant.items():
-        if len(some) == 1: found[some[0]] = file
-        else: doubtful.update(some)
+        if len(some) == 1:
+            found[some[0]] = file
+        else:
+            doubtful.update(some)
     return found, doubtful
 
+
 def taken_for(name: str, file: str, folder: str = "") -> bool:
-    "Whether a file was found under more than another spelling of its path, which may begin with the image folder's own name."
+    """Whether a file was found under more than another spelling of its path, which may begin with the image folder's
+    own name."""
     said = Path(os.path.normpath(name.replace("\\", "/"))).as_posix()
     return said not in (file, f"{folder}/{file}")
 
+
 def existing(entries: Mapping[str, Entry], annotations: Path, images: Path, problems: Problems) -> dict[str, Entry]:
     "The entries (by image file name below the folder) whose image is there; each other one is a problem."
-    if not images.is_dir(): raise Refused(f"{images}: no such folder. Give the one that holds the images.")
+    if not images.is_dir():
+        raise InputError(f"{images}: no such folder. Give the one that holds the images.")
     where, doubtful = located(entries, images)
     gone, left = [name for name in entries if name not in where], dict[str, Entry]()
     for name in gone:
-        if not where and name not in doubtful and inside(name): break
+        if not where and name not in doubtful and inside(name):
+            break
         why = " (several files or images are called so)" if name in doubtful else ""
-        if not inside(name): why = " (it is outside, and no file of that name is inside). Repair or remove it"
+        if not inside(name):
+            why = " (it is outside, and no file of that name is inside). Repair or remove it"
         problems.met(f"{annotations}: image {name!r} is not in {images}{why}: {len(gone)} of {len(entries)} are not.")
     for name, file in where.items():
-        if file in left: raise Refused(f"{annotations}: file name {file!r} is listed twice. Remove one.")
+        if file in left:
+            raise InputError(f"{annotations}: file name {file!r} is listed twice. Remove one.")
         left[file] = replace(entries[name], name=file)
-    if not left: raise Refused(f"{annotations}: not one of its images is in {images}, the first {next(iter(entries), '')!r}. Give the folder that holds them, "
-                               "as ANNOTATIONS.json,IMAGES.")
+    if not left:
+        raise InputError(
+            f"{annotations}: not one of its images is in {images}, the first {next(iter(entries), '')!r}. Give the "
+            "folder that holds them, "
+            "as ANNOTATIONS.json,IMAGES."
+        )
     moved = [name for name, file in where.items() if taken_for(name, file, images.name)]
     if moved:
-        problems.noted(f"{annotations}: {len(moved)} of its {len(entries)} images have no file of their very name in {images}; each was taken for the one file "
-                       f"that ends alike, the first ({moved[0]!r}) for {where[moved[0]]!r}.")
+        problems.noted(
+            f"{annotations}: {len(moved)} of its {len(entries)} images have no file of their very name in {images}; "
+            "each was taken for the one file "
+            f"that ends alike, the first ({moved[0]!r}) for {where[moved[0]]!r}."
+        )
     return dict(sorted(left.items()))

@@ -11,10 +11,21 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.errors import Problems, Refused
+from ...core.errors import Problems, InputError
 from ..images import oriented, read_image, read_turned
 from .coco import alone_in_group, asked, record, taken
-from .coco_json import beside, existing, inside, key_of, located, place_of_coco, read_categories, read_entries, read_image_entry, read_json
+from inner_detectors.data.readers.coco_json import (
+    beside,
+    existing,
+    inside,
+    key_of,
+    located,
+    place_of_coco,
+    read_categories,
+    read_entries,
+    read_image_entry,
+    read_json,
+)
 from .label_maps import label_regions
 from .masks import whole
 from .voc import wide_high
@@ -24,19 +35,39 @@ from ..vocabulary import Vocabulary
 # %% ../../../nbs/data/readers/07_coco_panoptic.ipynb #dd8c47cd
 class CocoPanoptic:
     "COCO panoptic (Kirillov et al. 2019; format: cocodataset.org/#format-data)."
+
     name, options = "coco-panoptic", ("orientation", "group")
 
-    def __init__(self, annotations: str | Path, images: str | Path | None = None,   # looked for around the json where None
-                 on_problem: str = "stop", orientation: str | None = None, group: str | None = None):
-        self.annotations, self.problems, self.orientation, self.group = Path(annotations), Problems(on_problem), oriented(orientation), group
+    def __init__(
+        self,
+        annotations: str | Path,
+        images: str | Path | None = None,  # looked for around the json where None
+        on_problem: str = "stop",
+        orientation: str | None = None,
+        group: str | None = None,
+    ):
+        self.annotations, self.problems, self.orientation, self.group = (
+            Path(annotations),
+            Problems(on_problem),
+            oriented(orientation),
+            group,
+        )
         self.tables = taken(self.annotations)
         read = read_json(self.annotations, "segments_info")
         categories = read_categories(self.annotations, read["categories"])
         self.concepts = Vocabulary(dict.fromkeys(categories.values()))
-        read["annotations"] = [one for one in read["annotations"] if whole_segments(self.annotations, one, self.problems)]
+        read["annotations"] = [
+            one for one in read["annotations"] if whole_segments(self.annotations, one, self.problems)
+        ]
         entries = read_entries(self.annotations, read, categories, self.problems.met, segments, lambda _: True, group)
-        of_image = {key_of(one["image_id"]): self.annotations.with_suffix("")/one["file_name"] for one in read["annotations"]}
-        maps = {entry.name: of_image[number] for number, entry in (read_image_entry(self.annotations, image) for image in read["images"]) if number in of_image}
+        of_image = {
+            key_of(one["image_id"]): self.annotations.with_suffix("") / one["file_name"] for one in read["annotations"]
+        }
+        maps = {
+            entry.name: of_image[number]
+            for number, entry in (read_image_entry(self.annotations, image) for image in read["images"])
+            if number in of_image
+        }
         self.images = beside(self.annotations, maps) if images is None else Path(images)
         self.entries = existing({name: entries[name] for name in maps}, self.annotations, self.images, self.problems)
         alone_in_group(self.entries.values(), self.annotations, group, self.problems)
@@ -49,11 +80,11 @@ class CocoPanoptic:
         entry, path = self.entries[key], self.maps[key]
         numbers = read_image(path).astype(np.int32) @ np.array([1, 256, 65536], np.int32)
         if entry.height is not None and numbers.shape != (entry.height, entry.width):
-            raise Refused(f"{path}: is {wide_high(numbers)}, its image {entry.width} x {entry.height}. Replace it.")
+            raise InputError(f"{path}: is {wide_high(numbers)}, its image {entry.width} x {entry.height}. Replace it.")
         names = {number: concept for number, concept, _ in entry.annotations}
-        label_regions(path, numbers, names, void=[0])       # for what it refuses; a segment without a pixel is a region, too
+        label_regions(path, numbers, names, void=[0])  # for what it refuses; a segment without a pixel is a region, too
         regions = tuple(Region(concept, numbers == number) for number, concept in names.items())
-        image, notes = read_turned(self.images/key, numbers.shape, self.orientation)
+        image, notes = read_turned(self.images / key, numbers.shape, self.orientation)
         return Sample(key, image, regions, entry.group, notes if regions else ())
 
     def shown(self, key: str) -> set[str]:
@@ -62,21 +93,29 @@ class CocoPanoptic:
 
     def files_of(self, key: str) -> tuple[Path, ...]:
         "The image's file, and its label map."
-        return self.images/key, self.maps[key]
+        return self.images / key, self.maps[key]
 
     def identity(self) -> dict[str, str]:
         "SHA-256 of the json and the label maps, and of the sorted list of image names and the digests of their files."
-        maps, images = [self.maps[key] for key in self.keys], [self.images/name for name in self.keys]
-        return record([*self.tables, *maps], images, self.images) | asked(orientation=self.orientation, group=self.group)
+        maps, images = [self.maps[key] for key in self.keys], [self.images / name for name in self.keys]
+        return record([*self.tables, *maps], images, self.images) | asked(
+            orientation=self.orientation, group=self.group
+        )
 
     @classmethod
-    def parse(cls, place: str, on_problem: str = "stop", orientation: str | None = None, group: str | None = None, **_) -> "CocoPanoptic":
-        "`FOLDER`, `FOLDER:SPLIT`, `ANNOTATIONS.json` or `ANNOTATIONS.json,IMAGES`; the label maps are in a folder named like the json."
+    def parse(
+        cls, place: str, on_problem: str = "stop", orientation: str | None = None, group: str | None = None, **_
+    ) -> "CocoPanoptic":
+        """`FOLDER`, `FOLDER:SPLIT`, `ANNOTATIONS.json` or `ANNOTATIONS.json,IMAGES`; the label maps are in a folder
+        named like the json."""
         return cls(*place_of_coco(place, "panoptic"), on_problem, orientation, group)
+
 
 def segments(annotation: dict) -> Iterator[tuple[object, object, None]]:
     "(id, category id, no mask of its own) of an image's segments."
-    for segment in annotation["segments_info"]: yield whole(segment.get("id")), segment.get("category_id"), None
+    for segment in annotation["segments_info"]:
+        yield whole(segment.get("id")), segment.get("category_id"), None
+
 
 def whole_segments(path: Path, annotation: dict, problems: Problems) -> bool:
     "Whether an image's annotation names a label map in its folder and lists segments; it is a problem where not."
@@ -84,5 +123,8 @@ def whole_segments(path: Path, annotation: dict, problems: Problems) -> bool:
     good = isinstance(name, str) and inside(name) and isinstance(listed, list) and key_of(image) is not None
     good = good and all(isinstance(one, dict) and whole(one.get("id")) is not None for one in listed or ())
     if not good:
-        problems.met(f"{path}: the annotation of image {image} has no file_name (of a label map, none outside) or no list segments_info with an id each.")
+        problems.met(
+            f"{path}: the annotation of image {image} has no file_name (of a label map, none outside) or no list "
+            "segments_info with an id each."
+        )
     return good

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...core.errors import Problems, Refused
+from ...core.errors import Problems, InputError
 from ..images import oriented, read_turned
 from .coco import asked, record, taken
 from .label_maps import MAPS, doubtful, label_regions, read_labels
@@ -22,27 +22,56 @@ from ..sample import Sample
 # %% ../../../nbs/data/readers/09_folder.ipynb #5e6b64a1
 class Folder:
     "Pictures, label maps and a table of names."
+
     name, options = "folder", ("orientation", "group")
 
-    def __init__(self, folder: str | Path, on_problem: str = "stop", orientation: str | None = None, group: str | None = None):
-        self.folder, self.problems, self.orientation, self.group = Path(folder), Problems(on_problem), oriented(orientation), group
-        for place in (self.folder, self.folder/"images", self.folder/"masks"):
-            if not place.is_dir(): raise Refused(f"{place}: no such folder. Put pictures in images/, label maps in masks/ and names in names.csv.")
-        tables = sorted(find_names(self.folder, self.folder/"masks"), key=lambda path: path.name.lower() != "names.csv")
-        self.tables = taken(*(tables[:1] or [self.folder/"names.csv"]), self.folder/"images.csv")
-        self.names = names_of(tables or [self.folder/"names.csv"])
+    def __init__(
+        self, folder: str | Path, on_problem: str = "stop", orientation: str | None = None, group: str | None = None
+    ):
+        self.folder, self.problems, self.orientation, self.group = (
+            Path(folder),
+            Problems(on_problem),
+            oriented(orientation),
+            group,
+        )
+        for place in (self.folder, self.folder / "images", self.folder / "masks"):
+            if not place.is_dir():
+                raise InputError(
+                    f"{place}: no such folder. Put pictures in images/, label maps in masks/ and names in names.csv."
+                )
+        tables = sorted(
+            find_names(self.folder, self.folder / "masks"), key=lambda path: path.name.lower() != "names.csv"
+        )
+        self.tables = taken(*(tables[:1] or [self.folder / "names.csv"]), self.folder / "images.csv")
+        self.names = names_of(tables or [self.folder / "names.csv"])
         self.concepts = self.names.concepts
-        if self.names.note: self.problems.noted(self.names.note)
-        maps = by_picture(maps_in(self.folder/"masks", nested=True), pictures_in(self.folder/"images"), self.problems)
-        unread = {path.stem: path for path in files_in(self.folder/"masks", nested=True) if path.suffix.lower() not in MAPS}
-        for path in sorted((self.folder/"images").iterdir()):
-            if path.stem in maps or path.name[0] == "." or path.suffix.lower() in BESIDE: continue
-            if path.stem in unread: self.problems.met(f"{path}: has no label map that can be read. {unfit(unread[path.stem])}")
-            else: self.problems.met(f"{path}: has no label map masks/{path.stem}.png. Draw one (of zeros where it shows nothing), or remove it.")
-        found = pairs({key: paths[0] for key, paths in maps.items()}, self.folder/"images", None, self.problems)
+        if self.names.note:
+            self.problems.noted(self.names.note)
+        maps = by_picture(
+            maps_in(self.folder / "masks", nested=True), pictures_in(self.folder / "images"), self.problems
+        )
+        unread = {
+            path.stem: path for path in files_in(self.folder / "masks", nested=True) if path.suffix.lower() not in MAPS
+        }
+        for path in sorted((self.folder / "images").iterdir()):
+            if path.stem in maps or path.name[0] == "." or path.suffix.lower() in BESIDE:
+                continue
+            if path.stem in unread:
+                self.problems.met(f"{path}: has no label map that can be read. {unfit(unread[path.stem])}")
+            else:
+                self.problems.met(
+                    f"{path}: has no label map masks/{path.stem}.png. Draw one (of zeros where it shows nothing), or "
+                    "remove it."
+                )
+        found = pairs({key: paths[0] for key, paths in maps.items()}, self.folder / "images", None, self.problems)
         self.files = {key: (maps[key], image) for key, (_, image) in found.items()}
         self.keys = list(self.files)
-        self.groups = read_groups(self.folder/"images.csv", {image.name: key for key, (_, image) in self.files.items()}, self.problems, group)
+        self.groups = read_groups(
+            self.folder / "images.csv",
+            {image.name: key for key, (_, image) in self.files.items()},
+            self.problems,
+            group,
+        )
 
     def sample(self, key: str) -> Sample:
         "An image with one region a number in each of its label maps."
@@ -50,8 +79,11 @@ class Folder:
         labels, names = [read_labels(path, self.names.colours) for path in paths], self.names
         image, notes = read_turned(picture, labels[0].shape, self.orientation)
         for path, one in zip(paths, labels):
-            if one.shape != image.shape[:2]: raise Refused(f"{path}: is {wide_high(one)}, its image {wide_high(image)}. Draw it again.")
-        regions = [region for path, one in zip(paths, labels) for region in label_regions(path, one, names.called, names.void)]
+            if one.shape != image.shape[:2]:
+                raise InputError(f"{path}: is {wide_high(one)}, its image {wide_high(image)}. Draw it again.")
+        regions = [
+            region for path, one in zip(paths, labels) for region in label_regions(path, one, names.called, names.void)
+        ]
         doubts = (doubtful(path, one, names.called, names.path) for path, one in zip(paths, labels))
         doubt = None if regions else next(filter(None, doubts), None)
         return Sample(key, image, tuple(regions), self.groups.get(key), notes if regions else (), doubt)
@@ -63,27 +95,41 @@ class Folder:
 
     def identity(self) -> dict[str, str]:
         "SHA-256 of the tables and label maps, and of the sorted list of image names and the digests of their files."
-        maps, images = [path for paths, _ in self.files.values() for path in paths], [image for _, image in self.files.values()]
+        maps, images = (
+            [path for paths, _ in self.files.values() for path in paths],
+            [image for _, image in self.files.values()],
+        )
         return record([*self.tables, *maps], images) | asked(orientation=self.orientation, group=self.group)
 
     @classmethod
-    def parse(cls, place: str, on_problem: str = "stop", orientation: str | None = None, group: str | None = None, **_) -> "Folder":
+    def parse(
+        cls, place: str, on_problem: str = "stop", orientation: str | None = None, group: str | None = None, **_
+    ) -> "Folder":
         "`FOLDER`."
         return cls(Path(place).expanduser(), on_problem, orientation, group)
 
+
 def read_groups(path: Path, keys: Mapping[str, str], problems: Problems, column: str | None = None) -> dict[str, str]:
-    "key -> group of an images.csv, if it is there: its column `group`, or the one that is asked for. An image that is not is a problem."
+    """key -> group of an images.csv, if it is there: its column `group`, or the one that is asked for. An image that is
+    not is a problem."""
     groups: dict[str, str] = {}
     rows = read_table(path, ["image"] if column else ["image", "group"]) if column or path.exists() else []
-    if column and column not in rows[0]: raise Refused(f"{path}: no column {column!r} to group by. There are: {', '.join(map(repr, rows[0]))}.")
+    if column and column not in rows[0]:
+        raise InputError(f"{path}: no column {column!r} to group by. There are: {', '.join(map(repr, rows[0]))}.")
     called = Counter(word for name, key in keys.items() for word in {name.casefold(), key.casefold()})
     alike = {word: key for name, key in keys.items() for word in (name.casefold(), key.casefold()) if called[word] == 1}
     seen: dict[str, str] = {}
     for row in rows:
         name = row["image"].strip().replace("\\", "/").rpartition("/")[2]
-        key, group = keys.get(row["image"], keys.get(name, alike.get(name.casefold()))), row[column or "group"]     # without its folder, or its ending
-        if key is None: problems.met(f"{path}: image {row['image']!r} is not in images/, or has no label map.")
-        elif seen.setdefault(key, group) != group: raise Refused(f"{path}: image {row['image']!r} is listed twice. Remove one.")
-        elif group: groups[key] = group
+        key, group = (
+            keys.get(row["image"], keys.get(name, alike.get(name.casefold()))),
+            row[column or "group"],
+        )  # without its folder, or its ending
+        if key is None:
+            problems.met(f"{path}: image {row['image']!r} is not in images/, or has no label map.")
+        elif seen.setdefault(key, group) != group:
+            raise InputError(f"{path}: image {row['image']!r} is listed twice. Remove one.")
+        elif group:
+            groups[key] = group
     bare = {key: group.strip() for key, group in groups.items()}
-    return bare if len(set(bare.values())) < len(set(groups.values())) else groups      # ` a` beside `a` is one group
+    return bare if len(set(bare.values())) < len(set(groups.values())) else groups  # ` a` beside `a` is one group

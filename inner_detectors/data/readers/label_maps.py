@@ -14,120 +14,214 @@ import numpy as np
 from PIL import Image
 from jaxtyping import Int, UInt8
 
-from ...core.errors import Refused
+from ...core.errors import InputError
 from ..images import tag_of
 from ..sample import Region
 
 # %% ../../../nbs/data/readers/03_label_maps.ipynb #506a7be3
-MAPS = (".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm", ".pbm", ".ppm", ".pnm", ".tga")   # endings of label maps, in capitals or not
-BORDER = (224, 224, 192)     # the colour of 255 in VOC's palette
+MAPS = (
+    ".png",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".gif",
+    ".webp",
+    ".pgm",
+    ".pbm",
+    ".ppm",
+    ".pnm",
+    ".tga",
+)  # endings of label maps, in capitals or not
+BORDER = (224, 224, 192)  # the colour of 255 in VOC's palette
+
 
 def losing(path: Path, file: Image.Image) -> str | None:
     "What a picture's file loses of the numbers in it, in words; None where it keeps them."
     kind = file.format if file.format != "WEBP" else "WEBP" if not lossless(Path(path).read_bytes()) else None
-    if file.format == "TIFF" and "jpeg" in str(file.info.get("compression")): kind = "JPEG"
+    if file.format == "TIFF" and "jpeg" in str(file.info.get("compression")):
+        kind = "JPEG"
     if kind in ("JPEG", "MPO", "JPEG2000", "WEBP", "AVIF"):
-        return f"{kind.replace('MPO', 'JPEG')} changes the pixels a little, and so the numbers; save the map as .png where it was made"
+        return (
+            f"{kind.replace('MPO', 'JPEG')} changes the pixels a little, and so the numbers; save the map as .png "
+            "where it was made"
+        )
     deep = file.mode in ("RGB", "RGBA", "LA") and any("16" in str(tile[3]) for tile in getattr(file, "tile", []))
-    if deep: return "it has several channels of 16 bits, of which Pillow reads 8; save it as grey"
+    if deep:
+        return "it has several channels of 16 bits, of which Pillow reads 8; save it as grey"
     pictures = getattr(file, "n_frames", 1)
     return f"it holds {pictures} pictures, and a label map is one; save that alone" if pictures > 1 else None
+
 
 def lossless(webp: bytes) -> bool:
     "Whether the first picture in a WebP file is coded without loss."
     place = 12
-    while place + 8 <= len(webp) and webp[place:place + 4] not in (b"VP8L", b"VP8 "):
-        size = int.from_bytes(webp[place + 4:place + 8], "little")
+    while place + 8 <= len(webp) and webp[place : place + 4] not in (b"VP8L", b"VP8 "):
+        size = int.from_bytes(webp[place + 4 : place + 8], "little")
         place += 8 + size + size % 2
-    return webp[place:place + 4] == b"VP8L"
+    return webp[place : place + 4] == b"VP8L"
+
 
 def numbers_in(file: Image.Image, colours: Mapping[tuple[int, int, int], int]) -> Int[np.ndarray, "height width"]:
     "The numbers in an open label map. ValueError where it holds colours that are not in the table."
-    if file.mode == "P" and file.format != "GIF": return by_palette(np.array(file).astype(np.int32), file.getpalette() or [], colours)
-    if file.mode in ("P", "RGB", "RGBA", "LA"): return by_colour(np.array(file.convert("RGBA")), file.mode, colours)
+    if file.mode == "P" and file.format != "GIF":
+        return by_palette(np.array(file).astype(np.int32), file.getpalette() or [], colours)
+    if file.mode in ("P", "RGB", "RGBA", "LA"):
+        return by_colour(np.array(file.convert("RGBA")), file.mode, colours)
     if file.mode == "F":
         real = np.array(file)
-        if not (np.isfinite(real).all() and (real == np.rint(real)).all() and (np.abs(real) < 2 ** 31).all()):
+        if not (np.isfinite(real).all() and (real == np.rint(real)).all() and (np.abs(real) < 2**31).all()):
             raise ValueError("its pixels are real numbers, not whole ones; save them as whole numbers")
         return real.astype(np.int32)
     if file.mode not in ("1", "L", "I") and not file.mode.startswith("I;16"):
         raise ValueError(f"its pixels are colours ({file.mode}), not numbers; save it with a palette or as grey")
     grey = np.array(file).astype(np.int32)
-    shades = {(number, number, number): number for number in np.unique(grey).tolist()} if file.mode == "L" and colours else {}
+    shades = (
+        {(number, number, number): number for number in np.unique(grey).tolist()}
+        if file.mode == "L" and colours
+        else {}
+    )
     border = {255} - {255 if colour == (255, 255, 255) else 0 for colour in colours}
-    if shades and not set(shades.values()) <= {*colours.values(), *border} and set(shades) <= set(colours):      # a table of greys
+    if (
+        shades and not set(shades.values()) <= {*colours.values(), *border} and set(shades) <= set(colours)
+    ):  # a table of greys
         return by_colour(np.array(file.convert("RGBA")), "L", colours)
     return grey
 
-def by_palette(labels: Int[np.ndarray, "height width"], palette: Sequence[int], colours: Mapping[tuple[int, int, int], int]) -> Int[np.ndarray, "height width"]:
-    "The indices of a map with a palette; what the table says of their colours, where it knows them. ValueError where it knows a part of them."
-    if not colours: return labels
+
+def by_palette(
+    labels: Int[np.ndarray, "height width"], palette: Sequence[int], colours: Mapping[tuple[int, int, int], int]
+) -> Int[np.ndarray, "height width"]:
+    """The indices of a map with a palette; what the table says of their colours, where it knows them. ValueError where
+    it knows a part of them."""
+    if not colours:
+        return labels
     known = {**{BORDER: 255}, **colours}
-    shown = {number: (palette[3 * number], palette[3 * number + 1], palette[3 * number + 2]) for number in np.unique(labels).tolist()
-             if 3 * number + 2 < len(palette)}
+    shown = {
+        number: (palette[3 * number], palette[3 * number + 1], palette[3 * number + 2])
+        for number in np.unique(labels).tolist()
+        if 3 * number + 2 < len(palette)
+    }
     tinted = [number for number, colour in shown.items() if colour != (number,) * 3]
-    if not any(shown[number] in known for number in tinted if number != 255): return labels
+    if not any(shown[number] in known for number in tinted if number != 255):
+        return labels
     strange = [number for number, colour in shown.items() if colour not in known and number != 255]
-    if strange: raise ValueError(f"its palette gives number {strange[0]} the colour {shown[strange[0]]}, which is not in the table of names; add it there")
+    if strange:
+        raise ValueError(
+            f"its palette gives number {strange[0]} the colour {shown[strange[0]]}, which is not in the table of "
+            "names; add it there"
+        )
     meaning = np.arange(int(labels.max()) + 1, dtype=np.int32)
     for number, colour in shown.items():
-        if colour in known: meaning[number] = known[colour]
+        if colour in known:
+            meaning[number] = known[colour]
     return meaning[labels]
 
-def by_colour(pixels: UInt8[np.ndarray, "height width 4"], mode: str,
-              colours: Mapping[tuple[int, int, int], int]) -> Int[np.ndarray, "height width"]:
+
+def by_colour(
+    pixels: UInt8[np.ndarray, "height width 4"], mode: str, colours: Mapping[tuple[int, int, int], int]
+) -> Int[np.ndarray, "height width"]:
     "What the table says of each pixel's colour; else the grey of three equal channels. ValueError where it is neither."
     red, green, blue, solid = (pixels[..., place].astype(np.int32) for place in range(4))
     code = red << 16 | green << 8 | blue
     if (code[solid < 255] != 0).any():
-        raise ValueError(f"it is transparent where it is not black ({mode}), so that its numbers are in doubt; save it without transparency")
-    known = {red << 16 | green << 8 | blue: number for (red, green, blue), number in ({**{BORDER: 255}, **colours} if colours else {}).items()}
+        raise ValueError(
+            f"it is transparent where it is not black ({mode}), so that its numbers are in doubt; save it without "
+            "transparency"
+        )
+    known = {
+        red << 16 | green << 8 | blue: number
+        for (red, green, blue), number in ({**{BORDER: 255}, **colours} if colours else {}).items()
+    }
     shown, place, count = np.unique(code, return_inverse=True, return_counts=True)
     strange = {int(one): int(number) for one, number in zip(shown, count) if int(one) not in known}
-    if not strange: return np.array([known[int(one)] for one in shown], np.int32)[place.reshape(code.shape)]
-    if (red == green).all() and (green == blue).all(): return red
+    if not strange:
+        return np.array([known[int(one)] for one in shown], np.int32)[place.reshape(code.shape)]
+    if (red == green).all() and (green == blue).all():
+        return red
     if not colours:
-        raise ValueError(f"its pixels are colours ({mode}), not numbers; save it with a palette or as grey, or write each class's colour in labelmap.txt")
+        raise ValueError(
+            f"its pixels are colours ({mode}), not numbers; save it with a palette or as grey, or write each class's "
+            "colour in labelmap.txt"
+        )
     most = max(strange, key=lambda one: strange[one])
     more = f", nor {len(strange) - 1} more" if len(strange) > 1 else ""
-    raise ValueError(f"the colour {(most >> 16, most >> 8 & 255, most & 255)} of {strange[most]} of its pixels is not in the table of names{more}; "
-                     "add what is missing, or save the map without smoothing")
+    raise ValueError(
+        f"the colour {(most >> 16, most >> 8 & 255, most & 255)} of {strange[most]} of its pixels is not in the table "
+        f"of names{more}; "
+        "add what is missing, or save the map without smoothing"
+    )
 
-def read_labels(path: Path,
-                colours: Mapping[tuple[int, int, int], int] | None = None,   # red, green, blue -> number, where a table of names gives them
-                every: bool = False,      # take each colour for a number of its own: of maps that tell objects apart
-               ) -> Int[np.ndarray, "height width"]:
-    "A label map as the numbers in it. Refused where it holds colours that mean nothing, or its file loses numbers."
+
+def read_labels(
+    path: Path,
+    colours: Mapping[tuple[int, int, int], int] | None = None,  # red, green, blue -> number
+    every: bool = False,  # take each colour for a number of its own: of maps that tell objects apart
+) -> Int[np.ndarray, "height width"]:
+    """A label map as the numbers in it. Raises InputError where it holds colours that mean nothing, or its file loses
+    numbers."""
     try:
         with Image.open(path) as file:
-            if loss := losing(path, file): raise ValueError(loss)
-            if (tag := tag_of(file)) != 1: raise ValueError(f"its EXIF orientation {tag} says that it is turned, which not every tool obeys; save it without")
-            if every and file.mode in ("RGB", "RGBA"): return np.array(file.convert("RGB")).astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+            if loss := losing(path, file):
+                raise ValueError(loss)
+            if (tag := tag_of(file)) != 1:
+                raise ValueError(
+                    f"its EXIF orientation {tag} says that it is turned, which not every tool obeys; save it without"
+                )
+            if every and file.mode in ("RGB", "RGBA"):
+                return np.array(file.convert("RGB")).astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
             return numbers_in(file, colours or {})
-    except FileNotFoundError: raise Refused(f"{path}: no such file. Put it there, or remove its image.") from None
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file. Put it there, or remove its image.") from None
+    except InputError:
+        raise
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise Refused(f"{path}: cannot be read as a label map ({error}). Replace or remove it.") from None
+        raise InputError(f"{path}: cannot be read as a label map ({error}). Replace or remove it.") from None
 
 # %% ../../../nbs/data/readers/03_label_maps.ipynb #7f1a003e
-def label_regions(path: Path, labels: Int[np.ndarray, "height width"], names: Mapping[int, str], void: Sequence[int] = (0, 255)) -> list[Region]:
-    "A region for every number in a label map that has a name. Refused where a number has none and is not void."
+def label_regions(
+    path: Path, labels: Int[np.ndarray, "height width"], names: Mapping[int, str], void: Sequence[int] = (0, 255)
+) -> list[Region]:
+    """A region for every number in a label map that has a name. Raises InputError where a number has none and is not
+    void."""
     present = [int(number) for number in np.unique(labels)]
     strange = [number for number in present if number not in names and number not in void]
-    if strange: raise Refused(f"{path}: holds the number {strange[0]}, which has no name{unnamed(strange, names)}. Name it, or replace it by 0 (nothing).")
+    if strange:
+        raise InputError(
+            f"{path}: holds the number {strange[0]}, which has no name{unnamed(strange, names)}. Name it, or replace "
+            "it by 0 (nothing)."
+        )
     return [Region(names[number], labels == number) for number in present if number in names]
+
 
 def unnamed(strange: Sequence[int], names: Mapping[int, str]) -> str:
     "What may explain numbers without a name, in brackets: how many there are, and what has one."
-    if len(strange) > 20: return f" (nor have {len(strange) - 1} more: a map that was resized or smoothed holds such)"
+    if len(strange) > 20:
+        return f" (nor have {len(strange) - 1} more: a map that was resized or smoothed holds such)"
     more = f"nor have {len(strange) - 1} more" if len(strange) > 1 else ""
-    known = f"the names are of {', '.join(map(str, sorted(names)))}" if len(names) < 6 else f"the names go from {min(names)} to {max(names)}"
+    known = (
+        f"the names are of {', '.join(map(str, sorted(names)))}"
+        if len(names) < 6
+        else f"the names go from {min(names)} to {max(names)}"
+    )
     return f" ({'; '.join(filter(None, [more, known]))})" if names else ""
 
+
 def doubtful(path: Path, labels: Int[np.ndarray, "height width"], names: Mapping[int, str], table: Path) -> str | None:
-    "Why a label map in which nothing has a name may be meant otherwise. None where it holds names, or 0 alone. `table` is the file of the names."
+    """Why a label map in which nothing has a name may be meant otherwise. None where it holds names, or 0 alone.
+    `table` is the file of the names."""
     present = np.unique(labels).tolist()
-    if 255 not in present or any(number in names for number in present): return None
-    ways = [f"name it in {table.name}"] * (table.suffix == ".csv") + [f"write {min(names)} ({names[min(names)]}) in its place"] * bool(names)
-    if present == [255]: return f"{path}: holds nothing but 255, which has no name and counts as nothing. Leave its image out, or {' or '.join(ways)}."
+    if 255 not in present or any(number in names for number in present):
+        return None
+    ways = [f"name it in {table.name}"] * (table.suffix == ".csv") + [
+        f"write {min(names)} ({names[min(names)]}) in its place"
+    ] * bool(names)
+    if present == [255]:
+        return (
+            f"{path}: holds nothing but 255, which has no name and counts as nothing. Leave its image out, or "
+            f"{' or '.join(ways)}."
+        )
     remedy = " or ".join(ways)
-    return f"{path}: holds only {' and '.join(map(str, present))}, and 255 has no name, so that it counts as nothing. If it is one, {remedy}."
+    return (
+        f"{path}: holds only {' and '.join(map(str, present))}, and 255 has no name, so that it counts as nothing. If "
+        f"it is one, {remedy}."
+    )

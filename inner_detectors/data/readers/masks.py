@@ -24,45 +24,64 @@ def unpack_runs(packed: str) -> list[int]:
         code -= 48
         value |= (code & 31) << shift
         shift += 5
-        if code & 32: continue                    # more characters of this run follow
-        if code & 16: value -= 1 << shift         # negative
+        if code & 32:
+            continue  # more characters of this run follow
+        if code & 16:
+            value -= 1 << shift  # negative
         runs.append(value + (runs[-2] if len(runs) > 2 else 0))
         value = shift = 0
-    if shift: raise ValueError("it ends inside a number")
+    if shift:
+        raise ValueError("it ends inside a number")
     return runs
 
 # %% ../../../nbs/data/readers/00_masks.ipynb #b9d797b5
 NUMBER = re.compile(r"(-?(?:0|[1-9][0-9]{0,30}))(?:\.0*)?")
 
+
 def whole(value: object) -> int | None:
     "A whole number however it was written: 640, 640.0 and `640` in quotes. None where it is none."
-    if type(value) is int: return value
-    if isinstance(value, float): return int(value) if value.is_integer() else None
+    if type(value) is int:
+        return value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
     found = NUMBER.fullmatch(value.strip()) if isinstance(value, str) else None
     return int(found[1]) if found else None
+
 
 def check_runs(rle: dict, height: int, width: int) -> list[int]:
     "The run lengths of a mask. ValueError unless they fit the image exactly."
     size, counts = rle.get("size"), rle.get("counts")
     if not isinstance(size, list) or [whole(one) for one in size[:3]] != [height, width]:
         raise ValueError(f"its RLE is for size {size}, the image is [{height}, {width}]")
-    if not isinstance(counts, (str, list)): raise ValueError("its RLE has no counts")
-    if len(counts) > 16 * (height * width + 1): raise ValueError(f"its RLE has {len(counts)} entries for {height * width} pixels")
+    if not isinstance(counts, (str, list)):
+        raise ValueError("its RLE has no counts")
+    if len(counts) > 16 * (height * width + 1):
+        raise ValueError(f"its RLE has {len(counts)} entries for {height * width} pixels")
     runs: list = unpack_runs(unquoted(counts)) if isinstance(counts, str) else counts
-    if not all(type(run) is int for run in runs): runs = [whole(run) for run in runs]
-    if not all(type(run) is int and 0 <= run <= height * width for run in runs): raise ValueError("its RLE has a run that is no count of pixels")
-    if sum(runs) != height * width: raise ValueError(f"its RLE covers {sum(runs)} pixels, the image has {height * width}")
+    if not all(type(run) is int for run in runs):
+        runs = [whole(run) for run in runs]
+    if not all(type(run) is int and 0 <= run <= height * width for run in runs):
+        raise ValueError("its RLE has a run that is no count of pixels")
+    if sum(runs) != height * width:
+        raise ValueError(f"its RLE covers {sum(runs)} pixels, the image has {height * width}")
     return runs
+
 
 def unquoted(counts: str) -> str:
     "Packed runs without the `b'...'` that Python puts around bytes; no packed run has a quote in it."
-    if counts[:2] not in ("b'", 'b"'): return counts
-    try: return ast.literal_eval(counts).decode("ascii")
-    except SyntaxError: raise ValueError("its RLE is half of Python's bytes") from None
+    if counts[:2] not in ("b'", 'b"'):
+        return counts
+    try:
+        return ast.literal_eval(counts).decode("ascii")
+    except SyntaxError:
+        raise ValueError("its RLE is half of Python's bytes") from None
 
-def decode_rle(rle: dict,     # {"size": [height, width], "counts": list or str}
-               height: int, width: int,
-              ) -> Bool[np.ndarray, "height width"]:
+
+def decode_rle(
+    rle: dict,  # {"size": [height, width], "counts": list or str}
+    height: int,
+    width: int,
+) -> Bool[np.ndarray, "height width"]:
     "A run-length encoded mask, compressed or not. ValueError unless it fits the image exactly."
     runs = check_runs(rle, height, width)
     inside = np.arange(len(runs)) % 2 == 1
@@ -71,58 +90,102 @@ def decode_rle(rle: dict,     # {"size": [height, width], "counts": list or str}
 # %% ../../../nbs/data/readers/00_masks.ipynb #f51a4fab
 def pieces(segmentation: list, deep: int = 4) -> list:
     "The polygons of a segmentation, each a flat list of numbers, however it nests them (`deep` lists at most)."
-    if all(isinstance(part, list) and len(part) > 2 and isinstance(part[0], (int, float)) for part in segmentation): return segmentation     # as COCO does
-    def flat(part): return not any(isinstance(one, (list, dict)) for one in part)
+    if all(isinstance(part, list) and len(part) > 2 and isinstance(part[0], (int, float)) for part in segmentation):
+        return segmentation  # as COCO does
+
+    def flat(part):
+        return not any(isinstance(one, (list, dict)) for one in part)
+
     if all(isinstance(point, dict) and "x" in point and "y" in point for point in segmentation):
         return [[number for point in segmentation for number in (point["x"], point["y"])]] if segmentation else []
-    if flat(segmentation): return [segmentation]
-    if len(segmentation) > 2 and all(isinstance(point, list) and len(point) == 2 and flat(point) for point in segmentation): return [sum(segmentation, [])]
-    if not deep: raise ValueError("its polygons are lists in lists in lists")
-    return [piece for part in segmentation for piece in (pieces(part, deep - 1) if isinstance(part, list) and part else [part])]
+    if flat(segmentation):
+        return [segmentation]
+    if len(segmentation) > 2 and all(
+        isinstance(point, list) and len(point) == 2 and flat(point) for point in segmentation
+    ):
+        return [sum(segmentation, [])]
+    if not deep:
+        raise ValueError("its polygons are lists in lists in lists")
+    return [
+        piece
+        for part in segmentation
+        for piece in (pieces(part, deep - 1) if isinstance(part, list) and part else [part])
+    ]
+
 
 def check_polygon(polygon: object, height: int, width: int) -> list[float]:
     "One polygon as numbers. ValueError or TypeError where it is not a list of points in or near the image."
     points = np.array(polygon, float)
-    if points.ndim != 1 or len(points) < 6 or len(points) % 2: raise ValueError("a polygon needs three points or more, x and y of each")
-    if np.isnan(points).any(): raise ValueError("a polygon has a point that is no number")
-    if not (np.abs(points) <= 2 * max(height, width) + 16).all(): raise ValueError("a polygon has a point far outside the image")
+    if points.ndim != 1 or len(points) < 6 or len(points) % 2:
+        raise ValueError("a polygon needs three points or more, x and y of each")
+    if np.isnan(points).any():
+        raise ValueError("a polygon has a point that is no number")
+    if not (np.abs(points) <= 2 * max(height, width) + 16).all():
+        raise ValueError("a polygon has a point far outside the image")
     return points.tolist()
 
+
 def check_polygons(polygons: list, height: int, width: int) -> tuple[list[list[float]], list[str]]:
-    "The polygons that can be drawn, and why each other one cannot. ValueError where none can, or where they are shares of the image."
+    """The polygons that can be drawn, and why each other one cannot. ValueError where none can, or where they are
+    shares of the image."""
     good, bad = [], []
     for polygon in polygons:
-        try: good.append(check_polygon(polygon, height, width))
-        except (ValueError, TypeError) as error: bad.append(str(error))
-    if bad and not good: raise ValueError(bad[0])
+        try:
+            good.append(check_polygon(polygon, height, width))
+        except (ValueError, TypeError) as error:
+            bad.append(str(error))
+    if bad and not good:
+        raise ValueError(bad[0])
     low, high = (end(map(end, good), default=0) for end in (min, max))
     if max(height, width) > 2 and -0.05 <= low and 0 < high <= 1.05:
-        raise ValueError(f"its points are between 0 and 1, shares of the image and not pixels; multiply x by {width} and y by {height}")
+        raise ValueError(
+            f"its points are between 0 and 1, shares of the image and not pixels; multiply x by {width} and y by "
+            f"{height}"
+        )
     return good, bad
 
+
 def drawable(segmentation: object, height: int, width: int) -> tuple[dict | list, list[str]]:
-    "An annotation's RLE, or those of its polygons that can be drawn; and why each other one cannot. ValueError where there is nothing to draw by."
-    if isinstance(segmentation, str) and segmentation.lstrip()[:1] in ("[", "{"): segmentation = from_text(segmentation)
-    if isinstance(segmentation, list) and len(segmentation) == 1 and isinstance(segmentation[0], dict) and "counts" in segmentation[0]:
+    """An annotation's RLE, or those of its polygons that can be drawn; and why each other one cannot. ValueError where
+    there is nothing to draw by."""
+    if isinstance(segmentation, str) and segmentation.lstrip()[:1] in ("[", "{"):
+        segmentation = from_text(segmentation)
+    if (
+        isinstance(segmentation, list)
+        and len(segmentation) == 1
+        and isinstance(segmentation[0], dict)
+        and "counts" in segmentation[0]
+    ):
         segmentation = segmentation[0]
-    if isinstance(segmentation, dict): return segmentation, []
-    if not isinstance(segmentation, list): raise ValueError("its segmentation is neither polygons nor RLE")
+    if isinstance(segmentation, dict):
+        return segmentation, []
+    if not isinstance(segmentation, list):
+        raise ValueError("its segmentation is neither polygons nor RLE")
     return check_polygons(pieces(segmentation), height, width)
+
 
 def from_text(text: str) -> object:
     "A segmentation that a table keeps as text: json, or Python's words for it. ValueError where it is neither."
-    try: return json.loads(text)
-    except ValueError: pass
-    try: read = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, RecursionError, MemoryError): raise ValueError("its segmentation is text that is no json") from None
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        read = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        raise ValueError("its segmentation is text that is no json") from None
     counts = read.get("counts") if isinstance(read, dict) else None
     return {**read, "counts": counts.decode("ascii")} if isinstance(counts, bytes) else read
 
+
 def draw(drawn: dict | list, height: int, width: int) -> Bool[np.ndarray, "height width"]:
     "The mask of what is `drawable`: run lengths, or the union of polygons as pycocotools draws them."
-    if isinstance(drawn, dict): return decode_rle(drawn, height, width)
-    if not drawn: return np.zeros((height, width), bool)
+    if isinstance(drawn, dict):
+        return decode_rle(drawn, height, width)
+    if not drawn:
+        return np.zeros((height, width), bool)
     return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(drawn, height, width))).astype(bool)
+
 
 def decode_mask(segmentation: object, height: int, width: int) -> Bool[np.ndarray, "height width"]:
     "The mask of one COCO annotation, in any of its forms. ValueError where it cannot be."
@@ -131,15 +194,22 @@ def decode_mask(segmentation: object, height: int, width: int) -> Bool[np.ndarra
 # %% ../../../nbs/data/readers/00_masks.ipynb #4c953c11
 def pack(drawn: dict | list, height: int, width: int) -> dict:
     "The mask of what is `drawable` as pycocotools' compressed RLE."
-    if isinstance(drawn, dict): return coco_mask.frPyObjects({"size": [height, width], "counts": check_runs(drawn, height, width)}, height, width)
+    if isinstance(drawn, dict):
+        return coco_mask.frPyObjects(
+            {"size": [height, width], "counts": check_runs(drawn, height, width)}, height, width
+        )
     return coco_mask.merge(coco_mask.frPyObjects(drawn, height, width) if drawn else [])
+
 
 def packed_mask(segmentation: object, height: int, width: int) -> dict:
     "The mask of one COCO annotation as pycocotools' compressed RLE. ValueError where it cannot be."
     return pack(drawable(segmentation, height, width)[0], height, width)
 
+
 def outlined(segmentation: object) -> bool:
     "Whether there is anything in a segmentation. An annotation that is a box alone has [], null or none."
-    if isinstance(segmentation, list): return any(part not in ([], None) for part in segmentation)
-    if isinstance(segmentation, str): return segmentation.strip().lower() not in ("", "[]", "[[]]", "null", "nan", "none")
-    return bool(segmentation) and not isinstance(segmentation, float)      # NaN, as tables have it for nothing
+    if isinstance(segmentation, list):
+        return any(part not in ([], None) for part in segmentation)
+    if isinstance(segmentation, str):
+        return segmentation.strip().lower() not in ("", "[]", "[[]]", "null", "nan", "none")
+    return bool(segmentation) and not isinstance(segmentation, float)  # NaN, as tables have it for nothing

@@ -15,100 +15,164 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ...core.errors import Refused
+from ...core.errors import InputError
 from .coco_json import words
 from .label_maps import BORDER
 from ..vocabulary import Concept, Vocabulary, spelled
 
 # %% ../../../nbs/data/readers/04_names.ipynb #685b51c3
-TABLES = ("labelmap.txt", "class_names.txt", "label_names.txt", "label_colors.txt", "colors.txt", "classes.txt", "labels.txt", "names.csv",
-          "class_dict.csv", "_classes.csv", "label_map.txt", "names.txt", "obj.names", "classes.csv")     # tables of names; the first that is there is read
-NOTHING = ("background", "void", "unlabeled", "unlabelled", "ignore")    # what tables call a place where nothing is
+TABLES = (
+    "labelmap.txt",
+    "class_names.txt",
+    "label_names.txt",
+    "label_colors.txt",
+    "colors.txt",
+    "classes.txt",
+    "labels.txt",
+    "names.csv",
+    "class_dict.csv",
+    "_classes.csv",
+    "label_map.txt",
+    "names.txt",
+    "obj.names",
+    "classes.csv",
+)  # tables of names; the first that is there is read
+NOTHING = ("background", "void", "unlabeled", "unlabelled", "ignore")  # what tables call a place where nothing is
+
 
 class Names(NamedTuple):
     "What the numbers of label maps mean."
-    path: Path                                   # of the table
-    called: dict[int, str]                       # number -> concept
+
+    path: Path  # of the table
+    called: dict[int, str]  # number -> concept
     concepts: Vocabulary
-    colours: dict[tuple[int, int, int], int]     # red, green, blue -> number, where the table gives colours
-    void: tuple[int, ...] = (0, 255)             # numbers that may stand without a name
-    note: str | None = None                      # what was taken for granted, a sentence
+    colours: dict[tuple[int, int, int], int]  # red, green, blue -> number, where the table gives colours
+    void: tuple[int, ...] = (0, 255)  # numbers that may stand without a name
+    note: str | None = None  # what was taken for granted, a sentence
+
 
 class Row(NamedTuple):
     "A line of a table of names."
+
     name: str
     number: int | None = None
     colour: tuple[int, int, int] | None = None
 
+
 def read_lines(path: Path) -> list[str]:
-    "The lines of a text file, without blank ones and comments. Refused where it is not UTF-8."
-    try: text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error: raise Refused(f"{path}: cannot be read as text ({error}). Save it as UTF-8.") from None
-    if "\0" in text: raise Refused(f"{path}: cannot be read as text (it holds the character NUL). Save it as UTF-8.")
+    "The lines of a text file, without blank ones and comments. Raises InputError where it is not UTF-8."
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text ({error}). Save it as UTF-8.") from None
+    if "\0" in text:
+        raise InputError(f"{path}: cannot be read as text (it holds the character NUL). Save it as UTF-8.")
     lines = [re.sub(r"\s#\s.*", "", line).strip() for line in re.split(r"\r\n|\r|\n", text)]
     return [line for line in lines if line and line[0] != "#"]
 
-THREE = r"[(\[]?(?P<r>\d{1,3})[\s,;]+(?P<g>\d{1,3})[\s,;]+(?P<b>\d{1,3})[)\]]?"      # a colour
+
+THREE = r"[(\[]?(?P<r>\d{1,3})[\s,;]+(?P<g>\d{1,3})[\s,;]+(?P<b>\d{1,3})[)\]]?"  # a colour
 LINES = tuple(map(re.compile, (rf"{THREE}[\s,;:]+(?P<name>\S.*)", rf"(?P<name>.*\S)[\s,;:=]+{THREE}")))
-DATUMARO = re.compile(rf"(?P<name>.*?)\s*:\s*(?:{THREE})?\s*(?::[^:]*){{0,2}}:*")     # name:r,g,b:parts:actions
+DATUMARO = re.compile(rf"(?P<name>.*?)\s*:\s*(?:{THREE})?\s*(?::[^:]*){{0,2}}:*")  # name:r,g,b:parts:actions
 COUNTED = re.compile(r"(\d{1,6})(?:\s*[:;,=]\s*|\s+-\s+|\s+)(\S.*)")
 BEHIND = re.compile(r"(.*?[^\s:;,=])(?:\s*[:;,=]\s*|\s+-\s+|\s+)(\d{1,6})")
+
 
 def text_rows(path: Path) -> list[Row]:
     "The rows of a table in text: a name a line; or with a number, or a colour, in every line; or as Datumaro has it."
     lines = read_lines(path)
-    if all(len(line) > 2 and line[0] in "\"'" and line[-1] == line[0] for line in lines): lines = [line[1:-1].strip() for line in lines]
+    if all(len(line) > 2 and line[0] in "\"'" and line[-1] == line[0] for line in lines):
+        lines = [line[1:-1].strip() for line in lines]
     whole = next((found for pattern in LINES if all(found := [pattern.fullmatch(line) for line in lines])), None)
     found = [DATUMARO.fullmatch(line) for line in lines] if whole is None else whole
-    rows = [Row(line) if one is None else Row(one["name"], None, as_colour(path, one["r"], one["g"], one["b"])) for line, one in zip(lines, found)]
+    rows = [
+        Row(line) if one is None else Row(one["name"], None, as_colour(path, one["r"], one["g"], one["b"]))
+        for line, one in zip(lines, found)
+    ]
     counted = [one for row in rows if (one := COUNTED.fullmatch(row.name))]
     behind = [one for row in rows if (one := BEHIND.fullmatch(row.name))]
-    if len({one[2] for one in behind}) == len(rows) and any(spelled(one[1]) in NOTHING for one in behind):      # `crack 2` alone may be a name
+    if len({one[2] for one in behind}) == len(rows) and any(
+        spelled(one[1]) in NOTHING for one in behind
+    ):  # `crack 2` alone may be a name
         return [row._replace(name=one[1], number=int(one[2])) for row, one in zip(rows, behind)]
-    if len({one[1] for one in counted}) < len(rows): return rows
+    if len({one[1] for one in counted}) < len(rows):
+        return rows
     return [row._replace(name=one[2], number=int(one[1])) for row, one in zip(rows, counted)]
 
+
 def as_colour(path: Path, *parts: str | None) -> tuple[int, int, int] | None:
-    "Red, green and blue as numbers; None where they are not given. Refused where they are no colour."
-    if not all(parts): return None
+    "Red, green and blue as numbers; None where they are not given. Raises InputError where they are no colour."
+    if not all(parts):
+        return None
     red, green, blue = (whole_number(path, part or "") for part in parts)
-    if max(red, green, blue) > 255: raise Refused(f"{path}: {red}, {green}, {blue} is no colour. Give three numbers from 0 to 255.")
+    if max(red, green, blue) > 255:
+        raise InputError(f"{path}: {red}, {green}, {blue} is no colour. Give three numbers from 0 to 255.")
     return red, green, blue
 
+
 def whole_number(path: Path, text: str) -> int:
-    "An index in a table. Refused where it is no whole number from 0."
-    if not (text.isascii() and text.isdigit() and len(text) < 7): raise Refused(f"{path}: index {text[:20]!r} is no whole number. Give one from 0.")
+    "An index in a table. Raises InputError where it is no whole number from 0."
+    if not (text.isascii() and text.isdigit() and len(text) < 7):
+        raise InputError(f"{path}: index {text[:20]!r} is no whole number. Give one from 0.")
     return int(text)
 
 # %% ../../../nbs/data/readers/04_names.ipynb #a36955cd
-COLUMNS = {"name": ("name", "class", "label", "class name"), "number": ("index", "number", "id", "value", "pixel value", "class id", "label id"),
-           "colour": ("colour", "color", "rgb"), "red": ("r", "red"), "green": ("g", "green"), "blue": ("b", "blue")}
+COLUMNS = {
+    "name": ("name", "class", "label", "class name"),
+    "number": ("index", "number", "id", "value", "pixel value", "class id", "label id"),
+    "colour": ("colour", "color", "rgb"),
+    "red": ("r", "red"),
+    "green": ("g", "green"),
+    "blue": ("b", "blue"),
+}
+
 
 def cell(row: Mapping[str, str], column: str) -> str:
     "What stands in a row of a table under one of a column's names."
     return next((row[key].strip() for key in row if key.lower().replace("_", " ") in COLUMNS[column]), "")
 
+
 def colour_in(path: Path, row: Mapping[str, str]) -> tuple[int, int, int] | None:
     "The colour in a row: three columns, or one that holds `250,50,83` or `#fa3253`; None where neither is."
-    if apart := as_colour(path, *(cell(row, part) for part in ("red", "green", "blue"))): return apart
-    if not (text := cell(row, "colour")): return None
+    if apart := as_colour(path, *(cell(row, part) for part in ("red", "green", "blue"))):
+        return apart
+    if not (text := cell(row, "colour")):
+        return None
     code = re.fullmatch(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})", text)
     parts = [str(int(part, 16)) for part in code.groups()] if code else re.findall(r"[0-9]+", text)
     return as_colour(path, *parts) if len(parts) == 3 else None
 
+
 def csv_rows(path: Path) -> list[Row]:
     "The rows of a table in CSV: a column of names, and one of numbers or of colours (or red, green and blue)."
     read = read_table(path, [])
-    if not any(cell(row, "name") for row in read): raise Refused(f"{path}: no column 'name', or no rows. Its first line must name the columns index, name.")
-    return [Row(cell(row, "name"), whole_number(path, number) if (number := cell(row, "number")) else None, colour_in(path, row)) for row in read]
+    if not any(cell(row, "name") for row in read):
+        raise InputError(f"{path}: no column 'name', or no rows. Its first line must name the columns index, name.")
+    return [
+        Row(
+            cell(row, "name"),
+            whole_number(path, number) if (number := cell(row, "number")) else None,
+            colour_in(path, row),
+        )
+        for row in read
+    ]
 
 # %% ../../../nbs/data/readers/04_names.ipynb #37d5e2f5
 def in_order(rows: Sequence[Row], called: Sequence[str]) -> list[int | None]:
     "The number of each row: as written; else the background's is 0, wherever it stands, and the others count from 1."
-    if all(row.number is not None for row in rows): return [row.number for row in rows]
+    if all(row.number is not None for row in rows):
+        return [row.number for row in rows]
     black = [row.colour == (0, 0, 0) for row in rows]
     first = called[0] in NOTHING and called[0] != "ignore"
-    zero = called.index("background") if "background" in called else black.index(True) if any(black) else 0 if first else None
+    zero = (
+        called.index("background")
+        if "background" in called
+        else black.index(True)
+        if any(black)
+        else 0
+        if first
+        else None
+    )
     count, numbers = 0, []
     for place, name in enumerate(called):
         counts = place != zero and name != "ignore"
@@ -116,81 +180,133 @@ def in_order(rows: Sequence[Row], called: Sequence[str]) -> list[int | None]:
         numbers.append(0 if place == zero else count if counts else None)
     return numbers
 
+
 def read_classes(path: Path) -> Names:
-    "A table of names as labelling tools write them. Refused where it names no class, or two alike."
+    "A table of names as labelling tools write them. Raises InputError where it names no class, or two alike."
     rows = csv_rows(path) if path.suffix.lower() == ".csv" else text_rows(path)
-    called = ["ignore" if row.colour == BORDER else "background" if row.name.lower() == "bg" else spelled(row.name, "voc") for row in rows]
-    if called[:1] in (["none"], ["nothing"]) and "background" not in called: called[0] = "background"
+    called = [
+        "ignore" if row.colour == BORDER else "background" if row.name.lower() == "bg" else spelled(row.name, "voc")
+        for row in rows
+    ]
+    if called[:1] in (["none"], ["nothing"]) and "background" not in called:
+        called[0] = "background"
     numbers = in_order(rows, called) if rows else []
     held = {place: name for place, name in enumerate(called) if name not in NOTHING}
-    if not held: raise Refused(f"{path}: names no class. Write a class a line, the background first.")
-    try: concepts = [Concept(name, "object") for name in held.values()]
-    except Refused as refused: raise Refused(f"{path}: {refused}") from None
+    if not held:
+        raise InputError(f"{path}: names no class. Write a class a line, the background first.")
+    try:
+        concepts = [Concept(name, "object") for name in held.values()]
+    except InputError as refused:
+        raise InputError(f"{path}: {refused}") from None
     vocabulary = words(path, concepts, [rows[place].name for place in held])
     twice = next((place for place in held if numbers.count(numbers[place]) > 1), None)
-    if twice is not None: raise Refused(f"{path}: index {numbers[twice]} is listed twice. Remove one.")
+    if twice is not None:
+        raise InputError(f"{path}: index {numbers[twice]} is listed twice. Remove one.")
     named = {number: name for place, name in held.items() if (number := numbers[place]) is not None}
     void = {0, 255}.union(number for number in numbers if number is not None) - set(named)
     colours = coloured(path, [(row.colour, 255 if number is None else number) for row, number in zip(rows, numbers)])
     plain = not colours and 0 not in numbers and any(row.number is None for row in rows)
     first = next(iter(held.values()))
-    note = f"{path}: no line is called background, so its first, {first!r}, was taken for the number 1, and 0 for nothing." if plain else None
+    note = (
+        f"{path}: no line is called background, so its first, {first!r}, was taken for the number 1, and 0 for nothing."
+        if plain
+        else None
+    )
     return Names(path, named, vocabulary, colours, tuple(sorted(void)), note)
 
+
 def coloured(path: Path, pairs: Iterable[tuple[tuple[int, int, int] | None, int]]) -> dict[tuple[int, int, int], int]:
-    "Colour -> number; black is 0 unless it is said otherwise. Refused where one colour is given to two numbers."
+    """Colour -> number; black is 0 unless it is said otherwise. Raises InputError where one colour is given to two
+    numbers."""
     found: dict[tuple[int, int, int], int] = {}
     for colour, number in pairs:
-        if colour is not None and found.setdefault(colour, number) != number: raise Refused(f"{path}: the colour {colour} is given to two names. Change one.")
+        if colour is not None and found.setdefault(colour, number) != number:
+            raise InputError(f"{path}: the colour {colour} is given to two names. Change one.")
     return {(0, 0, 0): 0, **found} if found else {}
+
 
 def find_names(*folders: Path) -> list[Path]:
     "The tables of names in some folders, the one that counts first."
-    there = {path.name.lower(): path for folder in reversed(folders) if folder.is_dir() for path in sorted(folder.iterdir()) if path.is_file()}
+    there = {
+        path.name.lower(): path
+        for folder in reversed(folders)
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+    }
     return [there[name] for name in TABLES if name in there]
+
 
 def names_of(tables: Sequence[Path]) -> Names:
     "What the first of some tables says; with a note where another says otherwise."
-    def read(path): return read_names(path) if path.name.lower() == "names.csv" else read_classes(path)
+
+    def read(path):
+        return read_names(path) if path.name.lower() == "names.csv" else read_classes(path)
+
     names = read(tables[0])
     for path in tables[1:]:
-        try: same = read(path).called == names.called
-        except Refused: continue       # a text of another kind
-        if not same: return names._replace(note=f"{names.path}: was read, and {path.name}, which says otherwise, was not. Remove the one that is not meant.")
+        try:
+            same = read(path).called == names.called
+        except InputError:
+            continue  # a text of another kind
+        if not same:
+            return names._replace(
+                note=f"{names.path}: was read, and {path.name}, which says otherwise, was not. Remove the one that is "
+                "not meant."
+            )
     return names
 
 # %% ../../../nbs/data/readers/04_names.ipynb #729b5f91
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    "The rows of a CSV file. Refused where it cannot be read, or a column is missing."
+    "The rows of a CSV file. Raises InputError where it cannot be read, or a column is missing."
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file: text = file.read()
-        head, *lines = list(csv.reader(io.StringIO(text, newline=""), skipinitialspace=", " in text.partition("\n")[0])) or [[]]
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            text = file.read()
+        head, *lines = list(
+            csv.reader(io.StringIO(text, newline=""), skipinitialspace=", " in text.partition("\n")[0])
+        ) or [[]]
         names = [name.strip() for name in head]
         names = [name.lower() if name.lower() in columns and name.lower() not in names else name for name in names]
         rows = [dict(zip(names, [*line, *[""] * len(head)])) for line in lines if line]
-    except FileNotFoundError: raise Refused(f"{path}: no such file. Write it, with the columns {', '.join(columns)}.") from None
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file. Write it, with the columns {', '.join(columns)}.") from None
+    except InputError:
+        raise
     except (OSError, ValueError, csv.Error) as error:
-        raise Refused(f"{path}: cannot be read as CSV ({error}). Save it as UTF-8, separated by commas.") from None
+        raise InputError(f"{path}: cannot be read as CSV ({error}). Save it as UTF-8, separated by commas.") from None
     gone = [column for column in columns if not rows or column not in rows[0]]
-    other = next((said for mark, said in ((";", "semicolons"), ("\t", "tabs")) if mark in "".join(head) and len(head) == 1), None)
+    other = next(
+        (said for mark, said in ((";", "semicolons"), ("\t", "tabs")) if mark in "".join(head) and len(head) == 1), None
+    )
     apart = f" (it is separated by {other}, not by commas)" if other else ""
-    if gone: raise Refused(f"{path}: no column {gone[0]!r}, or no rows{apart}. Its first line must name the columns {', '.join(columns)}.")
+    if gone:
+        raise InputError(
+            f"{path}: no column {gone[0]!r}, or no rows{apart}. Its first line must name the columns "
+            f"{', '.join(columns)}."
+        )
     return rows
 
 # %% ../../../nbs/data/readers/04_names.ipynb #5e6b64a2
 def read_names(path: Path) -> Names:
-    "What a names.csv says: index, name, and where they are given category, part_of and colour. Parts may be listed before what they are a part of."
+    """What a names.csv says: index, name, and where they are given category, part_of and colour. Parts may be listed
+    before what they are a part of."""
     named: dict[int, Concept] = {}
     called: dict[Concept, str] = {}
     colours = []
     for row in read_table(path, ["index", "name"]):
         number = whole_number(path, row["index"].strip())
-        if number in named: raise Refused(f"{path}: index {number} is listed twice. Remove one.")
+        if number in named:
+            raise InputError(f"{path}: index {number} is listed twice. Remove one.")
         whole = spelled(row.get("part_of", ""))
         category = row.get("category", "").strip().lower() or ("part" if whole else "object")
-        try: concept = Concept(spelled(row["name"]), category, whole or None)
-        except Refused as refused: raise Refused(f"{path}: index {number}: {refused}") from None
-        if concept in called: raise Refused(f"{path}: {called[concept]!r} and {row['name']!r} are both {concept.name!r}. Rename or remove one.")
+        try:
+            concept = Concept(spelled(row["name"]), category, whole or None)
+        except InputError as refused:
+            raise InputError(f"{path}: index {number}: {refused}") from None
+        if concept in called:
+            raise InputError(
+                f"{path}: {called[concept]!r} and {row['name']!r} are both {concept.name!r}. Rename or remove one."
+            )
         named[number], called[concept] = concept, row["name"]
         colours.append((colour_in(path, row), number))
     order = wholes_first(list(named.values()))
@@ -201,9 +317,14 @@ def read_names(path: Path) -> Names:
 def wholes_first(concepts: Sequence[Concept]) -> list[Concept]:
     "Concepts in their order, but none before what it is a part of."
     known, order = {concept.name: concept for concept in concepts}, {}
+
     def put(concept, above=()):
-        if concept in above or concept in order: return       # a part of itself is refused by the vocabulary
-        if concept.parent in known: put(known[concept.parent], (*above, concept))
+        if concept in above or concept in order:
+            return  # a part of itself is refused by the vocabulary
+        if concept.parent in known:
+            put(known[concept.parent], (*above, concept))
         order[concept] = True
-    for concept in concepts: put(concept)
+
+    for concept in concepts:
+        put(concept)
     return list(order)

@@ -10,69 +10,155 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from ...core.errors import Problems, Refused
+from ...core.errors import Problems, InputError
 from .label_maps import MAPS
 
 # %% ../../../nbs/data/readers/05_pairing.ipynb #a7b36692
-PICTURES = (".jpg", ".png", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".avif")
-BESIDE = (".json", ".txt", ".xml", ".csv", ".md", ".db", ".ini", ".yaml", ".yml", ".npy")    # endings of files that lie beside images and are none
+PICTURES = (
+    ".jpg",
+    ".png",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".webp",
+    ".gif",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
+    ".tga",
+    ".jp2",
+    ".avif",
+)
+BESIDE = (
+    ".json",
+    ".txt",
+    ".xml",
+    ".csv",
+    ".md",
+    ".db",
+    ".ini",
+    ".yaml",
+    ".yml",
+    ".npy",
+)  # endings of files that lie beside images and are none
+
 
 def files_in(folder: Path, nested: bool = False) -> list[Path]:
     "The files in a folder (or below), in order, without what macOS puts beside each."
-    return [path for path in sorted(folder.glob("**/*" if nested else "*")) if not path.name.startswith("._") and path.is_file()]
+    return [
+        path
+        for path in sorted(folder.glob("**/*" if nested else "*"))
+        if not path.name.startswith("._") and path.is_file()
+    ]
+
 
 def pictures_in(folder: Path) -> dict[str, list[Path]]:
     "Stem -> the images of that name, those of well-known endings first."
-    def rank(path): return PICTURES.index(path.suffix.lower()) if path.suffix.lower() in PICTURES else len(PICTURES)
+
+    def rank(path):
+        return PICTURES.index(path.suffix.lower()) if path.suffix.lower() in PICTURES else len(PICTURES)
+
     found: dict[str, list[Path]] = {}
     for path in sorted(files_in(folder), key=rank):
-        if path.suffix.lower() not in BESIDE: found.setdefault(path.stem, []).append(path)
+        if path.suffix.lower() not in BESIDE:
+            found.setdefault(path.stem, []).append(path)
     return found
 
+
 def maps_in(folder: Path, nested: bool = False) -> dict[str, list[Path]]:
-    "Stem -> the label maps of that name, one a folder. Refused where a folder holds two of a name, or there is none at all."
+    """Stem -> the label maps of that name, one a folder. Raises InputError where a folder holds two of a name, or there
+    is none at all."""
     found: dict[str, list[Path]] = {}
     others = []
     for path in files_in(folder, nested):
-        if path.suffix.lower() in MAPS: found.setdefault(path.stem, []).append(path)
-        else: others.append(path)
-    twice = next(((one, two) for paths in found.values() for one, two in zip(paths, paths[1:]) if one.parent == two.parent), None)
-    if twice: raise Refused(f"{twice[0]}: {twice[1].name} beside it is of the same name, and an image has one label map in a folder. Remove one.")
-    if not found: raise Refused(f"{folder}: holds no label map. {unfit(others[0]) if others else 'Put there, for each image, a .png of its size and name.'}")
+        if path.suffix.lower() in MAPS:
+            found.setdefault(path.stem, []).append(path)
+        else:
+            others.append(path)
+    twice = next(
+        ((one, two) for paths in found.values() for one, two in zip(paths, paths[1:]) if one.parent == two.parent), None
+    )
+    if twice:
+        raise InputError(
+            f"{twice[0]}: {twice[1].name} beside it is of the same name, and an image has one label map in a folder. "
+            "Remove one."
+        )
+    if not found:
+        raise InputError(
+            f"{folder}: holds no label map. "
+            f"{unfit(others[0]) if others else 'Put there, for each image, a .png of its size and name.'}"
+        )
     return found
+
 
 def unfit(path: Path) -> str:
     "Why a file that lies among label maps is not read as one."
     if path.suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".avif"):
-        return f"{path} is of a kind (JPEG) that changes the numbers of a label map a little; save it as .png where it was made."
+        return (
+            f"{path} is of a kind (JPEG) that changes the numbers of a label map a little; save it as .png where it "
+            "was made."
+        )
     return f"{path} is no label map by its ending; save one as .png."
 
+
 def by_picture(maps: dict, there: Collection[str], problems: Problems) -> dict:
-    "Label maps by their images' names, where most have the same word before or after it (`p1_mask` for `p1`); a note says so."
+    """Label maps by their images' names, where most have the same word before or after it (`p1_mask` for `p1`); a note
+    says so."""
+
     def cuts(name):
         for place in range(1, len(name)):
-            if name[:place] in there and not name[place].isalnum(): yield "", name[place:]
-            if name[place:] in there and not name[place - 1].isalnum(): yield name[:place], ""
-    if any(name in there for name in maps): return maps
+            if name[:place] in there and not name[place].isalnum():
+                yield "", name[place:]
+            if name[place:] in there and not name[place - 1].isalnum():
+                yield name[:place], ""
+
+    if any(name in there for name in maps):
+        return maps
     found = Counter(cut for name in maps for cut in cuts(name))
     (front, back), number = found.most_common(1)[0] if found else (("", ""), 0)
-    if 2 * number <= len(maps): return maps
-    def own(name): return name[len(front):len(name) - len(back)]
-    renamed = {name: own(name) if name.startswith(front) and name.endswith(back) and own(name) in there else name for name in maps}
-    problems.noted(f"label maps are called {front}NAME{back}: {next(name for name in maps if renamed[name] != name)!r} was taken for the image "
-                  f"{next(new for name, new in renamed.items() if new != name)!r}, and {number - 1} more likewise.")
+    if 2 * number <= len(maps):
+        return maps
+
+    def own(name):
+        return name[len(front) : len(name) - len(back)]
+
+    renamed = {
+        name: own(name) if name.startswith(front) and name.endswith(back) and own(name) in there else name
+        for name in maps
+    }
+    problems.noted(
+        f"label maps are called {front}NAME{back}: {next(name for name in maps if renamed[name] != name)!r} was taken "
+        "for the image "
+        f"{next(new for name, new in renamed.items() if new != name)!r}, and {number - 1} more likewise."
+    )
     return {renamed[name]: one for name, one in maps.items()}
 
-def pairs(masks: Mapping[str, Path], images: Path, names: Sequence[str] | None, problems: Problems) -> dict[str, tuple[Path, Path]]:
+
+def pairs(
+    masks: Mapping[str, Path], images: Path, names: Sequence[str] | None, problems: Problems
+) -> dict[str, tuple[Path, Path]]:
     "Key -> (annotation, image) of every key that has both; of the `names` asked for, each that lacks one is a problem."
     there, found = pictures_in(images), {}
     masks = by_picture(dict(masks), there, problems)
     for key in sorted(masks) if names is None else names:
-        if key not in masks: problems.met(f"{images.parent}: {key!r} is listed and has no annotation.")
-        elif key not in there: problems.met(f"{masks[key]}: its image {key}.jpg is not in {images}.")
-        else: found[key] = masks[key], there[key][0]
-        if key in found and len(there[key]) > 1: problems.noted(f"{there[key][0]}: was taken for {masks[key]}, and {there[key][1].name} beside it was not.")
+        if key not in masks:
+            problems.met(f"{images.parent}: {key!r} is listed and has no annotation.")
+        elif key not in there:
+            problems.met(f"{masks[key]}: its image {key}.jpg is not in {images}.")
+        else:
+            found[key] = masks[key], there[key][0]
+        if key in found and len(there[key]) > 1:
+            problems.noted(f"{there[key][0]}: was taken for {masks[key]}, and {there[key][1].name} beside it was not.")
     if not found:
-        apart = f" (of {next(iter(masks.values())).name} and {next(iter(there.values()))[0].name}, neither has the other's name)" if masks and there else ""
-        raise Refused(f"{images}: not one annotated image is in it{apart}. Give the folder that holds them.")
+        apart = (
+            f" (of {next(iter(masks.values())).name} and {next(iter(there.values()))[0].name}, neither has the other's "
+            "name)"
+            if masks and there
+            else ""
+        )
+        raise InputError(f"{images}: not one annotated image is in it{apart}. Give the folder that holds them.")
     return found

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.errors import Problems, Refused, near
+from ...core.errors import Problems, InputError, near
 from ..images import oriented, read_turned
 from .coco import asked, record, taken
 from .coco_json import split_place, two_places, words
@@ -24,86 +24,197 @@ from ..vocabulary import Concept, Vocabulary, spelled
 
 # %% ../../../nbs/data/readers/08_pascal_part.ipynb #a78b6553
 CAT = "head leye reye lear rear nose torso neck lfleg lfpa rfleg rfpa lbleg lbpa rbleg rbpa tail"
-COW = "head leye reye lear rear muzzle lhorn rhorn torso neck lfuleg lflleg rfuleg rflleg lbuleg lblleg rbuleg rblleg tail"
-BUS = "frontside leftside rightside backside roofside leftmirror rightmirror fliplate bliplate door_10 wheel_10 headlight_10 window_20"
+COW = (
+    "head leye reye lear rear muzzle lhorn rhorn torso neck lfuleg lflleg rfuleg rflleg lbuleg lblleg rbuleg rblleg "
+    "tail"
+)
+BUS = (
+    "frontside leftside rightside backside roofside leftmirror rightmirror fliplate bliplate door_10 wheel_10 "
+    "headlight_10 window_20"
+)
 PART_CODES = {
-    "aeroplane": "body stern lwing rwing tail engine_10 wheel_10", "bicycle": "fwheel bwheel saddle handlebar chainwheel headlight_10",
-    "bird": "head leye reye beak torso neck lwing rwing lleg lfoot rleg rfoot tail", "boat": "", "bottle": "cap body", "bus": BUS, "car": BUS,
-    "cat": CAT, "chair": "", "cow": COW, "table": "", "dog": f"{CAT} muzzle",
-    "horse": COW.replace("lhorn rhorn ", "") + " lfho rfho lbho rbho", "motorbike": "fwheel bwheel handlebar saddle headlight_10",
-    "person": "head leye reye lear rear lebrow rebrow nose mouth hair torso neck llarm luarm lhand rlarm ruarm rhand llleg luleg lfoot rlleg ruleg rfoot",
-    "pottedplant": "pot plant", "sheep": COW, "sofa": "",
-    "train": "head hfrontside hleftside hrightside hbackside hroofside headlight_10 coach_10 cfrontside_10 cleftside_10 crightside_10 "
-             "cbackside_10 croofside_10",
-    "tvmonitor": "screen"}
+    "aeroplane": "body stern lwing rwing tail engine_10 wheel_10",
+    "bicycle": "fwheel bwheel saddle handlebar chainwheel headlight_10",
+    "bird": "head leye reye beak torso neck lwing rwing lleg lfoot rleg rfoot tail",
+    "boat": "",
+    "bottle": "cap body",
+    "bus": BUS,
+    "car": BUS,
+    "cat": CAT,
+    "chair": "",
+    "cow": COW,
+    "table": "",
+    "dog": f"{CAT} muzzle",
+    "horse": COW.replace("lhorn rhorn ", "") + " lfho rfho lbho rbho",
+    "motorbike": "fwheel bwheel handlebar saddle headlight_10",
+    "person": "head leye reye lear rear lebrow rebrow nose mouth hair torso neck llarm luarm lhand rlarm ruarm rhand "
+    "llleg luleg lfoot rlleg ruleg rfoot",
+    "pottedplant": "pot plant",
+    "sheep": COW,
+    "sofa": "",
+    "train": "head hfrontside hleftside hrightside hbackside hroofside headlight_10 coach_10 cfrontside_10 "
+    "cleftside_10 crightside_10 "
+    "cbackside_10 croofside_10",
+    "tvmonitor": "screen",
+}
 
 # %% ../../../nbs/data/readers/08_pascal_part.ipynb #31f49471
 PART_WORDS = {
-    "lwing": "left wing", "rwing": "right wing", "fwheel": "front wheel", "bwheel": "back wheel", "handlebar": "handle bar", "chainwheel": "chain wheel",
-    "leye": "left eye", "reye": "right eye", "lear": "left ear", "rear": "right ear", "lebrow": "left eyebrow", "rebrow": "right eyebrow",
-    "lhorn": "left horn", "rhorn": "right horn", "lleg": "left leg", "rleg": "right leg", "lfoot": "left foot", "rfoot": "right foot",
-    "lfleg": "left front leg", "rfleg": "right front leg", "lbleg": "left back leg", "rbleg": "right back leg",
-    "lfpa": "left front paw", "rfpa": "right front paw", "lbpa": "left back paw", "rbpa": "right back paw",
-    "lfho": "left front hoof", "rfho": "right front hoof", "lbho": "left back hoof", "rbho": "right back hoof",
-    "lfuleg": "left front upper leg", "lflleg": "left front lower leg", "rfuleg": "right front upper leg", "rflleg": "right front lower leg",
-    "lbuleg": "left back upper leg", "lblleg": "left back lower leg", "rbuleg": "right back upper leg", "rblleg": "right back lower leg",
-    "llarm": "left lower arm", "luarm": "left upper arm", "rlarm": "right lower arm", "ruarm": "right upper arm", "lhand": "left hand", "rhand": "right hand",
-    "llleg": "left lower leg", "luleg": "left upper leg", "rlleg": "right lower leg", "ruleg": "right upper leg",
-    "frontside": "front side", "leftside": "left side", "rightside": "right side", "backside": "back side", "roofside": "roof side",
-    "leftmirror": "left mirror", "rightmirror": "right mirror", "fliplate": "front license plate", "bliplate": "back license plate",
-    "hfrontside": "head front side", "hleftside": "head left side", "hrightside": "head right side", "hbackside": "head back side",
+    "lwing": "left wing",
+    "rwing": "right wing",
+    "fwheel": "front wheel",
+    "bwheel": "back wheel",
+    "handlebar": "handle bar",
+    "chainwheel": "chain wheel",
+    "leye": "left eye",
+    "reye": "right eye",
+    "lear": "left ear",
+    "rear": "right ear",
+    "lebrow": "left eyebrow",
+    "rebrow": "right eyebrow",
+    "lhorn": "left horn",
+    "rhorn": "right horn",
+    "lleg": "left leg",
+    "rleg": "right leg",
+    "lfoot": "left foot",
+    "rfoot": "right foot",
+    "lfleg": "left front leg",
+    "rfleg": "right front leg",
+    "lbleg": "left back leg",
+    "rbleg": "right back leg",
+    "lfpa": "left front paw",
+    "rfpa": "right front paw",
+    "lbpa": "left back paw",
+    "rbpa": "right back paw",
+    "lfho": "left front hoof",
+    "rfho": "right front hoof",
+    "lbho": "left back hoof",
+    "rbho": "right back hoof",
+    "lfuleg": "left front upper leg",
+    "lflleg": "left front lower leg",
+    "rfuleg": "right front upper leg",
+    "rflleg": "right front lower leg",
+    "lbuleg": "left back upper leg",
+    "lblleg": "left back lower leg",
+    "rbuleg": "right back upper leg",
+    "rblleg": "right back lower leg",
+    "llarm": "left lower arm",
+    "luarm": "left upper arm",
+    "rlarm": "right lower arm",
+    "ruarm": "right upper arm",
+    "lhand": "left hand",
+    "rhand": "right hand",
+    "llleg": "left lower leg",
+    "luleg": "left upper leg",
+    "rlleg": "right lower leg",
+    "ruleg": "right upper leg",
+    "frontside": "front side",
+    "leftside": "left side",
+    "rightside": "right side",
+    "backside": "back side",
+    "roofside": "roof side",
+    "leftmirror": "left mirror",
+    "rightmirror": "right mirror",
+    "fliplate": "front license plate",
+    "bliplate": "back license plate",
+    "hfrontside": "head front side",
+    "hleftside": "head left side",
+    "hrightside": "head right side",
+    "hbackside": "head back side",
     "hroofside": "head roof side",
-    "cfrontside": "coach front side", "cleftside": "coach left side", "crightside": "coach right side", "cbackside": "coach back side",
-    "croofside": "coach roof side"}
+    "cfrontside": "coach front side",
+    "cleftside": "coach left side",
+    "crightside": "coach right side",
+    "cbackside": "coach back side",
+    "croofside": "coach roof side",
+}
 
 # %% ../../../nbs/data/readers/08_pascal_part.ipynb #e3b9e50b
 MERGING = {"merged": {"left", "right", "front", "back"}, "front-back": {"left", "right"}, "separate": set()}
 
+
 def part_name(code: str, parts: str = "merged") -> str:
     "What a code of PASCAL-Part is called: `lfleg` -> `leg`, `front leg` or `left front leg`."
-    if parts not in MERGING: raise Refused(f"parts={parts!r}: no such way to merge parts. {near(parts, MERGING)}")
+    if parts not in MERGING:
+        raise InputError(f"parts={parts!r}: no such way to merge parts. {near(parts, MERGING)}")
     stem, _, number = code.partition("_")
     said = [word for word in PART_WORDS.get(stem, stem).split() if word not in MERGING[parts]]
     return " ".join(said + [number] * (parts == "separate" and number != ""))
 
+
 def numbered(codes: str) -> list[str]:
     "The codes of one class one by one: `wheel_10` is wheel_1 ... wheel_10."
     said = [code.partition("_") for code in codes.split()]
-    return [f"{stem}{line}{number}" for stem, line, last in said for number in (range(1, int(last) + 1) if last else [""])]
+    return [
+        f"{stem}{line}{number}" for stem, line, last in said for number in (range(1, int(last) + 1) if last else [""])
+    ]
 
 # %% ../../../nbs/data/readers/08_pascal_part.ipynb #2795646c
 def read_objects(path: Path) -> list[tuple[str, np.ndarray, list[tuple[str, np.ndarray]]]]:
-    "(class, mask, [(part code, mask)]) of every object in a PASCAL-Part file. Refused where it is not one."
+    "(class, mask, [(part code, mask)]) of every object in a PASCAL-Part file. Raises InputError where it is not one."
     from scipy.io import loadmat
-    def text(value): return str(np.asarray(value).ravel()[0])
+
+    def text(value):
+        return str(np.asarray(value).ravel()[0])
+
     def each(found):
         every = list(np.asarray(found).ravel())
-        if not all(isinstance(one, np.void) for one in every): raise ValueError("something stands where structs should")
+        if not all(isinstance(one, np.void) for one in every):
+            raise ValueError("something stands where structs should")
         return every
+
     def mask(one):
         found = np.asarray(one["mask"])
-        if found.ndim != 2: raise ValueError(f"a mask has shape {found.shape}")
+        if found.ndim != 2:
+            raise ValueError(f"a mask has shape {found.shape}")
         return found > 0
+
     try:
         top = each(loadmat(path, variable_names=["anno"])["anno"])[0]
-        return [(text(one["class"]), mask(one), [(text(part["part_name"]), mask(part)) for part in each(one["parts"])]) for one in each(top["objects"])]
-    except FileNotFoundError: raise Refused(f"{path}: no such file. Put it there, or leave its image out.") from None
-    except Exception as error:     # SciPy's errors for damaged files are of many kinds
-        raise Refused(f"{path}: cannot be read as a PASCAL-Part annotation ({type(error).__name__}: {error}). Unpack it again, or remove it.") from None
+        return [
+            (text(one["class"]), mask(one), [(text(part["part_name"]), mask(part)) for part in each(one["parts"])])
+            for one in each(top["objects"])
+        ]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file. Put it there, or leave its image out.") from None
+    except Exception as error:  # SciPy's errors for damaged files are of many kinds
+        raise InputError(
+            f"{path}: cannot be read as a PASCAL-Part annotation ({type(error).__name__}: {error}). Unpack it again, "
+            "or remove it."
+        ) from None
+
 
 class PascalPart:
     "PASCAL-Part (Chen et al. 2014): VOC 2010's objects and their parts."
+
     name, options = "pascal-part", ("orientation",)
 
-    def __init__(self, annotations: str | Path, images: str | Path, parts: str = "merged", names: Sequence[str] | None = None, on_problem: str = "stop",
-                 orientation: str | None = None):
+    def __init__(
+        self,
+        annotations: str | Path,
+        images: str | Path,
+        parts: str = "merged",
+        names: Sequence[str] | None = None,
+        on_problem: str = "stop",
+        orientation: str | None = None,
+    ):
         self.orientation = oriented(orientation)
-        self.annotations, self.images, self.parts, self.problems = Path(annotations), Path(images), parts, Problems(on_problem)
+        self.annotations, self.images, self.parts, self.problems = (
+            Path(annotations),
+            Path(images),
+            parts,
+            Problems(on_problem),
+        )
         for place in (self.annotations, self.images):
-            if not place.is_dir(): raise Refused(f"{place}: no such folder. Give pascal-part:FOLDER, or pascal-part:ANNOTATIONS,IMAGES.")
-        self.tables = taken(self.annotations.parent/"parts.csv")
-        self.called, self.concepts = part_vocabulary(self.annotations.parent/"parts.csv", parts)
-        self.files = pairs({path.stem: path for path in self.annotations.glob("*.mat")}, self.images, names, self.problems)
+            if not place.is_dir():
+                raise InputError(
+                    f"{place}: no such folder. Give pascal-part:FOLDER, or pascal-part:ANNOTATIONS,IMAGES."
+                )
+        self.tables = taken(self.annotations.parent / "parts.csv")
+        self.called, self.concepts = part_vocabulary(self.annotations.parent / "parts.csv", parts)
+        self.files = pairs(
+            {path.stem: path for path in self.annotations.glob("*.mat")}, self.images, names, self.problems
+        )
         self.keys = list(self.files)
 
     def sample(self, key: str) -> Sample:
@@ -111,12 +222,22 @@ class PascalPart:
         path, picture = self.files[key]
         objects = read_objects(path)
         image, notes = read_turned(picture, objects[0][1].shape if objects else None, self.orientation)
-        found = [(name, "", mask) for name, mask, _ in objects] + [(name, code, mask) for name, _, parts in objects for code, mask in parts]
+        found = [(name, "", mask) for name, mask, _ in objects] + [
+            (name, code, mask) for name, _, parts in objects for code, mask in parts
+        ]
         wrong = [f"{name} {code}".strip() for name, code, mask in found if (name, code) not in self.called]
         sizes = [f"{name} {code}".strip() for name, code, mask in found if mask.shape != image.shape[:2]]
-        said = ([f"{', '.join(wrong)}: not in the table of parts"] if wrong else []) + ([f"{', '.join(sizes)}: not of the image's size"] if sizes else [])
-        if said: raise Refused(f"{path}: {'; '.join(said)}. Repair or remove it.")
-        return Sample(key, image, tuple(Region(self.called[name, code], mask) for name, code, mask in found), notes=notes if found else ())
+        said = ([f"{', '.join(wrong)}: not in the table of parts"] if wrong else []) + (
+            [f"{', '.join(sizes)}: not of the image's size"] if sizes else []
+        )
+        if said:
+            raise InputError(f"{path}: {'; '.join(said)}. Repair or remove it.")
+        return Sample(
+            key,
+            image,
+            tuple(Region(self.called[name, code], mask) for name, code, mask in found),
+            notes=notes if found else (),
+        )
 
     def files_of(self, key: str) -> tuple[Path, ...]:
         "The image's file, and its annotation."
@@ -126,38 +247,64 @@ class PascalPart:
     def identity(self) -> dict[str, str]:
         "SHA-256 of the annotations, and of the sorted list of image names and the digests of their files."
         annotations, images = zip(*self.files.values())
-        return {"parts": self.parts, **record([*self.tables, *annotations], images), **asked(orientation=self.orientation)}
+        return {
+            "parts": self.parts,
+            **record([*self.tables, *annotations], images),
+            **asked(orientation=self.orientation),
+        }
 
     @classmethod
-    def parse(cls, place: str, on_problem: str = "stop", parts: str = "merged", orientation: str | None = None, **_) -> "PascalPart":
+    def parse(
+        cls, place: str, on_problem: str = "stop", parts: str = "merged", orientation: str | None = None, **_
+    ) -> "PascalPart":
         "`FOLDER`, `FOLDER:SPLIT` (a list in VOC's ImageSets) or `ANNOTATIONS,IMAGES`."
-        if given := two_places(place): return cls(*given, parts, None, on_problem, orientation)
+        if given := two_places(place):
+            return cls(*given, parts, None, on_problem, orientation)
         folder, split = split_place(place)
         root = find_voc(folder, "VOC2010")
-        found = [path for pattern in ("Annotations_Part", "*/Annotations_Part", "*/*/Annotations_Part") for path in sorted(folder.glob(pattern))]
+        found = [
+            path
+            for pattern in ("Annotations_Part", "*/Annotations_Part", "*/*/Annotations_Part")
+            for path in sorted(folder.glob(pattern))
+        ]
         if not found:
-            raise Refused(f"{folder}: no Annotations_Part/ in it or below. Unpack PASCAL-Part's archive there, or give pascal-part:ANNOTATIONS,IMAGES.")
-        return cls(found[0], root/"JPEGImages", parts, split_names(root, split), on_problem, orientation)
+            raise InputError(
+                f"{folder}: no Annotations_Part/ in it or below. Unpack PASCAL-Part's archive there, or give "
+                "pascal-part:ANNOTATIONS,IMAGES."
+            )
+        return cls(found[0], root / "JPEGImages", parts, split_names(root, split), on_problem, orientation)
 
 # %% ../../../nbs/data/readers/08_pascal_part.ipynb #729b5f95
 def read_part_codes(path: Path) -> dict[str, dict[str, str]]:
-    "class -> code -> words of a `parts.csv` (columns class, code, words; an object without parts has a row without code), or the published table."
-    if not path.exists(): return {name: dict.fromkeys(numbered(codes), "") for name, codes in PART_CODES.items()}
+    """class -> code -> words of a `parts.csv` (columns class, code, words; an object without parts has a row without
+    code), or the published table."""
+    if not path.exists():
+        return {name: dict.fromkeys(numbered(codes), "") for name, codes in PART_CODES.items()}
     classes: dict[str, dict[str, str]] = {}
     for row in read_table(path, ["class", "code", "words"]):
         codes = classes.setdefault(row["class"], {})
-        if row["code"] in codes: raise Refused(f"{path}: {row['class']} {row['code']} is listed twice. Remove one.")
-        if row["code"]: codes[row["code"]] = row["words"]
+        if row["code"] in codes:
+            raise InputError(f"{path}: {row['class']} {row['code']} is listed twice. Remove one.")
+        if row["code"]:
+            codes[row["code"]] = row["words"]
     return classes
 
+
 def part_vocabulary(path: Path, parts: str = "merged") -> tuple[dict[tuple[str, str], str], Vocabulary]:
-    "(class, code) -> concept's name, with code '' for the object itself; and the vocabulary: objects, then parts. `path` is a parts.csv, if it is there."
-    part_name("head", parts)     # refuse a way that is none before any file is read
+    """(class, code) -> concept's name, with code '' for the object itself; and the vocabulary: objects, then parts.
+    `path` is a parts.csv, if it is there."""
+    part_name("head", parts)  # refuse a way that is none before any file is read
     classes = read_part_codes(path)
     called = {(name, ""): spelled(name, None if path.exists() else "pascal-part") for name in classes}
     for name, codes in classes.items():
-        for code, said in codes.items(): called[name, code] = f"{called[name, '']}/{said or part_name(code, parts)}"
+        for code, said in codes.items():
+            called[name, code] = f"{called[name, '']}/{said or part_name(code, parts)}"
     inner = dict.fromkeys(called[name, code] for name, code in called if code)
-    try: objects, within = [Concept(called[name, ""], "object") for name in classes], [Concept(name, "part", name.rpartition("/")[0]) for name in inner]
-    except Refused as refused: raise Refused(f"{path}: {refused}") from None
+    try:
+        objects, within = (
+            [Concept(called[name, ""], "object") for name in classes],
+            [Concept(name, "part", name.rpartition("/")[0]) for name in inner],
+        )
+    except InputError as refused:
+        raise InputError(f"{path}: {refused}") from None
     return called, words(path, [*objects, *within], [*classes, *inner])

@@ -11,62 +11,93 @@ import os
 from collections.abc import Sequence
 from urllib.parse import unquote
 
-from ...core.errors import Problems, Refused, near
+from ...core.errors import Problems, InputError, near
 from ..dataset import Data
 from .coco_json import split_place, two_places
 from ..survey import balanced
 
 # %% ../../../nbs/data/readers/10_registry.ipynb #ab3d6872
-kinds = {name: f"inner_detectors.{where}" for name, where in {
-    "coco": "data.readers.coco:Coco", "coco-stuff": "data.readers.coco:CocoStuff", "coco-panoptic": "data.readers.coco_panoptic:CocoPanoptic",
-    "pascal-part": "data.readers.pascal_part:PascalPart", "voc": "data.readers.voc:Voc", "folder": "data.readers.folder:Folder",
-    "scenes": "synthetic.scenes:Scenes", "staged": "synthetic.staged:Staged"}.items()}
+kinds = {
+    name: f"inner_detectors.{where}"
+    for name, where in {
+        "coco": "data.readers.coco:Coco",
+        "coco-stuff": "data.readers.coco:CocoStuff",
+        "coco-panoptic": "data.readers.coco_panoptic:CocoPanoptic",
+        "pascal-part": "data.readers.pascal_part:PascalPart",
+        "voc": "data.readers.voc:Voc",
+        "folder": "data.readers.folder:Folder",
+        "scenes": "synthetic.scenes:Scenes",
+        "staged": "synthetic.staged:Staged",
+    }.items()
+}
+
 
 def there(place: str) -> bool:
     "Whether a place as it stands is on the disk: `WHERE`, `FOLDER:SPLIT` or `ANNOTATIONS,IMAGES`."
     folder, split = split_place(place)
-    return os.path.exists(folder) and "?" not in (split or "") or all(os.path.exists(path) for path in two_places(place) or [""])
+    return (
+        os.path.exists(folder)
+        and "?" not in (split or "")
+        or all(os.path.exists(path) for path in two_places(place) or [""])
+    )
+
 
 def split_options(place: str) -> tuple[str, dict[str, str]]:
-    "`WHERE?NAME=VALUE&NAME=VALUE`, taken apart (%26 is an & in a value). A `?` in the name of what is on the disk begins no options."
+    """`WHERE?NAME=VALUE&NAME=VALUE`, taken apart (%26 is an & in a value). A `?` in the name of what is on the disk
+    begins no options."""
     marks = [at for at, letter in enumerate(place) if letter == "?" and at]
-    if not marks or there(place): return place, {}
+    if not marks or there(place):
+        return place, {}
     at = next((at for at in marks if "=" in place[at:] and there(place[:at])), marks[-1])
     options: dict[str, str] = {}
-    for word in place[at + 1:].split("&"):
+    for word in place[at + 1 :].split("&"):
         name, _, value = word.partition("=")
         if not name or not value:
-            raise Refused(f"{place}: {word!r} is no option. Say ?NAME=VALUE behind a place that is there, for instance ?orientation=stored.")
-        if name in options: raise Refused(f"{place}: option {name!r} is given twice. Leave one.")
+            raise InputError(
+                f"{place}: {word!r} is no option. Say ?NAME=VALUE behind a place that is there, for instance "
+                "?orientation=stored."
+            )
+        if name in options:
+            raise InputError(f"{place}: option {name!r} is given twice. Leave one.")
         options[name] = unquote(value)
     return place[:at], options
 
-def load_data(*places: str,                # `coco:FOLDER`, `coco:FOLDER:val2017?group=video`, `pascal-part:FOLDER`, `voc:FOLDER`, `folder:FOLDER`, `scenes:N`
-              limit: int | None = None,    # so many images, drawn at random by `seed`
-              seed: int = 0,
-              on_problem: str = "stop",    # or "skip": go on without what points nowhere
-              concepts: Sequence[str] | None = None,  # these alone
-              balance: int | None = None,  # images chosen so that about so many show each concept
-              parts: str = "merged",       # PASCAL-Part's: merged (leg), front-back (front leg) or separate (left front leg)
-              progress: bool = True,
-             ) -> Data:
+
+def load_data(
+    *places: str,  # KIND:FOLDER, such as `coco:FOLDER:val2017?group=video` or `voc:FOLDER`; `scenes:N`
+    limit: int | None = None,  # so many images, drawn at random by `seed`
+    seed: int = 0,
+    on_problem: str = "stop",  # or "skip": go on without what points nowhere
+    concepts: Sequence[str] | None = None,  # these alone
+    balance: int | None = None,  # images chosen so that about so many show each concept
+    parts: str = "merged",  # PASCAL-Part's: merged (leg), front-back (front leg) or separate (left front leg)
+    progress: bool = True,
+) -> Data:
     "One or several sources by name, as one data set."
-    Problems(on_problem)                   # a choice that is none is refused before anything is read
+    Problems(on_problem)  # a choice that is none is refused before anything is read
     sources = []
     for place in places:
         kind, colon, where = place.partition(":")
-        if not colon or not where: raise Refused(f"data {place!r}: say KIND:WHERE, for instance coco:FOLDER or scenes:64.")
-        if kind not in kinds: raise Refused(f"data {place!r}: no kind of source {kind!r}. {near(kind, kinds)}")
+        if not colon or not where:
+            raise InputError(f"data {place!r}: say KIND:WHERE, for instance coco:FOLDER or scenes:64.")
+        if kind not in kinds:
+            raise InputError(f"data {place!r}: no kind of source {kind!r}. {near(kind, kinds)}")
         module, name = kinds[kind].split(":")
         made = getattr(importlib.import_module(module), name)
         where, options = split_options(where)
         known = getattr(made, "options", ())
         for option in options:
             if option not in known:
-                raise Refused(f"data {place!r}: {kind} has no option {option!r}. {'There are: ' + ', '.join(known) if known else 'It has none'}.")
+                raise InputError(
+                    f"data {place!r}: {kind} has no option {option!r}. "
+                    f"{'There are: ' + ', '.join(known) if known else 'It has none'}."
+                )
         sources.append(made.parse(where, seed=seed, on_problem=on_problem, parts=parts, **options))
-    if not sources: raise Refused("no data: name at least one source, for instance coco:FOLDER or scenes:64.")
+    if not sources:
+        raise InputError("no data: name at least one source, for instance coco:FOLDER or scenes:64.")
     data = Data(sources)
-    if concepts: data = data.about(*concepts)
-    if balance is not None: data = balanced(data, balance, seed, progress)
+    if concepts:
+        data = data.about(*concepts)
+    if balance is not None:
+        data = balanced(data, balance, seed, progress)
     return data if limit is None else data.take(limit, seed)

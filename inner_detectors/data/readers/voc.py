@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.errors import Problems, Refused, near
+from ...core.errors import Problems, InputError, near
 from ..images import oriented, read_turned
 from .coco import asked, record, taken
 from .coco_json import split_place
@@ -23,65 +23,134 @@ from ..sample import Region, Sample
 from ..vocabulary import Concept, Vocabulary, spelled
 
 # %% ../../../nbs/data/readers/06_voc.ipynb #fdb97403
-VOC_CLASSES = ("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse", "motorbike",
-               "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor")
+VOC_CLASSES = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+
 
 def find_voc(folder: Path, year: str | None = None) -> Path:
-    "The folder that holds JPEGImages/: the one given, or one VOC20XX/ in it or in its VOCdevkit/. Of several that of `year`, else Refused."
-    if not folder.is_dir(): raise Refused(f"{folder}: no such folder. Give the one that VOC was unpacked in.")
+    """The folder that holds JPEGImages/: the one given, or one VOC20XX/ in it or in its VOCdevkit/. Of several that of
+    `year`, else InputError."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder. Give the one that VOC was unpacked in.")
     places = [folder, *sorted(folder.glob("VOC2*")), *sorted(folder.glob("VOCdevkit/VOC2*"))]
-    found = [place for place in places if (place/"JPEGImages").is_dir()]
-    if not found: raise Refused(f"{folder}: no JPEGImages/ in it, in a VOC20XX/ or in a VOCdevkit/VOC20XX/. Unpack VOC's archive there.")
-    if len(found) > 1: found = [place for place in found if place.name == year] or found
-    if len(found) > 1: raise Refused(f"{folder}: several years. Say which: {', '.join(map(str, found))}.")
+    found = [place for place in places if (place / "JPEGImages").is_dir()]
+    if not found:
+        raise InputError(
+            f"{folder}: no JPEGImages/ in it, in a VOC20XX/ or in a VOCdevkit/VOC20XX/. Unpack VOC's archive there."
+        )
+    if len(found) > 1:
+        found = [place for place in found if place.name == year] or found
+    if len(found) > 1:
+        raise InputError(f"{folder}: several years. Say which: {', '.join(map(str, found))}.")
     return found[0]
+
 
 def split_names(root: Path, split: str | None) -> list[str] | None:
     "The names that ImageSets/*/SPLIT.txt lists, or None where no split was asked for."
-    if split is None: return None
-    found = [path for places in ("*", "*/*") for path in sorted((root/"ImageSets").glob(places), reverse=True) if path.suffix.lower() == ".txt"]
-    lists = {path.stem: path for path in found}           # Segmentation before Main
-    if split not in lists: raise Refused(f"{root}: no list ImageSets/*/{split}.txt. {near(split, lists)}")
+    if split is None:
+        return None
+    found = [
+        path
+        for places in ("*", "*/*")
+        for path in sorted((root / "ImageSets").glob(places), reverse=True)
+        if path.suffix.lower() == ".txt"
+    ]
+    lists = {path.stem: path for path in found}  # Segmentation before Main
+    if split not in lists:
+        raise InputError(f"{root}: no list ImageSets/*/{split}.txt. {near(split, lists)}")
     return list(dict.fromkeys(listed_name(line) for line in read_lines(lists[split])))
 
+
 def listed_name(line: str) -> str:
-    "The name of an image in a line of a list: what stands in quotes, or the first word; without folders and the ending of a picture."
+    """The name of an image in a line of a list: what stands in quotes, or the first word; without folders and the
+    ending of a picture."""
     name = line[1:].partition('"')[0] if line[0] == '"' else line.split()[0]
     name = name.replace("\\", "/").rpartition("/")[2]
     stem, _, ending = name.rpartition(".")
     return stem if stem and f".{ending.lower()}" in PICTURES else name
 
+
 def voc_names(root: Path, keys: Sequence[str]) -> Names:
-    "VOC's twenty classes, where a folder has no table of names; with a note unless it is one of VOC's own, by its name or its pictures'."
+    """VOC's twenty classes, where a folder has no table of names; with a note unless it is one of VOC's own, by its
+    name or its pictures'."""
     called = dict(enumerate((spelled(name, "voc") for name in VOC_CLASSES), 1))
     own = re.fullmatch(r"VOC20\d\d", root.name) or all(re.fullmatch(r"20\d\d_\d{6}", key) for key in keys)
-    note = f"{root}: no table of names is in it, so VOC's twenty classes were taken: 1 is airplane, 2 bicycle, ... 20 tv. Write its own in labelmap.txt."
-    return Names(root/"labelmap.txt", called, Vocabulary(Concept(name, "object") for name in called.values()), {}, note=None if own else note)
+    note = (
+        f"{root}: no table of names is in it, so VOC's twenty classes were taken: 1 is airplane, 2 bicycle, ... 20 tv. "
+        "Write its own in labelmap.txt."
+    )
+    return Names(
+        root / "labelmap.txt",
+        called,
+        Vocabulary(Concept(name, "object") for name in called.values()),
+        {},
+        note=None if own else note,
+    )
 
 # %% ../../../nbs/data/readers/06_voc.ipynb #1ce443a1
 class Voc:
     "PASCAL VOC segmentation (Everingham et al. 2010), its augmented masks, and sets of one's own in this layout."
+
     name, options = "voc", ("orientation",)
 
-    def __init__(self, root: str | Path, masks: str = "SegmentationClass", split: str | None = None, on_problem: str = "stop", orientation: str | None = None):
-        self.root, self.masks, self.problems, self.orientation = Path(root), Path(root)/masks, Problems(on_problem), oriented(orientation)
+    def __init__(
+        self,
+        root: str | Path,
+        masks: str = "SegmentationClass",
+        split: str | None = None,
+        on_problem: str = "stop",
+        orientation: str | None = None,
+    ):
+        self.root, self.masks, self.problems, self.orientation = (
+            Path(root),
+            Path(root) / masks,
+            Problems(on_problem),
+            oriented(orientation),
+        )
         if not self.masks.is_dir():
-            raise Refused(f"{self.masks}: no such folder. There are: {', '.join(sorted(path.name for path in self.root.glob('Segmentation*')))}.")
+            raise InputError(
+                f"{self.masks}: no such folder. There are: "
+                f"{', '.join(sorted(path.name for path in self.root.glob('Segmentation*')))}."
+            )
         maps, chosen = {key: paths[0] for key, paths in maps_in(self.masks).items()}, split_names(self.root, split)
-        there = pictures_in(self.root/"JPEGImages")
+        there = pictures_in(self.root / "JPEGImages")
         for path in files_in(self.masks):
             unread = path.suffix.lower() not in MAPS and path.stem in there and path.stem not in maps
-            if unread and (chosen is None or path.stem in chosen): self.problems.met(f"{there[path.stem][0]}: has no label map that can be read. {unfit(path)}")
-        self.files = pairs(maps, self.root/"JPEGImages", chosen, self.problems)
+            if unread and (chosen is None or path.stem in chosen):
+                self.problems.met(f"{there[path.stem][0]}: has no label map that can be read. {unfit(path)}")
+        self.files = pairs(maps, self.root / "JPEGImages", chosen, self.problems)
         self.keys = list(self.files)
         tables = find_names(self.root, self.masks)
         self.tables = taken(*tables[:1])
         self.names = names_of(tables) if tables else voc_names(self.root, self.keys)
         self.concepts = self.names.concepts
-        if self.names.note: self.problems.noted(self.names.note)
-        numbered = self.root/"SegmentationObject"
+        if self.names.note:
+            self.problems.noted(self.names.note)
+        numbered = self.root / "SegmentationObject"
         with_objects = self.masks.name == "SegmentationClass" and numbered.is_dir()
-        self.objects = {path.stem: path for path in files_in(numbered) if path.suffix.lower() in MAPS} if with_objects else {}
+        self.objects = (
+            {path.stem: path for path in files_in(numbered) if path.suffix.lower() in MAPS} if with_objects else {}
+        )
 
     def sample(self, key: str) -> Sample:
         "An image with a region an object where objects are numbered, else one a class."
@@ -89,7 +158,8 @@ class Voc:
         labels, names = read_labels(path, self.names.colours), self.names
         regions = label_regions(path, labels, names.called, names.void)
         doubt = None if regions else doubtful(path, labels, names.called, names.path)
-        for numbered in self.numbered(key): regions = list(one_by_one(numbered, regions))
+        for numbered in self.numbered(key):
+            regions = list(one_by_one(numbered, regions))
         pixels, notes = read_turned(image, labels.shape, self.orientation)
         return Sample(key, pixels, tuple(regions), notes=notes if regions else (), doubt=doubt)
 
@@ -104,27 +174,38 @@ class Voc:
         return image, mask, *self.numbered(key)
 
     def identity(self) -> dict[str, str]:
-        "SHA-256 of the table of names and the label maps, and of the sorted list of image names and the digests of their files."
+        """SHA-256 of the table of names and the label maps, and of the sorted list of image names and the digests of
+        their files."""
         masks, images = zip(*self.files.values())
         objects = record([path for key in self.keys for path in self.numbered(key)], [])["annotations"]
-        return {"masks": self.masks.name, "objects": objects, **record([*self.tables, *masks], images), **asked(orientation=self.orientation)}
+        return {
+            "masks": self.masks.name,
+            "objects": objects,
+            **record([*self.tables, *masks], images),
+            **asked(orientation=self.orientation),
+        }
 
     @classmethod
     def parse(cls, place: str, on_problem: str = "stop", orientation: str | None = None, **_) -> "Voc":
         "`FOLDER` or `FOLDER:SPLIT`; the folder may be a mask folder, such as VOC2012/SegmentationClassAug."
         folder, split = split_place(place)
-        if folder.name.startswith("Segmentation"): return cls(folder.parent, folder.name, split, on_problem, orientation)
+        if folder.name.startswith("Segmentation"):
+            return cls(folder.parent, folder.name, split, on_problem, orientation)
         root = find_voc(folder)
-        official = (root/"SegmentationClass").is_dir() or not (root/"SegmentationClassAug").is_dir()
+        official = (root / "SegmentationClass").is_dir() or not (root / "SegmentationClassAug").is_dir()
         return cls(root, "SegmentationClass" if official else "SegmentationClassAug", split, on_problem, orientation)
+
 
 def wide_high(array: np.ndarray) -> str:
     "The size of a map in words, width first."
     return f"{array.shape[1]} x {array.shape[0]}"
 
+
 def one_by_one(path: Path, regions: Sequence[Region]) -> Iterator[Region]:
     "Regions cut along a map that numbers the objects, or colours each; pixels without a number stay together."
     numbers = read_labels(path, every=True)
     for concept, mask in regions:
-        if mask.shape != numbers.shape: raise Refused(f"{path}: is {wide_high(numbers)}, its class map {wide_high(mask)}. Replace it.")
-        for number in np.unique(numbers[mask]): yield Region(concept, mask & (numbers == number))
+        if mask.shape != numbers.shape:
+            raise InputError(f"{path}: is {wide_high(numbers)}, its class map {wide_high(mask)}. Replace it.")
+        for number in np.unique(numbers[mask]):
+            yield Region(concept, mask & (numbers == number))

@@ -23,7 +23,7 @@ from flax.errors import TraceContextError
 from flax.nnx.bridge.variables import nnx_attrs_to_linen_vars
 from flax.traverse_util import flatten_dict
 
-from ...core.errors import Refused
+from ...core.errors import InputError
 from ..geometry import Geometry
 from ..layouts import Layout, jax_layouts, order, unknown, written
 from ..model import Model, words_of
@@ -31,123 +31,216 @@ from ..preprocessing import preprocessing
 
 # %% ../../../nbs/networks/adapters/00_nnx.ipynb #7dbaf302
 def axes_of(out: Any, layout: Layout | None, images: int) -> tuple[int, ...] | str:
-    "Which axes of what a layer gave for some images are [batch height width unit], or of a vector [batch unit]; or the reason why it is no layer."
-    if not hasattr(out, "ndim"): return f"gives a {type(out).__name__}, not one array. Name a layer inside it."
-    if out.ndim not in (2, 4): return f"gives an array of {out.ndim} axes, which is neither maps nor a vector. Name another layer."
+    """Which axes of what a layer gave for some images are [batch height width unit], or of a vector [batch unit]; or
+    the reason why it is no layer."""
+    if not hasattr(out, "ndim"):
+        return f"gives a {type(out).__name__}, not one array. Name a layer inside it."
+    if out.ndim not in (2, 4):
+        return f"gives an array of {out.ndim} axes, which is neither maps nor a vector. Name another layer."
     axes = (0, 1) if out.ndim == 2 else order(layout or unknown(out.shape), out.shape)
     shape = " x ".join(map(str, out.shape))
-    if axes is None: return f"gives an array of {shape}, and nothing tells which of its axes are rows, columns and units. Name another layer."
-    if out.shape[axes[0]] == images: return axes
-    return f"gives an array of {shape}, which has no axis of its own for the {images} image{'s' * (images > 1)} shown. Name another layer."
+    if axes is None:
+        return (
+            f"gives an array of {shape}, and nothing tells which of its axes are rows, columns and units. Name another "
+            "layer."
+        )
+    if out.shape[axes[0]] == images:
+        return axes
+    return (
+        f"gives an array of {shape}, which has no axis of its own for the {images} image{'s' * (images > 1)} shown. "
+        "Name another layer."
+    )
+
 
 def as_maps(out: Any, axes: tuple[int, ...]) -> Any:  # [batch h w unit]
     "What a layer gave, as maps with the units last; a vector as maps of 1 x 1."
     return out[:, None, None, :] if len(axes) == 2 else out.transpose(axes)
 
+
 def made_ready(preprocess: str | Callable) -> tuple[Callable, str]:
     "A preprocessing, given itself or by its name, and what it is called in a record."
-    return (preprocessing(preprocess), preprocess) if isinstance(preprocess, str) else (preprocess, getattr(preprocess, "__name__", repr(preprocess)))
+    return (
+        (preprocessing(preprocess), preprocess)
+        if isinstance(preprocess, str)
+        else (preprocess, getattr(preprocess, "__name__", repr(preprocess)))
+    )
 
 # %% ../../../nbs/networks/adapters/00_nnx.ipynb #7dbaf303
 ANOTHER = "Give another size or preprocess."
 
-def unfit(name: str | Path, images: np.ndarray, called: str, error: Exception, remedy: str = ANOTHER) -> Refused:
+
+def unfit(name: str | Path, images: np.ndarray, called: str, error: Exception, remedy: str = ANOTHER) -> InputError:
     "What to say where a network cannot take the images that it is given."
     shape = " x ".join(map(str, images.shape[1:]))
-    return Refused(f"{name}: cannot take images of {shape}, made ready by {called} ({words_of(error)}). {remedy}")
+    return InputError(f"{name}: cannot take images of {shape}, made ready by {called} ({words_of(error)}). {remedy}")
+
 
 def nnx_axes(watched: Callable, parameters: Any, image: Any) -> dict[str, tuple[int, ...] | str]:
-    "For each layer that `watched(parameters, images)` gives by name: `axes_of` it, from tracing it once on what has the shape of one image."
+    """For each layer that `watched(parameters, images)` gives by name: `axes_of` it, from tracing it once on what has
+    the shape of one image."""
     given: dict[str, Any] = {}
+
     def arrays(parameters, images):
         given.update(watched(parameters, images))
         return [out for out in given.values() if hasattr(out, "ndim")]
+
     traced = jax.make_jaxpr(arrays)(parameters, image).jaxpr
     begin = [*(unknown(leaf.aval.shape) for leaf in traced.invars[:-1]), written("nhwc", image.shape)]
     found = iter(jax_layouts(traced, begin))
-    return {layer: axes_of(out, next(found) if hasattr(out, "ndim") else None, image.shape[0]) for layer, out in given.items()}
+    return {
+        layer: axes_of(out, next(found) if hasattr(out, "ndim") else None, image.shape[0])
+        for layer, out in given.items()
+    }
 
-EVALUATION = {"train": False, "training": False, "is_training": False, "is_train": False, "deterministic": True, "use_running_average": True,
-              "inference": True}      # what a network's switches are called, and where they stand after training
+
+EVALUATION = {
+    "train": False,
+    "training": False,
+    "is_training": False,
+    "is_train": False,
+    "deterministic": True,
+    "use_running_average": True,
+    "inference": True,
+}  # what a network's switches are called, and where they stand after training
+
 
 def evaluating(call: Callable) -> dict[str, bool]:
     "The switches that a network's call takes, as they stand after training."
-    try: taken = inspect.signature(call).parameters
-    except (TypeError, ValueError): return {}
+    try:
+        taken = inspect.signature(call).parameters
+    except (TypeError, ValueError):
+        return {}
     named = {name for name, one in taken.items() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
     return {name: value for name, value in EVALUATION.items() if name in named}
 
+
 IMAGES_ALONE = "Wrap it in a module whose call takes images [batch height width channel] alone."
 
-def of_watched(name: str, watched: Callable, parameters: Any, size: int, preprocess: str | Callable, geometry: Mapping[str, Geometry] | None) -> Model:
-    """A Model from `watched(parameters, images, calls)`, which gives what each layer gave and adds a layer's name to the list `calls` as it ends.
+
+def of_watched(
+    name: str,
+    watched: Callable,
+    parameters: Any,
+    size: int,
+    preprocess: str | Callable,
+    geometry: Mapping[str, Geometry] | None,
+) -> Model:
+    """A Model from `watched(parameters, images, calls)`, which gives what each layer gave and adds a layer's name to
+    the list `calls` as it ends.
     Refuses a network that cannot run, in its own words."""
     ready, called = made_ready(preprocess)
     calls: list[str] = []
-    try: one, two = (jax.eval_shape(ready, jax.ShapeDtypeStruct((number, size, size, 3), jnp.uint8)) for number in (1, 2))
+    try:
+        one, two = (
+            jax.eval_shape(ready, jax.ShapeDtypeStruct((number, size, size, 3), jnp.uint8)) for number in (1, 2)
+        )
     except Exception as error:
-        raise Refused(f"{name}: {called} cannot make ready images of {size} x {size} x 3 bytes ({words_of(error)}). Write preprocess with jax.numpy.") from None
-    try: found = nnx_axes(partial(watched, calls=calls), parameters, one)
-    except Refused: raise
-    except Exception as error: raise unfit(name, one, called, error, IMAGES_ALONE if "missing" in words_of(error) else ANOTHER) from None
-    try: beside = jax.eval_shape(lambda parameters, images: {layer: out for layer, out in watched(parameters, images, []).items() if hasattr(out, "ndim")},
-                                 parameters, two)
-    except Exception as error: raise unfit(name, two, called, error, "It takes one image and not two: keep the first axis, which counts images.") from None
+        raise InputError(
+            f"{name}: {called} cannot make ready images of {size} x {size} x 3 bytes ({words_of(error)}). Write "
+            "preprocess with jax.numpy."
+        ) from None
+    try:
+        found = nnx_axes(partial(watched, calls=calls), parameters, one)
+    except InputError:
+        raise
+    except Exception as error:
+        raise unfit(name, one, called, error, IMAGES_ALONE if "missing" in words_of(error) else ANOTHER) from None
+    try:
+        beside = jax.eval_shape(
+            lambda parameters, images: {
+                layer: out for layer, out in watched(parameters, images, []).items() if hasattr(out, "ndim")
+            },
+            parameters,
+            two,
+        )
+    except Exception as error:
+        raise unfit(
+            name, two, called, error, "It takes one image and not two: keep the first axis, which counts images."
+        ) from None
     for layer, axes in found.items():
         if not isinstance(axes, str) and (layer not in beside or beside[layer].shape[axes[0]] != 2):
             shape = " x ".join(map(str, beside[layer].shape)) if layer in beside else "nothing"
             found[layer] = f"gives {shape} for two images, not twice what it gives for one. Name another layer."
-    turns = {layer: turn for turn, layer in enumerate(calls)}                       # of the last call, which is the one that is kept
-    put = {layer: found[layer] for layer in sorted(found, key=lambda layer: turns.get(layer, -1)) if not isinstance(found[layer], str)}
+    turns = {layer: turn for turn, layer in enumerate(calls)}  # of the last call, which is the one that is kept
+    put = {
+        layer: found[layer]
+        for layer in sorted(found, key=lambda layer: turns.get(layer, -1))
+        if not isinstance(found[layer], str)
+    }
     absent = {layer: axes for layer, axes in found.items() if isinstance(axes, str)}
+
     def forward(parameters, images):
         seen = watched(parameters, images, [])
         return {layer: as_maps(seen[layer], axes) for layer, axes in put.items()}
+
     return Model(name, forward, parameters, size, ready, geometry or {}, {"preprocessing": called}, absent)
+
 
 class Gave(nnx.Variable):
     "What a submodule gave, call by call."
 
-WATCHING = RLock()      # classes are changed while a network is watched
+
+WATCHING = RLock()  # classes are changed while a network is watched
+
 
 @contextmanager
 def watching(module: nnx.Module, calls: list[str]):
     "While active, the submodules' calls are kept by `nnx.capture`, and their names are added to `calls` as they end."
+
     def watch(kind):
         call = kind.__call__
+
         @wraps(call)
         def watched(self, *given, **keywords):
             bridged = isinstance(self, nnx.bridge.ToNNX) and hasattr(self, "__captures__")
             held = self.__captures__ if bridged else None
-            if bridged: del self.__captures__                                       # linen would take them for variables
+            if bridged:
+                del self.__captures__  # linen would take them for variables
             out = call(self, *given, **keywords)
-            if bridged: self.__captures__ = nnx.data(held)
+            if bridged:
+                self.__captures__ = nnx.data(held)
             if (named := vars(self).get("to_nnx__watched_as")) is not None:
-                try: self.sow(Gave, "__call__", out)
-                except TraceContextError: pass      # inside a loop of JAX: it stays absent
+                try:
+                    self.sow(Gave, "__call__", out)
+                except TraceContextError:
+                    pass  # inside a loop of JAX: it stays absent
                 calls.append(named)
             return out
+
         return watched
+
     with WATCHING:
         parts = dict(nnx.iter_modules(module))
-        kinds = [kind for kind in dict.fromkeys(map(type, parts.values())) if hasattr(kind, "__call__")]   # noqa: B004
-        for path, part in parts.items():      # so called, nnx.bridge does not take it for a variable
-            setattr(part, "to_nnx__watched_as", ".".join(map(str, path)) or "output")   # noqa: B010
+        kinds = [kind for kind in dict.fromkeys(map(type, parts.values())) if hasattr(kind, "__call__")]  # noqa: B004
+        for path, part in parts.items():  # so called, nnx.bridge does not take it for a variable
+            setattr(part, "to_nnx__watched_as", ".".join(map(str, path)) or "output")  # noqa: B010
         own = {kind: vars(kind).get("__call__") for kind in kinds}
         watches = {kind: watch(kind) for kind in kinds}
         try:
-            for kind in kinds: setattr(kind, "__call__", watches[kind])      # noqa: B010
+            for kind in kinds:
+                setattr(kind, "__call__", watches[kind])  # noqa: B010
             yield
         finally:
             for kind, call in own.items():
-                if call is None: del kind.__call__
-                else: setattr(kind, "__call__", call)      # noqa: B010
+                if call is None:
+                    del kind.__call__
+                else:
+                    setattr(kind, "__call__", call)  # noqa: B010
 
-def from_nnx(name: str, module: nnx.Module, size: int = 224, preprocess: str | Callable = "unit-range",
-             geometry: Mapping[str, Geometry] | None = None) -> Model:
-    """A Flax module as a Model. Its layers are its submodules, by their place in it, in the order in which they run; `output` is its own. It runs in
-    evaluation mode; random streams are no parameters. A module of linen is taken, too, once it is bound to its variables."""
-    if (within := of_linen(name, module)) is not None: return from_linen(name, *within, size, preprocess, geometry)
+
+def from_nnx(
+    name: str,
+    module: nnx.Module,
+    size: int = 224,
+    preprocess: str | Callable = "unit-range",
+    geometry: Mapping[str, Geometry] | None = None,
+) -> Model:
+    """A Flax module as a Model. Its layers are its submodules, by their place in it, in the order in which they run;
+    `output` is its own. It runs in
+    evaluation mode; random streams are no parameters. A module of linen is taken, too, once it is bound to its
+    variables."""
+    if (within := of_linen(name, module)) is not None:
+        return from_linen(name, *within, size, preprocess, geometry)
     whole, switches = nnx.clone(module), evaluating(type(module).__call__)
     whole.eval()
     graph, *states = nnx.split(whole, nnx.RngState, ...)
@@ -155,36 +248,75 @@ def from_nnx(name: str, module: nnx.Module, size: int = 224, preprocess: str | C
 
     def watched(parameters, images, calls):
         network = nnx.merge(graph, jax.tree.map(lambda leaf: leaf, streams), parameters)
-        with watching(network, calls): _, _, seen = nnx.capture(network, nnx.Intermediate, Gave)(images, **switches)
-        return {".".join(map(str, at[:-1])) or "output": given[-1] for at, given in nnx.to_flat_state(seen) if at[-1] == "__call__"}
+        with watching(network, calls):
+            _, _, seen = nnx.capture(network, nnx.Intermediate, Gave)(images, **switches)
+        return {
+            ".".join(map(str, at[:-1])) or "output": given[-1]
+            for at, given in nnx.to_flat_state(seen)
+            if at[-1] == "__call__"
+        }
+
     return of_watched(name, watched, parameters, size, preprocess, geometry)
 
+
 def of_linen(name: str, module: Any) -> tuple[Any, Mapping] | None:
-    "A module of linen and its variables, where that is what was given: bound to them, or wrapped by nnx.bridge. Refused where they are missing."
+    """A module of linen and its variables, where that is what was given: bound to them, or wrapped by nnx.bridge.
+    Raises InputError where they are missing."""
     from flax import linen
+
     if isinstance(module, nnx.bridge.ToNNX):
         held = {key: value for key, value in vars(module).items() if not key.startswith(("to_nnx__", "_pytree__"))}
         return module.to_nnx__module, nnx_attrs_to_linen_vars(held)
-    if not isinstance(module, linen.Module): return None
-    if module.scope is None: raise Refused(f"{name}: a module of linen does not hold its variables. Give from_linen(name, module, variables).")
+    if not isinstance(module, linen.Module):
+        return None
+    if module.scope is None:
+        raise InputError(
+            f"{name}: a module of linen does not hold its variables. Give from_linen(name, module, variables)."
+        )
     return module.unbind()
 
-def from_linen(name: str, module: Any, variables: Mapping[str, Any], size: int = 224, preprocess: str | Callable = "unit-range",
-               geometry: Mapping[str, Geometry] | None = None) -> Model:
-    """A module of Flax's linen with its variables (`params`, `batch_stats`) as a Model. Its layers are its submodules by name (`Conv_0`), in the order in
+
+def from_linen(
+    name: str,
+    module: Any,
+    variables: Mapping[str, Any],
+    size: int = 224,
+    preprocess: str | Callable = "unit-range",
+    geometry: Mapping[str, Geometry] | None = None,
+) -> Model:
+    """A module of Flax's linen with its variables (`params`, `batch_stats`) as a Model. Its layers are its submodules
+    by name (`Conv_0`), in the order in
     which they run; `output` is its own. Switches such as `train` stand as after training."""
     from flax import linen
-    if not isinstance(module, linen.Module): raise Refused(f"{name}: a {type(module).__name__} is no module of linen. Give from_nnx a module of nnx.")
-    if not isinstance(variables, Mapping): raise Refused(f"{name}: variables are a {type(variables).__name__}. Give what module.init gave, after training.")
-    parameters = {key: value for key, value in (variables if "params" in variables else {"params": variables}).items() if key != "intermediates"}
+
+    if not isinstance(module, linen.Module):
+        raise InputError(f"{name}: a {type(module).__name__} is no module of linen. Give from_nnx a module of nnx.")
+    if not isinstance(variables, Mapping):
+        raise InputError(
+            f"{name}: variables are a {type(variables).__name__}. Give what module.init gave, after training."
+        )
+    parameters = {
+        key: value
+        for key, value in (variables if "params" in variables else {"params": variables}).items()
+        if key != "intermediates"
+    }
     switches = evaluating(type(module).__call__)
 
     def watched(parameters, images, calls):
         def note(call, given, keywords, context):
             out = call(*given, **keywords)
-            if context.method_name == "__call__": calls.append(".".join(context.module.path) or "output")
+            if context.method_name == "__call__":
+                calls.append(".".join(context.module.path) or "output")
             return out
+
         with linen.intercept_methods(note):
-            _, seen = module.apply(parameters, images, capture_intermediates=True, mutable=["intermediates"], **switches)
-        return {".".join(at[:-1]) or "output": given[-1] for at, given in flatten_dict(seen["intermediates"]).items() if at[-1] == "__call__"}
+            _, seen = module.apply(
+                parameters, images, capture_intermediates=True, mutable=["intermediates"], **switches
+            )
+        return {
+            ".".join(at[:-1]) or "output": given[-1]
+            for at, given in flatten_dict(seen["intermediates"]).items()
+            if at[-1] == "__call__"
+        }
+
     return of_watched(name, watched, parameters, size, preprocess, geometry)

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...core.errors import Refused
+from ...core.errors import InputError
 from ...core.files import stamp_of
 from .nnx import as_maps, axes_of, made_ready, unfit
 from ..geometry import Geometry
@@ -28,17 +28,27 @@ from ..spelling import external_files, made_of, onnx_sha256
 from ..weights.safetensors import attempt
 
 # %% ../../../nbs/networks/adapters/02_onnx.ipynb #7d66a958
-SAVE_BESIDE = "Save it again with its arrays beside it: onnx.save_model(model, path, save_as_external_data=True, location=NAME)."
+SAVE_BESIDE = (
+    "Save it again with its arrays beside it: onnx.save_model(model, path, save_as_external_data=True, location=NAME)."
+)
 REALS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
-WHOLE_NUMBERS = {f"tensor({kind})": np.dtype(kind) for kind in ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")}
+WHOLE_NUMBERS = {
+    f"tensor({kind})": np.dtype(kind) for kind in ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")
+}
+
 
 def with_outputs(model: bytes, names: Iterable[str]) -> bytes:
     "An ONNX model whose graph (field 7) has more outputs (field 12 of the graph; field 1 of each is its name)."
+
     def field(number: int, content: bytes) -> bytes:
         size, length = [], len(content)
-        while length > 127: size.append(length & 127 | 128); length >>= 7
+        while length > 127:
+            size.append(length & 127 | 128)
+            length >>= 7
         return bytes([number << 3 | 2, *size, length]) + content
+
     return model + field(7, b"".join(field(12, field(1, name.encode())) for name in names))
+
 
 def onnx_tensors(model: Any) -> Iterator[Any]:
     "All arrays that an ONNX model holds, those of its nodes and of graphs inside its nodes too."
@@ -46,119 +56,215 @@ def onnx_tensors(model: Any) -> Iterator[Any]:
     while waiting:
         graph = waiting.pop()
         yield from getattr(graph, "initializer", [])
-        for sparse in getattr(graph, "sparse_initializer", []): yield from (sparse.values, sparse.indices)
+        for sparse in getattr(graph, "sparse_initializer", []):
+            yield from (sparse.values, sparse.indices)
         for one in (one for node in graph.node for one in node.attribute):
             yield from [one.t] * one.HasField("t") + list(one.tensors)
             waiting += [one.g] * one.HasField("g") + list(one.graphs)
 
+
 def check_external(path: Path, model: Any):
     "Refuses arrays that lie in a file outside the ONNX file's own folder, or in one that is missing or too short."
     for tensor in onnx_tensors(model):
-        if tensor.data_location != tensor.EXTERNAL: continue
+        if tensor.data_location != tensor.EXTERNAL:
+            continue
         said = {entry.key: entry.value for entry in tensor.external_data}
         where = said.get("location", "")
         steps = PurePosixPath(posixpath.normpath(where.replace("\\", "/")))
         if not where or steps.is_absolute() or ":" in where or ".." in steps.parts:
-            raise Refused(f"{path}: array {tensor.name!r} lies in {where!r}, outside the folder of the file. {SAVE_BESIDE}")
+            raise InputError(
+                f"{path}: array {tensor.name!r} lies in {where!r}, outside the folder of the file. {SAVE_BESIDE}"
+            )
         file = path.parent / where
         if file.is_file() and not file.resolve().is_relative_to(path.parent.resolve()):
-            raise Refused(f"{file}: is a link out of the folder of {path.name}, which is not followed. Copy the file itself to this place.")
-        if not file.is_file(): raise Refused(f"{path}: array {tensor.name!r} lies in {where!r}, which is not there. Put that file beside it, under this name.")
+            raise InputError(
+                f"{file}: is a link out of the folder of {path.name}, which is not followed. Copy the file itself to "
+                "this place."
+            )
+        if not file.is_file():
+            raise InputError(
+                f"{path}: array {tensor.name!r} lies in {where!r}, which is not there. Put that file beside it, under "
+                "this name."
+            )
         end = int(said.get("offset", 0)) + int(said.get("length", 0))
         if end > file.stat().st_size:
-            raise Refused(f"{file}: has {file.stat().st_size} bytes, and array {tensor.name!r} of {path.name} ends at {end}. Copy or export both files again.")
+            raise InputError(
+                f"{file}: has {file.stat().st_size} bytes, and array {tensor.name!r} of {path.name} ends at {end}. "
+                "Copy or export both files again."
+            )
+
 
 def open_onnx(path: Path) -> tuple[Any, bytes]:
     "An ONNX file's model, its functions written out, and its bytes. Refuses what is no such file."
     import onnx
     from google.protobuf.message import DecodeError
+
     content = attempt(path, Path.read_bytes)
-    try: model = onnx.load_model_from_string(content)
+    try:
+        model = onnx.load_model_from_string(content)
     except (DecodeError, ValueError, UnicodeDecodeError) as problem:
-        raise Refused(f"{path}: no readable onnx file ({words_of(problem)}). Fetch or export it again.") from None
+        raise InputError(f"{path}: no readable onnx file ({words_of(problem)}). Fetch or export it again.") from None
     check_external(path, model)
-    if not model.functions: return model, content
+    if not model.functions:
+        return model, content
     from onnx.inliner import inline_local_functions
-    try: model = inline_local_functions(model)
-    except Exception: return model, content                                       # its functions stay closed
+
+    try:
+        model = inline_local_functions(model)
+    except Exception:
+        return model, content  # its functions stay closed
     return model, model.SerializeToString()
+
 
 def onnx_session(path: Path, content: bytes, more: Iterable[str]) -> Any:
     "The file, ready to run, with more tensors made outputs. Refuses what onnxruntime does not take."
     import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent.absolute()))
-    try: return onnxruntime.InferenceSession(with_outputs(content, more), options, providers=["CPUExecutionProvider"])
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", str(path.parent.absolute())
+    )
+    try:
+        return onnxruntime.InferenceSession(with_outputs(content, more), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         said = str(error)
-        remedy = "Export it with a lower opset, or install a newer onnxruntime." if re.search(r"opset|IR.?version", said, re.I) else \
-                 "Export it with ONNX's own operations alone." if "registered" in said else \
-                 "Export it in float32." if "NOT_IMPLEMENTED" in said else "Look at it with onnx.checker.check_model, and export it again."
-        raise Refused(f"{path}: onnxruntime cannot run it ({words_of(error)}). {remedy}") from None
+        remedy = (
+            "Export it with a lower opset, or install a newer onnxruntime."
+            if re.search(r"opset|IR.?version", said, re.I)
+            else "Export it with ONNX's own operations alone."
+            if "registered" in said
+            else "Export it in float32."
+            if "NOT_IMPLEMENTED" in said
+            else "Look at it with onnx.checker.check_model, and export it again."
+        )
+        raise InputError(f"{path}: onnxruntime cannot run it ({words_of(error)}). {remedy}") from None
+
 
 def channel_axis(model: Any, given: str) -> int | None:
-    "Which axis of an input a convolution takes for channels; None where none is reached by turning round and computing number by number."
+    """Which axis of an input a convolution takes for channels; None where none is reached by turning round and
+    computing number by number."""
     seen: dict[str, tuple[int, ...]] = {given: (0, 1, 2, 3)}
     for node in model.graph.node:
         before = next((seen[name] for name in node.input if name in seen), None)
-        if before is None: continue
-        if node.op_type in ONNX_CONVOLUTIONS: return before[1]
+        if before is None:
+            continue
+        if node.op_type in ONNX_CONVOLUTIONS:
+            return before[1]
         perm = next((list(one.ints) for one in node.attribute if one.name == "perm"), [3, 2, 1, 0])
-        if node.op_type == "Transpose" and len(perm) == 4: seen[node.output[0]] = tuple(before[axis] for axis in perm)
-        elif node.op_type in ONNX_POINTWISE: seen[node.output[0]] = before
+        if node.op_type == "Transpose" and len(perm) == 4:
+            seen[node.output[0]] = tuple(before[axis] for axis in perm)
+        elif node.op_type in ONNX_POINTWISE:
+            seen[node.output[0]] = before
     return None
 
+
 class Taken(NamedTuple):
-    "What an ONNX file takes: the tensor's name and type, how many images at a time (None: any), their size, and whether channels come first."
+    """What an ONNX file takes: the tensor's name and type, how many images at a time (None: any), their size, and
+    whether channels come first."""
+
     name: str
     kind: np.dtype
     batch: int | None
     size: int
     front: bool
 
+
 def taken_by(path: Path, session: Any, model: Any, channels: int, called: str, size: int | None) -> Taken:
-    "What an ONNX file takes, where images of so many channels are to be given. Refuses what takes no images, or other ones."
+    """What an ONNX file takes, where images of so many channels are to be given. Refuses what takes no images, or other
+    ones."""
     inputs = session.get_inputs()
     if len(inputs) != 1:
         names = ", ".join(one.name for one in inputs)
-        raise Refused(f"{path}: has {len(inputs)} inputs ({names}), one image is what we can give. Export it with the image alone, the others fixed.")
+        raise InputError(
+            f"{path}: has {len(inputs)} inputs ({names}), one image is what we can give. Export it with the image "
+            "alone, the others fixed."
+        )
     taken = inputs[0]
     shape = list(taken.shape) or [None] * 4
-    if len(shape) != 4: raise Refused(f"{path}: its input has shape {taken.shape}, images are [batch, channel, height, width]. Export it for images.")
+    if len(shape) != 4:
+        raise InputError(
+            f"{path}: its input has shape {taken.shape}, images are [batch, channel, height, width]. Export it for "
+            "images."
+        )
     kind = REALS.get(taken.type, WHOLE_NUMBERS.get(taken.type))
-    if kind is None: raise Refused(f"{path}: its input {taken.name!r} is a {taken.type}, which cannot be given. Export it with an input of float32.")
+    if kind is None:
+        raise InputError(
+            f"{path}: its input {taken.name!r} is a {taken.type}, which cannot be given. Export it with an input of "
+            "float32."
+        )
     fits = [axis for axis in (1, 3) if shape[axis] == channels]
     axis = fits[0] if len(fits) == 1 else channel_axis(model, taken.name)
-    if axis not in (1, 3) and len(fits) != 2 and all(isinstance(shape[place], int) for place in (1, 3)): axis = min((1, 3), key=lambda place: shape[place])
-    if axis not in (1, 3) and fits: axis = 1
-    if axis not in (1, 3): raise Refused(f"{path}: its input has shape {shape}, which axis is the channels' is not said. Export it with their number fixed.")
+    if axis not in (1, 3) and len(fits) != 2 and all(isinstance(shape[place], int) for place in (1, 3)):
+        axis = min((1, 3), key=lambda place: shape[place])
+    if axis not in (1, 3) and fits:
+        axis = 1
+    if axis not in (1, 3):
+        raise InputError(
+            f"{path}: its input has shape {shape}, which axis is the channels' is not said. Export it with their "
+            "number fixed."
+        )
     if isinstance(shape[axis], int) and shape[axis] != channels:
-        raise Refused(f"{path}: takes images of {shape[axis]} channel{'s' * (shape[axis] > 1)}, and {called} gives {channels}. "
-                      f"Give {'preprocessing grey-range' if shape[axis] == 1 else f'a preprocessing that gives {shape[axis]}'}.")
-    sides = [side for side in shape[2 if axis == 1 else 1:][:2] if isinstance(side, int)]
-    if len(set(sides)) > 1: raise Refused(f"{path}: takes images of {sides[0]} x {sides[1]} pixels, and pictures are square here. Export it for square ones.")
+        raise InputError(
+            f"{path}: takes images of {shape[axis]} channel{'s' * (shape[axis] > 1)}, and {called} gives {channels}. "
+            f"Give {'preprocessing grey-range' if shape[axis] == 1 else f'a preprocessing that gives {shape[axis]}'}."
+        )
+    sides = [side for side in shape[2 if axis == 1 else 1 :][:2] if isinstance(side, int)]
+    if len(set(sides)) > 1:
+        raise InputError(
+            f"{path}: takes images of {sides[0]} x {sides[1]} pixels, and pictures are square here. Export it for "
+            "square ones."
+        )
     if sides and size not in (None, sides[0]):
-        raise Refused(f"{path}: takes images of {sides[0]} x {sides[0]} pixels, not of {size}. Leave size out, or export it for {size}.")
-    return Taken(taken.name, np.dtype(kind), shape[0] if isinstance(shape[0], int) else None, sides[0] if sides else size or 224, axis == 1)
+        raise InputError(
+            f"{path}: takes images of {sides[0]} x {sides[0]} pixels, not of {size}. Leave size out, or export it for "
+            f"{size}."
+        )
+    return Taken(
+        taken.name,
+        np.dtype(kind),
+        shape[0] if isinstance(shape[0], int) else None,
+        sides[0] if sides else size or 224,
+        axis == 1,
+    )
+
 
 def held_shapes(model: Any) -> tuple[dict[str, tuple[int, ...]], dict[str, list[int]]]:
     "The shapes of the arrays that an ONNX model holds by name, and those arrays of whole numbers that are lists."
     import onnx
-    constants = [(node.output[0], one.t) for node in model.graph.node if node.op_type == "Constant" for one in node.attribute if one.HasField("t")]
+
+    constants = [
+        (node.output[0], one.t)
+        for node in model.graph.node
+        if node.op_type == "Constant"
+        for one in node.attribute
+        if one.HasField("t")
+    ]
     held = [*((one.name, one) for one in model.graph.initializer), *constants]
-    lists = {name: onnx.numpy_helper.to_array(one).reshape(-1).tolist() for name, one in held
-             if one.data_type == one.INT64 and len(one.dims) == 1 and one.data_location != one.EXTERNAL}
+    lists = {
+        name: onnx.numpy_helper.to_array(one).reshape(-1).tolist()
+        for name, one in held
+        if one.data_type == one.INT64 and len(one.dims) == 1 and one.data_location != one.EXTERNAL
+    }
     return {name: tuple(one.dims) for name, one in held}, lists
 
-def from_onnx(path: str | Path, size: int | None = None, preprocess: str | Callable | None = None, geometry: Mapping[str, Geometry] | None = None) -> Model:
-    """An ONNX file as a Model (extra `onnx`: onnx, onnxruntime). Its layers are its tensors by name, those of four axes where channels, rows and
-    columns are known. Without `preprocess`, images are made ready by `mean-std`, for an input of whole numbers by `pixels`."""
+
+def from_onnx(
+    path: str | Path,
+    size: int | None = None,
+    preprocess: str | Callable | None = None,
+    geometry: Mapping[str, Geometry] | None = None,
+) -> Model:
+    """An ONNX file as a Model (extra `onnx`: onnx, onnxruntime). Its layers are its tensors by name, those of four axes
+    where channels, rows and
+    columns are known. Without `preprocess`, images are made ready by `mean-std`, for an input of whole numbers by
+    `pixels`."""
     path = Path(path)
     try:
         import onnx  # noqa: F401  what opens it
         import onnxruntime
-    except ImportError as missing: raise Refused(f"{path}: needs {missing.name}. Install it: pip install 'inner-detectors[onnx]'.") from None
+    except ImportError as missing:
+        raise InputError(f"{path}: needs {missing.name}. Install it: pip install 'inner-detectors[onnx]'.") from None
     model, content = open_onnx(path)
     names = list(dict.fromkeys(name for node in model.graph.node for name in node.output if name))
     whole = onnx_session(path, content, ())
@@ -175,13 +281,15 @@ def from_onnx(path: str | Path, size: int | None = None, preprocess: str | Calla
         for name, before in beside.items():
             file = path.parent / name
             if not file.is_file() or stamp_of(file) != before:
-                raise Refused(f"{file}: has changed or gone since {path.name} was opened. Open {path.name} again.")
+                raise InputError(f"{file}: has changed or gone since {path.name} was opened. Open {path.name} again.")
         return onnx_session(path, content, [name for name in some if name not in own])
 
     def fitted(images: np.ndarray) -> np.ndarray:
         images = np.asarray(images, None if images.dtype.kind in "iu" else np.float32)
         if taken.kind.kind in "iu" and not np.array_equal(images.astype(taken.kind), images):
-            raise Refused(f"{path}: takes whole numbers ({taken.kind}), and {called} gives others. Give the preprocessing pixels.")
+            raise InputError(
+                f"{path}: takes whole numbers ({taken.kind}), and {called} gives others. Give the preprocessing pixels."
+            )
         return np.ascontiguousarray((images.transpose(0, 3, 1, 2) if taken.front else images).astype(taken.kind))
 
     def run(images: np.ndarray, some: Sequence[str]) -> Iterator[list[np.ndarray]]:
@@ -189,54 +297,99 @@ def from_onnx(path: str | Path, size: int | None = None, preprocess: str | Calla
         inputs = fitted(images)
         step = taken.batch or len(inputs)
         for begin in range(0, len(inputs), step):
-            part = inputs[begin:begin + step]
+            part = inputs[begin : begin + step]
             part = np.concatenate([part, part[-1:].repeat(step - len(part), 0)])
-            try: yield session(tuple(some)).run(list(some), {taken.name: part})
-            except Refused: raise
-            except Exception as error: raise unfit(path, images, called, error) from None
+            try:
+                yield session(tuple(some)).run(list(some), {taken.name: part})
+            except InputError:
+                raise
+            except Exception as error:
+                raise unfit(path, images, called, error) from None
 
-    def shown(some: Sequence[str]) -> dict[str, Any]: return dict(zip(some, next(run(black, some)), strict=True))
+    def shown(some: Sequence[str]) -> dict[str, Any]:
+        return dict(zip(some, next(run(black, some)), strict=True))
+
     black = np.asarray(ready(jnp.zeros((1, taken.size, taken.size, 3), jnp.uint8)))
     fitted(np.asarray(ready(jnp.arange(32 * 32 * 3, dtype=jnp.uint8).reshape(1, 32, 32, 3))))
     next(run(black, [one.name for one in whole.get_outputs() if one.type in REALS | WHOLE_NUMBERS]), None)
 
     kinds = onnx_kinds(session, names)
     some = [name for name in names if kinds.get(name) in REALS | WHOLE_NUMBERS]
-    try: outs = shown(some)
-    except Refused: outs = {}
+    try:
+        outs = shown(some)
+    except InputError:
+        outs = {}
     if not outs:
-        for name in some:                                                                # one of them cannot be given out
-            try: outs |= shown([name])
-            except Refused: kinds[name] = "tensor that onnxruntime does not give out"
+        for name in some:  # one of them cannot be given out
+            try:
+                outs |= shown([name])
+            except InputError:
+                kinds[name] = "tensor that onnxruntime does not give out"
     shapes, lists = held_shapes(model)
     shapes |= {name: np.shape(out) for name, out in outs.items()}
     shapes[taken.name] = (taken.batch or 1, *fitted(black).shape[1:])
-    layouts = onnx_layouts(model.graph.node, shapes, {taken.name: written("nchw" if taken.front else "nhwc", shapes[taken.name])}, lists)
+    layouts = onnx_layouts(
+        model.graph.node, shapes, {taken.name: written("nchw" if taken.front else "nhwc", shapes[taken.name])}, lists
+    )
     found: dict[str, tuple[int, ...] | str] = {}
     for name in names:
-        if kinds.get(name) not in REALS: found[name] = f"gives a {kinds.get(name, 'tensor of no known type')}, which is no activation. Name another layer."
-        elif name not in layouts: found[name] = "does not depend on the image. Name another layer."
-        else: found[name] = axes_of(outs[name], layouts[name], taken.batch or 1)
+        if kinds.get(name) not in REALS:
+            found[name] = (
+                f"gives a {kinds.get(name, 'tensor of no known type')}, which is no activation. Name another layer."
+            )
+        elif name not in layouts:
+            found[name] = "does not depend on the image. Name another layer."
+        else:
+            found[name] = axes_of(outs[name], layouts[name], taken.batch or 1)
     absent = {name: axes for name, axes in found.items() if isinstance(axes, str)}
     put = {name: axes for name, axes in found.items() if not isinstance(axes, str)}
 
     def forward(_, images, wanted):
         wanted = list(wanted or put)
-        parts = [[np.asarray(as_maps(out, put[name]), np.float32) for name, out in zip(wanted, outs, strict=True)] for outs in run(images, wanted)]
-        joint = {name: np.concatenate(column)[:len(images)] for name, column in zip(wanted, zip(*parts, strict=True), strict=True)}
+        parts = [
+            [np.asarray(as_maps(out, put[name]), np.float32) for name, out in zip(wanted, outs, strict=True)]
+            for outs in run(images, wanted)
+        ]
+        joint = {
+            name: np.concatenate(column)[: len(images)]
+            for name, column in zip(wanted, zip(*parts, strict=True), strict=True)
+        }
         for name, out in joint.items():
-            if len(out) != len(images): raise Refused(f"{path}: layer {name!r} gives {len(out)} answers for {len(images)} images. Name another layer.")
+            if len(out) != len(images):
+                raise InputError(
+                    f"{path}: layer {name!r} gives {len(out)} answers for {len(images)} images. Name another layer."
+                )
         return {name: np.ascontiguousarray(out) for name, out in joint.items()}
-    record = {"framework": f"onnxruntime {onnxruntime.__version__}", "weights": path.name, "weights_sha256": onnx_sha256(path),
-              "preprocessing": called}
-    return Model(path.stem, made_of(forward, record["weights_sha256"]), (), taken.size, ready, geometry or {}, record, absent, traced=False)
+
+    record = {
+        "framework": f"onnxruntime {onnxruntime.__version__}",
+        "weights": path.name,
+        "weights_sha256": onnx_sha256(path),
+        "preprocessing": called,
+    }
+    return Model(
+        path.stem,
+        made_of(forward, record["weights_sha256"]),
+        (),
+        taken.size,
+        ready,
+        geometry or {},
+        record,
+        absent,
+        traced=False,
+    )
+
 
 def onnx_kinds(session: Callable, names: Sequence[str]) -> dict[str, str]:
     "The types of an ONNX file's tensors, as the runtime names them. One that cannot be made an output is left out."
-    try: return {out.name: out.type for out in session(tuple(names)).get_outputs()}
-    except Refused: pass
+    try:
+        return {out.name: out.type for out in session(tuple(names)).get_outputs()}
+    except InputError:
+        pass
     found: dict[str, str] = {}
     for name in names:
-        try: found |= {out.name: out.type for out in session((name,)).get_outputs()}
-        except Refused: continue
+        try:
+            found |= {out.name: out.type for out in session((name,)).get_outputs()}
+        except InputError:
+            continue
     return found

@@ -13,7 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from ...core.errors import Refused
+from ...core.errors import InputError
 from .nnx import ANOTHER, as_maps, axes_of, made_ready, unfit
 from ..geometry import Geometry
 from ..layouts import Layout, first_channels, following, unknown, written
@@ -26,86 +26,152 @@ SCRIPTED = "is inside TorchScript, which shows only what it gives at its end. Gi
 UNRUN = "is not run by the network."
 FRONT_MODULES = {f"torch.nn.modules.{kind}" for kind in ("batchnorm", "conv", "pooling")}
 
+
 def torch_inside(name: str, module: Any) -> Any:
     "The module that torch.compile or DataParallel was given. Refuses what is no module, or has no numbers in it yet."
     import torch
-    while (within := getattr(module, "_orig_mod", getattr(module, "module", None) if "DataParallel" in type(module).__name__ else None)) is not None:
+
+    while (
+        within := getattr(
+            module, "_orig_mod", getattr(module, "module", None) if "DataParallel" in type(module).__name__ else None
+        )
+    ) is not None:
         module = within
     if not isinstance(module, torch.nn.Module):
-        raise Refused(f"{name}: a {type(module).__name__} is no network. Give a torch.nn.Module, with its weights loaded into it.")
+        raise InputError(
+            f"{name}: a {type(module).__name__} is no network. Give a torch.nn.Module, with its weights loaded into it."
+        )
     for key, value in [*module.named_parameters(), *module.named_buffers()]:
-        if torch.nn.parameter.is_lazy(value): raise Refused(f"{name}: {key!r} has no shape yet. Run the module once and load its weights first.")
-        if value.is_meta: raise Refused(f"{name}: {key!r} is on the device meta, which holds no numbers. Load the weights onto a real device first.")
+        if torch.nn.parameter.is_lazy(value):
+            raise InputError(f"{name}: {key!r} has no shape yet. Run the module once and load its weights first.")
+        if value.is_meta:
+            raise InputError(
+                f"{name}: {key!r} is on the device meta, which holds no numbers. Load the weights onto a real device "
+                "first."
+            )
     return module
+
 
 def torch_values(out: Any) -> Any:
     "What a submodule gave, copied; or the reason why it is no layer."
     import torch
-    if not isinstance(out, torch.Tensor): return f"gives a {type(out).__name__}, not one array. Name a layer inside it."
-    if out.is_nested or out.layout != torch.strided or out.is_meta: return "gives a nested, sparse or empty tensor, not one array. Name another layer."
-    if out.is_quantized: return out.dequantize()
-    if out.is_floating_point(): return out.detach().clone()
-    return f"gives numbers of the type {str(out.dtype).removeprefix('torch.')}, which are no activations. Name another layer."
 
-def from_torch(name: str, module: Any, size: int = 224, preprocess: str | Callable | None = "mean-std",
-               geometry: Mapping[str, Geometry] | None = None) -> Model:
-    """A PyTorch module as a Model. Its layers are its submodules by name; `output` is its own. It is put into evaluation mode.
+    if not isinstance(out, torch.Tensor):
+        return f"gives a {type(out).__name__}, not one array. Name a layer inside it."
+    if out.is_nested or out.layout != torch.strided or out.is_meta:
+        return "gives a nested, sparse or empty tensor, not one array. Name another layer."
+    if out.is_quantized:
+        return out.dequantize()
+    if out.is_floating_point():
+        return out.detach().clone()
+    return (
+        f"gives numbers of the type {str(out.dtype).removeprefix('torch.')}, which are no activations. Name another "
+        "layer."
+    )
+
+
+def from_torch(
+    name: str,
+    module: Any,
+    size: int = 224,
+    preprocess: str | Callable | None = "mean-std",
+    geometry: Mapping[str, Geometry] | None = None,
+) -> Model:
+    """A PyTorch module as a Model. Its layers are its submodules by name; `output` is its own. It is put into
+    evaluation mode.
     A layer of four axes whose channels, rows and columns are not known is absent."""
     import torch
+
     module = torch_inside(name, module)
-    if not isinstance(size, int): raise Refused(f"{name}: size={size!r} is no whole number of pixels. Give one, the height and width of the input.")
+    if not isinstance(size, int):
+        raise InputError(
+            f"{name}: size={size!r} is no whole number of pixels. Give one, the height and width of the input."
+        )
+
     def evaluate() -> None:
-        try: module.eval()
-        except (AttributeError, NotImplementedError, RuntimeError): pass               # frozen or exported: it has one mode only
+        try:
+            module.eval()
+        except (AttributeError, NotImplementedError, RuntimeError):
+            pass  # frozen or exported: it has one mode only
+
     evaluate()
     parts = {layer.replace("._orig_mod", "") or "output": part for layer, part in module.named_modules()}
     held = [*module.parameters(), *module.buffers()]
-    place, types = next((value.device for value in held), "cpu"), list(dict.fromkeys(value.dtype for value in held if value.is_floating_point()))
+    place, types = (
+        next((value.device for value in held), "cpu"),
+        list(dict.fromkeys(value.dtype for value in held if value.is_floating_point())),
+    )
     eagerly = getattr(torch.compiler, "set_stance", lambda _: nullcontext())
     ready, called = made_ready(preprocess or "mean-std")
 
     def given(images: np.ndarray, kind: Any) -> Any:
         turned = images.transpose(0, 3, 1, 2)
-        numbers = np.array(turned, None if turned.dtype.kind in "iu" else np.float32, order="C")                # a copy: JAX's own is read-only
+        numbers = np.array(
+            turned, None if turned.dtype.kind in "iu" else np.float32, order="C"
+        )  # a copy: JAX's own is read-only
         return torch.from_numpy(numbers).to(device=place, dtype=kind)
 
-    def run(images: np.ndarray, names: Iterable[str] | None, kind: Any, follow: bool = False) -> dict[str, tuple[Any, Layout | None]]:
+    def run(
+        images: np.ndarray, names: Iterable[str] | None, kind: Any, follow: bool = False
+    ) -> dict[str, tuple[Any, Layout | None]]:
         seen: dict[str, tuple[Any, Layout | None]] = {}
-        if any(getattr(part, "training", False) for part in module.modules()): evaluate()      # it was trained further meanwhile
+        if any(getattr(part, "training", False) for part in module.modules()):
+            evaluate()  # it was trained further meanwhile
         inputs = given(images, kind)
         watch = following(inputs, written("nchw", inputs.shape)) if follow else nullcontext()
+
         def note(layer, part, out):
             values, layout = torch_values(out), None
             if not isinstance(values, str) and out.ndim == 4:
-                if follow: layout = watch.layout(out)
-                elif any(kind.__module__ in FRONT_MODULES for kind in type(part).__mro__): layout = first_channels(unknown(out.shape), out.shape)
+                if follow:
+                    layout = watch.layout(out)
+                elif any(kind.__module__ in FRONT_MODULES for kind in type(part).__mro__):
+                    layout = first_channels(unknown(out.shape), out.shape)
             seen[layer] = values, layout
-        def keep(layer): return lambda part, _, out: note(layer, part, out)
+
+        def keep(layer):
+            return lambda part, _, out: note(layer, part, out)
+
         hooks = []
         for layer, part in parts.items():
-            if names is not None and layer not in names: continue
-            try: hooks.append(part.register_forward_hook(keep(layer)))
-            except RuntimeError: continue                                               # TorchScript takes none
+            if names is not None and layer not in names:
+                continue
+            try:
+                hooks.append(part.register_forward_hook(keep(layer)))
+            except RuntimeError:
+                continue  # TorchScript takes none
         try:
             with torch.no_grad(), eagerly("force_eager"), watch:
                 out = module(inputs)
-                if "output" not in seen and (names is None or "output" in names): note("output", module, out)
+                if "output" not in seen and (names is None or "output" in names):
+                    note("output", module, out)
         except Exception as error:
-            if isinstance(error, TypeError | LookupError | AttributeError | NotImplementedError) or "missing" in words_of(error): remedy = ALONE
+            if isinstance(
+                error, TypeError | LookupError | AttributeError | NotImplementedError
+            ) or "missing" in words_of(error):
+                remedy = ALONE
             elif not isinstance(error, RuntimeError | ValueError | AssertionError) or isinstance(error, RecursionError):
-                remedy = f"Call module(torch.zeros({', '.join(map(str, inputs.shape))})) to see where, and mend it there."
-            else: remedy = ANOTHER if types in ([], [torch.float32]) else "Give module.float(), or another size or preprocess."
+                remedy = (
+                    f"Call module(torch.zeros({', '.join(map(str, inputs.shape))})) to see where, and mend it there."
+                )
+            else:
+                remedy = (
+                    ANOTHER if types in ([], [torch.float32]) else "Give module.float(), or another size or preprocess."
+                )
             raise unfit(name, images, called, error, remedy) from None
         finally:
-            for hook in hooks: hook.remove()
+            for hook in hooks:
+                hook.remove()
         return seen
 
     def first(images: np.ndarray) -> tuple[Any, dict[str, tuple[Any, Layout | None]]]:
         problems = []
         for kind in [*([None] if images.dtype.kind in "iu" or not types else []), *types]:
-            for follow in (True, False):                                                # some code runs under no watch
-                try: return kind, run(images, None, kind, follow)
-                except Refused as problem: problems.append(problem)
+            for follow in (True, False):  # some code runs under no watch
+                try:
+                    return kind, run(images, None, kind, follow)
+                except InputError as problem:
+                    problems.append(problem)
         raise problems[1]
 
     black = np.asarray(ready(jnp.zeros((1, size, size, 3), jnp.uint8)))
@@ -113,23 +179,46 @@ def from_torch(name: str, module: Any, size: int = 224, preprocess: str | Callab
     found = {layer: out if isinstance(out, str) else axes_of(out, layout, 1) for layer, (out, layout) in shown.items()}
     absent = {layer: axes for layer, axes in found.items() if isinstance(axes, str)}
     put = {layer: axes for layer, axes in found.items() if not isinstance(axes, str)}
-    try: pair, step = run(black.repeat(2, 0), list(put), kind), None
-    except Refused: pair, step = {}, 1                                                     # it takes one image at a time
+    try:
+        pair, step = run(black.repeat(2, 0), list(put), kind), None
+    except InputError:
+        pair, step = {}, 1  # it takes one image at a time
     for layer in [layer for layer, (out, _) in pair.items() if isinstance(out, str) or out.shape[put[layer][0]] != 2]:
         absent[layer] = "gives something else for two images than for one. Name another layer."
         del put[layer]
-    absent |= {layer: SCRIPTED if isinstance(part, torch.jit.ScriptModule) else UNRUN for layer, part in parts.items() if layer not in found}
+    absent |= {
+        layer: SCRIPTED if isinstance(part, torch.jit.ScriptModule) else UNRUN
+        for layer, part in parts.items()
+        if layer not in found
+    }
 
     def forward(_, images, names):
-        wanted = list(put) if names is None else [layer for layer in put if layer in set(names)]                # in the order in which they run
+        wanted = (
+            list(put) if names is None else [layer for layer in put if layer in set(names)]
+        )  # in the order in which they run
+
         def maps(seen, layer, count):
             out = seen.get(layer, (None, None))[0]
             if not isinstance(out, torch.Tensor) or out.ndim != len(put[layer]) or out.shape[put[layer][0]] != count:
-                raise Refused(f"{name}: layer {layer!r} gives something else for these {count} images than for the first. Name another layer.")
+                raise InputError(
+                    f"{name}: layer {layer!r} gives something else for these {count} images than for the first. Name "
+                    "another layer."
+                )
             return as_maps(out.to("cpu", torch.float32).numpy(), put[layer])
-        each = step or len(images)
-        parts = [(run(part, wanted, kind), len(part)) for part in (images[begin:begin + each] for begin in range(0, len(images), each))]
-        return {layer: np.ascontiguousarray(np.concatenate([maps(seen, layer, count) for seen, count in parts])) for layer in wanted}
 
-    record = {"framework": f"PyTorch {torch.__version__}", "weights_sha256": module_sha256(module), "preprocessing": called}
+        each = step or len(images)
+        parts = [
+            (run(part, wanted, kind), len(part))
+            for part in (images[begin : begin + each] for begin in range(0, len(images), each))
+        ]
+        return {
+            layer: np.ascontiguousarray(np.concatenate([maps(seen, layer, count) for seen, count in parts]))
+            for layer in wanted
+        }
+
+    record = {
+        "framework": f"PyTorch {torch.__version__}",
+        "weights_sha256": module_sha256(module),
+        "preprocessing": called,
+    }
     return Model(name, made_of(forward, module), (), size, ready, geometry or {}, record, absent, traced=False)

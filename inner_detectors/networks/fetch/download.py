@@ -20,21 +20,29 @@ from urllib.parse import urlsplit
 
 from tqdm.auto import tqdm
 
-from ...core.errors import Refused
+from ...core.errors import InputError
 from ...core.files import digest
 from .published import File, GB
 
 # %% ../../../nbs/networks/fetch/02_download.ipynb #a452a262
 def is_page(start: bytes) -> bool:
     "Whether a file that begins so is a web page."
-    return start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html", b"<head", b"<?xml", b"<!--"))
+    return (
+        start.lstrip(b"\xef\xbb\xbf \t\r\n")
+        .lower()
+        .startswith((b"<!doctype html", b"<html", b"<head", b"<?xml", b"<!--"))
+    )
+
 
 def wrong_with(path: Path, file: File) -> str:
     "What is wrong with what lies at `path`, which should be `file`; nothing where it is."
-    with open(path, "rb") as there: start = there.read(512)
-    if is_page(start): return "it is a web page"
+    with open(path, "rb") as there:
+        start = there.read(512)
+    if is_page(start):
+        return "it is a web page"
     size = path.stat().st_size
-    if file.size not in (None, size): return f"it has {size:,} bytes, {file.size:,} were published"
+    if file.size not in (None, size):
+        return f"it has {size:,} bytes, {file.size:,} were published"
     kind, _, wanted = file.digest.partition(":")
     found = digest(path, kind)
     return "" if found.startswith(wanted) else f"its {kind} is {found}, {wanted} was published"
@@ -42,30 +50,47 @@ def wrong_with(path: Path, file: File) -> str:
 # %% ../../../nbs/networks/fetch/02_download.ipynb #27b0a7df
 PATIENCE = 30.0  # seconds without a byte
 
+
 class OnlyWeb(urllib.request.HTTPRedirectHandler):
     "Follows redirects, but to http and https only."
+
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         if urlsplit(newurl).scheme not in ("http", "https"):
-            raise urllib.error.HTTPError(newurl, code, f"{msg} - Redirection to url {newurl!r} is not allowed", headers, fp)
+            raise urllib.error.HTTPError(
+                newurl, code, f"{msg} - Redirection to url {newurl!r} is not allowed", headers, fp
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
 
 def words(problem: Exception) -> str:
     "What went wrong on the way to a server, on one line."
-    if "infinite loop" in str(problem): return "it redirects in a circle"
-    if isinstance(problem, urllib.error.HTTPError): return f"it answers {problem.code} {' '.join(str(problem.msg).split())}"
+    if "infinite loop" in str(problem):
+        return "it redirects in a circle"
+    if isinstance(problem, urllib.error.HTTPError):
+        return f"it answers {problem.code} {' '.join(str(problem.msg).split())}"
     reason = getattr(problem, "reason", problem)
-    if isinstance(reason, TimeoutError): return f"it was silent for {PATIENCE:g} seconds"
+    if isinstance(reason, TimeoutError):
+        return f"it was silent for {PATIENCE:g} seconds"
     return " ".join(str(getattr(reason, "strerror", None) or reason or type(reason).__name__).split())
+
 
 def ask(url: str, headers: Mapping[str, str]):
     "A server's answer, not yet read. Refuses, in words, where there is none."
     opener = urllib.request.build_opener(OnlyWeb)
-    try: return opener.open(urllib.request.Request(url, headers={"User-Agent": "inner-detectors", **headers}), timeout=PATIENCE)
+    try:
+        return opener.open(
+            urllib.request.Request(url, headers={"User-Agent": "inner-detectors", **headers}), timeout=PATIENCE
+        )
     except urllib.error.HTTPError as problem:
-        if problem.code == 416: return problem            # the range begins where the file ends
+        if problem.code == 416:
+            return problem  # the range begins where the file ends
         problem.close()
-        raise Refused(f"{url}: {words(problem)}") from None
-    except (OSError, HTTPException, ValueError) as problem: raise Refused(f"{url}: {words(problem)}") from None
+        raise InputError(f"{url}: {words(problem)}") from None
+    except InputError:
+        raise
+    except (OSError, HTTPException, ValueError) as problem:
+        raise InputError(f"{url}: {words(problem)}") from None
+
 
 def blocks(answer, url: str, length: int | None) -> Iterator[bytes]:
     "What a server sends, as it comes. Refuses where it breaks off with an error, or falls silent."
@@ -74,7 +99,10 @@ def blocks(answer, url: str, length: int | None) -> Iterator[bytes]:
         while left > 0 and (block := answer.read1(min(left, 1 << 18))):
             left -= len(block)
             yield block
-    except (OSError, HTTPException, ValueError) as problem: raise Refused(f"{url}: it broke off ({words(problem)})") from None
+    except InputError:
+        raise
+    except (OSError, HTTPException, ValueError) as problem:
+        raise InputError(f"{url}: it broke off ({words(problem)})") from None
 
 # %% ../../../nbs/networks/fetch/02_download.ipynb #5400db8b
 def mark_of(headers) -> str:
@@ -82,72 +110,99 @@ def mark_of(headers) -> str:
     tag = headers.get("ETag", "")
     return tag if tag.startswith('"') else headers.get("Last-Modified", "")
 
+
 def beside(part: Path) -> Path:
     "Where the mark of a half-finished download is."
     return part.with_name(f"{part.name.removesuffix('.part')}.mark.part")
 
+
 def begun(part: Path) -> tuple[int, str]:
     "How many bytes of a download are there, and the mark of the file that they are of."
-    try: return part.stat().st_size, beside(part).read_text()
-    except OSError: return 0, ""
+    try:
+        return part.stat().st_size, beside(part).read_text()
+    except OSError:
+        return 0, ""
+
 
 def forget(part: Path) -> None:
     "Removes a half-finished download."
-    for path in (part, beside(part)): path.unlink(missing_ok=True)
+    for path in (part, beside(part)):
+        path.unlink(missing_ok=True)
+
 
 def continues(answer, have: int, mark: str) -> bool:
     "Whether an answer goes on at byte `have` of the same file."
-    return (answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-            and mark_of(answer.headers) in ("", mark))
+    return (
+        answer.status == 206
+        and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        and mark_of(answer.headers) in ("", mark)
+    )
 
 # %% ../../../nbs/networks/fetch/02_download.ipynb #f29a1284
 def objection(answer, start: bytes, total: int | None, file: File) -> str:
     "What speaks against an answer that begins so and claims `total` bytes; nothing where it may be the file."
-    if answer.headers.get_content_type() in ("text/html", "application/xhtml+xml") or is_page(start): return "it sends a web page instead of the file"
-    if total is None: return ""
-    if file.size not in (None, total): return f"it has {total:,} bytes to send, {file.size:,} were published"
+    if answer.headers.get_content_type() in ("text/html", "application/xhtml+xml") or is_page(start):
+        return "it sends a web page instead of the file"
+    if total is None:
+        return ""
+    if file.size not in (None, total):
+        return f"it has {total:,} bytes to send, {file.size:,} were published"
     return f"it has {total:,} bytes to send, more than {file.most:,}" if total > file.most else ""
 
+
 def receive(url: str, part: Path, file: File, bar: tqdm) -> None:
-    "Brings what is missing of a file into `part`, from one server. Refuses where the server has something else, or breaks off."
+    """Brings what is missing of a file into `part`, from one server. Refuses where the server has something else, or
+    breaks off."""
     have, mark = begun(part)
     wanted = {"Range": f"bytes={have}-", **({"If-Range": mark} if mark else {})} if have else {}
     with ask(url, wanted) as answer:
-        if have and answer.status == 416 and answer.headers.get("Content-Range") == f"bytes */{have}": return   # it was whole
-        if answer.status == 200: have = 0
-        elif not have: raise Refused(f"{url}: it answers {answer.status}, not with the file")
-        elif not continues(answer, have, mark):                    # another file by now: from the start
+        if have and answer.status == 416 and answer.headers.get("Content-Range") == f"bytes */{have}":
+            return  # it was whole
+        if answer.status == 200:
+            have = 0
+        elif not have:
+            raise InputError(f"{url}: it answers {answer.status}, not with the file")
+        elif not continues(answer, have, mark):  # another file by now: from the start
             forget(part)
             return receive(url, part, file, bar)
         said = answer.headers.get("Content-Length", "")
         length = int(said) if said.isdigit() else None
         total = file.size if length is None else have + length
         start = next(rest := blocks(answer, url, length), b"")
-        if why := objection(answer, b"" if have else start, total, file): raise Refused(f"{url}: {why}")
+        if why := objection(answer, b"" if have else start, total, file):
+            raise InputError(f"{url}: {why}")
         with open(part, "ab" if have else "wb") as out:
-            if not have: beside(part).write_text(mark_of(answer.headers))
+            if not have:
+                beside(part).write_text(mark_of(answer.headers))
             bar.n, bar.total = have, total
             store(url, chain([start], rest), out, have, total, file.size or file.most, bar)
+
 
 def store(url: str, pieces: Iterator[bytes], out, have: int, total: int | None, most: int, bar: tqdm) -> None:
     "Writes pieces as they come, each at once. Refuses where they are too many, or end too early."
     for piece in pieces:
         have += len(piece)
-        if have > most: raise Refused(f"{url}: it sends more than {most:,} bytes")
+        if have > most:
+            raise InputError(f"{url}: it sends more than {most:,} bytes")
         out.write(piece)
-        out.flush()             # a process that is killed keeps what it had
+        out.flush()  # a process that is killed keeps what it had
         bar.update(len(piece))
-    if total is not None and have < total: raise Refused(f"{url}: it broke off at {have:,} of {total:,} bytes")
+    if total is not None and have < total:
+        raise InputError(f"{url}: it broke off at {have:,} of {total:,} bytes")
 
 # %% ../../../nbs/networks/fetch/02_download.ipynb #3ac8135c
 def persist(url: str, part: Path, file: File, bar: tqdm, times: int = 100) -> None:
     "Asks a server again, so many times, as long as each answer brings something. Refuses with its last reason."
     for left in reversed(range(times)):
         have = begun(part)[0]
-        if have == file.size: return
-        try: return receive(url, part, file, bar)
-        except Refused:
-            if not left or begun(part)[0] <= have: raise
+        if have == file.size:
+            return
+        try:
+            return receive(url, part, file, bar)
+        except InputError:
+            if not left or begun(part)[0] <= have:
+                raise
+
 
 def from_mirror(url: str, part: Path, file: File, progress: bool = True) -> None:
     "The whole file, in `part`, from one server, and checked. Refuses with the reason."
@@ -155,42 +210,55 @@ def from_mirror(url: str, part: Path, file: File, progress: bool = True) -> None
     with tqdm(desc=file.name, total=file.size, initial=resumed, unit="B", unit_scale=True, disable=not progress) as bar:
         persist(url, part, file, bar)
         bar.set_description(f"{file.name}, checking")
-        if not (why := wrong_with(part, file)): return
+        if not (why := wrong_with(part, file)):
+            return
     forget(part)
-    if not resumed: raise Refused(f"{url}: {why}")
+    if not resumed:
+        raise InputError(f"{url}: {why}")
     from_mirror(url, part, file, progress)
 
 # %% ../../../nbs/networks/fetch/02_download.ipynb #a70ca27f
 def say(words: str, progress: bool = True):
     "One line for the person who waits, on standard error."
-    if progress: print(words, file=sys.stderr, flush=True)
+    if progress:
+        print(words, file=sys.stderr, flush=True)
+
 
 def good(path: Path, file: File) -> bool:
     "Whether the file is there already, and right."
     return path.is_file() and not wrong_with(path, file)
 
+
 def bring(file: File, folder: Path, page: str, progress: bool = True) -> Path:
     "The file, in `folder`, checked. Refuses with every mirror's reason, and with what a person can do."
     path, part, failures = folder / file.name, folder / f"{file.name}.part", []
-    if path.is_file() and (why := wrong_with(path, file)): failures.append(f"{path}: {why}")
+    if path.is_file() and (why := wrong_with(path, file)):
+        failures.append(f"{path}: {why}")
     elif path.is_file():
         say(f"{path} is there and good.", progress)
         return path
     room_for((file.size or 0) - begun(part)[0], folder, file.name)
     for url in file.mirrors:
-        try: from_mirror(url, part, file, progress)
-        except Refused as refused:
+        try:
+            from_mirror(url, part, file, progress)
+        except InputError as refused:
             failures.append(str(refused))
             say(f"{refused}.", progress)
             continue
         os.replace(part, path)
         forget(part)
         return path
-    raise Refused(f"{path}: it could not be fetched ({'; '.join(failures)}). Give the same command again to go on; "
-                  f"or get {file.name} by hand from {page}, put it there under that name, and give the command again.")
+    raise InputError(
+        f"{path}: it could not be fetched ({'; '.join(failures)}). Give the same command again to go on; "
+        f"or get {file.name} by hand from {page}, put it there under that name, and give the command again."
+    )
+
 
 def room_for(needed: int, folder: Path, name: str) -> None:
     "Refuses where a disk has not so many bytes left."
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise Refused(f"{folder}: {name} needs {needed / GB:,.1f} GB and {free / GB:,.1f} GB are free. Make room, or choose a folder on another disk.")
+        raise InputError(
+            f"{folder}: {name} needs {needed / GB:,.1f} GB and {free / GB:,.1f} GB are free. Make room, or choose a "
+            "folder on another disk."
+        )

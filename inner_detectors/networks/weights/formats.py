@@ -20,52 +20,102 @@ from .safetensors import attempt, open_safetensors, read_safetensors
 from .torch import read_torch
 
 # %% ../../../nbs/networks/weights/06_formats.ipynb #51c240a8
-READERS: dict[str, Callable] = {"safetensors": read_safetensors, "ONNX": read_onnx, "NumPy (.npy)": read_npy, "NumPy (.npz)": read_npz,
-                                "PyTorch or pickle": read_torch, "HDF5 (Keras)": read_h5, "Keras 3": read_keras}
-ENDINGS = {".safetensors": "safetensors", ".onnx": "ONNX", ".npy": "NumPy (.npy)", ".npz": "NumPy (.npz)", ".h5": "HDF5 (Keras)", ".hdf5": "HDF5 (Keras)",
-           ".keras": "Keras 3"} | dict.fromkeys((".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl", ".pickle", ".model", ".p"), "PyTorch or pickle")
-OTHERS = {b"version https://git-lfs": "it is Git LFS's note of a file, not the file. Run `git lfs pull`", b"\x1f\x8b": "it is packed by gzip. Unpack it",
-          b"7z\xbc\xaf": "it is a 7z archive. Unpack it", b"BZh": "it is packed by bzip2. Unpack it", b"\xfd7zXZ": "it is packed by xz. Unpack it",
-          b"<": "it is a web page, not the file", b"Rar!": "it is a rar archive. Unpack it", b"%PDF": "it is a PDF"}
+READERS: dict[str, Callable] = {
+    "safetensors": read_safetensors,
+    "ONNX": read_onnx,
+    "NumPy (.npy)": read_npy,
+    "NumPy (.npz)": read_npz,
+    "PyTorch or pickle": read_torch,
+    "HDF5 (Keras)": read_h5,
+    "Keras 3": read_keras,
+}
+ENDINGS = {
+    ".safetensors": "safetensors",
+    ".onnx": "ONNX",
+    ".npy": "NumPy (.npy)",
+    ".npz": "NumPy (.npz)",
+    ".h5": "HDF5 (Keras)",
+    ".hdf5": "HDF5 (Keras)",
+    ".keras": "Keras 3",
+} | dict.fromkeys((".pth", ".pt", ".bin", ".ckpt", ".tar", ".pkl", ".pickle", ".model", ".p"), "PyTorch or pickle")
+OTHERS = {
+    b"version https://git-lfs": "it is Git LFS's note of a file, not the file. Run `git lfs pull`",
+    b"\x1f\x8b": "it is packed by gzip. Unpack it",
+    b"7z\xbc\xaf": "it is a 7z archive. Unpack it",
+    b"BZh": "it is packed by bzip2. Unpack it",
+    b"\xfd7zXZ": "it is packed by xz. Unpack it",
+    b"<": "it is a web page, not the file",
+    b"Rar!": "it is a rar archive. Unpack it",
+    b"%PDF": "it is a PDF",
+}
+
 
 def zip_form(path: Path) -> str:
     "Which form a zip archive is, by the names in it."
-    with zipfile.ZipFile(path) as archive: names = archive.namelist()
-    if "model.weights.h5" in names: return "Keras 3"
-    if any(re.fullmatch(r"([^/]*/)?data\.pkl", name) for name in names): return "PyTorch or pickle"
-    if any(name.endswith(".npy") for name in names): return "NumPy (.npz)"
-    raise ValueError("it is a zip archive without a data.pkl, a model.weights.h5, or a .npy in it. If weights are in it, unpack it")
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if "model.weights.h5" in names:
+        return "Keras 3"
+    if any(re.fullmatch(r"([^/]*/)?data\.pkl", name) for name in names):
+        return "PyTorch or pickle"
+    if any(name.endswith(".npy") for name in names):
+        return "NumPy (.npz)"
+    raise ValueError(
+        "it is a zip archive without a data.pkl, a model.weights.h5, or a .npy in it. If weights are in it, unpack it"
+    )
+
 
 def form_of(path: Path) -> str:
-    "Which of READERS reads a file, by what it begins with; by its ending where that says nothing. ValueError where neither does."
-    with open(path, "rb") as file: start = file.read(2048)
+    """Which of READERS reads a file, by what it begins with; by its ending where that says nothing. ValueError where
+    neither does."""
+    with open(path, "rb") as file:
+        start = file.read(2048)
     size, ending = path.stat().st_size, path.suffix.lower()
     length = int.from_bytes(start[:8], "little")
-    if start[:4] in (b"PK\3\4", b"PK\5\6"): return zip_form(path)
-    if start[:6] == b"\x93NUMPY": return "NumPy (.npy)"
-    if any(start[place:place + 8] == b"\x89HDF\r\n\x1a\n" for place in (0, 512, 1024)): return "HDF5 (Keras)"
-    if start[8:9] == b"{" and 2 <= length <= size - 8: return "safetensors"
-    if start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5"): return "PyTorch or pickle"
+    if start[:4] in (b"PK\3\4", b"PK\5\6"):
+        return zip_form(path)
+    if start[:6] == b"\x93NUMPY":
+        return "NumPy (.npy)"
+    if any(start[place : place + 8] == b"\x89HDF\r\n\x1a\n" for place in (0, 512, 1024)):
+        return "HDF5 (Keras)"
+    if start[8:9] == b"{" and 2 <= length <= size - 8:
+        return "safetensors"
+    if start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5"):
+        return "PyTorch or pickle"
     if start.lstrip()[:1] == b"{" and b'"weight_map"' in start:
-        raise ValueError("it is the index of a network in several files. Load it with the library that wrote it, and save it as one")
+        raise ValueError(
+            "it is the index of a network in several files. Load it with the library that wrote it, and save it as one"
+        )
     for words, said in OTHERS.items():
-        if start.lstrip().startswith(words): raise ValueError(said)
-    if start[257:262] == b"ustar": raise ValueError("it is a tar archive. Unpack it")
-    if start[:1] == b"\x08" and size > 16 and ending != ".safetensors": return "ONNX"
-    if ending in ENDINGS: return ENDINGS[ending]
-    if start[:1] == b"\x3a" and size > 16: return "ONNX"
+        if start.lstrip().startswith(words):
+            raise ValueError(said)
+    if start[257:262] == b"ustar":
+        raise ValueError("it is a tar archive. Unpack it")
+    if start[:1] == b"\x08" and size > 16 and ending != ".safetensors":
+        return "ONNX"
+    if ending in ENDINGS:
+        return ENDINGS[ending]
+    if start[:1] == b"\x3a" and size > 16:
+        return "ONNX"
     raise ValueError(f"it begins as none of these does: {', '.join(READERS)}. Convert it to one of them")
 
+
 def read_weights(path: Path | str) -> dict[str, np.ndarray]:
-    "All arrays of a file of parameters, by the names they have in it. Its form is known by its content. Runs nothing. Refuses what it cannot read."
+    """All arrays of a file of parameters, by the names they have in it. Its form is known by its content. Runs nothing.
+    Refuses what it cannot read."""
     path = Path(path)
     return attempt(path, lambda path: READERS[form_of(path)](path))
 
+
 def read_metadata(path: Path | str) -> dict[str, str]:
     "What a safetensors file says about itself, and what Keras says of its HDF5 files; nothing for other forms."
+
     def said(path: Path) -> dict[str, str]:
         match form_of(path):
-            case "safetensors": return dict(open_safetensors(path).metadata() or {})
-            case "HDF5 (Keras)": return h5_attributes(path)
+            case "safetensors":
+                return dict(open_safetensors(path).metadata() or {})
+            case "HDF5 (Keras)":
+                return h5_attributes(path)
         return {}
+
     return attempt(Path(path), said)

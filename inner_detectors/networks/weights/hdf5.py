@@ -19,67 +19,105 @@ from .numpy import SWELLS, members, named
 from .torch import unwrapped
 
 # %% ../../../nbs/networks/weights/05_hdf5.ipynb #f656d717
-FILTERS = {1, 2, 3, 32000}   # gzip, shuffle, checksum, lzf: these come with the library
+FILTERS = {1, 2, 3, 32000}  # gzip, shuffle, checksum, lzf: these come with the library
+
 
 def datasets(group: h5py.Group, seen: set[int], deepest: int = 20) -> Iterator[tuple[str, h5py.Dataset]]:
-    "All datasets below a group, with their paths. ValueError where something else is there, or a group a second time: loops would not end."
+    """All datasets below a group, with their paths. ValueError where something else is there, or a group a second time:
+    loops would not end."""
     place = h5py.h5o.get_info(group.id).addr
-    if place in seen or group.name.count("/") > deepest: raise ValueError(f"its group {group.name!r} is in it twice, or more than {deepest} deep")
+    if place in seen or group.name.count("/") > deepest:
+        raise ValueError(f"its group {group.name!r} is in it twice, or more than {deepest} deep")
     seen.add(place)
     for name in group:
         path = f"{group.name}/{name}".lstrip("/")
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink): raise ValueError(f"{path!r} in it is a link to elsewhere")
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(f"{path!r} in it is a link to elsewhere")
         match group[name]:
-            case h5py.Group() as found: yield from datasets(found, seen, deepest)
-            case h5py.Dataset() as found: yield path, found
-            case _: raise ValueError(f"{path!r} in it is neither a group nor an array")
+            case h5py.Group() as found:
+                yield from datasets(found, seen, deepest)
+            case h5py.Dataset() as found:
+                yield path, found
+            case _:
+                raise ValueError(f"{path!r} in it is neither a group nor an array")
+
 
 def checked(name: str, dataset: h5py.Dataset) -> int:
     "How many bytes an array claims. ValueError where it is none of numbers that are in the file."
     kind, plan = dataset.dtype, dataset.id.get_create_plist()
-    if kind.kind not in "fiub": raise ValueError(f"{name!r} in it is of type {kind}, which is not a number")
-    if dataset.is_virtual or dataset.external: raise ValueError(f"{name!r} is kept in another file. Export it as one file")
+    if kind.kind not in "fiub":
+        raise ValueError(f"{name!r} in it is of type {kind}, which is not a number")
+    if dataset.is_virtual or dataset.external:
+        raise ValueError(f"{name!r} is kept in another file. Export it as one file")
     used = {plan.get_filter(place)[0] for place in range(plan.get_nfilters())}
-    if not used <= FILTERS: raise ValueError(f"{name!r} in it is packed by filter {max(used - FILTERS)}. Pack it by gzip or not at all")
-    claimed, there = max(math.prod(dataset.shape or ()), math.prod(dataset.chunks or ())) * kind.itemsize, dataset.id.get_storage_size()
-    if not used and dataset.shape is not None and claimed > there: raise ValueError(f"{name!r} in it claims {claimed} bytes and has {there}")
+    if not used <= FILTERS:
+        raise ValueError(f"{name!r} in it is packed by filter {max(used - FILTERS)}. Pack it by gzip or not at all")
+    claimed, there = (
+        max(math.prod(dataset.shape or ()), math.prod(dataset.chunks or ())) * kind.itemsize,
+        dataset.id.get_storage_size(),
+    )
+    if not used and dataset.shape is not None and claimed > there:
+        raise ValueError(f"{name!r} in it claims {claimed} bytes and has {there}")
     return claimed
 
+
 def h5_arrays(file, size: int, swells: int = SWELLS, deepest: int = 20, spare: int = 1 << 20) -> dict[str, np.ndarray]:
-    "All arrays of an HDF5 file of `size` bytes by their paths, but an optimiser's. ValueError where they claim `swells` times its size, and `spare`."
+    """All arrays of an HDF5 file of `size` bytes by their paths, but an optimiser's. ValueError where they claim
+    `swells` times its size, and `spare`."""
     found, room = {}, swells * size + spare
     with h5py.File(file, "r") as opened:
         for name, dataset in datasets(opened, set(), deepest):
-            if name.startswith("optimizer"): continue
+            if name.startswith("optimizer"):
+                continue
             room -= checked(name, dataset)
-            if room < 0: raise ValueError(f"with {name!r}, its arrays claim to be over {swells} times as large as the file")
-            if dataset.shape is not None: found[name] = np.asarray(dataset[()], dataset.dtype.newbyteorder("="))
+            if room < 0:
+                raise ValueError(f"with {name!r}, its arrays claim to be over {swells} times as large as the file")
+            if dataset.shape is not None:
+                found[name] = np.asarray(dataset[()], dataset.dtype.newbyteorder("="))
     return found
+
 
 @contextmanager
 def in_hdf5():
     "Whatever HDF5's library raises becomes a ValueError."
-    try: yield
-    except (OSError, RuntimeError, LookupError, TypeError, AttributeError, NotImplementedError) as problem:  # the library raises any of these
+    try:
+        yield
+    except (
+        OSError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        NotImplementedError,
+    ) as problem:  # the library raises any of these
         raise ValueError(" ".join(str(problem.args[-1]).split()) if problem.args else type(problem).__name__) from None
+
 
 def read_h5(path: Path) -> dict[str, np.ndarray]:
     "All arrays of an HDF5 file, as Keras writes, by their paths."
-    with open(path, "rb") as file: size = file.seek(0, 2)
-    with in_hdf5(): arrays = h5_arrays(path, size)
+    with open(path, "rb") as file:
+        size = file.seek(0, 2)
+    with in_hdf5():
+        arrays = h5_arrays(path, size)
     return named(unwrapped(arrays, "/"), path)
+
 
 def read_keras(path: Path) -> dict[str, np.ndarray]:
     "All arrays of Keras 3's archive: a zip with an HDF5 file in it."
     inner = members(path, r"model\.weights\.h5")
-    if len(inner) != 1: raise ValueError("it is a zip archive without a model.weights.h5")
-    content, = inner.values()
-    with in_hdf5(): arrays = h5_arrays(io.BytesIO(content), len(content))
+    if len(inner) != 1:
+        raise ValueError("it is a zip archive without a model.weights.h5")
+    (content,) = inner.values()
+    with in_hdf5():
+        arrays = h5_arrays(io.BytesIO(content), len(content))
     return named(unwrapped(arrays, "/"), path)
+
 
 def h5_attributes(path: Path) -> dict[str, str]:
     "What Keras wrote beside the arrays: its `backend` and `keras_version`, where it did."
     with in_hdf5(), h5py.File(path, "r") as file:
         places = [file, *(file[name] for name in ("model_weights",) if isinstance(file.get(name), h5py.Group))]
-        said = {name: place.attrs[name] for place in places for name in ("backend", "keras_version") if name in place.attrs}
+        said = {
+            name: place.attrs[name] for place in places for name in ("backend", "keras_version") if name in place.attrs
+        }
     return {name: value.decode() if isinstance(value, bytes) else str(value) for name, value in said.items()}

@@ -18,78 +18,110 @@ import numpy as np
 from .pickles import DTYPES, arrays_in, filling, read_pickle
 
 # %% ../../../nbs/networks/weights/03_numpy.ipynb #c7460a17
-SWELLS = 1000   # how many times smaller than its numbers a packed file may be; gzip can do 1032
+SWELLS = 1000  # how many times smaller than its numbers a packed file may be; gzip can do 1032
+
 
 def in_memory(path: Path) -> io.BytesIO:
     "The file in memory, once; arrays are windows into it."
     return io.BytesIO(path.read_bytes())
+
 
 def npy_header(view: memoryview, most: int = 10_000) -> tuple[dict[str, str], memoryview]:
     "What the header, of at most so many bytes, says of type, order and shape, and what follows it."
     wide = 2 if view[6:7] == b"\1" else 4
     start = 8 + wide
     end = start + int.from_bytes(view[8:start], "little")
-    if view[:6] != b"\x93NUMPY" or not start < end <= min(len(view), most): raise ValueError("it does not begin as NumPy's files do")
-    said = re.findall(r"'(descr|fortran_order|shape)': *('[^']*'|True|False|\([\dL, ]*\))", str(view[start:end], "latin1"))
-    if len(said) != 3 or len(dict(said)) != 3: raise ValueError("its header is not that of plain numbers")
+    if view[:6] != b"\x93NUMPY" or not start < end <= min(len(view), most):
+        raise ValueError("it does not begin as NumPy's files do")
+    said = re.findall(
+        r"'(descr|fortran_order|shape)': *('[^']*'|True|False|\([\dL, ]*\))", str(view[start:end], "latin1")
+    )
+    if len(said) != 3 or len(dict(said)) != 3:
+        raise ValueError("its header is not that of plain numbers")
     return dict(said), view[end:]
+
 
 def numbers(said: Mapping[str, str], data: memoryview) -> np.ndarray:
     "The array that a header and what follows it make."
     order, name = said["descr"][1:2], said["descr"][2:-1]
-    if name not in DTYPES: raise ValueError(f"its type {order + name!r} is not a number")
+    if name not in DTYPES:
+        raise ValueError(f"its type {order + name!r} is not a number")
     shape = [int(size) for size in re.findall(r"\d+", said["shape"])]
     kind = DTYPES[name].newbyteorder(">" if order == ">" else "<")
     return filling(data, kind, shape, "F" if said["fortran_order"] == "True" else "C").astype(DTYPES[name], copy=False)
+
 
 def npy_arrays(view: memoryview) -> dict[str, np.ndarray]:
     "The array of a .npy file by an empty name, or all arrays of the objects in it, nothing of which is run."
     said, data = npy_header(view)
     return arrays_in(read_pickle(io.BytesIO(data))[0]) if said["descr"] == "'|O'" else {"": numbers(said, data)}
 
+
 def read_npy(path: Path) -> dict[str, np.ndarray]:
     "The array of a .npy file by the file's name, or all arrays of the dictionary in it."
     return named(npy_arrays(in_memory(path).getbuffer()), path)
 
+
 def named(arrays: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
     "Arrays by name, of which there must be one; a lone one that has no name gets the file's."
-    if not arrays: raise ValueError("it holds no array")
+    if not arrays:
+        raise ValueError("it holds no array")
     return {name or path.stem: array for name, array in arrays.items()}
 
+
 def members(path: Path, wanted: str, swells: int = SWELLS, most: int = 100_000) -> dict[str, memoryview]:
-    """The members of a zip archive whose names match: windows into it, or unpacked. ValueError where one is not all there, where together they
-    claim more bytes than the archive has, or `swells` times as many unpacked, or where it has more than `most` of them."""
+    """The members of a zip archive whose names match: windows into it, or unpacked. ValueError where one is not all
+    there, where together they
+    claim more bytes than the archive has, or `swells` times as many unpacked, or where it has more than `most` of
+    them."""
     stream, found = in_memory(path), {}
     view = stream.getbuffer()
     with zipfile.ZipFile(stream) as archive:
         listed = [member for member in archive.infolist() if re.fullmatch(wanted, member.filename)]
-        if len(listed) > most: raise ValueError(f"it has more than {most} members")
-        if sum(member.compress_size for member in listed) > len(view): raise ValueError("its members claim more bytes than it has")
-        if sum(member.file_size for member in listed) > swells * len(view): raise ValueError(f"its members claim to be over {swells} times as large as it is")
+        if len(listed) > most:
+            raise ValueError(f"it has more than {most} members")
+        if sum(member.compress_size for member in listed) > len(view):
+            raise ValueError("its members claim more bytes than it has")
+        if sum(member.file_size for member in listed) > swells * len(view):
+            raise ValueError(f"its members claim to be over {swells} times as large as it is")
         for member in listed:
-            name, size, head = member.filename, member.file_size, view[member.header_offset:member.header_offset + 30]
-            if name in found: raise ValueError(f"{name!r} is in it twice")
+            name, size, head = member.filename, member.file_size, view[member.header_offset : member.header_offset + 30]
+            if name in found:
+                raise ValueError(f"{name!r} is in it twice")
             if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise ValueError(f"{name!r} in it is encrypted, or packed in a way that is not read. Save it without")
-            if member.compress_type == zipfile.ZIP_DEFLATED: found[name] = inflated(archive, member); continue
-            start = member.header_offset + 30 + int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
+            if member.compress_type == zipfile.ZIP_DEFLATED:
+                found[name] = inflated(archive, member)
+                continue
+            start = (
+                member.header_offset
+                + 30
+                + int.from_bytes(head[26:28], "little")
+                + int.from_bytes(head[28:30], "little")
+            )
             if head[:4] != b"PK\3\4" or member.compress_size != size or size > len(view) - start:
                 raise ValueError(f"{name!r} in it claims {size} bytes, which are not there")
-            found[name] = view[start:start + size]
+            found[name] = view[start : start + size]
     return found
+
 
 def inflated(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> memoryview:
     "A packed member of a zip archive, which must have as many bytes as it says."
     try:
-        with archive.open(member) as packed: data = packed.read(member.file_size + 1)
-    except (zlib.error, EOFError) as problem: raise ValueError(f"{member.filename!r} in it is damaged ({problem})") from None
-    if len(data) != member.file_size: raise ValueError(f"{member.filename!r} in it has not the {member.file_size} bytes that it claims")
+        with archive.open(member) as packed:
+            data = packed.read(member.file_size + 1)
+    except (zlib.error, EOFError) as problem:
+        raise ValueError(f"{member.filename!r} in it is damaged ({problem})") from None
+    if len(data) != member.file_size:
+        raise ValueError(f"{member.filename!r} in it has not the {member.file_size} bytes that it claims")
     return memoryview(bytearray(data))
+
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     "All arrays of a .npz file, by name; those inside of objects, by their paths."
     found: dict[str, np.ndarray] = {}
     for member, view in members(path, r".*\.npy").items():
         first = member.removesuffix(".npy")
-        for name, array in npy_arrays(view).items(): found[f"{first}.{name}" if name else first] = array
+        for name, array in npy_arrays(view).items():
+            found[f"{first}.{name}" if name else first] = array
     return named(found, path)

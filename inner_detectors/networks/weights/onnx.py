@@ -19,11 +19,14 @@ def varint(view: memoryview, at: int) -> tuple[int, int]:  # the number, and whe
     "Reads one number of at most ten bytes."
     value = 0
     for shift in range(0, 70, 7):
-        if at >= len(view): raise ValueError("it ends inside a number")
+        if at >= len(view):
+            raise ValueError("it ends inside a number")
         byte = view[at]
         value, at = value | (byte & 127) << shift, at + 1
-        if byte < 128: return value, at
+        if byte < 128:
+            return value, at
     raise ValueError("a number has more than ten bytes")
+
 
 def fields(view: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     "The fields of one message: number, and value (int, or the bytes, not copied)."
@@ -32,77 +35,123 @@ def fields(view: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     while at < len(view):
         key, at = varint(view, at)
         kind, length = key & 7, {1: 8, 5: 4}.get(key & 7)
-        if kind == 0: value, at = varint(view, at)
+        if kind == 0:
+            value, at = varint(view, at)
         else:
-            if kind == 2: length, at = varint(view, at)
-            if length is None: raise ValueError(f"a field of kind {kind}, which ONNX does not use")
-            if length > len(view) - at: raise ValueError(f"a field claims {length} bytes where {len(view) - at} are left")
-            value, at = view[at:at + length], at + length
+            if kind == 2:
+                length, at = varint(view, at)
+            if length is None:
+                raise ValueError(f"a field of kind {kind}, which ONNX does not use")
+            if length > len(view) - at:
+                raise ValueError(f"a field claims {length} bytes where {len(view) - at} are left")
+            value, at = view[at : at + length], at + length
         yield key >> 3, value
+
 
 def messages(view: memoryview, wanted: int) -> list[memoryview]:
     "The fields of this number, each a message itself."
     found = []
     for number, value in fields(view):
-        if number != wanted: continue
-        if isinstance(value, int): raise ValueError(f"field {wanted} is a number, not a message")
+        if number != wanted:
+            continue
+        if isinstance(value, int):
+            raise ValueError(f"field {wanted} is a number, not a message")
         found.append(value)
     return found
 
 # %% ../../../nbs/networks/weights/01_onnx.ipynb #34a1748b
-ONNX_TYPES = {1: "f4", 2: "u1", 3: "i1", 4: "u2", 5: "i2", 6: "i4", 7: "i8", 9: "?", 10: "f2", 11: "f8", 12: "u4", 13: "u8",
-              16: ml_dtypes.bfloat16, 17: ml_dtypes.float8_e4m3fn, 18: ml_dtypes.float8_e4m3fnuz, 19: ml_dtypes.float8_e5m2,
-              20: ml_dtypes.float8_e5m2fnuz}   # TensorProto.DataType
+ONNX_TYPES = {
+    1: "f4",
+    2: "u1",
+    3: "i1",
+    4: "u2",
+    5: "i2",
+    6: "i4",
+    7: "i8",
+    9: "?",
+    10: "f2",
+    11: "f8",
+    12: "u4",
+    13: "u8",
+    16: ml_dtypes.bfloat16,
+    17: ml_dtypes.float8_e4m3fn,
+    18: ml_dtypes.float8_e4m3fnuz,
+    19: ml_dtypes.float8_e5m2,
+    20: ml_dtypes.float8_e5m2fnuz,
+}  # TensorProto.DataType
+
 
 def varints(values: list[int | memoryview]) -> Iterator[int]:
     "The numbers of a repeated field, one by one or packed."
     for value in values:
-        if isinstance(value, int): yield value; continue
+        if isinstance(value, int):
+            yield value
+            continue
         at = 0
         while at < len(value):
             number, at = varint(value, at)
             yield number
 
+
 def whole_numbers(values: list[int | memoryview], kind: np.dtype) -> np.ndarray:
-    "A repeated field as an array: 64 bits in the file, of which as many count as the type has; narrow floats lie in them by their bits."
+    """A repeated field as an array: 64 bits in the file, of which as many count as the type has; narrow floats lie in
+    them by their bits."""
     wide = np.fromiter((number & (1 << 64) - 1 for number in varints(values)), np.uint64)
     return wide.astype(f"u{kind.itemsize}").view(kind)
 
+
 def elsewhere(name: str, entries: list[memoryview], folder: Path) -> memoryview:
-    "The bytes of an array that lies in a second file, which must be in the folder of the first (or below it), whatever the working folder is."
+    """The bytes of an array that lies in a second file, which must be in the folder of the first (or below it),
+    whatever the working folder is."""
     pairs = [[bytes(part).decode() for _, part in fields(entry) if isinstance(part, memoryview)] for entry in entries]
     said = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
     place = PurePosixPath(said.get("location", "").replace("\\", "/"))
     if not place.name or place.is_absolute() or ".." in place.parts or ":" in place.parts[0]:
-        raise ValueError(f"{name!r} is kept in another file, {str(place)!r}, which is not in its own folder. Put it there and export it again, or as one file")
+        raise ValueError(
+            f"{name!r} is kept in another file, {str(place)!r}, which is not in its own folder. Put it there and "
+            "export it again, or as one file"
+        )
     path, offset = folder / place, int(said.get("offset", 0))
-    if not path.is_file(): raise ValueError(f"{name!r} is kept in another file, {str(place)!r}, which is not beside it. Put it there")
+    if not path.is_file():
+        raise ValueError(f"{name!r} is kept in another file, {str(place)!r}, which is not beside it. Put it there")
     there = path.stat().st_size
     length = int(said.get("length", there - offset))
     if offset < 0 or length < 0 or offset + length > there:
         raise ValueError(f"{name!r} claims {length} bytes from {offset} on of {str(place)!r}, which has {there}")
     return np.memmap(path, np.uint8, "r", offset, (length,)).data if length else memoryview(b"")
 
+
 def onnx_array(message: memoryview, folder: Path) -> tuple[str, np.ndarray]:
     "Name and values of one initialiser."
     parts: dict[int, list] = {}
     for number, value in fields(message):
-        if number in (4, 8, 9, 10, 13) and isinstance(value, int): raise ValueError(f"field {number} of an array is a lone number")
+        if number in (4, 8, 9, 10, 13) and isinstance(value, int):
+            raise ValueError(f"field {number} of an array is a lone number")
         parts.setdefault(number, []).append(value)
     name = bytes(parts.get(8, [b""])[-1]).decode()
     kind, shape = parts.get(2, [0])[-1], tuple(varints(parts.get(1, [])))
-    if kind not in ONNX_TYPES: raise ValueError(f"{name!r} is of type {kind}, which is not a number")
+    if kind not in ONNX_TYPES:
+        raise ValueError(f"{name!r} is of type {kind}, which is not a number")
     dtype = np.dtype(ONNX_TYPES[kind])
-    if parts.get(14, [0])[-1] or 13 in parts: flat = np.frombuffer(elsewhere(name, parts.get(13, []), folder), dtype)
-    elif 9 in parts: flat = np.frombuffer(parts[9][-1], dtype)
-    elif kind in (1, 11): flat = np.frombuffer(b"".join(parts.get({1: 4, 11: 10}[kind], [])), dtype)
-    else: flat = whole_numbers([value for number in (5, 7, 11) for value in parts.get(number, [])], dtype)
-    if math.prod(shape) != flat.size: raise ValueError(f"{name!r} has {flat.size} values, its shape {shape} needs {math.prod(shape)}")
+    if parts.get(14, [0])[-1] or 13 in parts:
+        flat = np.frombuffer(elsewhere(name, parts.get(13, []), folder), dtype)
+    elif 9 in parts:
+        flat = np.frombuffer(parts[9][-1], dtype)
+    elif kind in (1, 11):
+        flat = np.frombuffer(b"".join(parts.get({1: 4, 11: 10}[kind], [])), dtype)
+    else:
+        flat = whole_numbers([value for number in (5, 7, 11) for value in parts.get(number, [])], dtype)
+    if math.prod(shape) != flat.size:
+        raise ValueError(f"{name!r} has {flat.size} values, its shape {shape} needs {math.prod(shape)}")
     return name, flat.reshape(shape).copy()
 
+
 def read_onnx(path: Path) -> dict[str, np.ndarray]:
-    "All initialisers of an ONNX file: field 5 of the graph, which is field 7 of the file; those in a second file, from the file's own folder."
-    with open(path, "rb") as file: view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    """All initialisers of an ONNX file: field 5 of the graph, which is field 7 of the file; those in a second file,
+    from the file's own folder."""
+    with open(path, "rb") as file:
+        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     graphs = messages(view, 7)
-    if len(graphs) != 1: raise ValueError("it holds no graph")
+    if len(graphs) != 1:
+        raise ValueError("it holds no graph")
     return dict(onnx_array(message, path.parent) for message in messages(graphs[0], 5))

@@ -24,216 +24,355 @@ import numpy as np
 # %% ../../../nbs/networks/weights/02_pickles.ipynb #d8ca6502
 class Limits(NamedTuple):
     "What one pickle may take to read. Each is far above what networks need, and far below what a machine has."
-    operations: int = 1_000_000   # opcodes, and values copied by them; a tensor takes about 150
-    size: int = 1 << 34           # bytes
-    depth: int = 100              # values within values
-    keys: int = 10_000            # numbers, and parts of tuples, among the keys of dictionaries and in sets
-    digits: int = 64              # bytes of a whole number
-    names: int = 1_000            # different names that it asks for
-    length: int = 200             # characters of such a name
+
+    operations: int = 1_000_000  # opcodes, and values copied by them; a tensor takes about 150
+    size: int = 1 << 34  # bytes
+    depth: int = 100  # values within values
+    keys: int = 10_000  # numbers, and parts of tuples, among the keys of dictionaries and in sets
+    digits: int = 64  # bytes of a whole number
+    names: int = 1_000  # different names that it asks for
+    length: int = 200  # characters of such a name
+
 
 USUAL = Limits()
 MISSING = "it uses values that it does not have"
-OPCODES = frozenset("""
-    PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE INT LONG FLOAT BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT
-    STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8
-    EMPTY_LIST EMPTY_TUPLE EMPTY_DICT EMPTY_SET LIST TUPLE TUPLE1 TUPLE2 TUPLE3 DICT FROZENSET APPEND APPENDS SETITEM SETITEMS ADDITEMS
-    GLOBAL STACK_GLOBAL INST OBJ REDUCE NEWOBJ BUILD BINPERSID GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE""".split())
-CALLS = frozenset({"REDUCE", "NEWOBJ"})                                               # what they are given is copied
-FILLS = frozenset({"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"})  # the first value has the others put into it
-KEYS = {"SETITEM": slice(1, None, 2), "SETITEMS": slice(1, None, 2), "DICT": slice(0, None, 2), "ADDITEMS": slice(1, None), "FROZENSET": slice(0, None)}
+OPCODES = frozenset(
+    """PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE INT LONG FLOAT BININT BININT1 BININT2 LONG1 LONG4
+    BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES
+    SHORT_BINBYTES BINBYTES8 BYTEARRAY8 EMPTY_LIST EMPTY_TUPLE EMPTY_DICT EMPTY_SET LIST TUPLE TUPLE1 TUPLE2
+    TUPLE3 DICT FROZENSET APPEND APPENDS SETITEM SETITEMS ADDITEMS GLOBAL STACK_GLOBAL INST OBJ REDUCE NEWOBJ
+    BUILD BINPERSID GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE""".split()
+)
+CALLS = frozenset({"REDUCE", "NEWOBJ"})  # what they are given is copied
+FILLS = frozenset(
+    {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"}
+)  # the first value has the others put into it
+KEYS = {
+    "SETITEM": slice(1, None, 2),
+    "SETITEMS": slice(1, None, 2),
+    "DICT": slice(0, None, 2),
+    "ADDITEMS": slice(1, None),
+    "FROZENSET": slice(0, None),
+}
+
 
 def taken_from(stack: list, marks: list[int], before: Sequence) -> list:
     "Takes from the stack what an opcode takes: so many values, or all behind the last mark and what must lie below it."
     inside: list = []
     if below := pickletools.markobject in before:
-        if not marks: raise ValueError(MISSING)
+        if not marks:
+            raise ValueError(MISSING)
         place = marks.pop()
         inside = stack[place:]
         del stack[place:]
     number = list(before).index(pickletools.markobject) if below else len(before)
     place = len(stack) - number
-    if place < (marks[-1] if marks else 0): raise ValueError(MISSING)
+    if place < (marks[-1] if marks else 0):
+        raise ValueError(MISSING)
     taken = stack[place:]
     del stack[place:]
     return taken + inside
 
+
 def check_pickle(stream: io.BytesIO, limits: Limits = USUAL) -> None:
-    "Walks over the opcodes of the pickle that begins here, none of which is done. ValueError where it would take more than the limits, or is none."
+    """Walks over the opcodes of the pickle that begins here, none of which is done. ValueError where it would take more
+    than the limits, or is none."""
     start, end = stream.tell(), len(stream.getbuffer())
-    stack: list[tuple[int, int]] = []      # of each value: how deep it is, and what copying or hashing it takes
+    stack: list[tuple[int, int]] = []  # of each value: how deep it is, and what copying or hashing it takes
     marks: list[int] = []
     memo: dict[int, tuple[int, int]] = {}
     copied = hashed = 0
     for count, (opcode, given, at) in enumerate(pickletools.genops(stream), 1):
         name = opcode.name
-        if name not in OPCODES: raise ValueError(f"byte {at} is the opcode {name}, which no framework writes")
-        if count + copied > limits.operations: raise ValueError(f"it takes more than {limits.operations} steps to read")
-        if stream.tell() - start > limits.size: raise ValueError(f"it has more than {limits.size} bytes")
-        if name == "FRAME" and (given or 0) > end - stream.tell(): raise ValueError(f"a frame claims {given} bytes where {end - stream.tell()} are left")
-        if name == "MARK": marks.append(len(stack)); continue
+        if name not in OPCODES:
+            raise ValueError(f"byte {at} is the opcode {name}, which no framework writes")
+        if count + copied > limits.operations:
+            raise ValueError(f"it takes more than {limits.operations} steps to read")
+        if stream.tell() - start > limits.size:
+            raise ValueError(f"it has more than {limits.size} bytes")
+        if name == "FRAME" and (given or 0) > end - stream.tell():
+            raise ValueError(f"a frame claims {given} bytes where {end - stream.tell()} are left")
+        if name == "MARK":
+            marks.append(len(stack))
+            continue
         if name.endswith("GET"):
-            if given not in memo: raise ValueError(MISSING)
-            stack.append(memo[given]); continue
+            if given not in memo:
+                raise ValueError(MISSING)
+            stack.append(memo[given])
+            continue
         if name.endswith("PUT") or name == "MEMOIZE":
-            if len(stack) == (marks[-1] if marks else 0): raise ValueError(MISSING)
+            if len(stack) == (marks[-1] if marks else 0):
+                raise ValueError(MISSING)
             place = len(memo) if given is None else given
-            if not 0 <= place <= count: raise ValueError(f"it keeps its {len(memo)}th value at place {place}")   # Python's memo is as long as the last place
-            memo[place] = stack[-1]; continue
+            if not 0 <= place <= count:
+                raise ValueError(
+                    f"it keeps its {len(memo)}th value at place {place}"
+                )  # Python's memo is as long as the last place
+            memo[place] = stack[-1]
+            continue
         taken = taken_from(stack, marks, opcode.stack_before)
-        if name in CALLS: copied += taken[-1][1]
+        if name in CALLS:
+            copied += taken[-1][1]
         if name in KEYS:
             hashed += sum(weight for _, weight in taken[KEYS[name]])
-            if hashed > limits.keys: raise ValueError(f"its dictionaries have more than {limits.keys} numbers, or parts of tuples, as keys")
-        if not opcode.stack_after: continue
-        if isinstance(given, int) and given.bit_length() > 8 * limits.digits: raise ValueError(f"a number in it has more than {limits.digits} bytes")
+            if hashed > limits.keys:
+                raise ValueError(f"its dictionaries have more than {limits.keys} numbers, or parts of tuples, as keys")
+        if not opcode.stack_after:
+            continue
+        if isinstance(given, int) and given.bit_length() > 8 * limits.digits:
+            raise ValueError(f"a number in it has more than {limits.digits} bytes")
         parts = taken[1:] if name in FILLS else taken
         depth = max((deep for deep, _ in parts), default=-1) + 1
-        if depth > limits.depth: raise ValueError(f"its values lie more than {limits.depth} deep")
+        if depth > limits.depth:
+            raise ValueError(f"its values lie more than {limits.depth} deep")
         wide = isinstance(given, float) or isinstance(given, int) and abs(given) >= 1 << 20
         weight = sum(weight for _, weight in parts) + len(parts) + wide
         stack.append((max(depth, taken[0][0]), weight + taken[0][1]) if name in FILLS else (depth, weight))
     stream.seek(start)
 
 # %% ../../../nbs/networks/weights/02_pickles.ipynb #6dd4b488
-RECONSTRUCT, FROMBUFFER, TENSORS = ({f"{module}.{name}" for module in modules for name in names} for modules, names in (
-    (("numpy.core.multiarray", "numpy._core.multiarray"), ("_reconstruct",)),
-    (("numpy.core.numeric", "numpy._core.numeric"), ("_frombuffer",)),
-    (("torch._utils",), ("_rebuild_tensor_v2", "_rebuild_tensor", "_rebuild_tensor_v3"))))
+RECONSTRUCT, FROMBUFFER, TENSORS = (
+    {f"{module}.{name}" for module in modules for name in names}
+    for modules, names in (
+        (("numpy.core.multiarray", "numpy._core.multiarray"), ("_reconstruct",)),
+        (("numpy.core.numeric", "numpy._core.numeric"), ("_frombuffer",)),
+        (("torch._utils",), ("_rebuild_tensor_v2", "_rebuild_tensor", "_rebuild_tensor_v3")),
+    )
+)
 PARAMETERS = {f"torch._utils._rebuild_parameter{more}" for more in ("", "_with_state")}
 SUBCLASS, STORED, ENCODED = "torch._tensor._rebuild_from_type_v2", "a persistent id", "_codecs.encode"
 ORDERED = {"collections.OrderedDict", "collections.Counter"}
-BUILT_IN = ("__builtin__", "builtins"), "bytes bytearray complex dict float frozenset int list object set slice str tuple unicode range xrange".split()
-PLAIN = {".".join(pair) for modules, names in (
-    BUILT_IN, (("copy_reg", "copyreg"), ["_reconstructor"]), (("collections",), ["defaultdict", "deque"]), (("argparse",), ["Namespace"]),
-    (("datetime",), "date datetime time timedelta timezone".split()), (("decimal",), ["Decimal"]), (("functools",), ["partial"]),
-    (("pathlib", "pathlib._local"), "Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath".split()), (("uuid",), ["UUID"]),
-    (("numpy",), ["dtype", "ndarray"]), (("numpy.core.multiarray", "numpy._core.multiarray"), ["scalar"]),
-    (("numpy.random._pickle", "numpy.random"), ["__randomstate_ctor", "__generator_ctor", "__bit_generator_ctor"]),
-    (("numpy.random.bit_generator",), ["__pyx_unpickle_SeedSequence"]),
-    (("torch",), "Size device Generator".split()), (("torch.serialization",), ["_get_layout"]),
-    (("torch.jit._pickle",), ["build_intlist", "build_tensorlist", "build_doublelist", "build_boollist", "restore_type_tag"]))
-    for pair in itertools.product(modules, names)}
+BUILT_IN = (
+    ("__builtin__", "builtins"),
+    "bytes bytearray complex dict float frozenset int list object set slice str tuple unicode range xrange".split(),
+)
+PLAIN = {
+    ".".join(pair)
+    for modules, names in (
+        BUILT_IN,
+        (("copy_reg", "copyreg"), ["_reconstructor"]),
+        (("collections",), ["defaultdict", "deque"]),
+        (("argparse",), ["Namespace"]),
+        (("datetime",), "date datetime time timedelta timezone".split()),
+        (("decimal",), ["Decimal"]),
+        (("functools",), ["partial"]),
+        (("pathlib", "pathlib._local"), "Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath".split()),
+        (("uuid",), ["UUID"]),
+        (("numpy",), ["dtype", "ndarray"]),
+        (("numpy.core.multiarray", "numpy._core.multiarray"), ["scalar"]),
+        (("numpy.random._pickle", "numpy.random"), ["__randomstate_ctor", "__generator_ctor", "__bit_generator_ctor"]),
+        (("numpy.random.bit_generator",), ["__pyx_unpickle_SeedSequence"]),
+        (("torch",), "Size device Generator".split()),
+        (("torch.serialization",), ["_get_layout"]),
+        (
+            ("torch.jit._pickle",),
+            ["build_intlist", "build_tensorlist", "build_doublelist", "build_boollist", "restore_type_tag"],
+        ),
+    )
+    for pair in itertools.product(modules, names)
+}
 CALLED = frozenset({ENCODED, SUBCLASS, *RECONSTRUCT, *FROMBUFFER, *TENSORS, *PARAMETERS, *ORDERED, *PLAIN})
 
+
 class Kind(type):
-    "What a pickle asks for by name: a class of notes. A call of it is noted where the name is on the list, and else refused by that name."
+    """What a pickle asks for by name: a class of notes. A call of it is noted where the name is on the list, and else
+    refused by that name."""
+
     name: str
+
     def __call__(cls, *given):
-        if cls.name in CALLED: return cls.__new__(cls, *given)
-        raise ValueError(f"it asks for a call of {ascii(cls.name)[1:-1]}, where only arrays, numbers, texts and containers are read. Nothing in it was run; "
-                         "if it is yours, save its arrays alone")
+        if cls.name in CALLED:
+            return cls.__new__(cls, *given)
+        raise ValueError(
+            f"it asks for a call of {ascii(cls.name)[1:-1]}, where only arrays, numbers, texts and containers are "
+            "read. Nothing in it was run; "
+            "if it is yours, save its arrays alone"
+        )
+
 
 class Asked(dict, metaclass=Kind):
-    "A note of an object: its name, what it is made from, what it is told afterwards, and its entries if it has some. It can do nothing else."
+    """A note of an object: its name, what it is made from, what it is told afterwards, and its entries if it has some.
+    It can do nothing else."""
+
     given: tuple
     state: Any
     __slots__, __match_args__ = ("given", "state"), ("name", "given", "state")
     name = STORED
-    __hash__, __eq__ = object.__hash__, object.__eq__   # type: ignore[assignment]
+    __hash__, __eq__ = object.__hash__, object.__eq__  # type: ignore[assignment]
+
     def __new__(cls, *given):
         note = super().__new__(cls)
         note.given, note.state = given, None
         return note
-    def __setstate__(self, state): self.state = state
-    def ignored(self, values): "What is put into something that is no dictionary."
+
+    def __setstate__(self, state):
+        self.state = state
+
+    def ignored(self, values):
+        "What is put into something that is no dictionary."
+
     append = extend = add = ignored
 
+
 class Noting(pickle.Unpickler):
-    "Python's unpickler with its three doors closed: names give stand-ins, persistent ids notes, and the registry is not among the opcodes let through."
+    """Python's unpickler with its three doors closed: names give stand-ins, persistent ids notes, and the registry is
+    not among the opcodes let through."""
+
     kinds: dict[str, Kind]
     stored: list[Asked]
+
     def __init__(self, stream: io.BytesIO, limits: Limits = USUAL):
-        super().__init__(stream, encoding="bytes")   # of Python 2's texts: they may be numbers
+        super().__init__(stream, encoding="bytes")  # of Python 2's texts: they may be numbers
         self.limits, self.kinds, self.stored = limits, {}, []
 
     def find_class(self, module: str, name: str) -> Kind:
         whole = f"{module}.{name}"
-        if len(whole) > self.limits.length: raise ValueError(f"it asks for a name of {len(whole)} characters")
-        if whole not in self.kinds: self.kinds[whole] = Kind("Asked", (Asked,), {"__slots__": (), "name": whole})
-        if len(self.kinds) > self.limits.names: raise ValueError(f"it asks for more than {self.limits.names} names")
+        if len(whole) > self.limits.length:
+            raise ValueError(f"it asks for a name of {len(whole)} characters")
+        if whole not in self.kinds:
+            self.kinds[whole] = Kind("Asked", (Asked,), {"__slots__": (), "name": whole})
+        if len(self.kinds) > self.limits.names:
+            raise ValueError(f"it asks for more than {self.limits.names} names")
         return self.kinds[whole]
 
     def persistent_load(self, ident) -> Asked | Kind:
         match ident:
-            case ("module" | b"module", Kind() as kind, *_): return kind    # a class with its source, in PyTorch's old form
+            case ("module" | b"module", Kind() as kind, *_):
+                return kind  # a class with its source, in PyTorch's old form
         self.stored.append(note := Asked.__new__(Asked, ident))
         return note
 
+
 def read_pickle(stream: io.BytesIO, limits: Limits = USUAL) -> tuple[Any, list[Asked]]:
-    "The value of the pickle that begins here, with notes in the place of objects; and the notes of its persistent ids. The stream is then behind it."
+    """The value of the pickle that begins here, with notes in the place of objects; and the notes of its persistent
+    ids. The stream is then behind it."""
     check_pickle(stream, limits)
     reader = Noting(stream, limits)
-    try: return reader.load(), reader.stored
+    try:
+        return reader.load(), reader.stored
     except (pickle.UnpicklingError, EOFError, TypeError, AttributeError, LookupError, RecursionError) as problem:
         raise ValueError(f"it cannot be unpickled ({' '.join(str(problem).split())[:200]})") from None
 
 # %% ../../../nbs/networks/weights/02_pickles.ipynb #573d1133
-LONGEST = 200        # characters in a name of an array
-DTYPES = {name: np.dtype(name) for name in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1", "c8", "c16")}
-STORAGES = {f"torch.{name}Storage": np.dtype(kind) for name, kind in {
-    "Float": "f4", "Double": "f8", "Half": "f2", "BFloat16": ml_dtypes.bfloat16, "Long": "i8", "Int": "i4", "Short": "i2", "Char": "i1",
-    "Byte": "u1", "Bool": "?", "ComplexFloat": "c8", "ComplexDouble": "c16"}.items()} | {"torch.storage.UntypedStorage": np.dtype("u1")}
-TORCH_TYPES = {f"torch.{name}": np.dtype(getattr(ml_dtypes, name, None) or name) for name in
-               "float16 float32 float64 bfloat16 uint8 int8 int16 int32 int64 uint16 uint32 uint64 bool complex64 complex128 "
-               "float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu".split()}
+LONGEST = 200  # characters in a name of an array
+DTYPES = {
+    name: np.dtype(name)
+    for name in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1", "c8", "c16")
+}
+STORAGES = {
+    f"torch.{name}Storage": np.dtype(kind)
+    for name, kind in {
+        "Float": "f4",
+        "Double": "f8",
+        "Half": "f2",
+        "BFloat16": ml_dtypes.bfloat16,
+        "Long": "i8",
+        "Int": "i4",
+        "Short": "i2",
+        "Char": "i1",
+        "Byte": "u1",
+        "Bool": "?",
+        "ComplexFloat": "c8",
+        "ComplexDouble": "c16",
+    }.items()
+} | {"torch.storage.UntypedStorage": np.dtype("u1")}
+TORCH_TYPES = {
+    f"torch.{name}": np.dtype(getattr(ml_dtypes, name, None) or name)
+    for name in "float16 float32 float64 bfloat16 uint8 int8 int16 int32 int64 uint16 uint32 uint64 bool complex64 "
+    "complex128 "
+    "float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu".split()
+}
+
 
 def name_in(value) -> str:
     "A key as text. Python 2 wrote it as bytes; a tuple's parts have hyphens between."
-    if isinstance(value, tuple): return "-".join(map(name_in, value))
-    if isinstance(value, Asked) and value.name == ENCODED: return name_in(bytes_of(value, {}))
-    if value is None or isinstance(value, int | float): return str(value)
+    if isinstance(value, tuple):
+        return "-".join(map(name_in, value))
+    if isinstance(value, Asked) and value.name == ENCODED:
+        return name_in(bytes_of(value, {}))
+    if value is None or isinstance(value, int | float):
+        return str(value)
     text = str(value, "latin1") if isinstance(value, bytes) else value
-    if not isinstance(text, str) or len(text) > LONGEST: raise ValueError(f"a name in it is no text of at most {LONGEST} characters")
-    text.encode()   # half a character is a ValueError
+    if not isinstance(text, str) or len(text) > LONGEST:
+        raise ValueError(f"a name in it is no text of at most {LONGEST} characters")
+    text.encode()  # half a character is a ValueError
     return text
+
 
 def sizes(value) -> tuple[int, ...]:
     "A shape, or strides: at most 32 numbers that are not negative."
-    if isinstance(value, list | tuple) and len(value) <= 32 and all(isinstance(size, int) and 0 <= size < 1 << 62 for size in value): return tuple(value)
+    if (
+        isinstance(value, list | tuple)
+        and len(value) <= 32
+        and all(isinstance(size, int) and 0 <= size < 1 << 62 for size in value)
+    ):
+        return tuple(value)
     raise ValueError("the shape of an array in it is none")
+
 
 def numpy_kind(asked) -> np.dtype | None:
     "The type that a note of numpy.dtype stands for; None where it is no number."
     match asked:
-        case Asked("numpy.dtype", (name, *_), None | (_, _, *_) as state): name, order = name_in(name), name_in(state[1]) if state else "<"
-        case _: raise ValueError("the type of an array in it is none")
-    if name in DTYPES and order == ">": raise ValueError("its numbers are big-endian. Convert them")
+        case Asked("numpy.dtype", (name, *_), None | (_, _, *_) as state):
+            name, order = name_in(name), name_in(state[1]) if state else "<"
+        case _:
+            raise ValueError("the type of an array in it is none")
+    if name in DTYPES and order == ">":
+        raise ValueError("its numbers are big-endian. Convert them")
     return DTYPES.get(name)
+
 
 def filling(data, kind: np.dtype, shape, order: str) -> np.ndarray:
     "The bytes as an array that they fill exactly."
     shape = sizes(shape)
-    if not isinstance(data, bytes | bytearray | memoryview): raise ValueError("an array in it has no bytes")
-    if math.prod(shape) * kind.itemsize != len(data): raise ValueError(f"an array of shape {shape} and type {kind} has {len(data)} bytes")
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise ValueError("an array in it has no bytes")
+    if math.prod(shape) * kind.itemsize != len(data):
+        raise ValueError(f"an array of shape {shape} and type {kind} has {len(data)} bytes")
     return np.ndarray(shape, kind, data, order="F" if order == "F" else "C")
+
 
 def strided(flat: np.ndarray, offset: int, shape, strides) -> np.ndarray:
     "A window into the values of a storage, none of which is outside; and not larger than it."
     shape, strides = sizes(shape), sizes(strides)
-    if len(shape) != len(strides): raise ValueError(f"a tensor of shape {shape} has {len(strides)} strides")
+    if len(shape) != len(strides):
+        raise ValueError(f"a tensor of shape {shape} has {len(strides)} strides")
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides))
     if offset < 0 or 0 not in shape and (last >= flat.size or math.prod(shape) > flat.size):
-        raise ValueError(f"a tensor of shape {shape} with strides {strides} from {offset} on does not fit its storage of {flat.size}")
-    if 0 in shape: return np.zeros(shape, flat.dtype)
-    return np.ndarray(shape, flat.dtype, flat.view(np.uint8).data, offset * flat.itemsize, [stride * flat.itemsize for stride in strides])
+        raise ValueError(
+            f"a tensor of shape {shape} with strides {strides} from {offset} on does not fit its storage of {flat.size}"
+        )
+    if 0 in shape:
+        return np.zeros(shape, flat.dtype)
+    return np.ndarray(
+        shape,
+        flat.dtype,
+        flat.view(np.uint8).data,
+        offset * flat.itemsize,
+        [stride * flat.itemsize for stride in strides],
+    )
 
 # %% ../../../nbs/networks/weights/02_pickles.ipynb #66ab0326
-DEEPEST = 50         # dictionaries within dictionaries, in which arrays are looked for
+DEEPEST = 50  # dictionaries within dictionaries, in which arrays are looked for
 ARRAYS = {*RECONSTRUCT, *FROMBUFFER, *TENSORS, *PARAMETERS, SUBCLASS}
-HELD = {"_modules", "_parameters", "_buffers"}   # where PyTorch's modules keep what others call by its own name
+HELD = {"_modules", "_parameters", "_buffers"}  # where PyTorch's modules keep what others call by its own name
+
 
 def bytes_of(data, texts: dict[int, bytes]):
     "Bytes, also where Python 3 wrote them in Python 2's way: as text that must become bytes again, each text once."
     match data:
-        case Asked("__builtin__.bytes", ()): return b""
+        case Asked("__builtin__.bytes", ()):
+            return b""
         case Asked(name, (str(text), "latin1" | b"latin1")) if name == ENCODED:
-            if id(text) not in texts: texts[id(text)] = text.encode("latin1")
+            if id(text) not in texts:
+                texts[id(text)] = text.encode("latin1")
             return texts[id(text)]
     return data
 
+
 def array_of(asked: Asked, storage: Callable, texts: dict[int, bytes]) -> np.ndarray | None:
-    "The array that a note of ARRAYS stands for; None where it is not one of numbers. `storage(note)` has the values of a tensor."
+    """The array that a note of ARRAYS stands for; None where it is not one of numbers. `storage(note)` has the values
+    of a tensor."""
     match asked:
         case Asked(name, _, (_, shape, kind, fortran, data)) if name in RECONSTRUCT:
             dtype = numpy_kind(kind)
@@ -241,54 +380,85 @@ def array_of(asked: Asked, storage: Callable, texts: dict[int, bytes]) -> np.nda
         case Asked(name, (data, kind, shape, order, *_)) if name in FROMBUFFER:
             dtype = numpy_kind(kind)
             return None if dtype is None else filling(bytes_of(data, texts), dtype, shape, name_in(order))
-        case Asked(name, (Asked(_, _) as stored, int(offset), shape, strides, _, _, Kind(name=kind), *_)) if name.endswith("_v3") and kind in TORCH_TYPES:
+        case Asked(name, (Asked(_, _) as stored, int(offset), shape, strides, _, _, Kind(name=kind), *_)) if (
+            name.endswith("_v3") and kind in TORCH_TYPES
+        ):
             return strided(storage(stored).view(TORCH_TYPES[kind]), offset, shape, strides)
-        case Asked(name, (Asked(_, _) as stored, int(offset), shape, strides, *_)) if name in TENSORS and not name.endswith("_v3"):
+        case Asked(name, (Asked(_, _) as stored, int(offset), shape, strides, *_)) if (
+            name in TENSORS and not name.endswith("_v3")
+        ):
             return strided(storage(stored), offset, shape, strides)
-        case Asked(name, (Asked(inner, _) as tensor, *_)) if name in PARAMETERS and inner in TENSORS: return array_of(tensor, storage, texts)
-        case Asked(name, (Kind(name=inner) as rebuild, _, tuple(given), *_)) if name == SUBCLASS and inner in TENSORS | PARAMETERS:
+        case Asked(name, (Asked(inner, _) as tensor, *_)) if name in PARAMETERS and inner in TENSORS:
+            return array_of(tensor, storage, texts)
+        case Asked(name, (Kind(name=inner) as rebuild, _, tuple(given), *_)) if (
+            name == SUBCLASS and inner in TENSORS | PARAMETERS
+        ):
             return array_of(rebuild(*given), storage, texts)
     raise ValueError(f"it asks for {asked.name} in a way that gives no array")
 
+
 def held(value) -> Iterable[tuple[Any, Any]]:
-    "What is in a value, each with its key or place; in an object, what it is told, and in one of PyTorch's modules, what that keeps."
-    if not isinstance(value, dict | list | tuple): return
+    """What is in a value, each with its key or place; in an object, what it is told, and in one of PyTorch's modules,
+    what that keeps."""
+    if not isinstance(value, dict | list | tuple):
+        return
     match value:
-        case Asked(name, ((list() | dict()) as pairs,)) if name in ORDERED: yield from pairs.items() if isinstance(pairs, dict) else entries(pairs)
+        case Asked(name, ((list() | dict()) as pairs,)) if name in ORDERED:
+            yield from pairs.items() if isinstance(pairs, dict) else entries(pairs)
         case Asked(_, _, dict(state)):
-            for key, inner in state.items(): yield from inner.items() if key in HELD and isinstance(inner, dict) else [(key, inner)]
-        case Asked(name, _, (_, shape, _, _, list(items))) if name in RECONSTRUCT: yield from enumerate(items) if shape else [(None, inner) for inner in items]
-        case list() | tuple(): yield from enumerate(value)
-    if isinstance(value, dict): yield from value.items()
+            for key, inner in state.items():
+                yield from inner.items() if key in HELD and isinstance(inner, dict) else [(key, inner)]
+        case Asked(name, _, (_, shape, _, _, list(items))) if name in RECONSTRUCT:
+            yield from enumerate(items) if shape else [(None, inner) for inner in items]
+        case list() | tuple():
+            yield from enumerate(value)
+    if isinstance(value, dict):
+        yield from value.items()
+
 
 def entries(pairs: list) -> Iterator[tuple]:
     "The pairs of an ordered dictionary, as Python 2 wrote it."
     for pair in pairs:
-        if not isinstance(pair, list | tuple) or len(pair) != 2: raise ValueError("an entry of a dictionary is no pair")
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise ValueError("an entry of a dictionary is no pair")
         yield tuple(pair)
+
 
 def leaves(value, keys: tuple = (), above: tuple[int, ...] = (), deepest: int = DEEPEST) -> Iterator[tuple[tuple, Any]]:
     "A value and all values in it, each with the keys that lead there. What holds itself is not gone into again."
     yield keys, value
     for key, inner in held(value):
-        if id(inner) in above: continue
-        if len(above) >= deepest: raise ValueError(f"its values lie more than {deepest} deep")
+        if id(inner) in above:
+            continue
+        if len(above) >= deepest:
+            raise ValueError(f"its values lie more than {deepest} deep")
         yield from leaves(inner, keys if key is None else (*keys, key), (*above, id(value)), deepest)
 
-def no_storage(asked: Asked): raise ValueError("it asks for a storage, which only PyTorch's files have")
 
-def arrays_in(tree, storage: Callable = no_storage, steps: int = USUAL.operations, deepest: int = DEEPEST) -> dict[str, np.ndarray]:
+def no_storage(asked: Asked):
+    raise ValueError("it asks for a storage, which only PyTorch's files have")
+
+
+def arrays_in(
+    tree, storage: Callable = no_storage, steps: int = USUAL.operations, deepest: int = DEEPEST
+) -> dict[str, np.ndarray]:
     "All arrays in a tree, by their paths. What a note of an array stands for is made once, however often it is there."
     found: dict[str, np.ndarray] = {}
     made: dict[int, np.ndarray | None] = {}
     texts: dict[int, bytes] = {}
     for count, (keys, value) in enumerate(leaves(tree, deepest=deepest)):
-        if count >= steps: raise ValueError(f"it holds more than {steps} values")
-        if not isinstance(value, Asked) or value.name not in ARRAYS: continue
-        if id(value) not in made: made[id(value)] = array_of(value, storage, texts)
-        if (array := made[id(value)]) is None: continue
+        if count >= steps:
+            raise ValueError(f"it holds more than {steps} values")
+        if not isinstance(value, Asked) or value.name not in ARRAYS:
+            continue
+        if id(value) not in made:
+            made[id(value)] = array_of(value, storage, texts)
+        if (array := made[id(value)]) is None:
+            continue
         name = ".".join(map(name_in, keys))
-        if len(name) > LONGEST: raise ValueError(f"an array in it has a name of more than {LONGEST} characters")
-        if name in found: raise ValueError(f"two arrays in it are called {name!r}")
+        if len(name) > LONGEST:
+            raise ValueError(f"an array in it has a name of more than {LONGEST} characters")
+        if name in found:
+            raise ValueError(f"two arrays in it are called {name!r}")
         found[name] = array
     return found

@@ -17,65 +17,112 @@ import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, deserialize, safe_open
 
-from ...core.errors import Refused
+from ...core.errors import InputError
 from ...core.files import replacing
 
 # %% ../../../nbs/networks/weights/00_safetensors.ipynb #96fb77f6
-NARROW = {f"F8_{kind.upper()}": getattr(ml_dtypes, f"float8_{kind}{more}") for kind, more in
-          (("e4m3", "fn"), ("e5m2", ""), ("e8m0", "fnu"), ("e4m3fnuz", ""), ("e5m2fnuz", ""))} | {"F4": ml_dtypes.float4_e2m1fn}
+NARROW = {
+    f"F8_{kind.upper()}": getattr(ml_dtypes, f"float8_{kind}{more}")
+    for kind, more in (("e4m3", "fn"), ("e5m2", ""), ("e8m0", "fnu"), ("e4m3fnuz", ""), ("e5m2fnuz", ""))
+} | {"F4": ml_dtypes.float4_e2m1fn}
+
 
 def open_safetensors(path: Path):
     "The file, opened. ValueError where its header is impossible."
-    with open(path, "rb") as file: start = file.read(8)
+    with open(path, "rb") as file:
+        start = file.read(8)
     length = int.from_bytes(start, "little")
-    if len(start) < 8 or length > path.stat().st_size - 8: raise ValueError(f"its header claims {length} bytes, more than there are")
+    if len(start) < 8 or length > path.stat().st_size - 8:
+        raise ValueError(f"its header claims {length} bytes, more than there are")
     return safe_open(path, framework="numpy")
+
 
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     "All arrays of a safetensors file, by name, in order of their names."
     with open_safetensors(path) as file:
         kinds = {name: file.get_slice(name).get_dtype() for name in sorted(file.keys())}
-        if not any(kind.startswith(("F4", "F6", "F8")) for kind in kinds.values()): return {name: file.get_tensor(name) for name in kinds}
+        if not any(kind.startswith(("F4", "F6", "F8")) for kind in kinds.values()):
+            return {name: file.get_tensor(name) for name in kinds}
     raw = dict(deserialize(path.read_bytes()))
     return {name: narrow(name, raw[name]) for name in kinds}
 
+
 def narrow(name: str, raw: Mapping) -> np.ndarray:
-    "An array from its bytes, as the library gives them. Of numbers of four bits there are two in a byte, the first in the lower half."
+    """An array from its bytes, as the library gives them. Of numbers of four bits there are two in a byte, the first in
+    the lower half."""
     kind, data = raw["dtype"], np.frombuffer(raw["data"], np.uint8)
-    if kind == "F4": data = np.stack([data & 15, data >> 4], -1).reshape(-1)
+    if kind == "F4":
+        data = np.stack([data & 15, data >> 4], -1).reshape(-1)
     dtype = NARROW.get(kind) or (ml_dtypes.bfloat16 if kind == "BF16" else TYPES.get(kind))
-    if dtype is None: raise ValueError(f"{name!r} is of type {kind}, which is not read. Save it as F16 or F32")
+    if dtype is None:
+        raise ValueError(f"{name!r} is of type {kind}, which is not read. Save it as F16 or F32")
     return data.view(dtype).reshape(raw["shape"])
 
 # %% ../../../nbs/networks/weights/00_safetensors.ipynb #e0fa0625
-TYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1",
-         "U64": "u8", "U32": "u4", "U16": "u2", "U8": "u1", "BOOL": "?", "C64": "c8"}
+TYPES = {
+    "F64": "f8",
+    "F32": "f4",
+    "F16": "f2",
+    "I64": "i8",
+    "I32": "i4",
+    "I16": "i2",
+    "I8": "i1",
+    "U64": "u8",
+    "U32": "u4",
+    "U16": "u2",
+    "U8": "u1",
+    "BOOL": "?",
+    "C64": "c8",
+}
 TYPE_NAMES = {np.dtype(kind): name for name, kind in TYPES.items()} | {np.dtype(ml_dtypes.bfloat16): "BF16"}
+
 
 def safetensors_header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
     "Length and JSON of the header, padded with spaces to a multiple of eight."
     header: dict[str, dict] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     at = 0
     for name, array in sorted(arrays.items()):
-        header[name] = {"dtype": TYPE_NAMES[array.dtype], "shape": list(array.shape), "data_offsets": [at, at + array.nbytes]}
+        header[name] = {
+            "dtype": TYPE_NAMES[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [at, at + array.nbytes],
+        }
         at += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text
 
-def write_safetensors(path: Path | str, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> Path:
-    "Writes arrays as safetensors, whole or not at all; the same bytes for the same content. Refuses where the disk does."
+
+def write_safetensors(
+    path: Path | str, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> Path:
+    """Writes arrays as safetensors, whole or not at all; the same bytes for the same content. Refuses where the disk
+    does."""
     path = Path(path)
     with replacing(path) as part, open(part, "wb") as file:
         file.write(safetensors_header(arrays, metadata or {}))
-        for _, array in sorted(arrays.items()): file.write(np.ascontiguousarray(array).tobytes())
+        for _, array in sorted(arrays.items()):
+            file.write(np.ascontiguousarray(array).tobytes())
     return path
 
 # %% ../../../nbs/networks/weights/00_safetensors.ipynb #f9f518d0
 def attempt(path: Path, read: Callable):
     "What `read(path)` gives; whatever is wrong with the file becomes one sentence that names it."
-    try: return read(path)
-    except OSError as problem: raise Refused(f"{path}: {problem.strerror or problem}. Check the path, or fetch the file again.") from None
-    except (ValueError, OverflowError, MemoryError, NotImplementedError, SafetensorError, zipfile.BadZipFile) as problem:
+    try:
+        return read(path)
+    except OSError as problem:
+        raise InputError(f"{path}: {problem.strerror or problem}. Check the path, or fetch the file again.") from None
+    except InputError:
+        raise
+    except (
+        ValueError,
+        OverflowError,
+        MemoryError,
+        NotImplementedError,
+        SafetensorError,
+        zipfile.BadZipFile,
+    ) as problem:
         kind = f"{path.suffix[1:].lower()} file" if path.suffix else "file of weights"
-        raise Refused(f"{path}: no readable {kind}: {' '.join(str(problem).split())}. Fetch or export it again.") from None
+        raise InputError(
+            f"{path}: no readable {kind}: {' '.join(str(problem).split())}. Fetch or export it again."
+        ) from None

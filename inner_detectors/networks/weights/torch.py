@@ -14,78 +14,124 @@ from pathlib import Path
 import numpy as np
 
 from .numpy import in_memory, members, named
-from .pickles import Asked, Kind, STORAGES, STORED, arrays_in, name_in, read_pickle, strided
+from inner_detectors.networks.weights.pickles import (
+    Asked,
+    Kind,
+    STORAGES,
+    STORED,
+    arrays_in,
+    name_in,
+    read_pickle,
+    strided,
+)
 
 # %% ../../../nbs/networks/weights/04_torch.ipynb #8f81ef9f
-MAGIC = 0x1950A86A20F9469CFC6C   # the first value in PyTorch's old form
+MAGIC = 0x1950A86A20F9469CFC6C  # the first value in PyTorch's old form
+
 
 def storages(pieces: Mapping[str, memoryview]) -> Callable:
     "The function that gives a storage's values, from the bytes of each by its key."
+
     def storage(asked: Asked) -> np.ndarray:
         kind, key, numel, more = stored_as(asked)
         data = pieces.get(key, b"")
-        if not 0 <= numel * kind.itemsize <= len(data): raise ValueError(f"the storage {key!r} claims {numel} values of {kind} and has {len(data)} bytes")
+        if not 0 <= numel * kind.itemsize <= len(data):
+            raise ValueError(f"the storage {key!r} claims {numel} values of {kind} and has {len(data)} bytes")
         flat = np.frombuffer(data, kind, numel) if numel else np.zeros(0, kind)
         match more:
-            case () | (None,): return flat
-            case ((_, int(offset), int(size)),): return strided(flat, offset, (size,), (1,))   # a window that files before 2017 knew
+            case () | (None,):
+                return flat
+            case ((_, int(offset), int(size)),):
+                return strided(flat, offset, (size,), (1,))  # a window that files before 2017 knew
         raise ValueError(f"the storage {key!r} is described in an unknown way")
+
     return storage
+
 
 def stored_as(asked: Asked) -> tuple[np.dtype, str, int, tuple]:
     "Type, key, number of values and window of the storage that a persistent id mentions."
     match asked:
         case Asked(name, ((_, Kind(name=kind), key, _, int(numel), *more),)) if name == STORED:
-            if kind in STORAGES: return STORAGES[kind], name_in(key), numel, tuple(more)
+            if kind in STORAGES:
+                return STORAGES[kind], name_in(key), numel, tuple(more)
             raise ValueError(f"it asks for {kind}, whose numbers are not read. Convert them")
     raise ValueError("a persistent id in it is not that of a storage")
+
 
 def new_torch(path: Path) -> dict[str, np.ndarray]:
     "The arrays of PyTorch's zip form."
     found = members(path, r"([^/]*/)?(data\.pkl|byteorder|data/[^/]+)")
     roots = [name.removesuffix("data.pkl") for name in found if re.fullmatch(r"([^/]*/)?data\.pkl", name)]
-    if len(roots) != 1: raise ValueError("it is a zip archive without a data.pkl")
-    root, = roots
-    if found.get(f"{root}byteorder", b"little") != b"little": raise ValueError("its numbers are big-endian. Convert them")
+    if len(roots) != 1:
+        raise ValueError("it is a zip archive without a data.pkl")
+    (root,) = roots
+    if found.get(f"{root}byteorder", b"little") != b"little":
+        raise ValueError("its numbers are big-endian. Convert them")
     pieces = {name.removeprefix(f"{root}data/"): data for name, data in found.items()}
     return arrays_in(read_pickle(io.BytesIO(found[f"{root}data.pkl"]))[0], storages(pieces))
+
 
 def old_torch(stream: io.BytesIO) -> dict[str, np.ndarray]:
     "The arrays of PyTorch's form before 2020, or of a pickle of arrays."
     magic, _ = read_pickle(stream)
-    if magic != MAGIC: return arrays_in(magic)
+    if magic != MAGIC:
+        return arrays_in(magic)
     version, machine = read_pickle(stream)[0], read_pickle(stream)[0]
-    order = next((value for key, value in machine.items() if name_in(key) == "little_endian"), None) if isinstance(machine, dict) else None
-    if version != 1001 or order not in (True, False): raise ValueError("it does not begin as PyTorch's files do")
-    if not order: raise ValueError("its numbers are big-endian. Convert them")
+    order = (
+        next((value for key, value in machine.items() if name_in(key) == "little_endian"), None)
+        if isinstance(machine, dict)
+        else None
+    )
+    if version != 1001 or order not in (True, False):
+        raise ValueError("it does not begin as PyTorch's files do")
+    if not order:
+        raise ValueError("its numbers are big-endian. Convert them")
     (tree, mentioned), (keys, _) = read_pickle(stream), read_pickle(stream)
-    if not isinstance(keys, list): raise ValueError("it does not list its storages")
+    if not isinstance(keys, list):
+        raise ValueError("it does not list its storages")
     width = {key: kind.itemsize for kind, key, _, _ in map(stored_as, mentioned)}
     pieces, view = {}, stream.getbuffer()
     for key in map(name_in, keys):
-        if key not in width: raise ValueError(f"the storage {key!r} in it is never mentioned")
+        if key not in width:
+            raise ValueError(f"the storage {key!r} in it is never mentioned")
         start = stream.tell() + 8
-        length = int.from_bytes(view[start - 8:start], "little", signed=True) * width[key]
-        if not 0 <= length <= len(view) - start: raise ValueError(f"the storage {key!r} claims {length} bytes where {max(len(view) - start, 0)} are left")
-        pieces[key] = view[start:start + length]
+        length = int.from_bytes(view[start - 8 : start], "little", signed=True) * width[key]
+        if not 0 <= length <= len(view) - start:
+            raise ValueError(f"the storage {key!r} claims {length} bytes where {max(len(view) - start, 0)} are left")
+        pieces[key] = view[start : start + length]
         stream.seek(start + length)
     return arrays_in(tree, storages(pieces))
 
 # %% ../../../nbs/networks/weights/04_torch.ipynb #66f74793
-WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "model_weights", "params")
+WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "module",
+    "net",
+    "network",
+    "model_weights",
+    "params",
+)
+
 
 def unwrapped(arrays: dict[str, np.ndarray], between: str) -> dict[str, np.ndarray]:
     "Without an optimiser's arrays, and without `state_dict.` and the like before all names that have parts."
     arrays = {name: array for name, array in arrays.items() if not name.startswith("optimizer")}
     while True:
         starts = {name.split(between)[0] for name in arrays if between in name}
-        if len(starts) != 1 or not starts <= set(WRAPPERS): return arrays
-        start, = starts
+        if len(starts) != 1 or not starts <= set(WRAPPERS):
+            return arrays
+        (start,) = starts
         shorter = {name.removeprefix(start + between): array for name, array in arrays.items()}
-        if len(shorter) < len(arrays): return arrays
+        if len(shorter) < len(arrays):
+            return arrays
         arrays = shorter
+
 
 def read_torch(path: Path) -> dict[str, np.ndarray]:
     "All tensors of a PyTorch file, old or new, by their paths. Nothing in it is run, and PyTorch is not needed."
-    with open(path, "rb") as file: start = file.read(4)
+    with open(path, "rb") as file:
+        start = file.read(4)
     return named(unwrapped(new_torch(path) if start == b"PK\3\4" else old_torch(in_memory(path)), "."), path)

@@ -15,29 +15,42 @@ import numpy as np
 import traitlets
 from jaxtyping import Bool, UInt8
 
-from ...core.errors import Refused
+from ...core.errors import InputError
 from ...networks.model import layers
 from ...passes.interpolation import Between
-from .measuring import Heard, PAINTS, as_jpeg, asking, changed, example_at, frame_of, limits_at, painted_over
+from inner_detectors.views.explorer.measuring import (
+    Heard,
+    PAINTS,
+    as_jpeg,
+    asking,
+    changed,
+    example_at,
+    frame_of,
+    limits_at,
+    painted_over,
+)
 from .shelf import Material, at_hand, layer_of, shown, unit_options
 from .unit_view import Bench
 
 # %% ../../../nbs/views/explorer/03_bench.ipynb #211ad2a5
 class Subject(NamedTuple):
     "What is on the bench."
+
     layer: str
     unit: str
-    row: int                              # of the unit in its layer
+    row: int  # of the unit in its layer
     image: UInt8[np.ndarray, "size size 3"]
     name: str
     around: tuple[Between, Between]
     before: Heard
 
+
 class BenchView(widgets.VBox):
     "A picture painted over, or a unit taken out, and what the network says then."
+
     fill = traitlets.Unicode("colour")
     colour = traitlets.Unicode("#767676")
-    remove = traitlets.Unicode("nothing")      # or `this unit`, `the pinned units`
+    remove = traitlets.Unicode("nothing")  # or `this unit`, `the pinned units`
 
     def __init__(self, these: Material):
         self.these, self.level, self.pins, self.turn = these, 0.0, tuple[str, ...](), 0
@@ -49,114 +62,176 @@ class BenchView(widgets.VBox):
         self.head.add_class("ide-head")
         wide, near_by = widgets.Layout(width="auto"), {"description_width": "auto"}
         self.fills = widgets.Dropdown(description="paint with", options=PAINTS, layout=wide, style=near_by)
-        self.picker = widgets.ColorPicker(description="colour", value="#767676", layout=widgets.Layout(width="11rem"), style=near_by)
-        self.removal = widgets.Dropdown(description="take out", options=("nothing", "this unit", "the pinned units"), layout=wide, style=near_by)
-        self.controls = widgets.HBox([self.fills, self.picker, self.removal], layout=widgets.Layout(flex_flow="row wrap", grid_gap="0 1.2rem"))
+        self.picker = widgets.ColorPicker(
+            description="colour", value="#767676", layout=widgets.Layout(width="11rem"), style=near_by
+        )
+        self.removal = widgets.Dropdown(
+            description="take out", options=("nothing", "this unit", "the pinned units"), layout=wide, style=near_by
+        )
+        self.controls = widgets.HBox(
+            [self.fills, self.picker, self.removal], layout=widgets.Layout(flex_flow="row wrap", grid_gap="0 1.2rem")
+        )
         super().__init__([self.head, self.controls, self.page])
         self.add_class("ide-bench-box")
-        for trait, control in (("fill", self.fills), ("colour", self.picker), ("remove", self.removal)): traitlets.link((self, trait), (control, "value"))
+        for trait, control in (("fill", self.fills), ("colour", self.picker), ("remove", self.removal)):
+            traitlets.link((self, trait), (control, "value"))
         self.observe(lambda _: self.answer(), ("fill", "colour", "remove"))
         self.page.observe(lambda _: self.hear(), "painted")
         self.clear()
 
     def asking(self, layer: str) -> tuple[Callable, str]:
         "A layer's function of a picture, made once."
-        if layer not in self.asks: self.asks[layer] = asking(at_hand(self.these)[1], layer)
+        if layer not in self.asks:
+            self.asks[layer] = asking(at_hand(self.these)[1], layer)
         return self.asks[layer]
 
     def clear(self, why: str = "") -> None:
         "Nothing on the bench."
         self.subject, self.page.subject, self.controls.layout.display = None, {}, "none"
-        if why: said = html.escape(why)
-        elif self.these.live: said = "Click a picture to take it here: paint over it, or take the unit out, and see what changes."
-        else: said = "Painting over a picture or taking a unit out runs the network again: give data and network, as in Explorer(dissection, data, model)."
+        if why:
+            said = html.escape(why)
+        elif self.these.live:
+            said = "Click a picture to take it here: paint over it, or take the unit out, and see what changes."
+        else:
+            said = (
+                "Painting over a picture or taking a unit out runs the network again: give data and network, as in "
+                "Explorer(dissection, data, model)."
+            )
         self.head.value = f"<p class=ide-soft>{said}</p>"
 
     def take(self, unit: str, place: int, level: float) -> None:
         "The picture at a place of the data, and a unit with its threshold."
-        if self.these.model is None: return self.clear()
+        if self.these.model is None:
+            return self.clear()
         example = example_at(self.these, place)
-        if isinstance(example, str): return self.clear(example)
+        if isinstance(example, str):
+            return self.clear(example)
         layer = layer_of(unit)
         row, shape = self.these.units(layer).index(unit), layers(self.these.model)[layer]
         fresh = self.subject is None or self.subject.name != example.name
         self.level, around = level, self.these.around(layer, shape[:2])
-        try: before = self.asking(layer)[0](example.image)
-        except Refused as problem: return self.clear(str(problem))
+        try:
+            before = self.asking(layer)[0](example.image)
+        except InputError as problem:
+            return self.clear(str(problem))
         self.subject = Subject(layer, unit, row, example.image, example.name, around, before)
         self.controls.layout.display = ""
         words = [html.escape(shown(one)) for one in (example.name, unit)]
-        self.head.value = f"<p><b><bdi>{words[0]}</bdi></b> <span class=ide-soft>and unit</span> <bdi>{words[1]}</bdi></p>"
+        self.head.value = (
+            f"<p><b><bdi>{words[0]}</bdi></b> <span class=ide-soft>and unit</span> <bdi>{words[1]}</bdi></p>"
+        )
         with self.page.hold_sync():
-            if fresh: self.turn, self.page.painted = self.turn + 1, b""
+            if fresh:
+                self.turn, self.page.painted = self.turn + 1, b""
             self.page.of = self.turn
-            self.page.subject = {"turn": self.turn, "frame": frame_of(around, shape[:2]), "picture": as_jpeg(example.image),
-                                 "map": before.maps[..., row].tobytes()}
+            self.page.subject = {
+                "turn": self.turn,
+                "frame": frame_of(around, shape[:2]),
+                "picture": as_jpeg(example.image),
+                "map": before.maps[..., row].tobytes(),
+            }
         self.answer()
 
     def paint(self, mask: Bool[np.ndarray, "side side"]) -> None:
         "Paint from code: what a brush does."
-        with self.page.hold_sync(): self.page.of, self.page.painted = self.turn, np.packbits(mask).tobytes()
+        with self.page.hold_sync():
+            self.page.of, self.page.painted = self.turn, np.packbits(mask).tobytes()
 
     def hear(self) -> None:
         "What was painted; a stroke that was meant for the picture before is wiped off."
-        if self.page.painted and self.page.of != self.turn: self.page.painted = b""
-        else: self.answer()
+        if self.page.painted and self.page.of != self.turn:
+            self.page.painted = b""
+        else:
+            self.answer()
 
     def removed(self, on: Subject) -> list[int]:
         "The units of the layer that are taken out."
-        names, units = {"nothing": (), "this unit": (on.unit,), "the pinned units": self.pins}[self.remove], self.these.units(on.layer)
+        names, units = (
+            {"nothing": (), "this unit": (on.unit,), "the pinned units": self.pins}[self.remove],
+            self.these.units(on.layer),
+        )
         return [units.index(name) for name in names if name in units]
 
     def answer(self) -> None:
         "What the network says of the altered picture."
         on, side, bits = self.subject, self.these.view.side, np.frombuffer(self.page.painted, np.uint8)
-        if on is None or len(bits) not in (0, -(-side ** 2 // 8)): return          # of a page that is behind
-        paint = np.unpackbits(bits, count=side ** 2).reshape(side, side).astype(bool) if len(bits) else np.zeros((side, side), bool)
-        self.after = None                                             # of what was there before
+        if on is None or len(bits) not in (0, -(-(side**2) // 8)):
+            return  # of a page that is behind
+        paint = (
+            np.unpackbits(bits, count=side**2).reshape(side, side).astype(bool)
+            if len(bits)
+            else np.zeros((side, side), bool)
+        )
+        self.after = None  # of what was there before
         try:
             altered = painted_over(on.image, paint, self.fill, self.colour)
             self.after, self.altered = self.asking(on.layer)[0](altered, self.removed(on)), as_jpeg(altered)
-        except (Refused, ValueError) as problem: return self.tell(problem)
+        except (InputError, ValueError) as problem:
+            return self.tell(problem)
         self.compare()
 
     def compare(self) -> None:
         "Before and after, at the threshold as it is."
         on, after = self.subject, self.after
-        if on is None or after is None: return
+        if on is None or after is None:
+            return
         removed, why = self.removed(on), self.asking(on.layer)[1]
         maps = np.stack([heard.maps[..., on.row] for heard in (on.before, after)])
         limits = limits_at(self.these.found, self.level, maps).tolist()
         rows = changed(on.before, after, on.row, (limits[0], limits[1]), on.around, at_hand(self.these)[1].classes)
-        notes = [why] * bool(why) + ["No unit of this layer is pinned."] * (self.remove == "the pinned units" and not removed)
+        notes = [why] * bool(why) + ["No unit of this layer is pinned."] * (
+            self.remove == "the pinned units" and not removed
+        )
         with self.page.hold_sync():
             self.page.limits = limits
-            self.page.answer = {"turn": self.page.answer.get("turn", 0) + 1, "picture": self.altered, "map": maps[1].tobytes(),
-                                "rows": rows, "notes": notes, "words": "; ".join(f"{row['name']} {row['before']}, then {row['after']}" for row in rows)}
+            self.page.answer = {
+                "turn": self.page.answer.get("turn", 0) + 1,
+                "picture": self.altered,
+                "map": maps[1].tobytes(),
+                "rows": rows,
+                "notes": notes,
+                "words": "; ".join(f"{row['name']} {row['before']}, then {row['after']}" for row in rows),
+            }
 
     def tell(self, problem: Exception) -> None:
         "Say in place what went wrong."
-        self.page.answer = {**self.page.answer, "turn": self.page.answer.get("turn", 0) + 1, "notes": [shown(str(problem), 300)]}
+        self.page.answer = {
+            **self.page.answer,
+            "turn": self.page.answer.get("turn", 0) + 1,
+            "notes": [shown(str(problem), 300)],
+        }
 
 # %% ../../../nbs/views/explorer/03_bench.ipynb #695e19a7
 class Chooser(widgets.VBox):
     "A unit of any layer, found as one types. Its traits: layer, words, concept, unit."
+
     layer = traitlets.Unicode("")
     words = traitlets.Unicode("")
-    concept = traitlets.Unicode("")       # whose scores are listed; empty: each unit's own label
-    unit = traitlets.Unicode("")          # empty: none
+    concept = traitlets.Unicode("")  # whose scores are listed; empty: each unit's own label
+    unit = traitlets.Unicode("")  # empty: none
 
     def __init__(self, these: Material, rows: int = 13, between: Sequence[widgets.Widget] = ()):
         self.found, self.busy, auto = these.found, False, widgets.Layout(width="auto")
-        self.layers = widgets.Dropdown(description="layer", options=[(shown(name), name) for name in these.layers], layout=auto)
-        self.search = widgets.Text(description="search", placeholder="a unit or a concept", continuous_update=True, layout=auto)
-        self.list = widgets.Select(rows=rows, layout=widgets.Layout(width="auto", height=f"{1.46 * rows:.1f}rem"), tooltip="Units: score and label, best first")
-        head = widgets.HTML(f"<p class=ide-soft>{self.found.protocol.measure.replace('iou', 'IoU')}, unit, label; the best first</p>")
+        self.layers = widgets.Dropdown(
+            description="layer", options=[(shown(name), name) for name in these.layers], layout=auto
+        )
+        self.search = widgets.Text(
+            description="search", placeholder="a unit or a concept", continuous_update=True, layout=auto
+        )
+        self.list = widgets.Select(
+            rows=rows,
+            layout=widgets.Layout(width="auto", height=f"{1.46 * rows:.1f}rem"),
+            tooltip="Units: score and label, best first",
+        )
+        head = widgets.HTML(
+            f"<p class=ide-soft>{self.found.protocol.measure.replace('iou', 'IoU')}, unit, label; the best first</p>"
+        )
         head.add_class("ide-head")
         super().__init__([self.layers, *between, self.search, head, self.list])
         self.add_class("ide-chooser")
         self.layer = these.layers[0]
-        traitlets.link((self, "layer"), (self.layers, "value")); traitlets.link((self, "words"), (self.search, "value"))
+        traitlets.link((self, "layer"), (self.layers, "value"))
+        traitlets.link((self, "words"), (self.search, "value"))
         self.observe(lambda _: self.fill(), ("layer", "words", "concept"))
         self.observe(lambda _: self.point(), "unit")
         self.list.observe(lambda change: self.chose(change["new"]), "value")
@@ -175,4 +250,5 @@ class Chooser(widgets.VBox):
 
     def chose(self, unit: str | None) -> None:
         "A click in the list."
-        if unit and not self.busy: self.unit = unit
+        if unit and not self.busy:
+            self.unit = unit

@@ -18,7 +18,7 @@ from PIL import Image, ImageColor
 from jaxtyping import Bool, Float32, Int, Int64, UInt8
 
 from ...analyses.occlusion import FILLS, flat, known_fill
-from ...core.errors import Refused, near
+from ...core.errors import InputError, near
 from ...data.sample import Example, fit_mask
 from ...dissection.counts import FINE
 from ...dissection.result import Dissection
@@ -30,29 +30,39 @@ from .shelf import Material, Shelf, shown
 from ..report import write_text
 
 # %% ../../../nbs/views/explorer/01_measuring.ipynb #c916b35b
-def laid_over(maps: Float32[np.ndarray, "image height width"], around: tuple[Between, Between]) -> Float32[np.ndarray, "image side side"]:
+def laid_over(
+    maps: Float32[np.ndarray, "image height width"], around: tuple[Between, Between]
+) -> Float32[np.ndarray, "image side side"]:
     "Maps interpolated to the points of the masks, bit for bit as `score` does it."
     side = len(around[0].low)
     found = np.empty((len(maps), side, side), np.float32)
-    for first in range(0, len(maps), 64):       # so that what is worked on stays in the cache
-        found[first:first + 64] = np.moveaxis(enlarge_slowly(np.moveaxis(maps[first:first + 64], 0, -1), *around), -1, 0)
+    for first in range(0, len(maps), 64):  # so that what is worked on stays in the cache
+        found[first : first + 64] = np.moveaxis(
+            enlarge_slowly(np.moveaxis(maps[first : first + 64], 0, -1), *around), -1, 0
+        )
     return found
+
 
 class Agreement(NamedTuple):
     "What a unit's score with a concept is counted from, in the pictures that tell of the concept."
-    images: Int64[np.ndarray, " image"]                # which, on the shelf
-    values: Float32[np.ndarray, "image side side"]     # the unit's, laid over the masks
-    inside: Float32[np.ndarray, " pixel"]              # those within the masks, picture after picture
-    owner: Int64[np.ndarray, " pixel"]                 # the picture of each, a row of `values`
-    sizes: Int64[np.ndarray, " image"]                 # pixels of each mask
+
+    images: Int64[np.ndarray, " image"]  # which, on the shelf
+    values: Float32[np.ndarray, "image side side"]  # the unit's, laid over the masks
+    inside: Float32[np.ndarray, " pixel"]  # those within the masks, picture after picture
+    owner: Int64[np.ndarray, " pixel"]  # the picture of each, a row of `values`
+    sizes: Int64[np.ndarray, " image"]  # pixels of each mask
+
 
 def countable(shelf: Shelf, unit: int, among: Int[np.ndarray, " image"] | None = None) -> Int64[np.ndarray, " image"]:
     "The pictures of the shelf that have a unit's map; only those `among` some places of the data."
     there = np.array(sorted(shelf.strongest(unit, shelf.slots.shape[1])), np.int64)
     return there if among is None else there[np.isin(shelf.places[there], among)]
 
-def agreement(shelf: Shelf, unit: int, concept: int, area: str = "annotated", among: Int[np.ndarray, " image"] | None = None) -> Agreement:
-    "A unit and a concept, over the pictures of the shelf that tell of it. With `area` \"all\", over all of them."
+
+def agreement(
+    shelf: Shelf, unit: int, concept: int, area: str = "annotated", among: Int[np.ndarray, " image"] | None = None
+) -> Agreement:
+    'A unit and a concept, over the pictures of the shelf that tell of it. With `area` "all", over all of them.'
     there = countable(shelf, unit, among)
     images = there[shelf.told[there, concept]] if area == "annotated" else there
     values = laid_over(shelf.look(unit, images.tolist()), shelf.around)
@@ -61,35 +71,51 @@ def agreement(shelf: Shelf, unit: int, concept: int, area: str = "annotated", am
     inside = np.concatenate([np.zeros(0, np.float32), *(own[mask] for own, mask in zip(values, masks))])
     return Agreement(images, values, inside, np.repeat(np.arange(len(images)), sizes), sizes)
 
-def score(found: Agreement, limits: Float32[np.ndarray, " image"],    # the threshold in each of its pictures
-          over: str = "data",                                         # the IoU over all, or the mean of each "image"'s
-         ) -> float:
+
+def score(
+    found: Agreement,
+    limits: Float32[np.ndarray, " image"],  # the threshold in each of its pictures
+    over: str = "data",  # the IoU over all, or the mean of each "image"'s
+) -> float:
     "The IoU of the two at a threshold."
     one = limits[0] if len(limits) and (limits == limits[0]).all() else None
     both = found.inside > (limits[found.owner] if one is None else one)
     lit = found.values > (limits[:, None, None] if one is None else one)
-    if over == "data": return float(np.count_nonzero(both) / max(np.count_nonzero(lit) + found.sizes.sum() - np.count_nonzero(both), 1))
+    if over == "data":
+        return float(
+            np.count_nonzero(both) / max(np.count_nonzero(lit) + found.sizes.sum() - np.count_nonzero(both), 1)
+        )
     shows = found.sizes > 0
     shared = np.bincount(found.owner[both], minlength=len(limits))[shows]
     ratios = shared / (lit.sum((1, 2))[shows] + found.sizes[shows] - shared)
     return float(np.rint(ratios * FINE).astype(np.int64).sum() / FINE / max(shows.sum(), 1))
 
 # %% ../../../nbs/views/explorer/01_measuring.ipynb #32ef40d1
-def limits_at(found: Dissection, level: float,     # a threshold; or, where each image has its own, the share of positions above it
-              maps: Float32[np.ndarray, "image height width"]) -> Float32[np.ndarray, " image"]:
+def limits_at(
+    found: Dissection,
+    level: float,  # a threshold; or, where each image has its own, the share of positions above it
+    maps: Float32[np.ndarray, "image height width"],
+) -> Float32[np.ndarray, " image"]:
     "The threshold of a unit in each of some pictures."
-    if found.protocol.threshold_over == "data": return np.full(len(maps), level, np.float32)
-    return np.percentile(maps.reshape(len(maps), maps.shape[1] * maps.shape[2]), 100 * (1 - level), axis=1).astype(np.float32)
+    if found.protocol.threshold_over == "data":
+        return np.full(len(maps), level, np.float32)
+    return np.percentile(maps.reshape(len(maps), maps.shape[1] * maps.shape[2]), 100 * (1 - level), axis=1).astype(
+        np.float32
+    )
+
 
 class Levels(NamedTuple):
     "What a threshold can be dragged through."
+
     low: float
-    own: float     # the protocol's
+    own: float  # the protocol's
     high: float
+
 
 def levels_of(found: Dissection, shelf: Shelf, unit: int) -> Levels:
     "From the smallest to the largest value at hand; where each image has its own threshold, any share of positions."
-    if found.protocol.threshold_over == "image": return Levels(0.0, found.protocol.quantile, 1.0)
+    if found.protocol.threshold_over == "image":
+        return Levels(0.0, found.protocol.quantile, 1.0)
     own = float(found.table.threshold.sel(unit=shelf.units[unit]))
     maps = shelf.maps[unit][shelf.slots[unit] >= 0]
     low, high = (float(maps.min()), float(maps.max())) if maps.size else (own, own)
@@ -99,11 +125,13 @@ def levels_of(found: Dissection, shelf: Shelf, unit: int) -> Levels:
 # %% ../../../nbs/views/explorer/01_measuring.ipynb #6532bd1b
 STEPS = 400
 
+
 def level_at(levels: Levels, place: int) -> float:
     "The threshold at a place of the slider, from 0 to `STEPS`."
     step = (levels.high - levels.low) / STEPS
     away = place - round((levels.own - levels.low) / step)
     return min(max(levels.own + away * step, levels.low), levels.high) if away else levels.own
+
 
 def place_of_level(levels: Levels, level: float) -> int:
     "The place of the slider that is nearest to a threshold."
@@ -113,44 +141,67 @@ def place_of_level(levels: Levels, level: float) -> int:
 # %% ../../../nbs/views/explorer/01_measuring.ipynb #c0923bf4
 class Point(NamedTuple):
     "What there is at a pixel."
-    units: list[tuple[str, float]]    # those that fire, and their values; the farthest above the threshold first
-    known: int                        # of how many units the maps are at hand
+
+    units: list[tuple[str, float]]  # those that fire, and their values; the farthest above the threshold first
+    known: int  # of how many units the maps are at hand
     concepts: list[str]
 
-def at_point(found: Dissection, shelf: Shelf, image: int, row: int, column: int,
-             every: Float32[np.ndarray, "height width unit"] | None = None,      # all units' maps; those on the shelf where None
-            ) -> Point:
+
+def at_point(
+    found: Dissection,
+    shelf: Shelf,
+    image: int,
+    row: int,
+    column: int,
+    every: Float32[np.ndarray, "height width unit"] | None = None,  # all units' maps; those on the shelf where None
+) -> Point:
     "The units of a layer that fire at a point of a picture, and the concepts there."
     units, slots = np.nonzero(shelf.slots == image)
     maps = shelf.maps[units, slots].astype(np.float32)
-    if every is not None: units, maps = np.arange(len(shelf.units)), np.moveaxis(every, 2, 0)
-    rows, columns = (Between(*(part[at:at + 1] for part in along)) for along, at in zip(shelf.around, (row, column)))
+    if every is not None:
+        units, maps = np.arange(len(shelf.units)), np.moveaxis(every, 2, 0)
+    rows, columns = (Between(*(part[at : at + 1] for part in along)) for along, at in zip(shelf.around, (row, column)))
     values = enlarge_slowly(np.moveaxis(maps, 0, -1), rows, columns)[0, 0]
-    if found.protocol.threshold_over == "image": limits = limits_at(found, found.protocol.quantile, maps)
-    else: limits = found.table.threshold.sel(unit=[shelf.units[unit] for unit in units]).values
+    if found.protocol.threshold_over == "image":
+        limits = limits_at(found, found.protocol.quantile, maps)
+    else:
+        limits = found.table.threshold.sel(unit=[shelf.units[unit] for unit in units]).values
     beyond = np.where(limits > 0, values / np.maximum(limits, 1e-30), values - limits)
     order = [place for place in np.argsort(-beyond, kind="stable") if values[place] > limits[place]]
-    concepts = [name for place, name in enumerate(shelf.concepts) if (image, place) in shelf.masks and shelf.mask(image, place)[row, column]]
+    concepts = [
+        name
+        for place, name in enumerate(shelf.concepts)
+        if (image, place) in shelf.masks and shelf.mask(image, place)[row, column]
+    ]
     return Point([(shelf.units[units[place]], float(values[place])) for place in order], len(units), concepts)
 
 # %% ../../../nbs/views/explorer/01_measuring.ipynb #6e1cf25e
 PAINTS = ("colour", *(name for name in FILLS if name != "mean"))
 
-def painted_over(image: UInt8[np.ndarray, "size size 3"], paint: Bool[np.ndarray, "side side"],
-                 fill: str = "colour",          # of PAINTS
-                 colour: str = "#767676",       # as CSS has it
-                ) -> UInt8[np.ndarray, "size size 3"]:
+
+def painted_over(
+    image: UInt8[np.ndarray, "size size 3"],
+    paint: Bool[np.ndarray, "side side"],
+    fill: str = "colour",  # of PAINTS
+    colour: str = "#767676",  # as CSS has it
+) -> UInt8[np.ndarray, "size size 3"]:
     "A picture with something painted over."
-    if fill not in PAINTS: raise Refused(f"no paint {fill!r}. {near(fill, PAINTS)}")
-    if not paint.any(): return image
+    if fill not in PAINTS:
+        raise InputError(f"no paint {fill!r}. {near(fill, PAINTS)}")
+    if not paint.any():
+        return image
     mask = fit_mask(paint, len(image))
-    if fill != "colour": return FILLS[known_fill(fill)](image, mask)
+    if fill != "colour":
+        return FILLS[known_fill(fill)](image, mask)
     return flat(image, mask, np.array(ImageColor.getrgb(colour)[:3], np.uint8))
+
 
 class Heard(NamedTuple):
     "What the network answers to one picture."
-    maps: Float32[np.ndarray, "height width unit"]            # of the layer, as they go on
-    prob: Float32[np.ndarray, " class"] | None                # nothing without a classifier behind the layer
+
+    maps: Float32[np.ndarray, "height width unit"]  # of the layer, as they go on
+    prob: Float32[np.ndarray, " class"] | None  # nothing without a classifier behind the layer
+
 
 def asking(model: Model, layer: str) -> tuple[Callable, str]:
     "A function (picture, units to remove) -> Heard; and a sentence on what cannot be asked, empty where all can."
@@ -158,35 +209,68 @@ def asking(model: Model, layer: str) -> tuple[Callable, str]:
     says = "prob" in order and layers(model)["prob"][:2] == (1, 1) and order.index("prob") > order.index(layer)
     look = probe(model, [layer, "prob"] if says else [layer])
     go_on = resuming(model, layer, ["prob"]) if says and model.resume is not None else None
-    why = "" if go_on else (f"{shown(model.name)} cannot go on from {shown(layer)}, so a prediction without the unit is not known." if says
-                            else f"{shown(model.name)} has no classifier behind {shown(layer)}, so there is no prediction to change.")
+    why = (
+        ""
+        if go_on
+        else (
+            f"{shown(model.name)} cannot go on from {shown(layer)}, so a prediction without the unit is not known."
+            if says
+            else f"{shown(model.name)} has no classifier behind {shown(layer)}, so there is no prediction to change."
+        )
+    )
+
     def ask(image, removed: Sequence[int] = ()) -> Heard:
         answer = look(image[None])
         refuse_infinite(answer, ["this picture"])
         maps = np.array(answer[layer])
-        if not len(removed): return Heard(maps[0], np.asarray(answer["prob"])[0, 0, 0] if says else None)
+        if not len(removed):
+            return Heard(maps[0], np.asarray(answer["prob"])[0, 0, 0] if says else None)
         maps[..., list(removed)] = 0
         later = go_on(maps) if go_on else {}
         refuse_infinite(later, ["this picture"])
         return Heard(maps[0], np.asarray(later["prob"])[0, 0, 0] if later else None)
+
     return ask, why
 
 # %% ../../../nbs/views/explorer/01_measuring.ipynb #5a1ace0e
-def changed(before: Heard, after: Heard, unit: int, limits: tuple[float, float], around: tuple[Between, Between],
-            classes: Sequence[str] = (), number: int = 4) -> list[dict[str, Any]]:
+def changed(
+    before: Heard,
+    after: Heard,
+    unit: int,
+    limits: tuple[float, float],
+    around: tuple[Between, Between],
+    classes: Sequence[str] = (),
+    number: int = 4,
+) -> list[dict[str, Any]]:
     "Rows to read: name, before, after, bars (two shares from 0 to 1, or nothing)."
     maps = [heard.maps[..., unit] for heard in (before, after)]
     lit = [float((laid_over(one[None], around) > limit).mean()) for one, limit in zip(maps, limits)]
     peaks, most = [float(one.max()) for one in maps], max(float(one.max()) for one in maps)
-    def row(name, said, bars): return {"name": name, "before": said(0), "after": said(1), "bars": bars}
-    rows = [row("peak of the unit", lambda turn: f"{peaks[turn]:.3g}", [max(peak, 0) / most for peak in peaks] if most > 0 else None),
-            row("lit", lambda turn: f"{lit[turn]:.1%}", lit)]
-    if before.prob is None or after.prob is None: return rows
+
+    def row(name, said, bars):
+        return {"name": name, "before": said(0), "after": said(1), "bars": bars}
+
+    rows = [
+        row(
+            "peak of the unit",
+            lambda turn: f"{peaks[turn]:.3g}",
+            [max(peak, 0) / most for peak in peaks] if most > 0 else None,
+        ),
+        row("lit", lambda turn: f"{lit[turn]:.1%}", lit),
+    ]
+    if before.prob is None or after.prob is None:
+        return rows
     was, now = before.prob, after.prob
     order = np.argsort(-np.maximum(was, now), kind="stable")[:number]
     for place in sorted(order.tolist(), key=lambda place: -was[place]):
         shares = [float(was[place]), float(now[place])]
-        rows.append(row(f"says {shown(classes[place]) if classes else f'class {place}'}", lambda turn, shares=shares: f"{shares[turn]:.1%}", shares))
+        rows.append(
+            row(
+                f"says {shown(classes[place]) if classes else f'class {place}'}",
+                lambda turn, shares=shares: f"{shares[turn]:.1%}",
+                shares,
+            )
+        )
     return rows
 
 # %% ../../../nbs/views/explorer/01_measuring.ipynb #ecbca70a
@@ -196,42 +280,70 @@ def as_jpeg(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
     Image.fromarray(image).save(file, "JPEG", quality=90, subsampling=0)
     return file.getvalue()
 
+
 def example_at(these: Material, place: int) -> Example | str:
     "A picture of the data as the network sees it; or a sentence that says why there is none."
-    if these.data is None: return "The data is not at hand."
-    if not 0 <= place < len(these.data): return "The data has fewer pictures than the dissection saw."
-    try: return these.data.example(int(place), these.view.size, these.view.side, these.view.keep)
-    except Refused as problem: return shown(str(problem), 160)
+    if these.data is None:
+        return "The data is not at hand."
+    if not 0 <= place < len(these.data):
+        return "The data has fewer pictures than the dissection saw."
+    try:
+        return these.data.example(int(place), these.view.size, these.view.side, these.view.keep)
+    except InputError as problem:
+        return shown(str(problem), 160)
+
 
 def picture_at(these: Material, place: int, name: str) -> UInt8[np.ndarray, "size size 3"] | str:
     "A picture that the dissection saw; or a sentence that says why there is none."
     example = example_at(these, place)
-    if (isinstance(example, str) or example.name != name) and these.data is not None:        # it may have moved up, where others are gone
+    if (
+        isinstance(example, str) or example.name != name
+    ) and these.data is not None:  # it may have moved up, where others are gone
         moved = [at for at, (_, key) in enumerate(these.data.items) if key == name and at != place]
-        if moved and not isinstance(found := example_at(these, moved[0]), str): example = found
-    if isinstance(example, str): return example
+        if moved and not isinstance(found := example_at(these, moved[0]), str):
+            example = found
+    if isinstance(example, str):
+        return example
     return example.image if example.name == name else "The data has another picture in this place."
+
 
 def frame_of(around: tuple[Between, Between], shape: tuple[int, int]) -> dict[str, Any]:
     "How maps of so many rows and columns are laid over pictures, for the page."
-    rows, columns = ({"low": one.low.tobytes(), "high": one.high.tobytes(), "share": one.share.tobytes()} for one in around)
+    rows, columns = (
+        {"low": one.low.tobytes(), "high": one.high.tobytes(), "share": one.share.tobytes()} for one in around
+    )
     return {"side": len(around[0].low), "height": shape[0], "width": shape[1], "rows": rows, "columns": columns}
 
-def tiles(shelf: Shelf, unit: int, concept: int | None, images: Sequence[int],
-          photograph: Callable[[int], tuple[bytes, str]],      # a picture on the shelf -> its JPEG, or why there is none
-         ) -> list[dict[str, Any]]:
+
+def tiles(
+    shelf: Shelf,
+    unit: int,
+    concept: int | None,
+    images: Sequence[int],
+    photograph: Callable[[int], tuple[bytes, str]],  # a picture on the shelf -> its JPEG, or why there is none
+) -> list[dict[str, Any]]:
     "Some pictures of a unit, for the page."
     maps, rows = shelf.look(unit, images), []
     for image, own in zip(images, maps):
         jpeg, gone = photograph(image)
         mask = None if concept is None else shelf.masks.get((image, concept))
-        rows.append({"image": int(image), "name": shown(shelf.names[image]), "picture": jpeg, "gone": gone, "peak": float(shelf.peaks[unit, image]),
-                     "map": b"" if np.isnan(own).any() else own.tobytes(), "mask": b"" if mask is None else mask.tobytes()})
+        rows.append(
+            {
+                "image": int(image),
+                "name": shown(shelf.names[image]),
+                "picture": jpeg,
+                "gone": gone,
+                "peak": float(shelf.peaks[unit, image]),
+                "map": b"" if np.isnan(own).any() else own.tobytes(),
+                "mask": b"" if mask is None else mask.tobytes(),
+            }
+        )
     return rows
 
 # %% ../../../nbs/views/explorer/01_measuring.ipynb #0a472da7
 def write_units(units: Sequence[str], path: str | Path) -> Path:
     "Write names of units, such as conv5_3:12, one a line."
-    if not units: raise Refused(f"{path}: no unit is pinned, so there is nothing to write. Pin one first.")
+    if not units:
+        raise InputError(f"{path}: no unit is pinned, so there is nothing to write. Pin one first.")
     write_text(Path(path), "".join(f"{unit}\n" for unit in units))
     return Path(path)

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Float32, Int, Int64, UInt8
 
 from ...analyses.strongest import place_of, placed, sixteen
 from ...analyses.top_images import Top
-from ...core.errors import Refused, without_notes
+from ...core.errors import InputError, without_notes
 from ...core.files import Gone
 from ...data.dataset import Data
 from ...dissection.result import Dissection
@@ -38,14 +38,18 @@ def shown(name: str, most: int = 60) -> str:
     "A name as it is put on a page."
     return text_of(name, most)
 
+
 def layer_of(unit: str) -> str:
     "The layer in a unit's name: conv5_3 of conv5_3:12."
     return unit.rpartition(":")[0]
 
-def unit_options(found: Dissection, layer: str,
-                 words: str = "",      # each of which must be in the unit's name or its label
-                 concept: str = "",    # whose scores are shown, best first; each unit's own label where empty
-                ) -> list[tuple[str, str]]:
+
+def unit_options(
+    found: Dissection,
+    layer: str,
+    words: str = "",  # each of which must be in the unit's name or its label
+    concept: str = "",  # whose scores are shown, best first; each unit's own label where empty
+) -> list[tuple[str, str]]:
     "The units of a layer that fit, best first: what is read, and the name."
     rows = found.units(layer)
     names = [f"{layer}:{index}" for index in rows.unit]
@@ -55,29 +59,35 @@ def unit_options(found: Dissection, layer: str,
         scores = found.scores.sel(unit=names, concept=found.known("concept", concept)).values
         labels = [label if label != concept else "" for label in labels]
     every = [(f"{name}  {shown(label, 30)}", name) for name, label in zip(names, labels)]
-    fit = [place for place, (text, _) in enumerate(every) if all(word in text.lower() for word in words.lower().split())]
-    return [(f"{scores[place]:.3f}  {shown(every[place][0])}", every[place][1]) for place in sorted(fit, key=lambda place: -scores[place])]
+    fit = [
+        place for place, (text, _) in enumerate(every) if all(word in text.lower() for word in words.lower().split())
+    ]
+    return [
+        (f"{scores[place]:.3f}  {shown(every[place][0])}", every[place][1])
+        for place in sorted(fit, key=lambda place: -scores[place])
+    ]
 
 # %% ../../../nbs/views/explorer/00_shelf.ipynb #ef6b3fdc
 @dataclass(frozen=True)
 class Shelf:
     "The maps of one layer that are at hand, and what their pictures show."
+
     layer: str
     units: tuple[str, ...]
     concepts: tuple[str, ...]
-    maps: Float[np.ndarray, "unit slot height width"]    # 32 or 16 bits
-    slots: Int[np.ndarray, "unit slot"]                  # which picture; -1: none
-    peaks: Float32[np.ndarray, "unit image"]             # each map's largest value
-    names: tuple[str, ...]                               # of the pictures
-    places: Int[np.ndarray, " image"]                    # in the data
-    told: Bool[np.ndarray, "image concept"]              # whether it is annotated for the concept
-    masks: Mapping[tuple[int, int], UInt8[np.ndarray, " bytes"]]   # (image, concept) -> side x side bits
-    around: tuple[Between, Between]                      # rows and columns of the maps laid over side x side points
+    maps: Float[np.ndarray, "unit slot height width"]  # 32 or 16 bits
+    slots: Int[np.ndarray, "unit slot"]  # which picture; -1: none
+    peaks: Float32[np.ndarray, "unit image"]  # each map's largest value
+    names: tuple[str, ...]  # of the pictures
+    places: Int[np.ndarray, " image"]  # in the data
+    told: Bool[np.ndarray, "image concept"]  # whether it is annotated for the concept
+    masks: Mapping[tuple[int, int], UInt8[np.ndarray, " bytes"]]  # (image, concept) -> side x side bits
+    around: tuple[Between, Between]  # rows and columns of the maps laid over side x side points
     side: int
-    of: int                                              # pictures that the dissection saw
-    best: bool = False                                   # whether each unit has its strongest of all, and no others
-    gone: tuple[str, ...] = ()                           # a sentence for each picture that could not be read
-    note: str = ""                                       # why there are no maps, where there are none
+    of: int  # pictures that the dissection saw
+    best: bool = False  # whether each unit has its strongest of all, and no others
+    gone: tuple[str, ...] = ()  # a sentence for each picture that could not be read
+    note: str = ""  # why there are no maps, where there are none
 
     @property
     def whole(self) -> bool:
@@ -105,12 +115,14 @@ class Shelf:
     def mask(self, image: int, concept: int) -> Bool[np.ndarray, "side side"]:
         "A concept's mask in a picture; empty where it does not show it."
         bits = self.masks.get((image, concept))
-        if bits is None: return np.zeros((self.side, self.side), bool)
-        return np.unpackbits(bits, count=self.side ** 2).reshape(self.side, self.side).astype(bool)
+        if bits is None:
+            return np.zeros((self.side, self.side), bool)
+        return np.unpackbits(bits, count=self.side**2).reshape(self.side, self.side).astype(bool)
 
 # %% ../../../nbs/views/explorer/00_shelf.ipynb #d1e9953c
 class Filling(NamedTuple):
     "What was kept so far; rows beyond `images` are room."
+
     images: Int[np.ndarray, ""]
     maps: Float[np.ndarray, "unit room height width"]
     peaks: Float32[np.ndarray, "unit room"]
@@ -119,14 +131,27 @@ class Filling(NamedTuple):
     names: list[str]
     masks: dict[tuple[int, int], np.ndarray]
 
-def filling(layer: str, shape: tuple[int, int, int], images: int, kind: type = np.float32,
-            reached: Callable[[int], None] = lambda done: None,      # told how many images are done
-           ) -> Fold:
+
+def filling(
+    layer: str,
+    shape: tuple[int, int, int],
+    images: int,
+    kind: type = np.float32,
+    reached: Callable[[int], None] = lambda done: None,  # told how many images are done
+) -> Fold:
     "A fold over `placed` data that keeps the maps of a layer (rows, columns, units) over at most so many images."
     height, width, units = shape
+
     def init():
-        return Filling(np.array(0), np.zeros((units, images, height, width), kind), np.zeros((units, images), np.float32),
-                       np.zeros(images, np.int32), np.zeros(images, np.int32), [], {})
+        return Filling(
+            np.array(0),
+            np.zeros((units, images, height, width), kind),
+            np.zeros((units, images), np.float32),
+            np.zeros(images, np.int32),
+            np.zeros(images, np.int32),
+            [],
+            {},
+        )
 
     def step(state, batch: Batch):
         first, count = int(state.images), batch.filled
@@ -137,14 +162,17 @@ def filling(layer: str, shape: tuple[int, int, int], images: int, kind: type = n
         state.names.extend(place_of(name)[1] for name in batch.names[:count])
         for row in range(count):
             for concept, mask in zip(batch.concepts[row].tolist(), batch.masks[row]):
-                if concept >= 0: state.masks[first + row, concept] = np.packbits(mask)
+                if concept >= 0:
+                    state.masks[first + row, concept] = np.packbits(mask)
         reached(first + count)
         return state._replace(images=state.images + count)
 
     def merge(a, b):
         one, two = int(a.images), int(b.images)
-        for name in ("maps", "peaks"): getattr(a, name)[:, one:one + two] = getattr(b, name)[:, :two]
-        for name in ("places", "sources"): getattr(a, name)[one:one + two] = getattr(b, name)[:two]
+        for name in ("maps", "peaks"):
+            getattr(a, name)[:, one : one + two] = getattr(b, name)[:, :two]
+        for name in ("places", "sources"):
+            getattr(a, name)[one : one + two] = getattr(b, name)[:two]
         masks = a.masks | {(one + image, concept): bits for (image, concept), bits in b.masks.items()}
         return a._replace(images=a.images + b.images, names=a.names + b.names, masks=masks)
 
@@ -153,111 +181,184 @@ def filling(layer: str, shape: tuple[int, int, int], images: int, kind: type = n
 # %% ../../../nbs/views/explorer/00_shelf.ipynb #29ccac65
 def bytes_a_picture(shape: tuple[int, int, int], side: int, kind: type) -> int:
     "The memory that one picture takes on a shelf."
-    return int(np.prod(shape)) * np.dtype(kind).itemsize + 2 * 4 * side ** 2
+    return int(np.prod(shape)) * np.dtype(kind).itemsize + 2 * 4 * side**2
+
 
 def fitting(images: int, shape: tuple[int, int, int], side: int, memory: float | int) -> tuple[int, type]:
     "How many of so many pictures fit into `memory` bytes, and with how many bits."
     kind: type = np.float32 if images * bytes_a_picture(shape, side, np.float32) <= memory else np.float16
     fit = min(images, int(memory // bytes_a_picture(shape, side, kind)))
-    if fit: return fit, kind
-    raise Refused(f"memory: {memory / 1e6:.3g} MB hold not one picture of {shape[2]} maps of {shape[0]} x {shape[1]}. "
-                  f"Give {np.ceil(bytes_a_picture(shape, side, kind) / 1e6):.0f} MB or more.")
+    if fit:
+        return fit, kind
+    raise InputError(
+        f"memory: {memory / 1e6:.3g} MB hold not one picture of {shape[2]} maps of {shape[0]} x {shape[1]}. "
+        f"Give {np.ceil(bytes_a_picture(shape, side, kind) / 1e6):.0f} MB or more."
+    )
 
 # %% ../../../nbs/views/explorer/00_shelf.ipynb #f7f7ac87
 @dataclass(frozen=True)
 class Material:
     "A dissection with whatever of its data, network and top pictures is at hand."
+
     found: Dissection
     data: Data | None
-    model: Model | None      # with the geometry that the dissection used
+    model: Model | None  # with the geometry that the dissection used
     best: Top | None
     view: View
 
     @property
-    def layers(self) -> list[str]: return list(dict.fromkeys(self.found.table.layer.values.tolist()))
-    @property
-    def live(self) -> bool: return self.data is not None and self.model is not None
+    def layers(self) -> list[str]:
+        return list(dict.fromkeys(self.found.table.layer.values.tolist()))
 
-    def units(self, layer: str) -> tuple[str, ...]: return tuple(self.found.table.unit.values[self.found.table.layer.values == layer].tolist())
+    @property
+    def live(self) -> bool:
+        return self.data is not None and self.model is not None
+
+    def units(self, layer: str) -> tuple[str, ...]:
+        return tuple(self.found.table.unit.values[self.found.table.layer.values == layer].tolist())
 
     def around(self, layer: str, shape: tuple[int, int]) -> tuple[Between, Between]:
         "A layer's maps laid over the points of the masks."
         own = json.loads(self.found.table.attrs["geometry"]).get(layer)
-        where = half_pixel(self.view.size, shape) if own is None else Geometry(*(tuple(own[name]) for name in ("centre", "jump", "field")))
+        where = (
+            half_pixel(self.view.size, shape)
+            if own is None
+            else Geometry(*(tuple(own[name]) for name in ("centre", "jump", "field")))
+        )
         return grid(where, shape, self.view.size, self.view.side)
+
 
 @dataclass(frozen=True, repr=False)
 class Recorded(Data):
     "Data taken for that of a dissection, since a file of it is gone; each picture is still asked for its name."
+
     record: Mapping[str, Any] | None = None
 
-    def identity(self) -> dict[str, object]: return dict(self.record or {})
+    def identity(self) -> dict[str, object]:
+        return dict(self.record or {})
+
 
 def studied(found: Dissection, model: Model, data: Data, batch: int) -> Model:
-    "The network with the geometry that the dissection used. Refused where data or network are others; a picture gone from the disk is no other data."
-    try: return study(found, model, data, batch).model
+    """The network with the geometry that the dissection used. Raises InputError where data or network are others; a
+    picture gone from the disk is no other data."""
+    try:
+        return study(found, model, data, batch).model
     except Gone:
         record = json.loads(found.table.attrs["about"])["data"]
         return study(found, model, Recorded(data.sources, data.chosen, data.only, record), batch).model
 
-def material(dissection: Dissection | str | Path, dataset: Data | None = None, model: Model | None = None, folder: str | Path | None = None,
-             batch: int = 8) -> Material:
-    "What there is to explore. Refused where data, network or `top.nc` are not those of the dissection."
-    if not isinstance(dissection, Dissection): folder, dissection = folder or dissection, Dissection.load(dissection)
+
+def material(
+    dissection: Dissection | str | Path,
+    dataset: Data | None = None,
+    model: Model | None = None,
+    folder: str | Path | None = None,
+    batch: int = 8,
+) -> Material:
+    "What there is to explore. Raises InputError where data, network or `top.nc` are not those of the dissection."
+    if not isinstance(dissection, Dissection):
+        folder, dissection = folder or dissection, Dissection.load(dissection)
     if model is not None and dataset is None:
-        raise Refused(f"{dissection!r}: a network alone has no pictures to look at. Give the data too: Explorer(dissection, data, model).")
+        raise InputError(
+            f"{dissection!r}: a network alone has no pictures to look at. Give the data too: Explorer(dissection, "
+            "data, model)."
+        )
     view = View(**json.loads(dissection.table.attrs["about"])["view"])
     kept = None if folder is None else load_room(folder, "top", dissection)
-    if model is not None and dataset is not None: model = studied(dissection, model, dataset, batch)
-    return Material(dissection, dataset, model, None if kept is None else Top(kept), View(view.size, view.side, view.keep, batch, view.maskless))
+    if model is not None and dataset is not None:
+        model = studied(dissection, model, dataset, batch)
+    return Material(
+        dissection,
+        dataset,
+        model,
+        None if kept is None else Top(kept),
+        View(view.size, view.side, view.keep, batch, view.maskless),
+    )
 
 # %% ../../../nbs/views/explorer/00_shelf.ipynb #f96914c1
 def told_by(data: Data, sources: Int[np.ndarray, " image"]) -> Bool[np.ndarray, "image concept"]:
     "Which concepts each picture is annotated for."
     return data.annotated[:, data.category_of][sources]
 
-def shelf_of_network(these: Material, layer: str, memory: float | int, images: int | None = None,   # at most so many; as many as fit where None
-                     reached: Callable[[int, int], None] = lambda done, of: None) -> Shelf:
+
+def shelf_of_network(
+    these: Material,
+    layer: str,
+    memory: float | int,
+    images: int | None = None,  # at most so many; as many as fit where None
+    reached: Callable[[int, int], None] = lambda done, of: None,
+) -> Shelf:
     "A layer's maps from one sweep. Interrupted, it goes on with what it has."
     data, model = at_hand(these)
-    number, kind = fitting(len(data) if images is None else min(len(data), images), layers(model)[layer], these.view.side, memory)
+    number, kind = fitting(
+        len(data) if images is None else min(len(data), images), layers(model)[layer], these.view.side, memory
+    )
     return swept(these, layer, data.take(number), kind, reached)
+
 
 def shelf_of_few(these: Material, layer: str, places: Sequence[int]) -> Shelf:
     "A layer's maps of some pictures, by their places in the data."
     few = at_hand(these)[0].at(set(places))
     return swept(replace(these, view=replace(these.view, batch=min(these.view.batch, len(few)))), layer, few)
 
+
 def at_hand(these: Material) -> tuple[Data, Model]:
-    "The data and the network. Refused where they are not there."
+    "The data and the network. Raises InputError where they are not there."
     if these.data is None or these.model is None:
-        raise Refused(f"{these.found!r}: its data and its network are not at hand. Give them, as in Explorer(dissection, data, model).")
+        raise InputError(
+            f"{these.found!r}: its data and its network are not at hand. Give them, as in Explorer(dissection, data, "
+            "model)."
+        )
     return these.data, these.model
 
-def swept(these: Material, layer: str, some: Data, kind: type = np.float32, reached: Callable[[int, int], None] = lambda done, of: None) -> Shelf:
+
+def swept(
+    these: Material,
+    layer: str,
+    some: Data,
+    kind: type = np.float32,
+    reached: Callable[[int, int], None] = lambda done, of: None,
+) -> Shelf:
     "The maps of some of the pictures, from one sweep."
     data, model = at_hand(these)
     shape, so_far = layers(model)[layer], list[Filling]()
     fold = filling(layer, shape, len(some), kind, lambda done: reached(done, len(some)))
+
     def step(state, batch):
         so_far[:] = [fold.step(state, batch)]
         return so_far[0]
+
     gone: list[str] = []
     try:
         made = sweep(fold._replace(step=step), placed(some), model, [layer], these.view, progress=False)
         state, gone = made.state, without_notes(made.problems)
     except KeyboardInterrupt:
-        if not so_far: raise
+        if not so_far:
+            raise
         state = so_far[0]
     count = int(state.images)
-    return Shelf(layer, these.units(layer), tuple(data.concepts.names), state.maps[:, :count],
-                 np.broadcast_to(np.arange(count), (shape[2], count)), state.peaks[:, :count], tuple(state.names[:count]),
-                 positions(data, some)[state.places[:count]], told_by(data, state.sources[:count]), state.masks,
-                 these.around(layer, shape[:2]), these.view.side, int(these.found.table.attrs["images"]), gone=tuple(gone))
+    return Shelf(
+        layer,
+        these.units(layer),
+        tuple(data.concepts.names),
+        state.maps[:, :count],
+        np.broadcast_to(np.arange(count), (shape[2], count)),
+        state.peaks[:, :count],
+        tuple(state.names[:count]),
+        positions(data, some)[state.places[:count]],
+        told_by(data, state.sources[:count]),
+        state.masks,
+        these.around(layer, shape[:2]),
+        these.view.side,
+        int(these.found.table.attrs["images"]),
+        gone=tuple(gone),
+    )
+
 
 def positions(data: Data, some: Data) -> Int64[np.ndarray, " image"]:
     "Where the items of a subset stand in the data."
-    if some.chosen is data.chosen or some.chosen is None: return np.arange(len(some))
+    if some.chosen is data.chosen or some.chosen is None:
+        return np.arange(len(some))
     where = {place: row for row, place in enumerate(range(len(data)) if data.chosen is None else data.chosen)}
     return np.array([where[place] for place in some.chosen], np.int64)
 
@@ -269,15 +370,44 @@ def shelf_of_top(these: Material, layer: str) -> Shelf:
     rows = np.flatnonzero(table.layer.values == layer)
     place = these.best.layers.index(layer)
     maps = table[f"maps_{place}"].values
-    masks = {(int(image), int(concept)): bits for image, concept, bits in zip(table.mask_image.values, table.mask_concept.values, table.mask_bits.values)}
-    return Shelf(layer, tuple(table.unit.values[rows].tolist()), tuple(table.concept.values.tolist()), maps, table.top_image.values[rows],
-                 np.ascontiguousarray(table.peak.values[:, rows].T), tuple(map(str, table.image.values)), table.image_index.values,
-                 table.annotated.values[table.image_source.values], masks, these.around(layer, maps.shape[2:]), these.view.side,
-                 int(these.found.table.attrs["images"]), best=True)
+    masks = {
+        (int(image), int(concept)): bits
+        for image, concept, bits in zip(table.mask_image.values, table.mask_concept.values, table.mask_bits.values)
+    }
+    return Shelf(
+        layer,
+        tuple(table.unit.values[rows].tolist()),
+        tuple(table.concept.values.tolist()),
+        maps,
+        table.top_image.values[rows],
+        np.ascontiguousarray(table.peak.values[:, rows].T),
+        tuple(map(str, table.image.values)),
+        table.image_index.values,
+        table.annotated.values[table.image_source.values],
+        masks,
+        these.around(layer, maps.shape[2:]),
+        these.view.side,
+        int(these.found.table.attrs["images"]),
+        best=True,
+    )
+
 
 def shelf_of_nothing(these: Material, layer: str, note: str = "") -> Shelf:
     "Names without maps: what is left where neither a network nor `top.nc` is at hand."
     units, words = these.units(layer), tuple(these.found.table.concept.values.tolist())
-    return Shelf(layer, units, words, np.zeros((len(units), 0, 1, 1), np.float32), np.zeros((len(units), 0), np.int32),
-                 np.zeros((len(units), 0), np.float32), (), np.zeros(0, np.int32), np.zeros((0, len(words)), bool), {},
-                 these.around(layer, (1, 1)), these.view.side, int(these.found.table.attrs["images"]), note=note)
+    return Shelf(
+        layer,
+        units,
+        words,
+        np.zeros((len(units), 0, 1, 1), np.float32),
+        np.zeros((len(units), 0), np.int32),
+        np.zeros((len(units), 0), np.float32),
+        (),
+        np.zeros(0, np.int32),
+        np.zeros((0, len(words)), bool),
+        {},
+        these.around(layer, (1, 1)),
+        these.view.side,
+        int(these.found.table.attrs["images"]),
+        note=note,
+    )

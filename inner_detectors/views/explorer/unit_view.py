@@ -19,63 +19,97 @@ from jaxtyping import Float32, Int
 
 from ...dissection.result import Dissection
 from ...dissection.tables import several
-from .measuring import Agreement, Levels, Point, STEPS, agreement, at_point, countable, frame_of, level_at, levels_of, limits_at, place_of_level, score, tiles
+from inner_detectors.views.explorer.measuring import (
+    Agreement,
+    Levels,
+    Point,
+    STEPS,
+    agreement,
+    at_point,
+    countable,
+    frame_of,
+    level_at,
+    levels_of,
+    limits_at,
+    place_of_level,
+    score,
+    tiles,
+)
 from .shelf import Material, Shelf, shown
 from ..report import shipped
 
 # %% ../../../nbs/views/explorer/02_unit_view.ipynb #91bd9d63
 class Page(anywidget.AnyWidget):
     "What both drawings have."
+
     _esm = shipped("grid.js")
     _css = shipped("grid.css")
     kind = traitlets.Unicode("gallery").tag(sync=True)
-    title = traitlets.Unicode("").tag(sync=True)                 # for a screen reader
-    manner = traitlets.Unicode("reveal").tag(sync=True)          # reveal, outline or heat
-    limits = traitlets.List(traitlets.Float()).tag(sync=True)    # the threshold in each picture
+    title = traitlets.Unicode("").tag(sync=True)  # for a screen reader
+    manner = traitlets.Unicode("reveal").tag(sync=True)  # reveal, outline or heat
+    limits = traitlets.List(traitlets.Float()).tag(sync=True)  # the threshold in each picture
+
 
 class Gallery(Page):
     "Pictures with the region that a unit lights in each."
-    pictures = traitlets.List(traitlets.Dict()).tag(sync=True)   # of `tiles`
-    frame = traitlets.Dict().tag(sync=True)                      # of `frame_of`
-    outlined = traitlets.Bool(True).tag(sync=True)               # whether the concept's mask is drawn
-    caption = traitlets.Unicode("").tag(sync=True)               # which pictures these are
-    note = traitlets.Unicode("").tag(sync=True)                  # what stands there without pictures
-    hint = traitlets.Unicode("").tag(sync=True)                  # what stands below before a point is read
-    level = traitlets.Unicode("").tag(sync=True)                 # the threshold as it is read, for a screen reader
-    pointer = traitlets.List(traitlets.Int()).tag(sync=True)     # image, row, column
-    reading = traitlets.Dict().tag(sync=True)                    # units, more, scope, concepts
-    held = traitlets.List(traitlets.Int()).tag(sync=True)        # the picture chosen: image, row, column; empty: none
-    picked: traitlets.List[Any] = traitlets.List().tag(sync=True)                     # a unit that was clicked, and when
+
+    pictures = traitlets.List(traitlets.Dict()).tag(sync=True)  # of `tiles`
+    frame = traitlets.Dict().tag(sync=True)  # of `frame_of`
+    outlined = traitlets.Bool(True).tag(sync=True)  # whether the concept's mask is drawn
+    caption = traitlets.Unicode("").tag(sync=True)  # which pictures these are
+    note = traitlets.Unicode("").tag(sync=True)  # what stands there without pictures
+    hint = traitlets.Unicode("").tag(sync=True)  # what stands below before a point is read
+    level = traitlets.Unicode("").tag(sync=True)  # the threshold as it is read, for a screen reader
+    pointer = traitlets.List(traitlets.Int()).tag(sync=True)  # image, row, column
+    reading = traitlets.Dict().tag(sync=True)  # units, more, scope, concepts
+    held = traitlets.List(traitlets.Int()).tag(sync=True)  # the picture chosen: image, row, column; empty: none
+    picked: traitlets.List[Any] = traitlets.List().tag(sync=True)  # a unit that was clicked, and when
+
 
 class Bench(Page):
     "A picture to paint on, and the altered one beside it."
-    subject = traitlets.Dict().tag(sync=True)                    # turn, frame, picture, map; empty: none
-    of = traitlets.Int(0).tag(sync=True)                         # the turn of the subject that the paint is on
-    painted = traitlets.Bytes(b"").tag(sync=True, from_json=lambda value, _: bytes(value or b""))    # side x side bits
-    answer = traitlets.Dict().tag(sync=True)                     # picture, map, rows, notes, words
+
+    subject = traitlets.Dict().tag(sync=True)  # turn, frame, picture, map; empty: none
+    of = traitlets.Int(0).tag(sync=True)  # the turn of the subject that the paint is on
+    painted = traitlets.Bytes(b"").tag(sync=True, from_json=lambda value, _: bytes(value or b""))  # side x side bits
+    answer = traitlets.Dict().tag(sync=True)  # picture, map, rows, notes, words
 
 # %% ../../../nbs/views/explorer/02_unit_view.ipynb #4eb44e46
 class Sight(NamedTuple):
     "A unit as it is looked at."
-    shelf: Shelf                                            # that its score is counted on
-    wall: Shelf                                             # that its pictures are of
-    images: list[int]                                       # the pictures shown, on the wall
-    maps: Float32[np.ndarray, "image height width"]         # the unit's, in these
-    levels: Levels
-    both: Agreement | None                                  # with the concept; nothing without one
-    inside: Float32[np.ndarray, "counted height width"]     # the unit's maps in the pictures of `both`
-    total: int                                              # pictures that the score is of
 
-def counted(found: Dissection, shelf: Shelf, row: int, concept: str, among: Int[np.ndarray, " image"] | None = None) -> dict[str, Any]:
+    shelf: Shelf  # that its score is counted on
+    wall: Shelf  # that its pictures are of
+    images: list[int]  # the pictures shown, on the wall
+    maps: Float32[np.ndarray, "image height width"]  # the unit's, in these
+    levels: Levels
+    both: Agreement | None  # with the concept; nothing without one
+    inside: Float32[np.ndarray, "counted height width"]  # the unit's maps in the pictures of `both`
+    total: int  # pictures that the score is of
+
+
+def counted(
+    found: Dissection, shelf: Shelf, row: int, concept: str, among: Int[np.ndarray, " image"] | None = None
+) -> dict[str, Any]:
     "What a unit's score is counted from: `both`, `inside` and `total` of a `Sight`."
     both = agreement(shelf, row, shelf.concepts.index(concept), found.protocol.area, among) if concept else None
-    return {"both": both, "inside": shelf.look(row, [] if both is None else both.images.tolist()), "total": len(countable(shelf, row, among))}
+    return {
+        "both": both,
+        "inside": shelf.look(row, [] if both is None else both.images.tolist()),
+        "total": len(countable(shelf, row, among)),
+    }
 
-def sight(found: Dissection, shelf: Shelf, unit: str, concept: str, number: int = 12,
-          wall: Shelf | None = None,                        # the same shelf where None
-          places: Sequence[int] | None = None,              # of the pictures to show; the strongest where None
-          among: Int[np.ndarray, " image"] | None = None,   # places of the only pictures that count
-         ) -> Sight:
+
+def sight(
+    found: Dissection,
+    shelf: Shelf,
+    unit: str,
+    concept: str,
+    number: int = 12,
+    wall: Shelf | None = None,  # the same shelf where None
+    places: Sequence[int] | None = None,  # of the pictures to show; the strongest where None
+    among: Int[np.ndarray, " image"] | None = None,  # places of the only pictures that count
+) -> Sight:
     "A unit, its strongest pictures (or those at some places of the data), and what its score is counted from."
     wall, row = wall or shelf, shelf.units.index(unit)
     images = wall.strongest(row, number) if places is None else [image for image in wall.at(places) if image >= 0]
@@ -87,25 +121,45 @@ def sight(found: Dissection, shelf: Shelf, unit: str, concept: str, number: int 
 # %% ../../../nbs/views/explorer/02_unit_view.ipynb #d179d57c
 class UnitView(widgets.VBox):
     "A unit's pictures, its threshold and its score, which follows the threshold."
-    unit = traitlets.Unicode("")          # what is shown: set by `show`
+
+    unit = traitlets.Unicode("")  # what is shown: set by `show`
     concept = traitlets.Unicode("")
-    threshold = traitlets.Float(0.0)      # where each image has its own: the share of positions above it
+    threshold = traitlets.Float(0.0)  # where each image has its own: the share of positions above it
     score = traitlets.Float(float("nan"))
 
-    def __init__(self, these: Material, photograph: Callable[[Shelf, int], tuple[bytes, str]], number: int = 12,
-                 network: Callable[[Shelf, int], np.ndarray | None] = lambda shelf, image: None):     # all units' maps of a picture, where it can say
+    def __init__(
+        self,
+        these: Material,
+        photograph: Callable[[Shelf, int], tuple[bytes, str]],
+        number: int = 12,
+        network: Callable[[Shelf, int], np.ndarray | None] = lambda shelf, image: None,
+    ):  # all units' maps of a picture, where it can say
         self.these, self.photograph, self.most, self.network, self.busy = these, photograph, number, network, False
         self.sight: Sight | None = None
         own_each = these.found.protocol.threshold_over == "image"
         self.head, self.readout = widgets.HTML(), widgets.HTML()
-        self.head.add_class("ide-head"); self.readout.add_class("ide-readout")
-        self.slider = widgets.IntSlider(description="share lit" if own_each else "threshold", max=STEPS, readout=False, style={"description_width": "auto"},
-                                        layout=widgets.Layout(flex="1 1 8rem", width="auto", min_width="6rem"))
-        self.number = widgets.Text(continuous_update=False, tooltip="the threshold, as a number", layout=widgets.Layout(width="5.2rem"))
-        self.reset = widgets.Button(description="protocol's own", tooltip="Put the threshold back to the protocol's", layout=widgets.Layout(width="auto"))
+        self.head.add_class("ide-head")
+        self.readout.add_class("ide-readout")
+        self.slider = widgets.IntSlider(
+            description="share lit" if own_each else "threshold",
+            max=STEPS,
+            readout=False,
+            style={"description_width": "auto"},
+            layout=widgets.Layout(flex="1 1 8rem", width="auto", min_width="6rem"),
+        )
+        self.number = widgets.Text(
+            continuous_update=False, tooltip="the threshold, as a number", layout=widgets.Layout(width="5.2rem")
+        )
+        self.reset = widgets.Button(
+            description="protocol's own",
+            tooltip="Put the threshold back to the protocol's",
+            layout=widgets.Layout(width="auto"),
+        )
         self.gallery = Gallery()
-        super().__init__([self.head, widgets.HBox([self.slider, self.number, self.reset]), self.readout, self.gallery],
-                         layout=widgets.Layout(flex="1 1 18rem", min_width="0"))
+        super().__init__(
+            [self.head, widgets.HBox([self.slider, self.number, self.reset]), self.readout, self.gallery],
+            layout=widgets.Layout(flex="1 1 18rem", min_width="0"),
+        )
         self.slider.observe(lambda change: self.moved(change["new"]), "value")
         self.number.observe(lambda change: self.typed(change["new"]), "value")
         self.observe(self.follow, "threshold")
@@ -116,38 +170,65 @@ class UnitView(widgets.VBox):
         "Another unit, shelf or concept; `how` is for `sight`."
         found, look = self.these.found, sight(self.these.found, shelf, unit, concept, self.most, **how)
         wall, row = look.wall, shelf.units.index(unit)
-        pictures = tiles(wall, row, wall.concepts.index(concept) if concept else None, look.images, lambda image: self.photograph(wall, image))
+        pictures = tiles(
+            wall,
+            row,
+            wall.concepts.index(concept) if concept else None,
+            look.images,
+            lambda image: self.photograph(wall, image),
+        )
         self.sight, self.concept = look, concept
-        with self.gallery.hold_sync():                      # the pictures come last: once they are there, so is all else
-            self.gallery.frame, self.gallery.hint = frame_of(wall.around, wall.maps.shape[2:]), hint_of(self.these, wall)
-            self.gallery.note, self.gallery.caption = wall.note or missing(self.these), caption_of(look, how.get("places") is not None)
-            self.gallery.title, self.gallery.reading, self.gallery.held, self.gallery.pointer = f"Pictures of unit {shown(unit)}", {}, [], []
+        with self.gallery.hold_sync():  # the pictures come last: once they are there, so is all else
+            self.gallery.frame, self.gallery.hint = (
+                frame_of(wall.around, wall.maps.shape[2:]),
+                hint_of(self.these, wall),
+            )
+            self.gallery.note, self.gallery.caption = (
+                wall.note or missing(self.these),
+                caption_of(look, how.get("places") is not None),
+            )
+            self.gallery.title, self.gallery.reading, self.gallery.held, self.gallery.pointer = (
+                f"Pictures of unit {shown(unit)}",
+                {},
+                [],
+                [],
+            )
             self.gallery.pictures, self.unit = pictures, unit
             self.head.value = head_of(found, unit, concept)
             self.busy = True
-            try: self.threshold = look.levels.own
-            finally: self.busy = False
+            try:
+                self.threshold = look.levels.own
+            finally:
+                self.busy = False
             self.follow()
 
     def among(self, places: Int[np.ndarray, " image"] | None) -> None:
         "Count the score on some pictures alone, by their places in the data."
-        if self.sight is None or self.sight.total == len(countable(self.sight.shelf, row := self.sight.shelf.units.index(self.unit), places)): return
+        if self.sight is None or self.sight.total == len(
+            countable(self.sight.shelf, row := self.sight.shelf.units.index(self.unit), places)
+        ):
+            return
         self.sight = self.sight._replace(**counted(self.these.found, self.sight.shelf, row, self.concept, places))
         self.follow()
 
     def put_back(self) -> None:
         "The protocol's own threshold."
-        if self.sight is not None: self.threshold = self.sight.levels.own
+        if self.sight is not None:
+            self.threshold = self.sight.levels.own
 
     def moved(self, place: int) -> None:
         "The slider was moved."
-        if self.sight is not None and place != place_of_level(self.sight.levels, self.threshold): self.threshold = level_at(self.sight.levels, place)
+        if self.sight is not None and place != place_of_level(self.sight.levels, self.threshold):
+            self.threshold = level_at(self.sight.levels, place)
 
     def typed(self, text: str) -> None:
         "A threshold was typed; what is no number is put back."
-        try: value = float(text)
-        except ValueError: value = float("nan")
-        if text != self.said() and np.isfinite(value): self.threshold = value
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if text != self.said() and np.isfinite(value):
+            self.threshold = value
         self.number.value = self.said()
 
     def said(self) -> str:
@@ -156,68 +237,126 @@ class UnitView(widgets.VBox):
 
     def follow(self, _=None) -> None:
         "The regions, then the score, at the threshold as it is."
-        if self.busy or self.sight is None: return
+        if self.busy or self.sight is None:
+            return
         found, level, both = self.these.found, self.threshold, self.sight.both
         self.slider.value, self.number.value = place_of_level(self.sight.levels, level), self.said()
-        self.gallery.limits, self.gallery.level = limits_at(found, level, np.nan_to_num(self.sight.maps)).tolist(), self.said()
+        self.gallery.limits, self.gallery.level = (
+            limits_at(found, level, np.nan_to_num(self.sight.maps)).tolist(),
+            self.said(),
+        )
         counts = both is not None and len(both.images) > 0
-        self.score = score(both, limits_at(found, level, self.sight.inside), found.protocol.score_over) if both is not None and counts else float("nan")
+        self.score = (
+            score(both, limits_at(found, level, self.sight.inside), found.protocol.score_over)
+            if both is not None and counts
+            else float("nan")
+        )
         self.readout.value = readout_of(found, self.sight, self.unit, self.concept, level, self.score)
 
     def read(self) -> None:
         "What is at the point that the gallery points at."
-        if len(self.gallery.pointer) != 3 or self.sight is None: return
+        if len(self.gallery.pointer) != 3 or self.sight is None:
+            return
         (image, row, column), wall = self.gallery.pointer, self.sight.wall
-        if not (0 <= image < len(wall.names) and 0 <= row < wall.side and 0 <= column < wall.side): return
+        if not (0 <= image < len(wall.names) and 0 <= row < wall.side and 0 <= column < wall.side):
+            return
         every = None if (wall.slots == image).any(1).all() else self.network(wall, image)
-        found = reading_of(self.these.found, wall, at_point(self.these.found, wall, image, row, column, every), self.unit)
-        self.gallery.reading = {**found, "point": [image, row, column]}         # an answer to each question
+        found = reading_of(
+            self.these.found, wall, at_point(self.these.found, wall, image, row, column, every), self.unit
+        )
+        self.gallery.reading = {**found, "point": [image, row, column]}  # an answer to each question
 
 # %% ../../../nbs/views/explorer/02_unit_view.ipynb #732a3c0e
 def missing(these: Material) -> str:
     "What stands where pictures would be."
-    if these.live or these.best is not None: return ""
-    return ("There are no maps at hand. Give the data and the network, as in Explorer(dissection, data, model), or keep the top pictures with "
-            "`inner-detectors visualise FOLDER` and give the folder, as in Explorer(\"FOLDER\").")
+    if these.live or these.best is not None:
+        return ""
+    return (
+        "There are no maps at hand. Give the data and the network, as in Explorer(dissection, data, model), or keep "
+        "the top pictures with "
+        '`inner-detectors visualise FOLDER` and give the folder, as in Explorer("FOLDER").'
+    )
+
 
 def caption_of(look: Sight, same: bool = False) -> str:
     "Which pictures are shown."
     wall, number = look.wall, len(look.images)
-    unread = f" {several(len(wall.gone), 'picture')} could not be read, such as {shown(wall.gone[0], 160)}" if wall.gone else ""
-    if not number: return unread.strip()
-    if same: return "The same pictures as beside." + unread
-    if wall.best or wall.whole: return f"Where it peaks highest: {number} of {'' if unread else 'all '}{several(len(wall.names), 'picture')}." + unread
-    return (f"Where it peaks highest in a sample: {number} of {len(wall.names)}, from {several(wall.of, 'picture')}. "
-            "For the highest of all, run `inner-detectors visualise FOLDER` and give the folder.") + unread
+    unread = (
+        f" {several(len(wall.gone), 'picture')} could not be read, such as {shown(wall.gone[0], 160)}"
+        if wall.gone
+        else ""
+    )
+    if not number:
+        return unread.strip()
+    if same:
+        return "The same pictures as beside." + unread
+    if wall.best or wall.whole:
+        return (
+            f"Where it peaks highest: {number} of {'' if unread else 'all '}{several(len(wall.names), 'picture')}."
+            + unread
+        )
+    return (
+        f"Where it peaks highest in a sample: {number} of {len(wall.names)}, from {several(wall.of, 'picture')}. "
+        "For the highest of all, run `inner-detectors visualise FOLDER` and give the folder."
+    ) + unread
+
 
 def hint_of(these: Material, shelf: Shelf) -> str:
     "What stands below the pictures before a point is read."
-    lone = " This layer has one value a picture, so a region is all of it or nothing." if shelf.maps.shape[2:] == (1, 1) and shelf.maps.shape[1] else ""
-    return "Point at a picture to read what fires there. A click holds the point" + (" and takes the picture to the bench." if these.live else ".") + lone
+    lone = (
+        " This layer has one value a picture, so a region is all of it or nothing."
+        if shelf.maps.shape[2:] == (1, 1) and shelf.maps.shape[1]
+        else ""
+    )
+    return (
+        "Point at a picture to read what fires there. A click holds the point"
+        + (" and takes the picture to the bench." if these.live else ".")
+        + lone
+    )
+
 
 def head_of(found: Dissection, unit: str, concept: str) -> str:
     "A unit's name and label, as HTML."
     label = str(found.units().set_index(found.table.unit.values).concept[unit])
-    beside = f" &nbsp;<span class=ide-soft>against</span> <bdi>{html.escape(shown(concept))}</bdi>" if concept and concept != label else ""
+    beside = (
+        f" &nbsp;<span class=ide-soft>against</span> <bdi>{html.escape(shown(concept))}</bdi>"
+        if concept and concept != label
+        else ""
+    )
     named = f"<bdi>{html.escape(shown(label))}</bdi>" if label else "<span class=ide-soft>no label</span>"
     return f"<p class=ide-big><b><bdi>{html.escape(shown(unit))}</bdi></b> &nbsp;{named}{beside}</p>"
 
+
 def readout_of(found: Dissection, look: Sight, unit: str, concept: str, level: float, now: float) -> str:
     "The score as it is now, and what it is of, as HTML."
-    if not concept: return "<p class=ide-soft>It shares no pixel with any concept, so there is no score.</p>"
+    if not concept:
+        return "<p class=ide-soft>It shares no pixel with any concept, so there is no score.</p>"
     saved, shelf = float(found.scores.sel(unit=unit, concept=concept)), look.shelf
     name, every = found.protocol.measure.replace("iou", "IoU"), look.total == shelf.of
-    if now != now: return f"<p><span class=ide-score>{saved:.3f}</span> {name} <span class=ide-soft>in the dissection</span></p>"
+    if now != now:
+        return f"<p><span class=ide-score>{saved:.3f}</span> {name} <span class=ide-soft>in the dissection</span></p>"
     exact = shelf.maps.dtype == np.float32
     moved = "" if level == look.levels.own else f", at {level:.4g}"
     own = "" if every and exact and not moved else f"; {saved:.3f} in the dissection"
     many = f"its {look.total} strongest" if shelf.best else str(look.total)
     scope = f"over all {several(shelf.of, 'picture')}" if every else f"over {many} of {several(shelf.of, 'picture')}"
-    return f"<p><span class=ide-score>{now:.3f}</span> {name} <span class=ide-soft>{scope}{'' if exact else ', from maps with 16 bits'}{moved}{own}</span></p>"
+    return (
+        f"<p><span class=ide-score>{now:.3f}</span> {name} <span "
+        f"class=ide-soft>{scope}{'' if exact else ', from maps with 16 bits'}{moved}{own}</span></p>"
+    )
+
 
 def reading_of(found: Dissection, shelf: Shelf, point: Point, unit: str, number: int = 8) -> dict[str, Any]:
     "What is at a point, for the page."
     labels = dict(zip(found.table.unit.values.tolist(), found.units().concept.tolist()))
-    rows = [{"unit": name, "label": shown(labels[name], 24), "value": value, "here": name == unit} for name, value in point.units[:number]]
+    rows = [
+        {"unit": name, "label": shown(labels[name], 24), "value": value, "here": name == unit}
+        for name, value in point.units[:number]
+    ]
     scope = "" if point.known == len(shelf.units) else f"of the {several(point.known, 'unit')} that keep this picture"
-    return {"units": rows, "more": max(len(point.units) - number, 0), "scope": scope, "concepts": [shown(name, 40) for name in point.concepts]}
+    return {
+        "units": rows,
+        "more": max(len(point.units) - number, 0),
+        "scope": scope,
+        "concepts": [shown(name, 40) for name in point.concepts],
+    }
