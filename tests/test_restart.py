@@ -135,7 +135,7 @@ def reached(out):
     for number, name in ((1, "score"), (0, "threshold")):
         try:
             with np.load(out / f"{name}.checkpoint.npz") as read:
-                return number, json.loads(str(read["about"]))["place"]
+                return number, json.loads(str(read["about"]))["parts"][0]["place"]
         except FileNotFoundError:
             continue
     return 0, 0

@@ -327,10 +327,11 @@ def test_masks_of_pushed_out_pictures_are_thrown_away():
             np.int32([[0, 1]]),
             mask,
             np.int32([0]),
-            (f"{image} name",),
+            (f"{image}",),
             (None,),
             1,
             {"one": np.full((1, 1, 1, 1), image, np.float32)},
+            places=(image,),
         )
         state = fold.step(state, batch)
         assert len(state.mask_image) <= 16
@@ -355,7 +356,7 @@ def test_merging_is_associative(seed):
         state = fold.init()
         for first in range(start, stop, batch):
             rows = slice(first, min(first + batch, stop))
-            names = tuple(f"{image} {image}" for image in range(rows.start, rows.stop))
+            names = tuple(f"{image}" for image in range(rows.start, rows.stop))
             state = fold.step(
                 state,
                 Batch(
@@ -367,6 +368,7 @@ def test_merging_is_associative(seed):
                     (None,) * len(names),
                     len(names),
                     {name: maps[rows] for name, maps in values.items()},
+                    places=tuple(range(rows.start, rows.stop)),
                 ),
             )
         return state

@@ -19,7 +19,7 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Bool, Float32, Int, Int8
 
-from .strongest import Gathered, Kept, gathering, place_of, placed
+from .strongest import Gathered, Kept, gathering
 from ..core.errors import InputError, at_least, near
 from ..core.locks import writes_alone
 from ..core.text import as_html
@@ -315,7 +315,7 @@ def table_of(found: Gathered, seen: Sequence[Seen], these: Study, kept: Kept) ->
         },
         {
             **names,
-            "image": np.array([place_of(one.name)[1] for one in seen], object),
+            "image": np.array([one.name for one in seen], object),
             "source": np.array(data.kinds, object),
             "rank": np.arange(kept.number),
         },
@@ -355,7 +355,6 @@ def top(
         gathering(len(these.data), kept),
         choices,
         out,
-        data=placed(these.data),
         names=names,
         every=every,
         progress=progress,

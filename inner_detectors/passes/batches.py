@@ -25,8 +25,8 @@ def bucket(number: int, least: int = 4) -> int:
     return max(least, 1 << (number - 1).bit_length()) if number > 1 else least
 
 
-def stack(examples: Sequence[Example], batch: int) -> Batch:
-    "Examples as one batch of fixed size."
+def stack(examples: Sequence[Example], batch: int, places: Sequence[int] = ()) -> Batch:
+    "Examples as one batch of fixed size; `places` are theirs in the data set."
     first = examples[0]
     shown = bucket(max(len(example.concepts) for example in examples))
     images = np.zeros((batch, *first.image.shape), np.uint8)
@@ -40,7 +40,18 @@ def stack(examples: Sequence[Example], batch: int) -> Batch:
     names, groups, doubts, digests = (
         tuple(getattr(e, field) for e in examples) for field in ("name", "group", "doubt", "digest")
     )
-    return Batch(images, concepts, masks, sources, names, groups, len(examples), doubts=doubts, digests=digests)
+    return Batch(
+        images,
+        concepts,
+        masks,
+        sources,
+        names,
+        groups,
+        len(examples),
+        doubts=doubts,
+        digests=digests,
+        places=tuple(places),
+    )
 
 # %% ../../nbs/passes/04_batches.ipynb #e2de7524
 @dataclass(frozen=True)
@@ -58,21 +69,22 @@ class View:
 
 # %% ../../nbs/passes/04_batches.ipynb #fc78a599
 def batches(
-    data: Data, view: View, start: int = 0, threads: int | None = None
+    data: Data, view: View, start: int = 0, stop: int | None = None, threads: int | None = None
 ) -> Iterator[tuple[int, Batch | None, list[str]]]:
-    "(place reached, batch, problems met since the last one), from place `start` on."
+    "(place reached, batch, problems met since the last one), from place `start` on, before `stop` (the end where None)."
+    stop = len(data) if stop is None else stop
     read = partial(data.example, size=view.size, mask_size=view.side, keep=view.keep)
-    examples, problems, given = [], [], start
-    for place, example in enumerate(
-        read_ahead(read, range(start, len(data)), threads or cores(), 2 * view.batch), start + 1
-    ):
+    examples, places, problems, given = [], [], [], start
+    ahead = read_ahead(read, range(start, stop), threads or cores(), 2 * view.batch)
+    for place, example in enumerate(ahead, start):
         if isinstance(example, InputError):
             problems.append(str(example))
         elif len(example.concepts) or view.maskless == "kept":
             examples.append(example)
+            places.append(place)
             problems.extend(example.notes)
         if len(examples) == view.batch:
-            yield place, stack(examples, view.batch), problems
-            examples, problems, given = [], [], place
-    if given < len(data):
-        yield len(data), stack(examples, view.batch) if examples else None, problems
+            yield place + 1, stack(examples, view.batch, places), problems
+            examples, places, problems, given = [], [], [], place + 1
+    if given < stop:
+        yield stop, stack(examples, view.batch, places) if examples else None, problems

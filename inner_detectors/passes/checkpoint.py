@@ -9,6 +9,7 @@ __all__ = ['Reached', 'save_checkpoint', 'load_checkpoint', 'Patience']
 import json
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,27 +23,30 @@ from ..networks.identity import alike
 
 # %% ../../nbs/passes/06_checkpoint.ipynb #c51bd979
 class Reached(NamedTuple):
-    "How far a sweep is."
+    "How far a part of a data set has been passed over."
 
     place: int  # of the next image in the data set
+    stop: int  # where the part ends
     images: list[Seen]  # that were used
     problems: list[str]  # a sentence for every image that could not be read
     state: Any  # the fold's
 
 
-def save_checkpoint(path: Path, identity: str, reached: Reached, prints: np.ndarray | None = None) -> None:
+def save_checkpoint(path: Path, identity: str, parts: Sequence[Reached], prints: np.ndarray | None = None) -> None:
     "Write a run's state so that it can go on. Raises InputError where the disk is full; the previous file stays good."
-    leaves: dict[str, Any] = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(reached.state))}
+    leaves: dict[str, Any] = {
+        f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves([part.state for part in parts]))
+    }
     if prints is not None:
         leaves["fingerprint"] = prints
-    about = json.dumps(dict(identity=identity, place=reached.place, images=reached.images, problems=reached.problems))
+    each = [part._replace(state=None)._asdict() for part in parts]
     with replacing(path) as part, open(part, "wb") as file:
-        np.savez(file, about=np.array(about), **leaves)
+        np.savez(file, about=np.array(json.dumps(dict(identity=identity, parts=each))), **leaves)
 
 
-def load_checkpoint(path: Path, identity: str, like: Any, prints: np.ndarray | None = None) -> Reached | None:
-    """How far this very run came, with a network of this fingerprint; None where there is no checkpoint of it. `like`
-    is a state of the same fold."""
+def load_checkpoint(path: Path, identity: str, like: Any, prints: np.ndarray | None = None) -> list[Reached] | None:
+    """How far the parts of this very run came, with a network of this fingerprint; None where there is no checkpoint of
+    it. `like` is a state of the same fold. Raises InputError where the file is damaged."""
     if not path.exists():
         return None
     try:
@@ -50,10 +54,13 @@ def load_checkpoint(path: Path, identity: str, like: Any, prints: np.ndarray | N
             about = json.loads(str(read["about"]))
             leaves = [read[f"leaf{i}"] for i in range(sum(name.startswith("leaf") for name in read.files))]
             kept = read["fingerprint"] if "fingerprint" in read.files else None
-        if about.pop("identity") != identity or (prints is not None and not alike(prints, kept)):
+        if about["identity"] != identity or "parts" not in about or (prints is not None and not alike(prints, kept)):
             return None
-        images = [Seen(*image) for image in about.pop("images")]
-        return Reached(**about, images=images, state=jax.tree.unflatten(jax.tree.structure(like), leaves))
+        states = jax.tree.unflatten(jax.tree.structure([like] * len(about["parts"])), leaves)
+        return [
+            Reached(**{**part, "images": [Seen(*image) for image in part["images"]], "state": state})
+            for part, state in zip(about["parts"], states)
+        ]
     except Exception as error:
         raise InputError(
             f"{path}: cannot be read ({type(error).__name__}: {error}). Delete it; the run starts again from its first "

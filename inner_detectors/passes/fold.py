@@ -40,6 +40,7 @@ class Batch(NamedTuple):
     activations: dict[str, Any] = {}  # layer -> Float32[batch height width unit], on the device
     doubts: tuple[str | None, ...] = ()  # of each picture: why it may show more than its masks say
     digests: tuple[str, ...] = ()  # of the pictures' bytes
+    places: tuple[int, ...] = ()  # in the data set
 
     @property
     def seen(self) -> list[Seen]:

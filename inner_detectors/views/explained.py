@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int64, UInt8
 
-from ..analyses.strongest import place_of, placed
 from ..core.errors import InputError, at_least, near
 from ..data.dataset import Data
 from ..data.labels import as_labels
@@ -66,7 +65,7 @@ class Sights(NamedTuple):
 
 
 def sights(bank: Bank, images: int) -> Fold:
-    """A fold over `placed` data that keeps pictures and where the bank's detectors are above their thresholds, of at
+    """A fold that keeps pictures and where the bank's detectors are above their thresholds, of at
     most so many."""
     levels, shapes, limits = levels_of(bank.table), layers(bank.model), bank.table.threshold.to_numpy(np.float32)
 
@@ -86,8 +85,8 @@ def sights(bank: Bank, images: int) -> Fold:
             lit[rows] = (
                 np.asarray(batch.activations[level.name])[: batch.filled] > limits[list(level.places)]
             )  # never, without a threshold
-        state.places[rows], names = zip(*map(place_of, batch.names[: batch.filled]))
-        return state._replace(images=state.images + batch.filled, names=[*state.names, *names])
+        state.places[rows] = batch.places
+        return state._replace(images=state.images + batch.filled, names=[*state.names, *batch.names])
 
     def merge(a, b):
         both, one, two = init(), int(a.images), int(b.images)
@@ -201,11 +200,10 @@ def places_in(data: Data, evidence: Gathered, bank: Bank) -> list[int]:
 
 def gathered(network: Transferred, data: Data, **running: Any) -> tuple[Gathered, list[int], list[str]]:
     "The evidence in all pictures, where each stands in the data, and a sentence for each that cannot be read."
-    found = gather(network.bank, placed(data), **running)
-    places, names = zip(*map(place_of, found.names))
+    found = gather(network.bank, data, **running)
+    places = places_in(data, found, network.bank)
     lost = sorted(set(range(len(data))) - set(places))
-    seen = [one._replace(name=name) for one, name in zip(found.images, names)]
-    return found._replace(images=seen), list(places), [f"{data.items[place][1]}: could not be read." for place in lost]
+    return found, places, [f"{data.items[place][1]}: could not be read." for place in lost]
 
 
 def explained(
@@ -256,7 +254,7 @@ def shown_pictures(
     bank, order = network.bank, sorted(chosen, key=lambda row: places[row])
     seen = sweep(
         sights(bank, len(order)),
-        placed(data.at(places[row] for row in order)),
+        data.at(places[row] for row in order),
         bank.model,
         [level.name for level in levels_of(bank.table)],
         View(bank.size, bank.side, batch=batch),

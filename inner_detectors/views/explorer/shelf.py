@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int64, UInt8
 
-from ...analyses.strongest import place_of, placed, sixteen
+from ...analyses.strongest import sixteen
 from ...analyses.top_images import Top
 from ...core.errors import InputError, without_notes
 from ...core.files import Gone
@@ -139,7 +139,7 @@ def filling(
     kind: type = np.float32,
     reached: Callable[[int], None] = lambda done: None,  # told how many images are done
 ) -> Fold:
-    "A fold over `placed` data that keeps the maps of a layer (rows, columns, units) over at most so many images."
+    "A fold that keeps the maps of a layer (rows, columns, units) over at most so many images."
     height, width, units = shape
 
     def init():
@@ -158,8 +158,8 @@ def filling(
         rows, maps = slice(first, first + count), np.asarray(batch.activations[layer])[:count]
         state.maps[:, rows] = np.moveaxis(maps if kind is np.float32 else sixteen(maps), 3, 0)
         state.peaks[:, rows], state.sources[rows] = maps.max((1, 2)).T, batch.sources[:count]
-        state.places[rows] = [place_of(name)[0] for name in batch.names[:count]]
-        state.names.extend(place_of(name)[1] for name in batch.names[:count])
+        state.places[rows] = batch.places
+        state.names.extend(batch.names)
         for row in range(count):
             for concept, mask in zip(batch.concepts[row].tolist(), batch.masks[row]):
                 if concept >= 0:
@@ -330,7 +330,7 @@ def swept(
 
     gone: list[str] = []
     try:
-        made = sweep(fold._replace(step=step), placed(some), model, [layer], these.view, progress=False)
+        made = sweep(fold._replace(step=step), some, model, [layer], these.view, progress=False)
         state, gone = made.state, without_notes(made.problems)
     except KeyboardInterrupt:
         if not so_far:
