@@ -219,7 +219,7 @@ def written(
 
     found = dissection(layers, words, images)
     found.save(folder)
-    save(pictures(found, layers), folder / "top.nc")
+    save(pictures(found, layers), folder / "top-images.nc")
     names = set(Study._fields)
     given = {
         "found": found,

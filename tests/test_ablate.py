@@ -26,9 +26,9 @@ from inner_detectors.analyses.ablation import (
 )
 from inner_detectors.analyses.insertion import insert
 from inner_detectors.analyses.linear_probe import fit_linear, probe_layer
-from inner_detectors.analyses.simulation import gathering, pearson, simulate, straight
+from inner_detectors.analyses.simulation import gathering, pearson, simulation, straight
 from inner_detectors.analyses.splits import parts
-from inner_detectors.analyses.unit_removal import ablate
+from inner_detectors.analyses.unit_removal import unit_removal
 from inner_detectors.data.labels import Labels, as_labels, folder_classes, read_classes, shown_classes
 from inner_detectors.core.errors import InputError
 from inner_detectors.data.vocabulary import Concept, Vocabulary
@@ -212,7 +212,7 @@ def test_the_part_before_the_layer_runs_once(labels):
 
 def test_one_unit_decides_one_class(these, labels):
     "It is ranked first for its class, its removal costs that class alone, and random units cost nothing."
-    found = ablate(these, "units", labels, k=1, controls=6, progress=False)
+    found = unit_removal(these, layer="units", labels=labels, k=1, controls=6, progress=False)
     units, classes = found.units().set_index("unit"), found.classes().set_index("target")
     links = found.links().set_index("unit").target
     for unit, name in enumerate(CLASSES[:3]):
@@ -232,7 +232,7 @@ def test_one_unit_decides_one_class(these, labels):
 
 def test_a_label_is_no_proof_of_use(these, labels):
     "Unit 3 detects red, too, and its removal costs nothing."
-    units = ablate(these, "units", labels, controls=1, progress=False).units().set_index("unit")
+    units = unit_removal(these, layer="units", labels=labels, controls=1, progress=False).units().set_index("unit")
     assert (
         units.concept["units:3"] == units.concept["units:0"] == "red"
         and abs(units.logprob["units:3"]) < 1e-6 < -units.logprob["units:0"]
@@ -247,7 +247,7 @@ def seen_in(source):
 @pytest.mark.parametrize("fill", ["zero", "mean"])
 def test_curves_go_from_intact_to_chance(these, labels, fill):
     "Without any unit the network says one thing of all pictures."
-    found = ablate(these, "units", labels, fill=fill, splits=2, controls=2, progress=False)
+    found = unit_removal(these, layer="units", labels=labels, fill=fill, splits=2, controls=2, progress=False)
     curves = found.curves().set_index(["order", "split", "number"]).accuracy.groupby(level=[0, 1, 2]).mean()
     images = seen_in(these.data.sources[0])
     for split in range(2):
@@ -261,7 +261,10 @@ def test_curves_go_from_intact_to_chance(these, labels, fill):
 
 def test_a_mean_equals_its_slow_definition(these, labels):
     "Each unit replaced by its mean over the ranking images, and the whole rest run again."
-    found, model = ablate(these, "units", labels, fill="mean", controls=1, progress=False), these.model
+    found, model = (
+        unit_removal(these, layer="units", labels=labels, fill="mean", controls=1, progress=False),
+        these.model,
+    )
     images = np.stack([these.data.example(i, 32, 16).image for i in range(len(these.data))])
     seen = seen_in(these.data.sources[0])
     maps, use, truth = np.array(probe(model, ["units"])(images)["units"]), parts(seen, 0), labels.truth(seen)
@@ -291,7 +294,14 @@ def test_splits_are_disjoint_and_keep_groups_together():
 def test_batches_do_not_matter(these, labels):
     "Whatever the batch, the same answers; their probabilities to 1e-5."
     found = [
-        ablate(these._replace(view=replace(these.view, batch=batch)), "units", labels, k=2, controls=2, progress=False)
+        unit_removal(
+            these._replace(view=replace(these.view, batch=batch)),
+            layer="units",
+            labels=labels,
+            k=2,
+            controls=2,
+            progress=False,
+        )
         for batch in (8, 3)
     ]
     one, other = (
@@ -307,28 +317,28 @@ def test_interrupted_and_started_again(these, labels, tmp_path):
     """Stopped in the first sweep, then in the second, and once more: it goes on from the checkpoints, and ends as one
     that was left alone."""
     choices = dict(k=2, controls=2, progress=False)
-    whole = ablate(these, "units", labels, **choices)
+    whole = unit_removal(these, layer="units", labels=labels, **choices)
     for stop_after in (24, 60):
         halted = these._replace(data=Data([Squares(stop_after=stop_after)]))
         with pytest.raises(KeyboardInterrupt):
-            ablate(halted, "units", labels, out=tmp_path, every=0, **choices)
+            unit_removal(halted, layer="units", labels=labels, out=tmp_path, every=0, **choices)
     assert len(list(tmp_path.glob("*.checkpoint.npz"))) == 2
-    again = ablate(these, "units", labels, out=tmp_path, **choices)
+    again = unit_removal(these, layer="units", labels=labels, out=tmp_path, **choices)
     assert again.table.drop_attrs().identical(whole.table.drop_attrs()) and not list(tmp_path.glob("*.npz"))
-    date = ablate(these, "units", labels, out=tmp_path, **choices).table.attrs["date"]
+    date = unit_removal(these, layer="units", labels=labels, out=tmp_path, **choices).table.attrs["date"]
     assert date == again.table.attrs["date"]
 
 
 def test_a_probe_is_fitted_on_images_of_its_own(these):
     "Three parts, several classes an image; the network goes on to the probe; the same study is found again."
     presence = shown_classes(these.data)
-    found = ablate(these, "units", presence, probe="pool", k=1, controls=2, splits=2, progress=False)
+    found = unit_removal(these, layer="units", labels=presence, probe="pool", k=1, controls=2, splits=2, progress=False)
     fit, rank, test = (found.table[f"images_{part}"].values for part in ("fit", "rank", "test"))
     assert (fit + rank + test == 64).all() and fit[0] == fit[1] > 20 and (found.table.intact_accuracy.values == 1).all()
     curves = found.curves().groupby(["order", "number"]).accuracy.mean()
     assert curves["most", 0] == 1 and curves["most", UNITS] == 0.5
     probed = probe_layer(these, "pool", presence, progress=False)
-    again = ablate(probed, "units", presence, k=1, controls=2, splits=2, progress=False)
+    again = unit_removal(probed, layer="units", labels=presence, k=1, controls=2, splits=2, progress=False)
     assert (
         again.table.drop_attrs().identical(found.table.drop_attrs())
         and again.table.attrs["choices"] == found.table.attrs["choices"]
@@ -428,7 +438,7 @@ def test_sets_of_regions_insert_and_remove(these):
 
 def test_simulation(these, labels):
     "The colour units follow their masks, and the network knows its classes from the predictions."
-    table = simulate(these, "units", labels, seed=2, progress=False)
+    table = simulation(these, layer="units", labels=labels, seed=2, progress=False)
     red = table.sel(concept="red")
     assert red.recovered > 0.8 and table.simulated_r.values[0] > 0.95 and red.removed < red.intact - 3 * red.error
     noise = np.random.default_rng(0)
@@ -449,10 +459,10 @@ def test_simulation(these, labels):
 def test_groups_of_classes_and_named_sets(these, labels):
     """Groups are asked about together; sets of units and detectors of concepts are removed together; controls are as
     many."""
-    found = ablate(
+    found = unit_removal(
         these,
-        "units",
-        labels,
+        layer="units",
+        labels=labels,
         groups={"warm": range(1), "cold": [1, 2]},
         sets={"pair": ["units:0", "units:9"]},
         concepts=["red"],
@@ -477,11 +487,11 @@ def test_without_targets_or_detectors(these, labels, tmp_path):
     strict = json.dumps({**json.loads(these.found.table.attrs["protocol"]), "detects": 0.9})
     blind = these._replace(found=Dissection(these.found.table.assign_attrs(protocol=strict)))
     for _ in range(2):
-        found = ablate(blind, "units", labels, least=50, controls=1, out=tmp_path, progress=False)
+        found = unit_removal(blind, layer="units", labels=labels, least=50, controls=1, out=tmp_path, progress=False)
     assert found.table.sizes["target"] == 0 and not len(found.links())
     assert not len(found.classes().logprob_removed) and not len(found.concepts().as_bad)
     assert (found.units()["class"] == "").all() and (found.units().concept == "").all()
-    assert not simulate(blind, "units", labels, out=tmp_path, progress=False).sizes["concept"]
+    assert not simulation(blind, layer="units", labels=labels, out=tmp_path, progress=False).sizes["concept"]
     assert load_room(tmp_path, "simulate") is not None and load_room(tmp_path, "ablate") is not None
 
 
@@ -505,11 +515,11 @@ def test_labels_in_every_form(these, tmp_path):
 
 
 def ask(these, labels, **choices):
-    return ablate(these, "units", labels, progress=False, **choices)
+    return unit_removal(these, layer="units", labels=labels, progress=False, **choices)
 
 
 WRONG = {
-    "layer": (lambda t, ls: ablate(t, "unit", ls), ["no layer 'unit'", "Did you mean 'units'?"]),
+    "layer": (lambda t, ls: unit_removal(t, layer="unit", labels=ls), ["no layer 'unit'", "Did you mean 'units'?"]),
     "unit": (lambda t, ls: ask(t, ls, units=["units:99"]), ["no unit 'units:99'", "has units units:0 to units:31"]),
     "concept": (lambda t, ls: ask(t, ls, concepts=["rad"]), ["no concept 'rad'", "Did you mean 'red'"]),
     "fill": (lambda t, ls: ask(t, ls, fill="zeros"), ["fill='zeros'", "Did you mean 'zero'?"]),
@@ -578,5 +588,7 @@ def test_a_flax_module_says_what_it_can_do():
     model, data = from_nnx("net", Net(), 32), Data([Squares(8)])
     found = dissect(model, data, ["conv"], replace(netdissect, geometry="half-pixel"), progress=False)
     with pytest.raises(InputError) as refused:
-        ablate(study(found, model, data), "conv", {key: 0 for key in data.sources[0].keys}, progress=False)
+        unit_removal(
+            study(found, model, data), layer="conv", labels={key: 0 for key in data.sources[0].keys}, progress=False
+        )
     assert_says(refused.value, "net: cannot go on from 'conv'", "`resume`", "run_steps")

@@ -15,9 +15,9 @@ from inner_detectors.analyses import correlation as room
 from inner_detectors.core.errors import InputError
 from inner_detectors.data.vocabulary import Concept, Vocabulary
 from inner_detectors.analyses.correlation import (
-    Correlations,
+    Correlation,
     concept_figure,
-    correlate,
+    correlation,
     dendrogram_figure,
     matrix_figure,
 )
@@ -102,7 +102,7 @@ def these():
 
 @pytest.fixture(scope="module")
 def found(these):
-    return correlate(these, keep="all", classes=["go", "dull"], progress=False)
+    return correlation(these, keep="all", classes=["go", "dull"], progress=False)
 
 
 def plainly(data, reduce, layers=LAYERS):
@@ -144,7 +144,7 @@ def test_coefficients_equal_numpy_and_scipy(seed):
 @pytest.mark.parametrize("statistic", ["max", "mean"])
 def test_a_run_equals_numpy_and_scipy(these, statistic):
     got, living = (
-        correlate(these, keep="all", statistic=statistic, progress=False).table,
+        correlation(these, keep="all", statistic=statistic, progress=False).table,
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
     )
     values, shown = plainly(these.data, np.max if statistic == "max" else np.mean)
@@ -184,7 +184,7 @@ def test_strongest_pairs(these, found):
         np.testing.assert_allclose(rows.r, [r[pair] for pair in pairs], atol=1e-6)
         np.testing.assert_allclose(rows.q, [q[pair] for pair in pairs], rtol=1e-4, atol=1e-300)
         assert (np.diff(rows.r.abs()) <= 1e-12).all()
-    few = correlate(these, keep="all", pairs=2, progress=False)
+    few = correlation(these, keep="all", pairs=2, progress=False)
     for across in (True, False):
         pd.testing.assert_frame_equal(few.pairs(across), found.pairs(across).head(2))
     for unit in range(10):
@@ -262,7 +262,7 @@ def test_constant_units_are_named(found):
 def test_only_annotated_pictures_count():
     """The second source says nothing about blue: its pictures, which have it, must not count as pictures without."""
     data = Data([Squares(30), Squares(25, colours=("red", "green"), name="others")])
-    got = correlate(started(data), keep="all", progress=False).table
+    got = correlation(started(data), keep="all", progress=False).table
     assert got.presence_images.sel(concept=["red", "blue"]).values.tolist() == [55, 30]
     values, shown = plainly(data, np.max)
     blue = data.concepts.index("blue")
@@ -277,8 +277,8 @@ def test_only_annotated_pictures_count():
 def test_groups_count_once():
     films = started(Data([Squares(60, grouped=6)]))
     with pytest.warns(UserWarning, match="60 images are of 10 groups.*With 60 they would be too small"):
-        grouped = correlate(films, keep="all", progress=False)
-    alone = correlate(started(Data([Squares(60)])), keep="all", progress=False)
+        grouped = correlation(films, keep="all", progress=False)
+    alone = correlation(started(Data([Squares(60)])), keep="all", progress=False)
     np.testing.assert_array_equal(grouped.table.pearson, alone.table.pearson)
     assert "in 10 groups" in repr(grouped) and grouped.table.attrs["independent"] == 10
     living = ~np.isnan(alone.table.presence_q.values)
@@ -292,11 +292,11 @@ def test_groups_count_once():
 
 def test_any_batch_gives_the_same(these, found):
     for batch in (1, 7):
-        same(found, correlate(started(these.data, batch), keep="all", classes=["go", "dull"], progress=False))
+        same(found, correlation(started(these.data, batch), keep="all", classes=["go", "dull"], progress=False))
 
 
 def test_goes_on_where_it_stopped(these, tmp_path, monkeypatch, capsys):
-    whole = correlate(these, keep="all", statistic="mean", progress=False)
+    whole = correlation(these, keep="all", statistic="mean", progress=False)
     these.found.save(tmp_path)
 
     def stopping(*words):
@@ -311,29 +311,29 @@ def test_goes_on_where_it_stopped(these, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(room, "levels", stopping)
     with pytest.raises(KeyboardInterrupt):
-        correlate(these, tmp_path, "mean", keep="all", every=0, progress=False)
+        correlation(these, tmp_path, statistic="mean", keep="all", every=0, progress=False)
     monkeypatch.undo()
-    again = correlate(these, tmp_path, "mean", keep="all", progress=False)
+    again = correlation(these, tmp_path, statistic="mean", keep="all", progress=False)
     assert "going on at image 32," in capsys.readouterr().err
     same(whole, again)
     assert sorted(path.name for path in tmp_path.glob("correlate*")) == ["correlate.nc"]
-    same(whole, Correlations.load(tmp_path))
+    same(whole, Correlation.load(tmp_path))
     columns = pd.read_csv(tmp_path / "units.csv", keep_default_na=False, na_values={"strongest_r": ""})
     assert columns.strongest_partner.tolist() == whole.table.strongest_partner.values.tolist()
     np.testing.assert_allclose(columns.strongest_r, whole.table.strongest_r)
     monkeypatch.setattr(room, "run_room", None)  # a finished room is read
-    same(whole, correlate(these, tmp_path, "mean", keep="all", progress=False))
+    same(whole, correlation(these, tmp_path, statistic="mean", keep="all", progress=False))
 
 
 def test_some_layers_and_some_units(these, found, tmp_path):
     these.found.save(tmp_path)
-    some = correlate(these, tmp_path, layers=["large"], keep=["large:2", "large:0"], progress=False)
+    some = correlation(these, tmp_path, layers=["large"], keep=["large:2", "large:0"], progress=False)
     assert some.table.pearson.shape == (12, 2) and some.table.other.values.tolist() == ["large:0", "large:2"]
     np.testing.assert_array_equal(some.table.pearson[3:], found.table.pearson.sel(other=some.table.other)[3:])
     assert some.table.pearson[:3].isnull().all() and not some.table.asked[:3].any() and some.constant == STILL
     assert len(pd.read_csv(tmp_path / "units.csv")) == 12
     assert len(some.pairs()) == 0 and "large:0" in some._repr_html_()
-    detectors = correlate(these, keep="detectors", progress=False)
+    detectors = correlation(these, keep="detectors", progress=False)
     pd.testing.assert_frame_equal(detectors.clusters(), found.clusters())
 
 
@@ -359,20 +359,20 @@ class Bad(NamedTuple):
 )
 def test_bad_choices(these, bad):
     with pytest.raises(InputError) as refused:
-        correlate(these, progress=False, **bad.call)
+        correlation(these, progress=False, **bad.call)
     assert_says(refused.value, bad.says)
 
 
 def test_bad_questions(these, found, tmp_path):
-    few = correlate(these, keep=["small:0", "small:1"], progress=False)
+    few = correlation(these, keep=["small:0", "small:1"], progress=False)
     for ask, says in (
         (lambda: few.clusters(["small:2"]), "not kept"),
         (lambda: found.clusters(number=1, distance=1), "Give one of them"),
         (lambda: found.clusters(STILL), "at least two"),
         (lambda: found.clusters(number=0), "from 1"),
         (few.predicted, "Name some in `classes`"),
-        (lambda: Correlations.load(tmp_path), "Run `inner-detectors correlate"),
-        (lambda: correlate(started(Data([Squares(2)])), keep="all", progress=False), "at least three"),
+        (lambda: Correlation.load(tmp_path), "Run `inner-detectors correlate"),
+        (lambda: correlation(started(Data([Squares(2)])), keep="all", progress=False), "at least three"),
     ):
         with pytest.raises(InputError) as refused:
             ask()
@@ -388,7 +388,7 @@ def test_activations_that_are_not_numbers(these):
         },
     )
     with pytest.raises(InputError) as refused:
-        correlate(these._replace(model=bad), progress=False)
+        correlation(these._replace(model=bad), progress=False)
     assert_says(refused.value, "finite numbers", "squares0")
 
 
@@ -400,4 +400,4 @@ def test_figures(found):
     assert len(dendrogram_figure(found, ["small:0", "large:0", "large:1"]).get_yticklabels()) == 3
     told = found.table.copy(deep=True)
     told["pair_unit"][:] = "<script>"
-    assert "&lt;script&gt;" in Correlations(told)._repr_html_()
+    assert "&lt;script&gt;" in Correlation(told)._repr_html_()

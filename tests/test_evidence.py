@@ -16,7 +16,7 @@ from dataclasses import replace
 from inner_detectors.dissection.detectors import unit_areas
 from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import study
-from inner_detectors.analyses.chance import Evidence, evidence, paired, piling
+from inner_detectors.analyses.chance import Chance, chance, paired, piling
 from inner_detectors.networks.model import Model
 from inner_detectors.passes.probe import probe
 from inner_detectors.synthetic.scenes import Scenes
@@ -115,7 +115,7 @@ def assert_positional(found, these):
 
 def test_equals_loops_over_pairs(one):
     these = started(one)
-    found = evidence(these, progress=False)
+    found = chance(these, progress=False)
     assert_positional(found, these)
     assert float(found.table.positional.max()) > 0.05
     rows = found.units()
@@ -126,7 +126,7 @@ def test_equals_loops_over_pairs(one):
 
 def test_two_sources_are_two_groups(two):
     these = started(two)
-    found = evidence(these, progress=False)
+    found = chance(these, progress=False)
     assert found.table.source.values.tolist() == ["scenes", "objects"]
     assert found.table.source_images.values.tolist() == [6, 5]
     assert any("@" not in name for name in two.categories) and (~two.annotated).any()
@@ -135,17 +135,17 @@ def test_two_sources_are_two_groups(two):
 
 def test_area_over_all_images(two):
     these = started(two, replace(pnas, quantile=0.1, geometry="half-pixel"))
-    assert_positional(evidence(these, progress=False), these)
+    assert_positional(chance(these, progress=False), these)
 
 
 def test_thresholds_of_each_image(one):
     these = started(one, replace(FEW, threshold_over="image", quantile=0.5))
-    assert_positional(evidence(these, progress=False), these)
+    assert_positional(chance(these, progress=False), these)
 
 
 def test_means_of_images_have_uniform_chance_alone(one):
     these = started(one, replace(per_image, mask_size=0.5, geometry="half-pixel"))
-    found = evidence(these, progress=False)
+    found = chance(these, progress=False)
     assert found.table.positional.isnull().all() and "not defined" in repr(found)
     assert "paired" not in found.table and found.units().above_chance.isna().all()
     total, images = np.zeros(found.table.uniform.shape), np.zeros(len(one.concepts))
@@ -159,9 +159,9 @@ def test_means_of_images_have_uniform_chance_alone(one):
 
 
 def test_any_batch_gives_the_same(two):
-    first = evidence(started(two, batch=4), progress=False).table
+    first = chance(started(two, batch=4), progress=False).table
     for batch in (1, 16):
-        other = evidence(started(two, batch=batch), progress=False).table
+        other = chance(started(two, batch=batch), progress=False).table
         for name in first.data_vars:
             np.testing.assert_array_equal(first[name], other[name], name)
 
@@ -177,7 +177,7 @@ def test_many_pictures_at_once_do_not_wrap(one):
 
 
 def test_units_that_say_nothing(one):
-    rows = evidence(started(one), progress=False).units()
+    rows = chance(started(one), progress=False).units()
     idle = rows[(rows.layer == "small") & (rows.unit >= 3)]
     assert (idle.label == "").all()
     assert idle[["uniform", "positional", "above_chance"]].isna().to_numpy().all()
@@ -202,20 +202,20 @@ def halt(monkeypatch, at):
 
 def test_goes_on_where_it_stopped(two, tmp_path, monkeypatch, capsys):
     these = started(two, batch=2)
-    whole = evidence(these, progress=False)
+    whole = chance(these, progress=False)
     these.found.save(tmp_path)
     halt(monkeypatch, at=4)
     with pytest.raises(KeyboardInterrupt):
-        evidence(these, tmp_path, every=0, progress=False)
+        chance(these, tmp_path, every=0, progress=False)
     monkeypatch.undo()
     assert not (tmp_path / "evidence.nc").exists()
-    again = evidence(these, tmp_path, progress=False)
+    again = chance(these, tmp_path, progress=False)
     assert "going on at image 6," in capsys.readouterr().err
     for name in whole.table.data_vars:
         np.testing.assert_array_equal(whole.table[name], again.table[name], name)
     assert sorted(path.name for path in tmp_path.glob("evidence*")) == ["evidence.nc"]
     monkeypatch.setattr(room, "run_room", None)  # a finished room is read
-    assert evidence(these, tmp_path, progress=False).units().equals(Evidence.load(tmp_path).units())
+    assert chance(these, tmp_path, progress=False).units().equals(Chance.load(tmp_path).units())
     columns = pd.read_csv(tmp_path / "units.csv")
     np.testing.assert_allclose(columns.chance_positional, whole.units().positional)
     np.testing.assert_allclose(columns.chance_uniform, whole.units().uniform)
@@ -226,7 +226,7 @@ def test_says_where_activations_are_others(one):
     moved = these.found.table.copy(deep=True)
     moved["unit_area"][0, 0] += 7
     with pytest.warns(UserWarning, match="7 of [0-9]+ pixels are lit otherwise"):
-        evidence(these._replace(found=replace(these.found, table=moved)), progress=False)
+        chance(these._replace(found=replace(these.found, table=moved)), progress=False)
 
 
 def test_pairs_beyond_64_bits():
@@ -236,7 +236,7 @@ def test_pairs_beyond_64_bits():
 
 
 def test_prints_its_names_as_text(one):
-    found = evidence(started(one), progress=False)
+    found = chance(started(one), progress=False)
     told = found.table.copy()
     told["label"][0] = "<script>"
-    assert "&lt;script&gt;" in Evidence(told)._repr_html_() and "<script>" not in Evidence(told)._repr_html_()
+    assert "&lt;script&gt;" in Chance(told)._repr_html_() and "<script>" not in Chance(told)._repr_html_()

@@ -28,7 +28,7 @@ from inner_detectors.data.survey import survey
 from inner_detectors.dissection.result import Dissection
 from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import study
-from inner_detectors.analyses.chance import evidence
+from inner_detectors.analyses.chance import chance
 from inner_detectors.core.files import Changed, Gone, cache_file, hashed, recalled, still
 from inner_detectors.core.locks import LOCK, holding
 from inner_detectors.networks.geometry import half_pixel
@@ -281,7 +281,7 @@ def test_a_change_between_match_and_a_room_is_noticed(tmp_path):
     these = study(found, MODEL, data)
     swap(root / "images/p1.bmp", root / "images/p2.bmp")
     with pytest.raises(Changed) as refused:
-        evidence(these, tmp_path / "out", progress=False)
+        chance(these, tmp_path / "out", progress=False)
     assert_says(str(refused.value), "p1.bmp: has changed")
 
 
@@ -557,7 +557,7 @@ def test_readers_need_no_lock(tmp_path):
         assert Dissection.load(out).table.equals(found.table)
         these = study(found, MODEL, data_of(root))
         with pytest.raises(InputError) as refused:
-            evidence(these, out, progress=False)
+            chance(these, out, progress=False)
         assert_says(str(refused.value), "another process is writing into it")
     finally:
         process.kill(), process.wait()

@@ -17,15 +17,15 @@ from sentences import assert_says
 
 from inner_detectors.cli.main import commands, run
 from inner_detectors.cli.small import chosen_units
-from inner_detectors.analyses.unit_removal import ablate
+from inner_detectors.analyses.unit_removal import unit_removal
 from inner_detectors.transfer.baselines import rivals
 from inner_detectors.core.errors import InputError, at_least
-from inner_detectors.analyses.correlation import correlate
+from inner_detectors.analyses.correlation import correlation
 from inner_detectors.dissection.protocol import protocols
 from inner_detectors.dissection.result import Dissection, near_unit
 from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import study, unit_places
-from inner_detectors.analyses.chance import evidence
+from inner_detectors.analyses.chance import chance
 from inner_detectors.views.explained import explained
 from inner_detectors.networks.model import Model
 from inner_detectors.views.report import shipped
@@ -35,10 +35,10 @@ from inner_detectors.analyses.sensitivity import sensitivity
 from inner_detectors.data.readers.registry import load_data
 from inner_detectors.passes.batches import View
 from inner_detectors.passes.sweep import Checkpoint
-from inner_detectors.analyses.top_images import top
+from inner_detectors.analyses.top_images import top_images
 from inner_detectors.transfer.detector_bank import detector_bank
 from inner_detectors.transfer.network import transfer
-from inner_detectors.analyses.concept_removal import verify
+from inner_detectors.analyses.concept_removal import concept_removal
 
 # ---- activations that are not finite
 
@@ -81,10 +81,10 @@ def test_infinite_activations_beside_given_thresholds_and_in_rooms(data):
         dissect(spoilt(np.inf, unit=2), data, ["deep"], progress=False, out=None)
     these = study(found, FINE, data)
     for room in (
-        lambda one: top(one, progress=False),
-        lambda one: correlate(one, progress=False),
+        lambda one: top_images(one, progress=False),
+        lambda one: correlation(one, progress=False),
         lambda one: sensitivity(one, progress=False),
-        lambda one: verify(one, concepts=["dog"], progress=False),
+        lambda one: concept_removal(one, concepts=["dog"], progress=False),
     ):
         with pytest.raises(InputError, match="layer 'deep': unit 0 is -inf in 0000"):
             room(these._replace(model=spoilt(-np.inf, unit=0)))
@@ -140,9 +140,9 @@ def test_numbers_are_refused_by_functions_too():
         lambda: View(0, 112),
         lambda: Checkpoint(None, "", -1.0),
         lambda: at_least(1, k=float("nan")),
-        lambda: verify(None, least=0),
-        lambda: verify(None, seed=-1),
-        lambda: top(None, number=0),
+        lambda: concept_removal(None, least=0),
+        lambda: concept_removal(None, seed=-1),
+        lambda: top_images(None, number=0),
     ):
         with pytest.raises(InputError, match="cannot be used"):
             wrong()
@@ -155,15 +155,15 @@ PAIRS = [
     ("match", dissect, {"checkpoint": "every"}),
     ("match", load_data, {}),
     ("map", load_data, {}),
-    ("evidence", evidence, {}),
+    ("evidence", chance, {}),
     ("sensitivity", sensitivity, {}),
-    ("verify", verify, {}),
-    ("verify", ablate, {"least": "-"}),
-    ("correlate", correlate, {}),
+    ("verify", concept_removal, {}),
+    ("verify", unit_removal, {"least": "-"}),
+    ("correlate", correlation, {}),
     ("transfer", detector_bank, {}),
     ("transfer", transfer, {}),
     ("transfer", rivals, {}),
-    ("visualise", top, {}),
+    ("visualise", top_images, {}),
     ("scenes", Scenes, {"number": "count"}),
     ("transfer", explained, {"number": "-"}),
 ]

@@ -88,15 +88,15 @@ def noise(tmp_path_factory):
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
     "A report of the planted units, all rooms run."
-    from inner_detectors.analyses.correlation import correlate
+    from inner_detectors.analyses.correlation import correlation
     from inner_detectors.data.dataset import Data
     from inner_detectors.dissection.protocol import netdissect
     from inner_detectors.dissection.run import dissect
     from inner_detectors.dissection.study import study
-    from inner_detectors.analyses.chance import evidence
+    from inner_detectors.analyses.chance import chance
     from inner_detectors.analyses.sensitivity import sensitivity
-    from inner_detectors.analyses.top_images import top
-    from inner_detectors.analyses.concept_removal import verify
+    from inner_detectors.analyses.top_images import top_images
+    from inner_detectors.analyses.concept_removal import concept_removal
     from inner_detectors.synthetic.planted import Rings, planted_model
 
     folder = tmp_path_factory.mktemp("planted")
@@ -104,9 +104,9 @@ def planted(tmp_path_factory):
     these = study(
         dissect(model, data, ["planted"], replace(netdissect, quantile=0.02), folder, progress=False), model, data
     )
-    for room in (top, evidence, sensitivity, correlate):
+    for room in (top_images, chance, sensitivity, correlation):
         room(these, folder, progress=False)
-    verify(these, folder, fills=["black"], resamples=20, progress=False)
+    concept_removal(these, folder, fills=["black"], resamples=20, progress=False)
     return folder, these, report(folder, these, progress=False)
 
 
@@ -202,7 +202,7 @@ def test_regions_are_those_of_the_table(noise, visit):
     import xarray as xr
 
     folder, _, page = noise
-    top, found = xr.load_dataset(folder / "top.nc", engine="h5netcdf"), Dissection.load(folder)
+    top_images, found = xr.load_dataset(folder / "top-images.nc", engine="h5netcdf"), Dissection.load(folder)
     row = int(
         np.flatnonzero(
             (found.table.layer.values == "conv5_3")
@@ -211,7 +211,7 @@ def test_regions_are_those_of_the_table(noise, visit):
         )[0]
     )
     unit, first = found.table.unit.values[row], int(np.flatnonzero(found.table.layer.values == "conv5_3")[0])
-    lit = np.unpackbits(top.lit_1.values[row - first], axis=1, count=196).reshape(-1, 14, 14).astype(bool)
+    lit = np.unpackbits(top_images.lit_1.values[row - first], axis=1, count=196).reshape(-1, 14, 14).astype(bool)
     tab = visit(page, f"#{unit}")
     tab.locator(".pictures svg").first.wait_for()
     tab.wait_for_function("document.querySelectorAll('.pictures figure').length === 12")
@@ -225,12 +225,12 @@ def test_regions_are_those_of_the_table(noise, visit):
     assert (drawn == large).mean() > 0.999
     masks = {
         image: place
-        for place, (image, concept) in enumerate(zip(top.mask_image.values, top.mask_concept.values))
+        for place, (image, concept) in enumerate(zip(top_images.mask_image.values, top_images.mask_concept.values))
         if concept == 0
     }
     both = tab.evaluate(inside, ".both .fill")
-    for rank, image in enumerate(top.top_image.values[row]):
-        mask = np.unpackbits(top.mask_bits.values[masks[image]], count=112 * 112).reshape(112, 112).astype(bool)
+    for rank, image in enumerate(top_images.top_image.values[row]):
+        mask = np.unpackbits(top_images.mask_bits.values[masks[image]], count=112 * 112).reshape(112, 112).astype(bool)
         assert (np.array(both[rank]).reshape(112, 112) == (mask & large[rank])).mean() > 0.999
 
 
@@ -476,12 +476,12 @@ def test_what_a_region_is(planted, visit):
 
 def test_pictures_at_random(planted, visit):
     "The same for every unit, with the concept's mask where it is shown."
-    from inner_detectors.analyses.top_images import Top
+    from inner_detectors.analyses.top_images import TopImages
 
     run, labels, table, tab = (
         run_of(planted[2]),
         Dissection.load(planted[0]).units().concept,
-        Top.load(planted[0]).table,
+        TopImages.load(planted[0]).table,
         visit(planted[2]),
     )
     drawn = [run["images"]["name"][place] for place in run["images"]["random"]]
@@ -637,12 +637,12 @@ def test_means_of_images(visit, tmp_path):
     from inner_detectors.dissection.protocol import per_image
     from inner_detectors.dissection.run import dissect
     from inner_detectors.dissection.study import study
-    from inner_detectors.analyses.top_images import top
+    from inner_detectors.analyses.top_images import top_images
     from inner_detectors.synthetic.planted import Rings, planted_model
 
     model, data = planted_model(), Data([Rings(8)])
     these = study(dissect(model, data, ["planted"], per_image, tmp_path, progress=False), model, data)
-    top(these, tmp_path, number=4, progress=False)
+    top_images(these, tmp_path, number=4, progress=False)
     tab = visit(report(tmp_path, these, progress=False), "#planted:0")
     tab.locator(".pictures .region").first.wait_for()
     assert (

@@ -293,7 +293,7 @@ def looked_at(matched, tmp_path_factory):
 
 
 def test_pictures_and_a_report(looked_at, capsys):
-    assert (looked_at / "report" / "index.html").exists() and (looked_at / "top.nc").exists()
+    assert (looked_at / "report" / "index.html").exists() and (looked_at / "top-images.nc").exists()
     assert {path.name for path in (looked_at / "pictures").iterdir()} >= {
         "unit-blocks_15-3.png",
         "unit-blocks_15-3.pdf",
@@ -346,7 +346,7 @@ def test_the_pictures_are_gone(looked_at, capsys, tmp_path):
         folder = tmp_path / name
         Dissection(found.table.assign_attrs(command=json.dumps(command))).save(folder)
         if name == "with":
-            shutil.copy(looked_at / "top.nc", folder)
+            shutil.copy(looked_at / "top-images.nc", folder)
         code, out, err = said(capsys, "visualise", folder, "blocks_15:3", "--number", "4", "--quiet")
         assert code == 0, err
         assert "no photographs" in err and "gone" in err

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sentences import assert_says
 
-from inner_detectors.analyses.unit_removal import ablate
+from inner_detectors.analyses.unit_removal import unit_removal
 from inner_detectors.core.errors import InputError
 from inner_detectors.dissection.protocol import netdissect
 from dataclasses import replace
@@ -205,10 +205,10 @@ def test_how_a_network_goes_on_is_part_of_an_ablation(tmp_path):
         labels = {name: "xy"[place % 2] for place, name in enumerate(found.table.image.values)}
 
         def run(model):
-            return ablate(
+            return unit_removal(
                 study(found, model, data),
-                "layer",
-                labels,
+                layer="layer",
+                labels=labels,
                 units=["layer:0"],
                 concepts=[],
                 out=tmp_path,

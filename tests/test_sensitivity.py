@@ -230,9 +230,9 @@ def test_stopped_while_it_counts(protocol, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(room, "regions", stopping(5))  # in the second batch of three
         with pytest.raises(Stopped):
-            sensitivity(these, tmp_path, TEN, every=0, progress=False)
+            sensitivity(these, tmp_path, quantiles=TEN, every=0, progress=False)
     assert (tmp_path / "sensitivity-levels.checkpoint.npz").exists()
-    again = sensitivity(these, tmp_path, TEN, every=0, progress=False)
+    again = sensitivity(these, tmp_path, quantiles=TEN, every=0, progress=False)
     assert "going on at image 4," in capsys.readouterr().err
     assert again.table.equals(whole.table) and Sensitivity.load(tmp_path, these.found).table.equals(whole.table)
     assert not list(tmp_path.glob("*.checkpoint.npz"))
@@ -252,8 +252,8 @@ def test_stopped_while_it_finds_thresholds(tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(room, "take_in", taking)
         with pytest.raises(Stopped):
-            sensitivity(these, tmp_path, TEN, every=0, progress=False)
-    again = sensitivity(these, tmp_path, TEN, every=0, progress=False)
+            sensitivity(these, tmp_path, quantiles=TEN, every=0, progress=False)
+    again = sensitivity(these, tmp_path, quantiles=TEN, every=0, progress=False)
     assert "thresholds: going on at image 4," in capsys.readouterr().err and again.table.equals(whole.table)
 
 
@@ -261,16 +261,16 @@ def test_finished_is_read_and_not_run(tmp_path, monkeypatch):
     """The same call again reads; other choices are refused there, naming them, and nothing is lost; units.csv has the
     columns of all units alone."""
     these = made(out=tmp_path)
-    first = sensitivity(these, tmp_path, TEN, progress=False)
+    first = sensitivity(these, tmp_path, quantiles=TEN, progress=False)
     assert {"best_quantile", "best_quantile_iou"} <= set(pd.read_csv(tmp_path / "units.csv").columns)
     with monkeypatch.context() as patch:
         patch.setattr(room, "regions", stopping(0))
-        assert sensitivity(these, tmp_path, TEN[::-1], progress=False).table.equals(first.table)
+        assert sensitivity(these, tmp_path, quantiles=TEN[::-1], progress=False).table.equals(first.table)
         with pytest.raises(InputError) as said:
-            sensitivity(these, tmp_path, [0.02, *TEN[1:]], progress=False)
+            sensitivity(these, tmp_path, quantiles=[0.02, *TEN[1:]], progress=False)
         assert_says(said.value, tmp_path / "sensitivity.nc", "other choices (quantiles)", "Delete it")
     (tmp_path / "sensitivity.nc").unlink()
-    sensitivity(these, tmp_path, TEN, concepts=["grass"], progress=False)
+    sensitivity(these, tmp_path, quantiles=TEN, concepts=["grass"], progress=False)
     assert "best_quantile" not in pd.read_csv(tmp_path / "units.csv").columns
 
 
@@ -301,7 +301,7 @@ def test_bad_choices(choices, words):
 def test_folders_of_others(tmp_path):
     """A folder of another dissection, one whose file was damaged, one with nothing in it."""
     mine, other = made(out=tmp_path / "mine"), made(pnas, out=tmp_path / "other")
-    sensitivity(mine, tmp_path / "mine", [0.1], progress=False)
+    sensitivity(mine, tmp_path / "mine", quantiles=[0.1], progress=False)
     with pytest.raises(InputError) as said:
         sensitivity(other, tmp_path / "mine", progress=False)
     assert_says(said.value, tmp_path / "mine", "another dissection")
@@ -311,7 +311,7 @@ def test_folders_of_others(tmp_path):
     path = tmp_path / "mine" / "sensitivity.nc"
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(InputError) as said:
-        sensitivity(mine, tmp_path / "mine", [0.1], progress=False)
+        sensitivity(mine, tmp_path / "mine", quantiles=[0.1], progress=False)
     assert_says(said.value, path, "Delete it")
     with pytest.raises(InputError) as said:
         Sensitivity.load(tmp_path / "other")

@@ -29,7 +29,7 @@ from inner_detectors.networks.model import Model
 from inner_detectors.passes.fold import Batch
 from inner_detectors.passes.probe import probe
 from inner_detectors.analyses.strongest import Kept
-from inner_detectors.analyses.top_images import Top, at_random, cases, top
+from inner_detectors.analyses.top_images import TopImages, at_random, cases, top_images
 
 COLOURS = ("red", "green", "blue")
 PROTOCOLS = {
@@ -56,8 +56,8 @@ class Patches:
         random, image, regions = np.random.default_rng([len(self.name), place]), np.zeros((32, 32, 3), np.uint8), []
         for channel, colour in enumerate(COLOURS):
             mask = np.zeros((32, 32), bool)
-            top, left = random.integers(0, 20, 2)
-            mask[top : top + 12, left : left + 12] = True
+            top_images, left = random.integers(0, 20, 2)
+            mask[top_images : top_images + 12, left : left + 12] = True
             if place % 3 and random.random() < 0.6:
                 image[mask, channel] = 50 * random.integers(2, 6)  # few strengths: many pictures are equal
                 if colour in self.colours:
@@ -182,22 +182,22 @@ def test_equals_a_slow_sort(protocol):
     "Also with fewer pictures than asked for."
     these = started(Data([Patches(25)]), protocol=PROTOCOLS[protocol])
     for number in (1, 5, 40):
-        found = top(these, number=number, progress=False)
+        found = top_images(these, number=number, progress=False)
         check(these, found, number)
     assert ("limit" in found.table) == (protocol == "per-image")
 
 
 def test_any_batch_gives_the_same():
     data = Data([Patches(25)])
-    whole = top(started(data), number=4, progress=False)
+    whole = top_images(started(data), number=4, progress=False)
     for batch in (1, 7, 32):
-        equal(whole, top(started(data, batch=batch), number=4, progress=False))
+        equal(whole, top_images(started(data, batch=batch), number=4, progress=False))
 
 
 def test_unreadable_pictures():
     "They are passed over and named; every other is found again at its place in the data."
     these = started(Data([Patches(25, broken=(0, 6, 7, 24))]))
-    found = top(these, number=4, progress=False)
+    found = top_images(these, number=4, progress=False)
     check(these, found, 4)
     assert len(found.table.image) == 21 and len(json.loads(found.table.attrs["problems"])) == 4
     for image in range(21):
@@ -211,7 +211,7 @@ def test_a_picture_that_goes_missing(tmp_path):
     these = started(Data([source]))
     source.broken = (3,)
     with pytest.warns(UserWarning, match="003: cannot be read"):
-        found = top(these, number=4, progress=False)
+        found = top_images(these, number=4, progress=False)
     check(these, found, 4)
 
 
@@ -221,7 +221,7 @@ def test_sources_groups_and_parts_of_them():
         [1, 2, 3, 5, 8, 9, 13, 14, 15, 16, 20, 24]
     )
     these = started(data)
-    found = top(these, number=3, progress=False)
+    found = top_images(these, number=3, progress=False)
     check(these, found, 3)
     assert found.table.image_source.values.tolist() == [0] * 7 + [1] * 4 and found.table.source.values.tolist() == [
         "patches",
@@ -235,13 +235,13 @@ def test_sources_groups_and_parts_of_them():
     )
     assert found.outcomes("small:0", "red").present.notna().all()
     some = started(data.about("green"))
-    assert top(some, number=3, progress=False).table.concept.values.tolist() == ["green"]
+    assert top_images(some, number=3, progress=False).table.concept.values.tolist() == ["green"]
 
 
 def test_layers_of_one_cell():
     "Pool and prob, which have no maps, beside layers that have; prob is not asked for twice."
     these = started(Data([Patches(25)]), ALL)
-    found = top(these, number=4, progress=False)
+    found = top_images(these, number=4, progress=False)
     check(these, found, 4)
     assert found.layers == ALL and found.maps("pool:1").shape == (4, 1, 1) and found.lit("prob:2").dtype == bool
     np.testing.assert_array_equal(
@@ -251,7 +251,7 @@ def test_layers_of_one_cell():
 
 def test_no_classifier():
     bare = replace(NET, forward=lambda *given: {name: boxes(*given)[name] for name in MAPS}, classes=())
-    found = top(started(Data([Patches(9)]), model=bare), number=2, progress=False)
+    found = top_images(started(Data([Patches(9)]), model=bare), number=2, progress=False)
     assert (
         found.classes == []
         and (found.table.predicted == -1).all()
@@ -260,8 +260,8 @@ def test_no_classifier():
     dense = replace(
         NET, forward=lambda *given: {**boxes(*given), "prob": boxes(*given)["small"]}
     )  # an answer a cell is no answer of the picture
-    assert top(started(Data([Patches(9)]), model=dense), number=2, progress=False).classes == []
-    unnamed = top(started(Data([Patches(9)]), model=replace(NET, classes=())), number=2, progress=False)
+    assert top_images(started(Data([Patches(9)]), model=dense), number=2, progress=False).classes == []
+    unnamed = top_images(started(Data([Patches(9)]), model=replace(NET, classes=())), number=2, progress=False)
     assert unnamed.classes == ["class 0", "class 1", "class 2"]
 
 
@@ -290,14 +290,14 @@ def test_pictures_of_each_kind():
 def test_values_beyond_sixteen_bits():
     "The cells that are lit are exact; the values are cut."
     loud = replace(NET, forward=lambda *given: {name: values * 1e6 for name, values in boxes(*given).items()})
-    found = top(started(Data([Patches(9)]), model=loud), number=2, progress=False)
-    quiet = top(started(Data([Patches(9)])), number=2, progress=False)
+    found = top_images(started(Data([Patches(9)]), model=loud), number=2, progress=False)
+    quiet = top_images(started(Data([Patches(9)])), number=2, progress=False)
     np.testing.assert_array_equal(found.lit("small:0"), quiet.lit("small:0"))
     assert np.isfinite(found.maps("small:0")).all() and found.maps("small:0").max() == 65504
 
 
 def test_outcomes():
-    found = top(started(Data([Patches(25)])), number=2, progress=False)
+    found = top_images(started(Data([Patches(25)])), number=2, progress=False)
     rows = found.outcomes("small:1", says="go")
     assert found.label("small:1") == "green"
     for row in rows.itertuples():
@@ -410,7 +410,7 @@ def test_killed(tmp_path, capsys):
     "By SIGKILL in its fourth batch: the same call goes on there, and its table is that of a run left alone."
     these = started(Data([Patches(25, broken=(5,))]), ALL)
     these.found.save(tmp_path)
-    whole = top(these, number=4, progress=False)
+    whole = top_images(these, number=4, progress=False)
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path)],
         env={**os.environ},
@@ -418,39 +418,39 @@ def test_killed(tmp_path, capsys):
         text=True,
     )
     assert done.returncode == -9, done.stderr
-    assert not (tmp_path / "top.nc").exists() and (tmp_path / "top-top.checkpoint.npz").exists()
-    again = top(these, tmp_path, 4, progress=False)
+    assert not (tmp_path / "top-images.nc").exists() and (tmp_path / "top-top.checkpoint.npz").exists()
+    again = top_images(these, tmp_path, number=4, progress=False)
     assert "going on at image 13," in capsys.readouterr().err
     equal(whole, again)
-    assert sorted(path.name for path in tmp_path.glob("top*")) == ["top.nc"]
-    equal(whole, Top.load(tmp_path))
-    check(these, Top.load(tmp_path), 4)
+    assert sorted(path.name for path in tmp_path.glob("top*")) == ["top-images.nc"]
+    equal(whole, TopImages.load(tmp_path))
+    check(these, TopImages.load(tmp_path), 4)
 
 
 def test_a_finished_room_is_read(tmp_path, monkeypatch):
     these = started(Data([Patches(9)]))
     these.found.save(tmp_path)
-    first = top(these, tmp_path, 3, progress=False)
+    first = top_images(these, tmp_path, number=3, progress=False)
     monkeypatch.setattr(room, "run_room", None)
-    equal(first, top(these, tmp_path, 3, progress=False))
+    equal(first, top_images(these, tmp_path, number=3, progress=False))
     with pytest.raises(InputError) as refused:
-        top(these, tmp_path, 4, progress=False)
+        top_images(these, tmp_path, number=4, progress=False)
     assert_says(refused.value, "other choices (number)")
     assert not (
         set(pd.read_csv(tmp_path / "units.csv")) - set(Dissection.load(tmp_path).units())
     )  # no columns of its own
-    raw = (tmp_path / "top.nc").read_bytes()
-    (tmp_path / "top.nc").write_bytes(raw[: len(raw) // 2])
+    raw = (tmp_path / "top-images.nc").read_bytes()
+    (tmp_path / "top-images.nc").write_bytes(raw[: len(raw) // 2])
     with pytest.raises(InputError) as refused:
-        Top.load(tmp_path)
-    assert_says(refused.value, "top.nc", "Delete it")
+        TopImages.load(tmp_path)
+    assert_says(refused.value, "top-images.nc", "Delete it")
 
 
 def test_types_on_disk(tmp_path):
     "What other rooms and other languages rely on."
     these = started(Data([Patches(9)]), protocol=PROTOCOLS["per-image"])
-    top(these, tmp_path, 3, progress=False)
-    table = Top.load(tmp_path).table
+    top_images(these, tmp_path, number=3, progress=False)
+    table = TopImages.load(tmp_path).table
     kinds = {
         "peak": "float32",
         "limit": "float32",
@@ -500,11 +500,11 @@ def test_memory_is_announced_before_any_work(monkeypatch):
     memory["SC_PHYS_PAGES"] = 1
     monkeypatch.setattr(room, "run_room", None)
     with pytest.raises(InputError):
-        top(started(Data([Patches(9)])), progress=False)
+        top_images(started(Data([Patches(9)])), progress=False)
 
 
 def test_bad_questions():
-    found = top(started(Data([Patches(9)])), number=2, progress=False)
+    found = top_images(started(Data([Patches(9)])), number=2, progress=False)
     for ask, says in (
         (lambda: found.maps("smal:1"), "Did you mean 'small:"),
         (lambda: found.mask(0, "rad"), "Did you mean 'red'"),
@@ -521,12 +521,12 @@ def test_activations_that_are_not_numbers():
     these = started(Data([Patches(9)]))
     bad = replace(NET, forward=lambda *given: {**boxes(*given), "small": boxes(*given)["small"] / given[1].min() * 0})
     with pytest.raises(InputError) as refused:
-        top(these._replace(model=bad), progress=False)
+        top_images(these._replace(model=bad), progress=False)
     assert_says(refused.value, "finite numbers", "in picture 000 of patches.png")
 
 
 def test_hostile_names_are_escaped(tmp_path):
     these = started(Data([Patches(9, name="<script>window.stolen = 1</script>\u202e$x^2$" + "long" * 2000)]))
-    found = top(these, tmp_path, 2, progress=False)
+    found = top_images(these, tmp_path, number=2, progress=False)
     assert "<script>" not in found._repr_html_() and "&lt;script&gt;" in found._repr_html_()
-    equal(found, Top.load(tmp_path))
+    equal(found, TopImages.load(tmp_path))

@@ -25,7 +25,7 @@ from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import study, write_room
 from inner_detectors.networks.spelling import made_of
 from inner_detectors.networks.model import Model
-from inner_detectors.analyses.concept_removal import Verified, planted_removal, planted_summary, verify
+from inner_detectors.analyses.concept_removal import ConceptRemoval, planted_removal, planted_summary, concept_removal
 from inner_detectors.analyses import occlusion
 from inner_detectors.analyses.occlusion import black, elsewhere, flat
 from inner_detectors.analyses.statistics import resampled
@@ -73,7 +73,7 @@ def rings():
 
 @pytest.fixture(scope="module")
 def verified(rings):
-    return verify(rings, fills=["black", "mean"], progress=False)
+    return concept_removal(rings, fills=["black", "mean"], progress=False)
 
 
 def assert_same(one, two):
@@ -194,8 +194,8 @@ def test_the_bootstrap_is_that_of_slow_code():
 
 
 def test_images_of_a_group_count_as_one(rings):
-    films = verify(these_of(Data([Films()])), progress=False)
-    alone = verify(rings, progress=False)
+    films = concept_removal(these_of(Data([Films()])), progress=False)
+    alone = concept_removal(rings, progress=False)
     np.testing.assert_array_equal(films.table.change.values, alone.table.change.values)
     assert films.table.image_group.values[0].startswith("film")
     least = 1 / 2 ** len(set(films.table.image_group.values))
@@ -208,14 +208,16 @@ def test_images_of_a_group_count_as_one(rings):
 def test_batch_does_not_matter(rings, verified):
     for batch in (1, 5):
         assert_same(
-            verify(rings._replace(view=replace(rings.view, batch=batch)), fills=["black", "mean"], progress=False),
+            concept_removal(
+                rings._replace(view=replace(rings.view, batch=batch)), fills=["black", "mean"], progress=False
+            ),
             verified,
         )
 
 
 def test_a_picture_means_the_same_in_any_set(rings, verified):
     "Controls depend on the picture's name: a part of the data gives the same readings."
-    part = verify(these_of(rings.data.at(range(9, 24))), progress=False).table
+    part = concept_removal(these_of(rings.data.at(range(9, 24))), progress=False).table
     names = [str(verified.table.image.values[image]) for image in verified.table.row_image.values]
     late = np.isin(names, part.image.values)
     np.testing.assert_array_equal(part.row_control.values[0], verified.table.row_control.values[0][late])
@@ -243,11 +245,11 @@ def test_killed_and_started_again(tmp_path, capsys):
     done = subprocess.run([sys.executable, "-c", KILLED, tmp_path], capture_output=True, text=True, env={**os.environ})
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (tmp_path / "verify.nc").exists() and list(tmp_path.glob("verify-*.checkpoint.npz"))
-    again = verify(these, tmp_path, progress=False)
+    again = concept_removal(these, tmp_path, progress=False)
     assert "verify: going on at image" in capsys.readouterr().err
-    assert_same(again, verify(these, progress=False))
+    assert_same(again, concept_removal(these, progress=False))
     assert not list(tmp_path.glob("*.checkpoint.npz"))
-    assert_same(Verified.load(tmp_path), again)
+    assert_same(ConceptRemoval.load(tmp_path), again)
     assert {"hidden_change", "hidden_control", "hidden_q"} <= set(pd.read_csv(tmp_path / "units.csv"))
 
 
@@ -270,7 +272,7 @@ def test_passes_are_hardly_more_than_needed():
     )
     these = these_of(Data([Rings()]), model=counter)
     shown.clear()
-    table = verify(these, fills=["black", "mean"], concepts=["red ball"], progress=False).table
+    table = concept_removal(these, fills=["black", "mean"], concepts=["red ball"], progress=False).table
     needed = table.sizes["image"] + 2 * (2 * table.sizes["row"] - int(table.no_control.sum()))
     assert table.sizes["image"] < 20, "pictures without a red ball are not run"
     assert needed <= sum(shown) <= 1.15 * needed + 8
@@ -281,7 +283,7 @@ def test_passes_are_hardly_more_than_needed():
 
 def test_where_no_control_fits(tmp_path):
     these = these_of(Data([Walls()]), tmp_path, protocol=replace(HALF, quantile=0.5))
-    result = verify(these, tmp_path, progress=False)
+    result = concept_removal(these, tmp_path, progress=False)
     row = result.concepts().iloc[0]
     assert (
         (row.concept, row.images, row.no_control) == ("wall", 2, 2) and np.isnan(row.beyond_r) and np.isnan(row.test_p)
@@ -310,7 +312,7 @@ class Dots(Walls):
 def test_a_dot_with_nothing_to_hide():
     these = these_of(Data([Dots()]))
     assert these.found.table.concept_images.values.tolist() == [1, 1]
-    assert set(verify(these, progress=False).concepts().concept) == {"wall"}
+    assert set(concept_removal(these, progress=False).concepts().concept) == {"wall"}
 
 
 def test_dead_and_silent_units_are_named(verified):
@@ -337,7 +339,7 @@ def test_verdict_takes_what_is_there(tmp_path):
         {"removed_logprob": ("unit", np.zeros(8)), "removed_class": ("unit", np.array(["x"] * 8, object))}
     )
     write_room("ablate", removed, these, {}, tmp_path, ["removed_logprob", "removed_class"])
-    verify(these, tmp_path, progress=False)
+    concept_removal(these, tmp_path, progress=False)
     said = verdict(tmp_path).set_index("unit")
     assert said.verdict.tolist() == ["holds"] * 3 + ["fails"] * 3 + ["holds"]
     assert said.failed[3] == "concept removal" and said.failed[5] == "concept removal"
@@ -357,13 +359,13 @@ def test_verdict_takes_what_is_there(tmp_path):
 )
 def test_what_is_unknown_is_refused(asked, words, rings):
     with pytest.raises(InputError) as refused:
-        verify(rings, progress=False, **asked)
+        concept_removal(rings, progress=False, **asked)
     assert_says(refused.value, *words)
 
 
 def test_a_concept_that_nobody_shows():
     with pytest.raises(InputError) as refused:
-        verify(these_of(Data([Walls()])), concepts=["sky"], progress=False)
+        concept_removal(these_of(Data([Walls()])), concepts=["sky"], progress=False)
     assert_says(refused.value, "concept 'sky'", "no image of the data shows it", "'wall'")
 
 
@@ -378,5 +380,5 @@ def test_another_network_or_other_data(rings):
 def test_without_scikit_image(rings, monkeypatch):
     monkeypatch.setattr(occlusion, "inpainting", lambda: "")
     with pytest.raises(InputError) as refused:
-        verify(rings, fills=["inpaint"], progress=False)
+        concept_removal(rings, fills=["inpaint"], progress=False)
     assert_says(refused.value, "scikit-image", "blur")

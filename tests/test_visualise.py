@@ -30,7 +30,7 @@ from inner_detectors.dissection.study import study
 from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model
 from inner_detectors.data.readers.registry import load_data
-from inner_detectors.analyses.top_images import Top, top
+from inner_detectors.analyses.top_images import TopImages, top_images
 from inner_detectors.core.text import HIDDEN, file_name, label
 from inner_detectors.views.figures import (
     PRINT,
@@ -138,7 +138,7 @@ def made(source, layers=("maps", "pool"), protocol=PROTOCOL):
     "(dissection, top, data) of a source."
     model, data = network(layers[0]), Data([source])
     found = dissect(model, data, list(layers), protocol, progress=False)
-    return found, top(study(found, model, data), number=4, progress=False), data
+    return found, top_images(study(found, model, data), number=4, progress=False), data
 
 
 @pytest.fixture(scope="module")
@@ -258,11 +258,11 @@ def test_a_name_that_begins_with_an_underscore_is_in_the_legend():
 
 
 def test_without_photographs(plain, tmp_path):
-    "From top.nc alone."
+    "From top-images.nc alone."
     found, best, _ = plain
     file = tmp_path / "top"
-    save(best.table.assign_attrs(format=2, run="", columns="[]"), file / "top.nc")
-    again = Top.load(file)
+    save(best.table.assign_attrs(format=2, run="", columns="[]"), file / "top-images.nc")
+    again = TopImages.load(file)
     for axes in (
         unit_figure(None, again, None, "maps:0", ways=list(WAYS)),
         outcome_figure(None, again, None, "maps:0"),
@@ -276,8 +276,8 @@ def test_without_photographs(plain, tmp_path):
 
 
 def test_needs_no_photographs_and_no_dissection_in_a_process_of_its_own(plain, tmp_path):
-    "A folder that holds nothing but top.nc."
-    save(plain[1].table.assign_attrs(format=2, run="", columns="[]"), tmp_path / "top.nc")
+    "A folder that holds nothing but top-images.nc."
+    save(plain[1].table.assign_attrs(format=2, run="", columns="[]"), tmp_path / "top-images.nc")
     words = (
         "import sys; from inner_detectors.analyses.top_images import Top; from inner_detectors.views.unit_images "
         "import write_unit_pictures; "
@@ -586,7 +586,7 @@ def test_real_units(vgg16_weights, tmp_path):
 
     model, data = load_model("vgg16", vgg16_weights), load_data("scenes:4")
     found = dissect(model, data, ["conv5_3"], progress=False, batch=4)
-    best = top(study(found, model, data, 4), number=3, progress=False)
+    best = top_images(study(found, model, data, 4), number=3, progress=False)
     unit = found.units().sort_values("iou", ascending=False).iloc[0]
     written = write_unit_pictures(found, best, data, tmp_path, [f"{unit.layer}:{unit.unit}"], ways=list(WAYS), number=3)
     assert len(written) == 4 and all(path.stat().st_size > 5_000 for path in written)

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['MODEL_NAMES', 'WIDE', 'choose_protocol', 'check_model', 'choose_devices', 'open_model', 'at', 'placed', 'on_record',
-           'reopened', 'steady', 'say', 'remark', 'write_all', 'as_text', 'careful', 'left_out', 'first', 'as_json',
-           'say_plan', 'given']
+           'Opening', 'reopened', 'steady', 'say', 'remark', 'write_all', 'as_text', 'careful', 'left_out', 'first',
+           'as_json', 'say_plan', 'given']
 
 # %% ../../nbs/cli/01_options.ipynb #bdf52986
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from json import dumps, loads
 from pathlib import Path
 from typing import Any
@@ -111,16 +111,19 @@ def on_record(found, folder: str) -> dict:
     return loads(found.table.attrs["command"])
 
 
-def reopened(
-    folder: str,
-    data: list[str] | None = None,
-    weights: str | None = None,
-    batch: int = 8,
-    quiet: bool = False,
-    device: str | None = None,
-):
-    """What `match` wrote into a folder, with its network and its pictures: a `Study`. `data` and `weights` are said
-    where they have been moved."""
+@dataclass(frozen=True)
+class Opening:
+    "How the network and the images of a match are opened again, and what runs them."
+
+    data: list[str] | None = None  # where the images have been moved since the match: KIND:FOLDER
+    weights: str | None = None  # likewise the parameter file
+    device: str | None = None  # cpu, gpu, cuda:1, or several separated by commas
+    batch: int = 8  # images at once on a device
+    quiet: bool = False  # no progress
+
+
+def reopened(folder: str, opening: Opening):
+    "What `match` wrote into a folder, with its network and its images: a `Study`."
     from inner_detectors.dissection.result import Dissection
     from inner_detectors.dissection.study import study
 
@@ -129,9 +132,11 @@ def reopened(
     from inner_detectors.data.readers.registry import load_data
 
     chosen = {name: said[name] for name in ("limit", "seed", "on_problem", "concepts", "balance", "parts")}
-    images = load_data(*(said["data"] if data is None else data), progress=not quiet, **chosen)
-    network = open_model(said["model"], said["weights"] if weights is None else weights, said["preprocessing"])
-    return study(found, network, images, batch, choose_devices(device))
+    where = said["data"] if opening.data is None else opening.data
+    images = load_data(*where, progress=not opening.quiet, **chosen)
+    weights = said["weights"] if opening.weights is None else opening.weights
+    network = open_model(said["model"], weights, said["preprocessing"])
+    return study(found, network, images, opening.batch, choose_devices(opening.device))
 
 # %% ../../nbs/cli/01_options.ipynb #d0210821
 def steady(text: str) -> str:

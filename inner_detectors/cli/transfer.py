@@ -11,7 +11,6 @@ from json import dumps
 from pathlib import Path
 from typing import Any
 
-from .analyses import labels_of
 from .options import WIDE, choose_devices, on_record, open_model, say
 from ..core.errors import InputError
 
@@ -41,8 +40,7 @@ def transfer(
     json: bool = False,  # one JSON object on stdout instead of tables
     quiet: bool = False,  # no progress
 ):
-    """Make an interpretable network of the detectors that `match` found: named evidence, and a sparse linear layer on
-    it.
+    """Make an interpretable network of detectors: named evidence, and a sparse linear layer on it.
 
     examples:
       inner-detectors transfer results/demo
@@ -57,7 +55,8 @@ def transfer(
     columns transfer_...
     A stopped run goes on where it was when the same command is given again."""
     from inner_detectors.dissection.run import make_folder
-    from inner_detectors.dissection.study import read_units, write_room
+    from inner_detectors.dissection.analysis import write_analysis
+    from inner_detectors.dissection.study import read_units
     from inner_detectors.dissection.tables import write_frame
     from inner_detectors.views.explanation import explanation_page
     from inner_detectors.transfer.detector_bank import detector_bank
@@ -115,7 +114,7 @@ def transfer(
     write_figure(weights_of_network(network), place / "weights")
     for these, folder in zip(studies, folders):
         if these.model.name in network.bank.networks:
-            write_room(
+            write_analysis(
                 "transfer",
                 unit_weights(network, these.model.name),
                 these,
@@ -193,6 +192,7 @@ def labelled_pictures(
     data: list[str] | None, labels: str, classes, test: list[str] | None, seed: int, view, quiet: bool
 ) -> tuple:
     "The pictures to learn from with their classes, and those to be tested on by name."
+    from inner_detectors.analyses.choices import labels_of
     from inner_detectors.data.readers.registry import load_data
 
     if classes and labels != "shown":
@@ -204,7 +204,7 @@ def labelled_pictures(
 
     def of(place, seed):
         images = load_data(*place, seed=seed, progress=not quiet)
-        return images, labels_of(images, labels, classes, view, quiet)
+        return images, labels_of(images, labels, classes, view)
 
     pictures, known = of(words, seed)
     tests = {}

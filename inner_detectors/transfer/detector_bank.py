@@ -28,7 +28,7 @@ from ..dissection.identity import identity_of, other_network, run_by, weights_of
 from ..dissection.result import Dissection, near_unit
 from ..dissection.run import make_folder
 from ..dissection.study import Study
-from ..dissection.tables import room_columns
+from ..dissection.tables import analysis_columns
 from ..networks.geometry import Geometry
 from ..networks.model import Model
 from ..passes.batches import View
@@ -41,7 +41,7 @@ def candidates(these: Study, folder: str | Path | None = None) -> pd.DataFrame:
     says who passes the protocol's bar."""
     found = these.found
     units = found.units().rename(columns={found.protocol.measure: "score"})
-    rooms = {} if folder is None else room_columns(found, folder)
+    rooms = {} if folder is None else analysis_columns(found, folder)
     threshold = units.threshold if "threshold" in units else pd.Series(np.nan, units.index)
     detects = found.protocol.detected(units.score) & (units.concept != "")
     more = {name: column for name, column in rooms.items() if name not in units}

@@ -22,7 +22,8 @@ from ..core.locks import writes_alone
 from ..dissection.result import Dissection
 from ..dissection.run import make_folder
 from ..dissection.study import Study
-from .sections import SECTIONS, Section, as_json
+from ..dissection.analysis import Section
+from .sections import as_json
 from .unit_pages import REASONS, layer_of, read_folder, shown_of, thumbnails, title_of, whole_of
 
 # %% ../../nbs/views/04_report.ipynb #f3328635
@@ -114,17 +115,18 @@ def report(
     out: str | Path | None = None,  # FOLDER/report where None
     *,
     single: bool | None = None,  # True: one file; False: a folder; None: a folder, and one file where that is small
-    sections: Sequence[Section] = (),  # after SECTIONS
+    sections: Mapping[str, Section] = {},  # of tables that no analysis has written, by the names of their files
     progress: bool = True,
 ) -> Path:  # index.html
     "Write a report of all that a folder holds. What is not there is said in its place."
-    read = read_folder(Path(folder), [*SECTIONS, *sections])
+    read = read_folder(Path(folder), sections)
     found, out = read.found, make_folder(Path(folder) / "report" if out is None else out)
-    shown = shown_of(read.rooms["top"], found) if "top" in read.rooms else None
+    top = read.one("top-images")
+    shown = None if top is None else shown_of(top, found)
     images = thumbnails(shown, these, progress)
     whole = as_json(whole_of(read, shown, [image is not None for image in images]))
-    names, parts = dict.fromkeys(found.table.layer.values.tolist()), [some for _, some in read.sections]
-    layers = [as_json(layer_of(found, name, shown, read.rooms.get("evidence"), parts)) for name in names]
+    names, parts = dict.fromkeys(found.table.layer.values.tolist()), [one.parts for one in read.sections]
+    layers = [as_json(layer_of(found, name, shown, read.one("chance"), parts)) for name in names]
     more = (
         {REASONS.name: (Path(folder) / REASONS).read_text(encoding="utf-8")}
         if (Path(folder) / REASONS).exists()

@@ -83,7 +83,7 @@ class Explorer(widgets.VBox):
         dataset: Data | None = None,
         model: Model | None = None,
         *,
-        folder: str | Path | None = None,  # of the dissection, for its top.nc
+        folder: str | Path | None = None,  # of the dissection, for its top-images.nc
         layer: str | None = None,
         unit: str | None = None,
         number: int = 12,
@@ -281,7 +281,7 @@ class Explorer(widgets.VBox):
         return made
 
     def shelf_made(self, layer: str) -> Shelf:
-        "From the network; or, where that cannot be, from `top.nc`; or names alone, with the reason."
+        "From the network; or, where that cannot be, from `top-images.nc`; or names alone, with the reason."
         why = ""
         if self.these.live:
             try:
@@ -291,7 +291,7 @@ class Explorer(widgets.VBox):
         return self.shelf_saved(layer) or shelf_of_nothing(self.these, layer, shown(why, 400))
 
     def shelf_saved(self, layer: str) -> Shelf | None:
-        "From `top.nc`, where it has the layer."
+        "From `top-images.nc`, where it has the layer."
         if self.these.best is None or layer not in self.these.best.layers:
             return None
         if layer not in self.walls:

@@ -18,13 +18,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int64, UInt8
 
 from ...analyses.strongest import sixteen
-from ...analyses.top_images import Top
+from ...analyses.top_images import TopImages
 from ...core.errors import InputError, without_notes
 from ...core.files import Gone
 from ...data.dataset import Data
 from ...dissection.result import Dissection
 from ...dissection.study import study
-from ...dissection.tables import load_room
+from ...dissection.tables import load_analysis
 from ...networks.geometry import Geometry, half_pixel
 from ...networks.model import Model, layers
 from ...passes.batches import View
@@ -203,7 +203,7 @@ class Material:
     found: Dissection
     data: Data | None
     model: Model | None  # with the geometry that the dissection used
-    best: Top | None
+    best: TopImages | None
     view: View
 
     @property
@@ -255,7 +255,7 @@ def material(
     folder: str | Path | None = None,
     batch: int = 8,
 ) -> Material:
-    "What there is to explore. Raises InputError where data, network or `top.nc` are not those of the dissection."
+    "What there is to explore. Raises InputError where data, network or `top-images.nc` are not those of the dissection."
     if not isinstance(dissection, Dissection):
         folder, dissection = folder or dissection, Dissection.load(dissection)
     if model is not None and dataset is None:
@@ -264,14 +264,14 @@ def material(
             "data, model)."
         )
     view = View(**json.loads(dissection.table.attrs["about"])["view"])
-    kept = None if folder is None else load_room(folder, "top", dissection)
+    kept = None if folder is None else load_analysis(folder, "top-images", dissection)
     if model is not None and dataset is not None:
         model = studied(dissection, model, dataset, batch)
     return Material(
         dissection,
         dataset,
         model,
-        None if kept is None else Top(kept),
+        None if kept is None else TopImages(kept),
         View(view.size, view.side, view.keep, batch, view.maskless),
     )
 
@@ -364,7 +364,7 @@ def positions(data: Data, some: Data) -> Int64[np.ndarray, " image"]:
 
 # %% ../../../nbs/views/explorer/00_shelf.ipynb #501f2767
 def shelf_of_top(these: Material, layer: str) -> Shelf:
-    "A layer's maps as a saved `top.nc` has them: each unit's strongest pictures."
+    "A layer's maps as a saved `top-images.nc` has them: each unit's strongest pictures."
     assert these.best is not None
     table = these.best.table
     rows = np.flatnonzero(table.layer.values == layer)
@@ -393,7 +393,7 @@ def shelf_of_top(these: Material, layer: str) -> Shelf:
 
 
 def shelf_of_nothing(these: Material, layer: str, note: str = "") -> Shelf:
-    "Names without maps: what is left where neither a network nor `top.nc` is at hand."
+    "Names without maps: what is left where neither a network nor `top-images.nc` is at hand."
     units, words = these.units(layer), tuple(these.found.table.concept.values.tolist())
     return Shelf(
         layer,
