@@ -30,7 +30,9 @@ from ..data.groups import Seen, independent
 from ..dissection.detectors import plain
 from ..dissection.protocol import netdissect
 from ..dissection.result import Dissection
-from ..dissection.run import dissect, refuse_memory
+from ..dissection.checks import refuse_memory
+from ..dissection.run import dissect
+from ..dissection.scores import measure_title
 from ..dissection.study import Study, finished_room, run_room, study, unit_places, write_room
 from ..dissection.tables import load_room
 from ..synthetic.planted import PLANTED, Rings, planted_model
@@ -398,7 +400,9 @@ def verify(
     table = with_readings(
         numbers_of(rows, these, places, names, fills, groups, seed, resamples), rows, these, places, swept.images
     )
-    table = table.assign(mean_colour=("channel", colour)).assign_attrs(measure=these.found.protocol.measure)
+    scoring = these.found.protocol.scoring
+    table = table.assign(mean_colour=("channel", colour))
+    table = table.assign_attrs(measure=scoring.column, measure_title=scoring.title)
     return Verified(write_room("verify", table, these, choices, out, list(SHOWN), swept.problems))
 
 # %% ../../nbs/analyses/08_concept_removal.ipynb #4d24c9c3
@@ -435,7 +439,7 @@ def change_figure(verified: Verified, concept: str, fill: str | None = None, axi
             linewidth=0,
             label=said,
         )
-    axis.set_xlabel("IoU" if table.attrs["measure"] == "iou" else "score", fontsize=8)
+    axis.set_xlabel(measure_title(table.attrs), fontsize=8)
     axis.set_ylabel("change of activation", fontsize=8)
     beyond = f"{(both > top).sum()} of {len(both)} lie above" if (both > top).any() else None
     axis.legend(fontsize=6, frameon=False, title=beyond, title_fontsize=6)

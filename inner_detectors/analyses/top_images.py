@@ -25,7 +25,7 @@ from ..core.locks import writes_alone
 from ..core.text import as_html
 from ..data.groups import Seen
 from ..dissection.result import near_unit
-from ..dissection.run import refuse_memory
+from ..dissection.checks import refuse_memory
 from ..dissection.study import Study, finished_room, run_room, write_room
 from ..dissection.tables import load_room
 from ..networks.model import Model, classes_of, layers

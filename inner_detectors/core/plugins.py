@@ -59,8 +59,8 @@ class Registry:
             raise InputError(
                 f"{whose}: {entry.value} is a {type(given).__name__}, not a {self.of.__name__}. Repair or uninstall it."
             )
-        if getattr(given, "name", name) != name:
-            raise InputError(f"{whose}: calls itself {given.name!r}. Give it one name in both places.")
+        if (called := getattr(given, "name", name)) != name:
+            raise InputError(f"{whose}: calls itself {called!r}. Give it one name in both places.")
         return given
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from ..core.files import replacing
 from ..core.locks import writes_alone
 from ..dissection.result import Dissection
-from ..dissection.run import make_folder
+from ..dissection.checks import make_folder
 from ..dissection.study import Study
 from .sections import SECTIONS, Section, as_json
 from .unit_pages import REASONS, layer_of, read_folder, shown_of, thumbnails, title_of, whole_of

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SECTIONS', 'READ', 'text_of', 'as_json', 'numbers', 'packed', 'Part', 'Section', 'rows_of', 'table_part',
            'concept_removal', 'unit_removal', 'partners', 'strongest_few', 'columns_part', 'threshold_curves',
-           'to_draw', 'measured', 'evidence_weights', 'by_columns', 'sections_of', 'without_folder', 'room_or_reason']
+           'to_draw', 'evidence_weights', 'by_columns', 'sections_of', 'without_folder', 'room_or_reason']
 
 # %% ../../nbs/views/02_sections.ipynb #bd9a40d2
 import base64
@@ -22,7 +22,6 @@ from jaxtyping import Float, UInt8
 from ..analyses.removal_trials import linked
 from ..analyses.sensitivity import curves_of, in_parts
 from ..core.errors import InputError
-from ..dissection.protocol import Protocol
 from ..dissection.result import Dissection
 from ..dissection.tables import load_room, one_line
 
@@ -222,7 +221,7 @@ def threshold_curves(table: xr.Dataset, found: Dissection, most: int = 3) -> lis
     return [
         Part(
             "curves",
-            ["share of positions above the threshold", measured(protocol)],
+            ["share of positions above the threshold", protocol.scoring.title],
             [None if at is None else curves[at] for at in places],
             {"x": numbers(table["quantile"].values), "mark": protocol.quantile, "marked": text_of(protocol.name)},
         )
@@ -235,11 +234,6 @@ def to_draw(curve: Float[np.ndarray, " quantile"]) -> Float[np.ndarray, " quanti
     drawn, peak = np.floor(curve * 1e4) / 1e4, int(curve.argmax())
     drawn[peak] = curve[peak]
     return drawn
-
-
-def measured(protocol: Protocol) -> str:
-    "What the score is called in a sentence."
-    return protocol.measure.replace("iou", "IoU")
 
 # %% ../../nbs/views/02_sections.ipynb #a9c87ad9
 def evidence_weights(table: xr.Dataset, found: Dissection) -> list[Part]:
