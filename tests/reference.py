@@ -111,16 +111,18 @@ def means(
     rows: np.ndarray,
     columns: np.ndarray,
     concepts: int,
+    dice: bool = False,
 ) -> np.ndarray:
-    """The mean of |B & M| / |B or M| over the images that show a concept, each rounded to a multiple of 2^-32 [unit,
-    concept]; 0 where none does."""
+    """The mean of |B & M| / |B or M|, or of Dice's 2 |B & M| / (|B| + |M|), over the images that show a concept, each
+    rounded to a multiple of 2^-32 [unit, concept]; 0 where none does."""
     total = [[Fraction(0)] * concepts for _ in limits[0]]
     for one, shown, limit in zip(maps, masks, limits):
         on = np.ascontiguousarray(np.moveaxis(interpolate(one, rows, columns) > limit, -1, 0))
         for concept, mask in shown.items():
             for unit in range(len(limit)):
                 both, either = int((on[unit] & mask).sum()), int((on[unit] | mask).sum())
-                total[unit][concept] += Fraction(round(Fraction(both * 2**32, either)), 2**32)
+                ratio = Fraction(2 * both, int(on[unit].sum()) + int(mask.sum())) if dice else Fraction(both, either)
+                total[unit][concept] += Fraction(round(ratio * 2**32), 2**32)
     images = [sum(concept in shown for shown in masks) for concept in range(concepts)]
     return np.array([[float(one / max(number, 1)) for one, number in zip(row, images)] for row in total])
 

@@ -13,7 +13,7 @@ from inner_detectors.data.vocabulary import Vocabulary
 from inner_detectors.data.dataset import Data
 from inner_detectors.dissection.protocol import netdissect, per_image, pnas
 from dataclasses import replace
-from inner_detectors.dissection.detectors import unit_areas
+from inner_detectors.dissection.scores import unit_areas
 from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import study
 from inner_detectors.analyses.chance import Chance, chance, paired, piling

@@ -22,7 +22,8 @@ from inner_detectors.networks.geometry import Geometry
 from inner_detectors.networks.model import Model
 from inner_detectors.networks.registry import load_model
 from inner_detectors.passes.probe import probe
-from inner_detectors.dissection.counts import averaging, counting
+from inner_detectors.dissection.counts import counting
+from inner_detectors.dissection.scores import find_score
 from inner_detectors.data.readers.registry import load_data
 from inner_detectors.passes.batches import View
 from inner_detectors.passes.fold import together
@@ -35,7 +36,7 @@ class Choices(NamedTuple):
 
     threshold_over: str = "data"
     quantile: float = 0.005
-    score_over: str = "data"
+    score: str = "iou"
     area: str = "annotated"
     mask_size: float = 0.5
     keep: float = 0
@@ -45,14 +46,17 @@ class Choices(NamedTuple):
 DEFINED = {
     "netdissect": Choices(),
     "pnas": Choices(quantile=0.01, area="all"),
-    "per-image": Choices("image", 0.5, "image", mask_size=1, keep=0.5, maskless="dropped"),
+    "per-image": Choices("image", 0.5, "mean-iou", mask_size=1, keep=0.5, maskless="dropped"),
 }
 MIXED = {
-    "images to data": Choices("image", 0.5, "data"),
-    "images to data, all": Choices("image", 0.2, "data", "all", 1, 0.5, "dropped"),
-    "data to images": Choices("data", 0.1, "image"),
-    "data to images, dropped": Choices("data", 0.3, "image", "all", 1, 0.5, "dropped"),
+    "images to data": Choices("image", 0.5, "iou"),
+    "images to data, all": Choices("image", 0.2, "iou", "all", 1, 0.5, "dropped"),
+    "data to images": Choices("data", 0.1, "mean-iou"),
+    "data to images, dropped": Choices("data", 0.3, "mean-iou", "all", 1, 0.5, "dropped"),
+    "images to Dice, dropped": Choices("image", 0.5, "mean-dice", "all", 1, 0.5, "dropped"),
+    "data to Dice": Choices("data", 0.1, "mean-dice"),
 }
+MEANS = {"mean-iou": "score", "mean-dice": "dice"}  # what they are called in tables
 TOY = {name: choices._replace(quantile=max(choices.quantile, 0.1)) for name, choices in DEFINED.items()} | MIXED
 
 
@@ -95,12 +99,13 @@ def slow(choices, pictures, maps, grid, size, concepts, entries, given=None):
         found["concept_images"][list(masks)] += 1
     if choices.threshold_over == "data":
         found |= {"threshold": fixed, "sparse": ~dead & (fixed == values.min(0))}
-    if choices.score_over == "image":
+    if choices.score in MEANS:
         area = sum(
             np.array([masks[concept].sum() if concept in masks else 0 for concept in range(len(concepts))])
             for masks in shown
         )
-        return found | {"score": reference.means(maps, shown, above, rows, rows, len(concepts)), "concept_area": area}
+        means = reference.means(maps, shown, above, rows, rows, len(concepts), choices.score == "mean-dice")
+        return found | {MEANS[choices.score]: means, "concept_area": area}
     each = [
         reference.count([one], [masks], limit, rows, rows, len(concepts))
         for one, masks, limit in zip(maps, shown, above)
@@ -120,9 +125,15 @@ def equal(dissection, units, wanted):
     """The rows of some units are those of the reference, to the bit."""
     table = dissection.table.sel(unit=units)
     assert sorted(table.image.values) == sorted(wanted["images"])
-    assert ("score" in table) == ("score" in wanted) and ("threshold" in table) == ("threshold" in wanted)
+    numbers = {"score", "dice", "intersection", "unit_area", "threshold"}
+    assert numbers & set(table.data_vars) == numbers & set(wanted)
     for name in wanted.keys() - {"images"}:
         np.testing.assert_array_equal(table[name], wanted[name], f"{units[0]}: {name}")
+
+
+def counted(table, otherwise="unit_area"):
+    """The name of the means that a table keeps, or of counts where it has none."""
+    return next((name for name in MEANS.values() if name in table), otherwise)
 
 
 def same(one, other, but=()):
@@ -401,7 +412,7 @@ def test_choices_set_alone_equal_the_reference(name, alone):
     assert table.category.values.tolist() == list(SOURCES) and table.concept_images.values.min() > 2
     for layer, wanted in plainly(TOY[name], PICTURES).items():
         equal(alone[name], table.unit.values[table.layer == layer].tolist(), wanted)
-        assert (wanted.get("score", wanted.get("intersection"))[:3] > 0).any(0).all()
+        assert (wanted[counted(wanted, "intersection")][:3] > 0).any(0).all()
     assert (table.attrs["images"] < 24) == (TOY[name].maskless == "dropped") and table.attrs["images"] > 15
 
 
@@ -410,7 +421,7 @@ def test_dead_units_and_maps_of_one_value_are_never_on(name, alone):
     """0.3 everywhere is not above itself, though between cells it may be rounded up; the mean is one value in each
     image, but not over all."""
     table = alone[name].table
-    lit = table["score" if "score" in table else "unit_area"].values.max(1)
+    lit = table[counted(table)].values.max(1)
     assert table.dead.values.tolist() == [False] * 3 + [True] + [False] * 4
     assert lit[3] == 0 and (lit[4] > 0) == (TOY[name].threshold_over == "data") and (lit[[0, 1, 2, 5, 6, 7]] > 0).all()
 
@@ -448,7 +459,7 @@ def test_maps_of_one_colour_add_nothing_by_image(name):
     data = Data([Listed("one", pictures, VOCABULARIES["one"])])
     shown = small(name, Data(data.sources, (0,))).table
     if TOY[name].threshold_over == "image":
-        assert shown["score" if "score" in shown else "unit_area"].values.max() == 0
+        assert shown[counted(shown)].values.max() == 0
     found = small(name, data)
     entries = {"object": {"one"}, "part": {"one"}}
     seen = SMALL.preprocess(np.stack([reference.fit_image(picture.image, 30) for picture in pictures]))
@@ -478,9 +489,7 @@ def folds(name, data):
     units = {"fine": (10, 10, 5), "rough": (5, 5, 3)}
 
     def scoring(limits):
-        if choices.score_over == "image":
-            return averaging(data, SMALL, list(GRIDS), limits, view)
-        return counting(data, SMALL, list(GRIDS), limits, view, choices.area)
+        return counting(data, SMALL, list(GRIDS), limits, view, choices.area, find_score(choices.score))
 
     if choices.threshold_over == "image":
         return view, None, lambda _: together(extremes(list(GRIDS), {"fine": 5, "rough": 3}), scoring(choices.quantile))
@@ -511,14 +520,13 @@ def test_parts_merge_in_any_order(name, alone):
     for *dead, counts in merged(second(found)):
         if dead:
             np.testing.assert_array_equal(table.dead, np.concatenate([dead[0][layer].dead for layer in GRIDS]))
-        for field in {"score", "intersection", "unit_area"} & {*table}:
-            np.testing.assert_array_equal(getattr(counts, field).T, table[field], field)
-        for field in ("concept_area", "concept_images"):
-            np.testing.assert_array_equal(getattr(counts, field), table[field], field)
+        assert {*counts} == {*table} & {"score", "dice", "intersection", "unit_area", "concept_area", "concept_images"}
+        for field, (axes, numbers) in counts.items():
+            np.testing.assert_array_equal(numbers.T, table[field].transpose(*axes[::-1]), field)
 
 
 @pytest.mark.parametrize("fault", ["reading", "counting"])
-@pytest.mark.parametrize("name", ["per-image", "images to data", "data to images, dropped"])
+@pytest.mark.parametrize("name", ["per-image", "images to data", "data to images, dropped", "data to Dice"])
 def test_a_run_cut_short_goes_on_to_the_same_scores(name, fault, alone, tmp_path, monkeypatch, capsys):
     """While a picture is read, or when a batch has been counted in part."""
     calls = itertools.count(1)
@@ -535,8 +543,7 @@ def test_a_run_cut_short_goes_on_to_the_same_scores(name, fault, alone, tmp_path
     if fault == "reading":
         monkeypatch.setattr(DATA.sources[1], "fails", "two 7")
     else:
-        for make in (averaging, counting):
-            monkeypatch.setattr(f"inner_detectors.dissection.run.{make.__name__}", failing(make))
+        monkeypatch.setattr("inner_detectors.dissection.run.counting", failing(counting))
     with pytest.raises(RuntimeError, match="the power is cut"):
         small(name, batch=3, out=tmp_path, every=0)
     assert not (tmp_path / "dissection.nc").exists() and list(tmp_path.glob("*.checkpoint.npz"))

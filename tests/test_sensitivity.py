@@ -27,7 +27,7 @@ from inner_detectors.analyses.sensitivity import Sensitivity, curve_figure, need
 from inner_detectors.passes.batches import batches
 
 TEN = [0.0007, 0.002, 0.005, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.9]
-COUNTS = ["intersection", "unit_area", "score", "threshold", "concept_area", "concept_images"]
+COUNTS = ["intersection", "unit_area", "score", "dice", "threshold", "concept_area", "concept_images"]
 
 
 def forward(_, images):
@@ -57,11 +57,15 @@ def at(table, name, share):
 
 # ---- the same numbers
 
-MIXED = replace(netdissect, name="mixed", score_over="image")
-TURNED = replace(per_image, name="turned", score_over="data", maskless="kept")
+MIXED = replace(netdissect, name="mixed", score="mean-iou")
+TURNED = replace(per_image, name="turned", score="iou", maskless="kept")
+DICE = replace(per_image, name="dice", score="mean-dice")
+DICE_OF_DATA = replace(netdissect, name="dice, one threshold", score="mean-dice")
 
 
-@pytest.mark.parametrize("protocol", [netdissect, pnas, per_image, MIXED, TURNED], ids=lambda protocol: protocol.name)
+@pytest.mark.parametrize(
+    "protocol", [netdissect, pnas, per_image, MIXED, TURNED, DICE, DICE_OF_DATA], ids=lambda protocol: protocol.name
+)
 def test_equals_runs_of_dissect(protocol):
     """At every one of ten quantiles, every number."""
     found = sensitivity(made(protocol), quantiles=TEN, progress=False).table
@@ -92,6 +96,7 @@ def slowly(protocol, share):
     look = probe(TOY, ["rough", "fine"])
     looked = [look(batch.images) for batch, _ in pictures]
     both, area, truth, ratios = [], [], np.zeros(len(DATA.concepts)), []
+    dice = protocol.score == "mean-dice"
     for name in ("rough", "fine"):
         maps = [np.asarray(one[name])[0] for one in looked]
         side = pictures[0][0].masks.shape[-1]
@@ -107,13 +112,14 @@ def slowly(protocol, share):
                     continue
                 inside = (on & mask[..., None]).sum((0, 1))
                 sums[:, concept] += inside
-                means[:, concept] += inside / (on.sum((0, 1)) + mask.sum() - inside)
+                areas_here = on.sum((0, 1)) + mask.sum()
+                means[:, concept] += 2 * inside / areas_here if dice else inside / (areas_here - inside)
                 if name == "rough":
                     truth[concept] += mask.sum()
         both.append(sums)
         area.append(areas)
         ratios.append(means)
-    if protocol.score_over == "data":
+    if protocol.score == "iou":
         both, area = np.concatenate(both), np.concatenate(area)
         return both / np.maximum(area + truth - both, 1)
     shown = np.zeros(len(DATA.concepts))
@@ -122,7 +128,7 @@ def slowly(protocol, share):
     return np.concatenate(ratios) / np.maximum(shown, 1)
 
 
-@pytest.mark.parametrize("protocol", [netdissect, per_image], ids=lambda protocol: protocol.name)
+@pytest.mark.parametrize("protocol", [netdissect, per_image, DICE, DICE_OF_DATA], ids=lambda protocol: protocol.name)
 def test_equals_the_definition(protocol):
     """Against NumPy without strips, regions or levels."""
     found = sensitivity(made(protocol), quantiles=TEN, progress=False)

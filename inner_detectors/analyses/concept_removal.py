@@ -32,7 +32,9 @@ from ..dissection.detectors import plain
 from ..dissection.parts import Part, numbers, rows_of, table_part
 from ..dissection.protocol import netdissect
 from ..dissection.result import Dissection
-from ..dissection.run import dissect, refuse_memory
+from ..dissection.checks import refuse_memory
+from ..dissection.run import dissect
+from ..dissection.scores import measure_title
 from ..dissection.study import Study, study, unit_places
 from ..synthetic.planted import PLANTED, Rings, planted_model
 
@@ -493,7 +495,7 @@ def change_figure(verified: ConceptRemoval, concept: str, fill: str | None = Non
             linewidth=0,
             label=said,
         )
-    axis.set_xlabel("IoU" if table.attrs["measure"] == "iou" else "score", fontsize=8)
+    axis.set_xlabel(measure_title(table.attrs), fontsize=8)
     axis.set_ylabel("change of activation", fontsize=8)
     beyond = f"{(both > top).sum()} of {len(both)} lie above" if (both > top).any() else None
     axis.legend(fontsize=6, frameon=False, title=beyond, title_fontsize=6)

@@ -43,7 +43,7 @@ from ..data.groups import Seen, independent
 from ..dissection.analysis import Analysis, Finding, Pass, Plan, Section, function_of
 from ..dissection.parts import Part, numbers, rows_of, strongest_few, table_part, text_of
 from ..dissection.result import Dissection, near_unit
-from ..dissection.run import refuse_memory
+from ..dissection.checks import refuse_memory
 from ..dissection.study import Study, detecting, unit_places
 from ..networks.model import layers
 

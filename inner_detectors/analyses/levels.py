@@ -4,12 +4,10 @@
 
 # %% auto #0
 __all__ = ['LEAST', 'MOST', 'REGIONS', 'quantile_grid', 'checked', 'room_for', 'settled_at', 'thresholds_at', 'image_limits',
-           'levels', 'above', 'cut', 'regions', 'level_picture', 'level_layers', 'Shown', 'leveller', 'tell_apart',
-           'Levels', 'levelling', 'MeansAt', 'averaging_at']
+           'levels', 'above', 'cut', 'regions', 'level_picture', 'level_layers', 'leveller', 'tell_apart']
 
 # %% ../../nbs/analyses/06_levels.ipynb #316b50bf
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +15,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32, Int64
 
 from ..core.errors import InputError
-from ..dissection.counts import FINE, rows_at_once, summed
+from ..dissection.counts import rows_at_once
+from ..dissection.scores import Counted
 from ..dissection.thresholds import Top, compact, empty, merged, ranks, take_in
 from ..networks.model import Model, geometry_of, layers
 from ..passes.batches import View, bucket
@@ -122,7 +121,7 @@ def levels(
 # %% ../../nbs/analyses/06_levels.ipynb #ed872aea
 def above(histogram: np.ndarray) -> np.ndarray:
     "[... level] -> [... quantile]: how many values exceed each threshold, the highest threshold first."
-    return np.cumsum(histogram[..., ::-1], axis=-1)[..., :-1]
+    return np.cumsum(histogram[..., ::-1], axis=-1, dtype=histogram.dtype)[..., :-1]
 
 # %% ../../nbs/analyses/06_levels.ipynb #ce6f3c95
 REGIONS = 32  # of a group of masks, at most
@@ -213,16 +212,6 @@ def level_layers(
     )
 
 
-class Shown(NamedTuple):
-    "One picture: what it shows of the concepts asked for, and the histograms of levels."
-
-    source: int
-    ids: Int64[np.ndarray, " shown"]  # places among the concepts asked for
-    areas: Int64[np.ndarray, " shown"]  # pixels of the masks
-    inside: Int32[np.ndarray, "shown unit level"]
-    whole: Int32[np.ndarray, "unit level"]
-
-
 def leveller(
     model: Model,
     chosen: Mapping[str, Int64[np.ndarray, "_"]],
@@ -230,12 +219,12 @@ def leveller(
     limits: Mapping[str, Float32[np.ndarray, "quantile _"]] | None,  # None: each image has its own
     concepts: Int64[np.ndarray, " concept"],  # ids of those asked for
     view: View,
-) -> Callable[[Batch], Iterator[Shown]]:
-    "What counts the levels of a batch, picture by picture."
+) -> Callable[[Batch], Iterator[Counted]]:
+    "What counts a batch at every quantile, picture by picture; `ids` are places among the concepts asked for."
     shapes = layers(model)
     grids = [grid(geometry_of(model, name), shapes[name][:2], view.size, view.side) for name in chosen]
 
-    def pictures(batch: Batch) -> Iterator[Shown]:
+    def pictures(batch: Batch) -> Iterator[Counted]:
         refuse_infinite({name: batch.activations[name] for name in chosen}, batch.names)
         every = (
             {name: image_limits(name, batch, units, quantiles) for name, units in chosen.items()}
@@ -261,7 +250,8 @@ def leveller(
                 )
             )
             ids = np.searchsorted(concepts, batch.concepts[row, shown])
-            yield Shown(int(batch.sources[row]), ids, masks.sum((1, 2)), found[: len(shown)], found[-1])
+            both, unit = above(found[: len(shown)]), above(found[-1])
+            yield Counted(int(batch.sources[row]), ids, both, unit, masks.sum((1, 2)))
 
     return pictures
 
@@ -279,89 +269,3 @@ def tell_apart(
             "of them out."
         )
     return limits
-
-# %% ../../nbs/analyses/06_levels.ipynb #a5aa95c8
-class Levels(NamedTuple):
-    "Histograms of activation levels over all images so far."
-
-    inside: Int64[np.ndarray, "concept unit level"]  # inside the concept's masks
-    whole: Int64[np.ndarray, "category unit level"]  # everywhere, over the images annotated for the category
-    concept_area: Int64[np.ndarray, " concept"]
-    concept_images: Int64[np.ndarray, " concept"]
-
-
-def levelling(
-    pictures: Callable[[Batch], Iterator[Shown]],
-    units: int,
-    levels: int,
-    concepts: int,
-    annotated: Bool[np.ndarray, "source category"],
-) -> Fold:
-    "A fold of `Levels`; its result is {name: (dimensions, counts at every quantile)}."
-
-    def init():
-        return Levels(
-            np.zeros((concepts, units, levels), np.int64),
-            np.zeros((annotated.shape[1], units, levels), np.int64),
-            np.zeros(concepts, np.int64),
-            np.zeros(concepts, np.int64),
-        )
-
-    def step(state, batch):
-        for one in pictures(batch):
-            for place, inside in zip(one.ids, one.inside):
-                state.inside[place] += inside
-            for place in np.flatnonzero(annotated[one.source]):
-                state.whole[place] += one.whole
-            state.concept_area[one.ids] += one.areas
-            state.concept_images[one.ids] += 1
-        return state
-
-    def result(state):
-        return {
-            "intersection": (("concept", "unit", "quantile"), above(state.inside)),
-            "unit_area": (("category", "unit", "quantile"), above(state.whole)),
-            "concept_area": ("concept", state.concept_area),
-            "concept_images": ("concept", state.concept_images),
-        }
-
-    return Fold(init, step, summed, result)
-
-# %% ../../nbs/analyses/06_levels.ipynb #dd47a568
-class MeansAt(NamedTuple):
-    "Sums of the ratios of single images at every quantile, in units of 1 / FINE, and what they are divided by."
-
-    ratios: Int64[np.ndarray, "concept unit quantile"]
-    concept_area: Int64[np.ndarray, " concept"]
-    concept_images: Int64[np.ndarray, " concept"]
-
-
-def averaging_at(pictures: Callable[[Batch], Iterator[Shown]], units: int, levels: int, concepts: int) -> Fold:
-    "A fold of `MeansAt`; its result is {name: (dimensions, scores at every quantile)}."
-
-    def init():
-        return MeansAt(
-            np.zeros((concepts, units, levels - 1), np.int64),
-            np.zeros(concepts, np.int64),
-            np.zeros(concepts, np.int64),
-        )
-
-    def step(state, batch):
-        for one in pictures(batch):
-            area = above(one.whole)
-            for place, inside, mask in zip(one.ids, one.inside, one.areas):
-                both = above(inside)
-                state.ratios[place] += np.rint(both / (area + mask - both) * FINE).astype(np.int64)
-            state.concept_area[one.ids] += one.areas
-            state.concept_images[one.ids] += 1
-        return state
-
-    def result(state):
-        scores = state.ratios / FINE / np.maximum(state.concept_images, 1)[:, None, None]
-        return {
-            "score": (("concept", "unit", "quantile"), scores),
-            "concept_area": ("concept", state.concept_area),
-            "concept_images": ("concept", state.concept_images),
-        }
-
-    return Fold(init, step, summed, result)

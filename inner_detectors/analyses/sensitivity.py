@@ -22,22 +22,15 @@ import xarray as xr
 from jaxtyping import Float, Float64, Int64
 
 from .drawing import new_axis
-from inner_detectors.analyses.levels import (
-    averaging_at,
-    checked,
-    leveller,
-    levelling,
-    quantile_grid,
-    room_for,
-    thresholds_at,
-)
+from .levels import checked, leveller, quantile_grid, room_for, thresholds_at
 from ..core.errors import InputError, at_least
 from ..core.text import as_html, file_name
 from ..dissection.analysis import Analysis, Finding, Pass, Plan, Section, function_of
 from ..dissection.parts import Part, numbers, rows_of, strongest_few, text_of
-from ..dissection.protocol import Protocol
+from ..dissection.protocol import Protocol, protocol_of
 from ..dissection.result import Dissection
-from ..dissection.run import refuse_memory, unsteady
+from ..dissection.checks import refuse_memory
+from ..dissection.remarks import unsteady
 from ..dissection.study import Study, unit_places
 from ..networks.model import layers
 from ..passes.fold import Fold
@@ -61,6 +54,11 @@ def choose(
     these: Study, quantiles: Sequence[float] | None, concepts: Sequence[str] | None, units: Sequence[str] | None
 ) -> Chosen:
     "What is asked for, in the order of the table. Raises InputError at the first name that is not there."
+    if not these.found.protocol.scoring.at_many:
+        raise InputError(
+            f"sensitivity: score {these.found.protocol.score!r} is not defined at many thresholds at once. "
+            "Dissect with another score."
+        )
     names = these.found.table.concept.values.tolist()
     shares = quantile_grid(these.found.protocol.quantile) if quantiles is None else checked(quantiles)
     for kind, asked in dict(concept=concepts, unit=units).items():
@@ -106,13 +104,8 @@ def needed(
 
 # %% ../../nbs/analyses/07_sensitivity.ipynb #f4d2233c
 def curves_of(table: xr.Dataset, rows: slice | Sequence[int]) -> Float64[np.ndarray, "unit concept quantile"]:
-    "IoU (or mean IoU of images) of some units at every quantile."
-    if "score" in table:
-        return table.score.values[rows]
-    both = table.intersection.values[rows]
-    place = {name: number for number, name in enumerate(table.category.values)}
-    unit = table.unit_area.values[rows][:, [place[name] for name in table.concept_category.values]]
-    return both / np.maximum(unit + table.concept_area.values[:, None] - both, 1)
+    "The score of some units at every quantile."
+    return protocol_of(table).scoring.values(table.isel(unit=rows))
 
 
 def in_parts(number: int, rows: int = 64) -> Iterator[slice]:
@@ -169,7 +162,7 @@ class Sensitivity(Finding):
         return self.table["quantile"].values.tolist()
 
     def iou(self, unit: str) -> xr.DataArray:
-        "IoU (or mean IoU of images) of a unit such as conv5_3:12 [concept, quantile]."
+        "IoU (or another score) of a unit such as conv5_3:12 [concept, quantile]."
         row = unit_places(Dissection(self.table), [unit])
         return xr.DataArray(
             curves_of(self.table, row)[0],
@@ -258,7 +251,7 @@ def threshold_curves(table: xr.Dataset, found: Dissection, most: int = 3) -> lis
     return [
         Part(
             "curves",
-            ["share of positions above the threshold", protocol.measure.replace("iou", "IoU")],
+            ["share of positions above the threshold", protocol.scoring.title],
             [None if at is None else curves[at] for at in places],
             {"x": numbers(table["quantile"].values), "mark": protocol.quantile, "marked": text_of(protocol.name)},
         )
@@ -281,9 +274,9 @@ def counting_at(
     "The fold that counts: its result is {name: (dimensions, numbers)}."
     protocol, data, by_layer = these.found.protocol, these.data, chosen.by_layer(these.found)
     shown = leveller(these.model, by_layer, chosen.quantiles, limits, chosen.concepts, these.view)
-    sizes = len(chosen.units), len(chosen.quantiles) + 1, len(chosen.concepts)
+    sizes = {"concept": len(chosen.concepts), "unit": len(chosen.units), "quantile": len(chosen.quantiles)}
     annotated = data.annotated if protocol.area == "annotated" else np.ones_like(data.annotated)
-    return levelling(shown, *sizes, annotated) if protocol.score_over == "data" else averaging_at(shown, *sizes)
+    return protocol.scoring.fold(shown, sizes, annotated)
 
 
 def table_at(numbers: dict[str, tuple], limits: Mapping | None, these: Study, chosen: Chosen) -> xr.Dataset:
@@ -306,9 +299,8 @@ def table_at(numbers: dict[str, tuple], limits: Mapping | None, these: Study, ch
         },
     )
     table = table.transpose("unit", "concept", "category", "quantile", missing_dims="ignore")
-    return with_peaks(table, these.found, chosen).assign_attrs(
-        {name: whole.attrs[name] for name in ("protocol", "model", "data", "images")}
-    )
+    made = {name: whole.attrs[name] for name in ("protocol", "model", "data", "images")}
+    return with_peaks(table.assign_attrs(made), these.found, chosen)
 
 # %% ../../nbs/analyses/07_sensitivity.ipynb #63179dd6
 def warn_of_borrowed(found: Dissection) -> None:
@@ -410,7 +402,7 @@ def curve_figure(sensitivity: Sensitivity, unit: str, axis=None, number: int = 3
     from inner_detectors.analyses.drawing import COLOURS, new_axis
     from inner_detectors.core.text import label
 
-    curves, measure = sensitivity.curves(unit, number), sensitivity.protocol.measure.replace("iou", "IoU")
+    curves, measure = sensitivity.curves(unit, number), sensitivity.protocol.scoring.title
     axis = axis or new_axis()
     for place, (concept, curve) in enumerate(curves.items()):
         axis.plot(
@@ -470,7 +462,7 @@ def sensitivity_figure(sensitivity: Sensitivity, axis=None):
         mark_quantile(bare(part), sensitivity)
         part.set_ylim(bottom=0)
     upper.set_xlabel("")
-    upper.set_ylabel(f"mean best {sensitivity.protocol.measure.replace('iou', 'IoU')}", fontsize=8)
+    upper.set_ylabel(f"mean best {sensitivity.protocol.scoring.title}", fontsize=8)
     lower.set_ylabel(f"detectors ({sensitivity.protocol.rule})", fontsize=8)
     upper.legend(fontsize=6, frameon=False, ncols=1 + len(names) // 6)
     upper.set_title(f"{sensitivity.table.attrs['model']} on {sensitivity.table.attrs['data']}", fontsize=8)

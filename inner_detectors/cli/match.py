@@ -35,13 +35,15 @@ def match(
     protocol: str = "netdissect",  # netdissect (Bau et al. 2017), pnas (Bau et al. 2020) or per-image (Inner Detectors)
     threshold_over: str | None = None,  # a threshold over the "data", or in each "image"; not given: the protocol's
     quantile: float | None = None,  # share of positions above the threshold
-    score_over: str | None = None,  # IoU over the "data" set, or the mean IoU of the "image"s that show the concept
+    score: str | None = None,  # iou, mean-iou or mean-dice{inner_detectors.scores}; not given: the protocol's
+    score_over: str | None = None,  # the older flag: "data" is the score iou, "image" is mean-iou
     area: str | None = None,  # a unit's area is summed over the images "annotated" for a category, or "all"
     mask_size: float | None = None,  # side of the masks compared, as a share of the input's side: 0.5 is 112 of 224
     keep: float | None = None,  # drop an annotation if the crop leaves less than this share of it
     maskless: str | None = None,  # images that are left with no mask are "kept" or "dropped"
     geometry: str | None = None,  # where a map's cells lie: receptive-field, half-pixel or measured
-    detects: float | None = None,  # a unit detects a concept where its IoU is larger (a mean of images: or equal)
+    detects: float
+    | None = None,  # a unit detects a concept where its IoU is larger (a mean of images: or equal); the score's
     labels: int | None = None,  # so many of a unit's best concepts are its labels
     thresholds: str | None = None,  # folder of another run whose thresholds to use: on held-out images, or other data
     concepts: list[str] | None = None,  # score these alone, on the same images
@@ -78,6 +80,7 @@ def match(
         protocol,
         threshold_over=threshold_over,
         quantile=quantile,
+        score=score,
         score_over=score_over,
         area=area,
         mask_size=mask_size,

@@ -20,11 +20,20 @@ from ..core.errors import InputError, near
 # %% ../../nbs/cli/01_options.ipynb #465b7852
 def choose_protocol(name: str, **choices):
     "A protocol by name, with the choices that were given (not None) set."
-    from inner_detectors.dissection.protocol import protocols
+    from inner_detectors.dissection.protocol import EARLIER, protocols
+    from inner_detectors.dissection.scores import known_scores
 
     if name not in protocols:
         raise InputError(f"no protocol {name!r}. {near(name, protocols)}")
-    return replace(protocols[name], **given(**choices))
+    chosen = given(**choices)
+    score = known_scores[chosen["score"]].name if "score" in chosen else None
+    same = EARLIER.get(chosen.get("score_over", ""), score)
+    if score is not None and score != same:
+        raise InputError(
+            f"--score {score} and --score-over {chosen['score_over']}, which is {same}, disagree. Leave out "
+            "--score-over, the older flag."
+        )
+    return replace(protocols[name], **chosen)
 
 
 MODEL_NAMES = ("vgg16", "efficientnet-lite0")  # of `networks.registry.MODELS`, which takes seconds to import

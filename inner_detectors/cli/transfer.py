@@ -54,7 +54,7 @@ def transfer(
     baselines.csv, baselines.png and .pdf, faithfulness.csv. Each of FOLDERS gets transfer.nc, and units.csv its
     columns transfer_...
     A stopped run goes on where it was when the same command is given again."""
-    from inner_detectors.dissection.run import make_folder
+    from inner_detectors.dissection.checks import make_folder
     from inner_detectors.dissection.analysis import write_analysis
     from inner_detectors.dissection.study import read_units
     from inner_detectors.dissection.tables import write_frame

@@ -26,7 +26,7 @@ from ..data.dataset import Data
 from ..data.groups import Seen
 from ..dissection.identity import identity_of, other_network, run_by, weights_of
 from ..dissection.result import Dissection, near_unit
-from ..dissection.run import make_folder
+from ..dissection.checks import make_folder
 from ..dissection.study import Study
 from ..dissection.tables import analysis_columns
 from ..networks.geometry import Geometry

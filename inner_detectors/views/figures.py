@@ -134,7 +134,7 @@ def sizes_figure(dissection: "Dissection", axis=None, best: int = 10):
         else f"{len(rows)} concepts"
     )
     axis.set_xlabel("mean share of the picture", fontsize=8)
-    axis.set_ylabel(f"mean {dissection.protocol.measure.replace('iou', 'IoU')} of its {best} best units", fontsize=8)
+    axis.set_ylabel(f"mean {measure_word(dissection)} of its {best} best units", fontsize=8)
     if rows.category.nunique() > 1:
         axis.legend(fontsize=6, frameon=False)
     axis.margins(y=0.1)  # room for the names
@@ -277,7 +277,7 @@ def distribution_figure(dissection: "Dissection", by: str = "layer", axis=None, 
 
 def measure_word(dissection: "Dissection") -> str:
     "What its scores are called on an axis."
-    return "IoU" if dissection.protocol.measure == "iou" else "score"
+    return dissection.protocol.scoring.title
 
 # %% ../../nbs/views/00_figures.ipynb #b4ebb6d2
 def matrix_table(dissection: "Dissection", layer: str | None = None, most: int = 40) -> pd.DataFrame:

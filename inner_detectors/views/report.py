@@ -20,7 +20,7 @@ from pathlib import Path
 from ..core.files import replacing
 from ..core.locks import writes_alone
 from ..dissection.result import Dissection
-from ..dissection.run import make_folder
+from ..dissection.checks import make_folder
 from ..dissection.study import Study
 from ..dissection.analysis import Section
 from .sections import as_json

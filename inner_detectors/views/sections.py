@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TRANSFER', 'READ', 'as_json', 'packed', 'evidence_weights', 'Shown', 'Tables', 'tables_of', 'sections_of',
-           'section_of', 'not_run', 'without_folder', 'measured']
+           'section_of', 'not_run', 'without_folder']
 
 # %% ../../nbs/views/02_sections.ipynb #bd9a40d2
 import base64
@@ -29,7 +29,6 @@ from inner_detectors.dissection.parts import (
     table_part,
     text_of,
 )
-from ..dissection.protocol import Protocol
 from ..dissection.result import Dissection
 from ..dissection.tables import OLDER, analysis_files, load_file
 
@@ -146,8 +145,3 @@ def not_run(name: str, folder: Path) -> str:
 def without_folder(sentence: str, folder: Path) -> str:
     "A sentence that can be shown to others: it names no place on somebody's disk."
     return text_of(sentence.replace(f"{folder}/", "").replace(str(folder), folder.name), 400)
-
-
-def measured(protocol: Protocol) -> str:
-    "What the score is called in a sentence."
-    return protocol.measure.replace("iou", "IoU")

@@ -29,17 +29,17 @@ from ..data.outlines import cores
 from ..data.sample import fit_image
 from ..data.vocabulary import Concept, Vocabulary
 from ..dissection.analysis import Section
-from ..dissection.detectors import plain, unit_areas
+from ..dissection.detectors import plain
 from ..dissection.parts import Part, numbers, text_of
 from ..dissection.protocol import Protocol
 from ..dissection.result import Dissection
+from ..dissection.scores import unit_areas
 from ..dissection.study import Study, detecting
 from ..dissection.tables import several
 from ..passes.progress import Progress
 from inner_detectors.views.sections import (
     Shown,
     Tables,
-    measured,
     not_run,
     packed,
     sections_of,
@@ -310,13 +310,8 @@ def protocol_words(protocol: Protocol, side: int) -> str:
         f"a unit's threshold is what {share} exceed "
         f"{'in each picture' if protocol.threshold_over == 'image' else 'over the data set'}"
     )
-    score = (
-        "IoU over the data set"
-        if protocol.score_over == "data"
-        else "the mean IoU of the pictures that show the concept"
-    )
     return (
-        f"{protocol.name}: {threshold}; the score is {score}, on {side} × {side} points; a unit detects a concept "
+        f"{protocol.name}: {threshold}; the score is {protocol.scoring.words}, on {side} × {side} points; a unit detects a concept "
         f"where {protocol.rule}"
     )
 
@@ -439,7 +434,7 @@ def whole_of(read: Read, shown: Seen | None, files: Sequence[bool]) -> dict:
         "title": title_of(found),
         "lead": lead_of(found, len(layers), len(labels)),
         "notes": [trouble] if trouble else [],
-        "measure": measured(protocol),
+        "measure": protocol.scoring.title,
         "rule": protocol.rule,
         "detects": protocol.detects,
         "size": view["size"],

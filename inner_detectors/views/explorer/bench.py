@@ -223,9 +223,7 @@ class Chooser(widgets.VBox):
             layout=widgets.Layout(width="auto", height=f"{1.46 * rows:.1f}rem"),
             tooltip="Units: score and label, best first",
         )
-        head = widgets.HTML(
-            f"<p class=ide-soft>{self.found.protocol.measure.replace('iou', 'IoU')}, unit, label; the best first</p>"
-        )
+        head = widgets.HTML(f"<p class=ide-soft>{self.found.protocol.scoring.title}, unit, label; the best first</p>")
         head.add_class("ide-head")
         super().__init__([self.layers, *between, self.search, head, self.list])
         self.add_class("ide-chooser")

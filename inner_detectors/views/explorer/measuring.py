@@ -20,8 +20,8 @@ from jaxtyping import Bool, Float32, Int, Int64, UInt8
 from ...analyses.occlusion import FILLS, flat, known_fill
 from ...core.errors import InputError, near
 from ...data.sample import Example, fit_mask
-from ...dissection.counts import FINE
 from ...dissection.result import Dissection
+from ...dissection.scores import Score, iou_over_data
 from ...networks.model import Model, layers
 from ...passes.fold import refuse_infinite
 from ...passes.interpolation import Between, enlarge_slowly
@@ -75,20 +75,16 @@ def agreement(
 def score(
     found: Agreement,
     limits: Float32[np.ndarray, " image"],  # the threshold in each of its pictures
-    over: str = "data",  # the IoU over all, or the mean of each "image"'s
+    scoring: Score = iou_over_data,
 ) -> float:
-    "The IoU of the two at a threshold."
+    "The score of the two at a threshold."
     one = limits[0] if len(limits) and (limits == limits[0]).all() else None
     both = found.inside > (limits[found.owner] if one is None else one)
     lit = found.values > (limits[:, None, None] if one is None else one)
-    if over == "data":
-        return float(
-            np.count_nonzero(both) / max(np.count_nonzero(lit) + found.sizes.sum() - np.count_nonzero(both), 1)
-        )
-    shows = found.sizes > 0
-    shared = np.bincount(found.owner[both], minlength=len(limits))[shows]
-    ratios = shared / (lit.sum((1, 2))[shows] + found.sizes[shows] - shared)
-    return float(np.rint(ratios * FINE).astype(np.int64).sum() / FINE / max(shows.sum(), 1))
+    ends = np.cumsum(found.sizes)
+    shared = [np.count_nonzero(both[end - size : end]) for end, size in zip(ends, found.sizes)]
+    areas = [np.count_nonzero(picture) for picture in lit]
+    return scoring.of_images(np.array(shared, np.int64), np.array(areas, np.int64), found.sizes)
 
 # %% ../../../nbs/views/explorer/01_measuring.ipynb #32ef40d1
 def limits_at(

@@ -247,7 +247,7 @@ class UnitView(widgets.VBox):
         )
         counts = both is not None and len(both.images) > 0
         self.score = (
-            score(both, limits_at(found, level, self.sight.inside), found.protocol.score_over)
+            score(both, limits_at(found, level, self.sight.inside), found.protocol.scoring)
             if both is not None and counts
             else float("nan")
         )
@@ -332,7 +332,7 @@ def readout_of(found: Dissection, look: Sight, unit: str, concept: str, level: f
     if not concept:
         return "<p class=ide-soft>It shares no pixel with any concept, so there is no score.</p>"
     saved, shelf = float(found.scores.sel(unit=unit, concept=concept)), look.shelf
-    name, every = found.protocol.measure.replace("iou", "IoU"), look.total == shelf.of
+    name, every = found.protocol.scoring.title, look.total == shelf.of
     if now != now:
         return f"<p><span class=ide-score>{saved:.3f}</span> {name} <span class=ide-soft>in the dissection</span></p>"
     exact = shelf.maps.dtype == np.float32
