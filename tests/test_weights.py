@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 
 from inner_detectors.networks.fetch import fetch as fetching
 from inner_detectors.core.errors import InputError
@@ -111,6 +112,27 @@ def test_a_full_disk_keeps_the_previous_file(tmp_path):
         and "Make room" in done.stderr
     )
     assert sha256(path) == before and os.listdir(tmp_path) == ["kept.safetensors"]
+
+
+SAVED = """
+import sys, numpy as np
+from inner_detectors.networks.weights.safetensors import write_safetensors
+order = int(sys.argv[2])
+x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+arrays = {"turned": x.T, "strided": x[:, ::2], "whole": x, "narrow": x.astype(np.float16), "counts": np.arange(3)}
+about = {"source": "here", "licence": "CC0", "network": "small", "layers": "3"}
+write_safetensors(sys.argv[1], dict(list(arrays.items())[::order]), dict(list(about.items())[::order]))
+"""
+
+
+def test_two_saves_are_the_same_bytes(tmp_path):
+    "In two processes, in another order, with arrays that are not contiguous; and the library reads what was meant."
+    for name, order in (("one", "1"), ("two", "-1")):
+        subprocess.run([sys.executable, "-c", SAVED, tmp_path / name, order], check=True)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    read, x = load_file(tmp_path / "one"), np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    np.testing.assert_array_equal(read["turned"], x.T)
+    np.testing.assert_array_equal(read["strided"], x[:, ::2])
 
 
 # ---- fetch, with a wheel of our own in the place of pip
