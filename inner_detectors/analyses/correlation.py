@@ -30,11 +30,10 @@ from inner_detectors.analyses.pairs import (
     originals,
     pair_table,
     partners,
-    pearson,
-    ranked,
     with_columns,
     with_presence,
 )
+from .statistics import pearson, ranked
 from ..core.errors import InputError, at_least, near
 from ..core.locks import writes_alone
 from ..core.text import as_html
