@@ -130,7 +130,7 @@ studies: setup weights  ## run the notebooks in studies/ again, in place
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace "$${found[@]}"
 
 lock: setup  ## requirements.lock from settings.ini; to take newer versions: make lock FLAGS=--upgrade
-	$(BIN)/python -m uv pip compile setup.py --extra dev --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/python -m uv pip compile setup.py --extra onnx --extra inpaint --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet $(FLAGS) -o requirements.lock
 
 clean:  ## remove environments, caches and results (not data, not pre-models)

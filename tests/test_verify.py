@@ -376,7 +376,7 @@ def test_another_network_or_other_data(rings):
 
 
 def test_without_scikit_image(rings, monkeypatch):
-    monkeypatch.setattr(occlusion, "inpainting", lambda: "")
+    monkeypatch.setitem(sys.modules, "skimage", None)
     with pytest.raises(InputError) as refused:
         verify(rings, fills=["inpaint"], progress=False)
-    assert_says(refused.value, "scikit-image", "blur")
+    assert_says(refused.value, "fill 'inpaint'", "needs skimage", "pip install 'inner-detectors[inpaint]'")
