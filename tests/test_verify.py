@@ -26,7 +26,6 @@ from inner_detectors.dissection.study import study, write_room
 from inner_detectors.networks.spelling import made_of
 from inner_detectors.networks.model import Model
 from inner_detectors.analyses.concept_removal import Verified, planted_removal, planted_summary, verify
-from inner_detectors.analyses import occlusion
 from inner_detectors.analyses.occlusion import black, elsewhere, flat
 from inner_detectors.analyses.statistics import resampled
 from inner_detectors.analyses.verdict import verdict

