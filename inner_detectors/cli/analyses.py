@@ -124,7 +124,7 @@ def verify(
     fill: str | None = None,  # units: what a unit is set to: zero (where none is given) or mean
     splits: int | None = None,  # units: divisions into ranking and test images (1 where none is given)
     sets: list[str] | None = None,  # units: others to remove together: NAME=UNIT,UNIT,... or NAME=FILE of a unit a line
-    k: int | None = None,  # units: so many of a class's most important are removed, and alone kept (20)
+    k: int | None = None,  # units: so many of a class's best are removed, and alone kept (20 where none is given)
     by: str | None = None,  # units: what ranks them: logprob (where none is given) or accuracy
     controls: int | None = None,  # units: random draws (10 where none is given)
     seed: int = 0,  # of controls, splits and resamples
