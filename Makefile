@@ -102,12 +102,15 @@ test-torch: .venv-torch/.stamp  ## the comparisons with PyTorch, live, in an env
 	$(call environment,--lowest)
 	@touch $@
 
-# The command, a run that goes on from its checkpoint, the sparse head, and the counts against their definitions.
+# Counts and chance against their definitions, the command and what it writes, a run that goes on from its checkpoint, parameter
+# files, the sparse head; and what a plain installation does: dissect, draw, open the explorer. About a minute on two cores.
+LOWEST = tests/test_extras.py tests/test_protocols.py tests/test_evidence.py tests/test_numbers.py \
+	tests/test_restart.py::test_interrupted_long_before_the_next_checkpoint tests/test_restart.py::test_a_damaged_checkpoint_is_named \
+	tests/test_command.py::test_files tests/test_command.py::test_units_csv tests/test_command.py::test_json_says_what_load_says \
+	tests/test_command.py::test_a_finished_run_is_found tests/test_weights.py tests/test_pickles.py::test_keras_of_every_age \
+	tests/test_transfer.py::test_planted_units_are_picked_and_no_others tests/test_transfer.py::test_copies_are_thinned
 test-lowest: .venv-lowest/.stamp weights  ## the core with the lowest versions that settings.ini allows, in an environment of its own
-	.venv-lowest/bin/python -m pytest tests/test_numbers.py tests/test_protocols.py tests/test_evidence.py -k "not 60_photographs"
-	.venv-lowest/bin/python -m pytest tests/test_restart.py -k "long_before or damaged"
-	.venv-lowest/bin/python -m pytest tests/test_transfer.py -k "planted or thinned"
-	.venv-lowest/bin/python -m pytest tests/test_command.py -k "files or csv or json or finished or layers"
+	.venv-lowest/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(LOWEST) -k "not photographs and not garbage and not checkpoint[15]"
 
 browser:  ## Debian's chromium, in which the report and the explorer are tested; without it those tests are skipped
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
@@ -130,7 +133,7 @@ studies: setup weights  ## run the notebooks in studies/ again, in place
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace "$${found[@]}"
 
 lock: setup  ## requirements.lock from settings.ini; to take newer versions: make lock FLAGS=--upgrade
-	$(BIN)/python -m uv pip compile setup.py --extra dev --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/python -m uv pip compile setup.py --extra onnx --extra inpaint --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet $(FLAGS) -o requirements.lock
 
 clean:  ## remove environments, caches and results (not data, not pre-models)

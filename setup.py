@@ -8,7 +8,7 @@ here = Path(__file__).parent
 config = ConfigParser(delimiters=["="])
 config.read(here / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
-extras = {name: cfg[f"{name}_requirements"].split() for name in ("cuda", "onnx", "dev")}
+extras = {name: cfg[f"{name}_requirements"].split() for name in ("cuda", "onnx", "inpaint", "dev")}
 readme = here / "README.md"
 
 setup(

@@ -26,7 +26,8 @@ from inner_detectors.analyses.ablation import (
 )
 from inner_detectors.analyses.insertion import insert
 from inner_detectors.analyses.linear_probe import fit_linear, probe_layer
-from inner_detectors.analyses.simulation import gathering, pearson, simulation, straight
+from inner_detectors.analyses.simulation import gathering, simulation, straight
+from inner_detectors.analyses.statistics import pearson_rows
 from inner_detectors.analyses.splits import parts
 from inner_detectors.analyses.unit_removal import unit_removal
 from inner_detectors.data.labels import Labels, as_labels, folder_classes, read_classes, shown_classes
@@ -444,8 +445,8 @@ def test_simulation(these, labels):
     noise = np.random.default_rng(0)
     x, y = noise.normal(size=(30, 2)), noise.normal(size=(30, 2))
     every, some = np.ones((30, 2), bool), np.arange(30)[:, None] < [30, 20]
-    np.testing.assert_allclose(pearson(x, y, every), [pearsonr(x[:, i], y[:, i])[0] for i in range(2)])
-    np.testing.assert_allclose(pearson(x, y, some)[1], pearsonr(x[:20, 1], y[:20, 1])[0])
+    np.testing.assert_allclose(pearson_rows(x.T, y.T, every.T), [pearsonr(x[:, i], y[:, i])[0] for i in range(2)])
+    np.testing.assert_allclose(pearson_rows(x.T, y.T, some.T)[1], pearsonr(x[:20, 1], y[:20, 1])[0])
     found = np.stack([y, x, x * y, x * x], 1)
     np.testing.assert_allclose(np.stack(straight(found, every))[::-1, 0], np.polyfit(x[:, 0], y[:, 0], 1), rtol=1e-5)
     np.testing.assert_allclose(np.stack(straight(found, some))[::-1, 1], np.polyfit(x[:20, 1], y[:20, 1], 1), rtol=1e-5)

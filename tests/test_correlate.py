@@ -21,7 +21,8 @@ from inner_detectors.analyses.correlation import (
     dendrogram_figure,
     matrix_figure,
 )
-from inner_detectors.analyses.pairs import levels, p_of, pearson, q_of, ranked
+from inner_detectors.analyses.pairs import levels
+from inner_detectors.analyses.statistics import benjamini_hochberg, p_of, pearson, ranked
 from inner_detectors.data.dataset import Data
 from inner_detectors.data.sample import Region, Sample
 from inner_detectors.dissection.protocol import netdissect
@@ -284,7 +285,7 @@ def test_groups_count_once():
     living = ~np.isnan(alone.table.presence_q.values)
     assert (grouped.table.presence_q.values[living] >= alone.table.presence_q.values[living]).all()
     p = p_of(grouped.table.presence_pearson.values.astype(np.float64), 10)
-    np.testing.assert_allclose(grouped.table.presence_q, q_of(p), rtol=1e-3)
+    np.testing.assert_allclose(grouped.table.presence_q, benjamini_hochberg(p), rtol=1e-3)
 
 
 # ---- batches, restarts, files

@@ -791,12 +791,12 @@ def test_onnx_arrays_in_a_second_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.testing.assert_equal(write("sub/net.data", offset=6, length=96), {"a": ARRAY})
     for location, more, words in (
-        ("sub/net.data", dict(offset=6, length=1000), "claims 1000 bytes from 6"),
+        ("sub/net.data", dict(offset=6, length=1000), "has 108 bytes, and array 'a' of net.onnx ends at 1006"),
         ("sub/net.data", dict(offset=6), "buffer size"),
-        ("a:net.data", {}, "not in its own folder"),
-        (str(tmp_path / "net.data"), {}, "not in its own folder"),
-        ("gone.data", {}, "not beside it. Put it there"),
-        ("", {}, "not in its own folder"),
+        ("a:net.data", {}, "outside the folder of the file"),
+        (str(tmp_path / "net.data"), {}, "outside the folder of the file"),
+        ("gone.data", {}, "is not there. Put that file beside it"),
+        ("", {}, "outside the folder of the file"),
     ):
         with pytest.raises(InputError) as said:
             write(location, **more)

@@ -144,6 +144,27 @@ def test_no_registry_in_the_lock():
     assert "torch" not in names
 
 
+def test_every_dependency_is_explained():
+    "In the table of the index notebook, those of an extra with its name; in CONTRIBUTING where it builds and tests."
+    config = configparser.ConfigParser(delimiters=["="])
+    config.read(ROOT / "settings.ini", encoding="utf-8")
+    names = {
+        key.removesuffix("requirements").rstrip("_"): [re.split(r"[\[<>=]", one)[0] for one in value.split()]
+        for key, value in config["DEFAULT"].items()
+        if key.endswith("requirements")
+    }
+    assert {"", "onnx", "inpaint", "cuda", "dev"} == set(names)
+    index, contributing = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md"))
+    for extra in names.keys() - {"cuda"}:
+        table = contributing if extra == "dev" else index[index.index("## What it stands on") :]
+        rows = [
+            re.findall(r"[\w.-]+", row.split("|")[1].partition("(`")[0])
+            for row in re.findall(r"^\| .*\|$", table, re.M)
+            if extra in ("", "dev") or f"(`[{extra}]`)" in row
+        ]
+        assert not [name for name in names[extra] if name not in sum(rows, [])], extra
+
+
 def test_versions_agree():
     citation = re.search(r'^version: "?([^"\n]+)"?$', (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.M)
     changelog = re.search(r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)

@@ -26,7 +26,6 @@ from inner_detectors.dissection.study import study, write_room
 from inner_detectors.networks.spelling import made_of
 from inner_detectors.networks.model import Model
 from inner_detectors.analyses.concept_removal import ConceptRemoval, planted_removal, planted_summary, concept_removal
-from inner_detectors.analyses import occlusion
 from inner_detectors.analyses.occlusion import black, elsewhere, flat
 from inner_detectors.analyses.statistics import resampled
 from inner_detectors.analyses.verdict import verdict
@@ -378,7 +377,7 @@ def test_another_network_or_other_data(rings):
 
 
 def test_without_scikit_image(rings, monkeypatch):
-    monkeypatch.setattr(occlusion, "inpainting", lambda: "")
+    monkeypatch.setitem(sys.modules, "skimage", None)
     with pytest.raises(InputError) as refused:
         concept_removal(rings, fills=["inpaint"], progress=False)
-    assert_says(refused.value, "scikit-image", "blur")
+    assert_says(refused.value, "fill 'inpaint'", "needs skimage", "pip install 'inner-detectors[inpaint]'")

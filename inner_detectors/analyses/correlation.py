@@ -32,11 +32,10 @@ from inner_detectors.analyses.pairs import (
     originals,
     pair_table,
     partners,
-    pearson,
-    ranked,
     with_columns,
     with_presence,
 )
+from .statistics import pearson, ranked
 from ..core.errors import InputError, at_least, near
 from ..core.text import as_html
 from ..data.groups import Seen, independent

@@ -10,14 +10,13 @@ __all__ = ['FILLS', 'black', 'flat', 'blurred', 'inpainted', 'filling', 'known_f
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 from PIL import Image, ImageFilter
 from jaxtyping import Bool, UInt8
 from scipy import signal
 
-from ..core.errors import InputError, near
+from ..core.errors import InputError, import_extra, near
 from ..networks.model import Model
 from ..passes.fold import Fold
 
@@ -70,20 +69,14 @@ def known_fill(name: str) -> str:
     "The name itself, where such a fill is there and can be used."
     if name not in FILLS:
         raise InputError(f"no fill {name!r}. {near(name, FILLS)}")
-    if name == "inpaint" and not inpainting():
-        raise InputError(
-            "fill 'inpaint': needs scikit-image, which is not installed. Give `pip install scikit-image`, or choose "
-            "'blur'."
-        )
+    if name == "inpaint":
+        inpainting()
     return name
 
 
 def inpainting() -> str:
-    "The version of scikit-image; empty where it is not installed."
-    try:
-        return version("scikit-image")
-    except PackageNotFoundError:
-        return ""
+    "The version of scikit-image, which the extra `inpaint` brings. Raises InputError where it is not installed."
+    return import_extra("skimage", "inpaint", "fill 'inpaint'").__version__
 
 # %% ../../nbs/analyses/02_occlusion.ipynb #794320f2
 def elsewhere(mask: Bool[np.ndarray, "size size"], random: np.random.Generator) -> Bool[np.ndarray, "size size"] | None:

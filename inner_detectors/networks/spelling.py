@@ -27,7 +27,7 @@ import jax
 import numpy as np
 
 from ..core.files import sha256
-from .weights.onnx import messages
+from .weights.onnx import load_onnx, tensors_of
 from .weights.safetensors import attempt
 
 # %% ../../nbs/networks/04_spelling.ipynb #0a67d252
@@ -525,37 +525,11 @@ def module_sha256(module: Any) -> str:  # 64 hexadecimal digits
 
 
 def external_files(path: Path | str) -> list[str]:
-    "The names of the files in which an ONNX file keeps arrays, as they stand in it."
-
-    def tensors(
-        graph,
-        # a graph's initialisers (5), sparse ones (15), and those of its nodes' attributes (1, 5), which may hold graphs
-        # (6,
-        # 11)
-    ):
-        yield from messages(graph, 5)
-        for sparse in messages(graph, 15):
-            yield from (*messages(sparse, 1), *messages(sparse, 2))
-        for node in messages(graph, 1):
-            yield from of_node(node)
-
-    def of_node(node):
-        for attribute in messages(node, 5):
-            yield from (*messages(attribute, 5), *messages(attribute, 10))
-            for graph in (*messages(attribute, 6), *messages(attribute, 11)):
-                yield from tensors(graph)
-
-    def found(content):
-        whole = [tensor for graph in messages(content, 7) for tensor in tensors(graph)]
-        whole += [
-            tensor for function in messages(content, 25) for node in messages(function, 7) for tensor in of_node(node)
-        ]
-        pairs = [(messages(entry, 1), messages(entry, 2)) for tensor in whole for entry in messages(tensor, 13)]
-        return sorted(
-            {bytes(value[0]).decode() for key, value in pairs if key and value and bytes(key[0]) == b"location"}
-        )
-
-    return attempt(Path(path), lambda file: found(memoryview(file.read_bytes())))
+    """The names of the files in which an ONNX file keeps arrays, as they stand in it. Raises InputError where it cannot
+    be read."""
+    model = attempt(Path(path), load_onnx)
+    entries = [entry for tensor in tensors_of(model) for entry in tensor.external_data]
+    return sorted({entry.value for entry in entries if entry.key == "location"})
 
 
 def onnx_sha256(path: Path | str) -> str:  # 64 hexadecimal digits

@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float32
 
-from ..analyses.pairs import levels, pearson
+from ..analyses.pairs import levels
+from ..analyses.statistics import pearson
 from ..core.errors import InputError, at_least, near, without_notes
 from ..core.locks import writes_alone
 from ..data.dataset import Data

