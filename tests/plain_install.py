@@ -27,8 +27,8 @@ def sentence(refused, *given):
 def main(folder):
     out = folder / "run"
     assert run(["match", "vgg16", "--data", "scenes:4", "--layers", "pool3", "--out", str(out), "--quiet"]) == 0
-    assert run(["evidence", str(out), "--quiet"]) == 0
-    assert (out / "evidence.nc").is_file() and (out / "layers.png").stat().st_size > 1000
+    assert run(["chance", str(out), "--quiet"]) == 0
+    assert (out / "chance.nc").is_file() and (out / "layers.png").stat().st_size > 1000
     found = Dissection.load(out)
     layers_figure(found).figure.savefig(folder / "layers.pdf")
     assert (folder / "layers.pdf").read_bytes().startswith(b"%PDF")

@@ -235,7 +235,9 @@ def simulation_passes(
     told = these.data.annotated[[seen.source for seen in swept.images]][:, np.array(these.data.category_of)[concept]]
     start, slope = straight(found[use == "rank"], told[use == "rank"])
     tests = found[use == "test"]
-    r = np.where(concept < 0, np.nan, pearson_rows(tests[:, 0], start + slope * tests[:, 1], told[use == "test"]))
+    predicted = start + slope * tests[:, 1]
+    r = pearson_rows(tests[:, 0].T, predicted.T, told[use == "test"].T, 1e-6)
+    r = np.where(concept < 0, np.nan, r)
 
     def instead(batch):
         return jnp.stack([jnp.zeros_like(batch.activations[layer]), start + slope * pool(batch)])

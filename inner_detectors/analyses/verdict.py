@@ -7,6 +7,7 @@ __all__ = ['verdict', 'run_so_far', 'shown_in']
 
 # %% ../../nbs/analyses/23_verdict.ipynb #55478e34
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..core.errors import InputError
 from ..dissection.analysis import ANALYSES, Analysis, Vote
 from ..dissection.result import Dissection
 from ..dissection.tables import load_analyses, merged
@@ -46,8 +48,12 @@ def run_so_far(folder: str | Path, found: Dissection) -> Iterator[tuple[Analysis
     units = found.table.unit.values
     for name in ANALYSES:
         if tables := load_analyses(folder, name, found):
-            rows = [one.reindex(unit=units) if "unit" in one.coords else one for one in tables.values()]
-            yield ANALYSES[name], rows
+            try:
+                analysis = ANALYSES[name]
+            except InputError as reason:  # of another package, which is broken; its table stays
+                warnings.warn(f"left out of the verdict: {reason}", stacklevel=2)
+                continue
+            yield analysis, [one.reindex(unit=units) if "unit" in one.coords else one for one in tables.values()]
 
 
 def shown_in(analysis: Analysis, table: xr.Dataset, measure: str) -> xr.Dataset:

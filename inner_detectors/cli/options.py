@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError, near
+from ..core.plugins import registered
 
 # %% ../../nbs/cli/01_options.ipynb #465b7852
 def choose_protocol(name: str, **choices):
@@ -42,7 +43,7 @@ MODEL_NAMES = ("vgg16", "efficientnet-lite0")  # of `networks.registry.MODELS`, 
 def check_model(name: str) -> None:
     "Refuse a model that cannot be named, without loading what models need."
     loaded = sys.modules.get("inner_detectors.networks.registry")
-    names = loaded.MODELS if loaded else MODEL_NAMES
+    names = [*(loaded.MODELS if loaded else MODEL_NAMES), *registered("inner_detectors.networks", {}, "model")]
     if name not in names and not name.lower().endswith((".onnx", ".safetensors")):
         raise InputError(f"no model {name!r}. {near(name, names)}")
 
@@ -92,14 +93,16 @@ def at(path: str | None) -> str | None:
 
 
 def placed(word: str) -> str:
-    "KIND:PLACE[,PLACE][?OPTIONS] with its places from the root."
+    "KIND:PLACE[,PLACE][?OPTIONS] with its places from the root, where they are on the disk."
     from inner_detectors.data.readers.coco_json import two_places
-    from inner_detectors.data.readers.registry import split_options
+    from inner_detectors.data.readers.registry import split_options, there
 
     kind, colon, rest = word.partition(":")
     if kind in ("scenes", "staged") or not colon:
         return word
     place, _ = split_options(rest)
+    if not there(place):
+        return word  # it names nothing on the disk: its reader makes the images
     both = two_places(place)  # a folder's name may hold a comma
     commas = [at for at, letter in enumerate(place) if both and letter == ","]
     cut = next(

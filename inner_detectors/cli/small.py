@@ -30,10 +30,10 @@ def models():
 
     example:
       inner-detectors models"""
-    from inner_detectors.networks.registry import MODELS
+    from inner_detectors.networks.registry import networks
 
-    for name, known in MODELS.items():
-        print(f"{name:20} {known.about}")
+    for name in networks:
+        print(f"{name:20} {networks[name].about}")
     print(f"{'FILE.onnx':20} any network, by the names of its tensors (needs the extra onnx)")
 
 
