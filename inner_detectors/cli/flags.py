@@ -46,11 +46,11 @@ class Command(NamedTuple):
     def call(self, values: dict[str, Any]) -> Any:
         "Run it with the values of its flags."
         plain = {flag.parameter.name: values[flag.parameter.name] for flag in self.flags if not flag.owner}
-        owners = dict.fromkeys(flag.owner for flag in self.flags if flag.owner)
-        kinds = inspect.signature(self.run).parameters
-        for owner in owners:
-            fields = {one.parameter.name: values[one.parameter.name] for one in self.flags if one.owner == owner}
-            plain[owner] = kinds[owner].annotation(**fields)
+        for owner, parameter in inspect.signature(self.run).parameters.items():
+            kind: Any = parameter.annotation
+            if is_dataclass(kind):
+                fields = {one.parameter.name: values[one.parameter.name] for one in self.flags if one.owner == owner}
+                plain[owner] = kind(**fields)
         return self.run(**plain)
 
 
