@@ -48,7 +48,7 @@ class Command(NamedTuple):
         plain = {flag.parameter.name: values[flag.parameter.name] for flag in self.flags if not flag.owner}
         for owner, parameter in inspect.signature(self.run).parameters.items():
             kind: Any = parameter.annotation
-            if is_dataclass(kind):
+            if is_dataclass(parameter.annotation):
                 fields = {one.parameter.name: values[one.parameter.name] for one in self.flags if one.owner == owner}
                 plain[owner] = kind(**fields)
         return self.run(**plain)
