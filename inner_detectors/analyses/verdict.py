@@ -18,7 +18,7 @@ from ..dissection.tables import load_room
 
 # %% ../../nbs/analyses/22_verdict.ipynb #13448ea5
 def verdict(folder: str | Path) -> pd.DataFrame:
-    """What the rooms run so far say of each unit's label: layer, unit, concept, iou (or another score), detects, the rooms'
+    """What the rooms run so far say of each unit's label: layer, unit, concept, its score, detects, the rooms'
     columns, `verdict` (holds,
     fails, untested; no detector below the protocol's bar) and `failed`, the names of the tests it fails. Units
     without a label are left out."""
