@@ -497,6 +497,28 @@ def test_a_protocol_and_a_subset_by_flags(command, tmp_path):
     assert {"score"} == {"score", "iou"} & set(said["units"][0])
 
 
+def test_a_score_by_its_name(command, tmp_path):
+    "It has its own column and bound; the older flag says what it said, and what two flags say otherwise is refused."
+    code, out, _ = command(*RUN, "--protocol", "per-image", "--score", "mean-dice", "--out", tmp_path, "--quiet")
+    assert code == 0 and "Detectors (Dice >= 0.18)" in out
+    assert "dice" in pd.read_csv(tmp_path / "units.csv") and "best_dice" in pd.read_csv(tmp_path / "concepts.csv")
+    with h5py.File(tmp_path / "dissection.nc") as file:
+        kept = json.loads(file.attrs["protocol"])
+        assert kept["score"] == "mean-dice" and kept["detects"] == 0.18 and "score_over" not in kept and "dice" in file
+    said = {}
+    for words in (["--score", "mean-iou", "--detects", "0.04"], ["--score-over", "image"]):
+        said[words[0]] = json.loads(command(*RUN, *words, "--json", "--quiet")[1])
+    assert said["--score"]["units"] == said["--score-over"]["units"]
+    assert said["--score"]["made"]["run"] == said["--score-over"]["made"]["run"]
+    for words, sentence in {
+        "--score mean-dice --score-over image": "--score mean-dice and --score-over image, which is mean-iou, disagree.",
+        "--score mean": "no score 'mean'. Did you mean",
+        "--score-over images": "score_over='images' is no choice. Did you mean 'image'?",
+    }.items():
+        code, out, err = command(*RUN, *words.split(), "--quiet")
+        assert (code, out) == (1, "") and sentence in err
+
+
 def test_map_says_what_is_there_and_what_is_wrong(command, tmp_path):
     command("scenes", tmp_path / "own", "--number", "5", "--layout", "folder")
     (tmp_path / "own" / "images" / "000003.png").write_bytes(b"torn")

@@ -30,7 +30,8 @@ from inner_detectors.passes.probe import probe
 from inner_detectors.data.sample import Sample
 from inner_detectors.synthetic.scenes import Scenes
 from inner_detectors.synthetic.writers import write_coco
-from inner_detectors.dissection.counts import Counts, count_batch, counting, iou
+from inner_detectors.dissection.counts import count_batch, counting
+from inner_detectors.dissection.scores import Counts, iou
 from inner_detectors.data.readers.registry import load_data
 from inner_detectors.passes.batches import View, batches
 from inner_detectors.dissection.thresholds import compact, quantiles

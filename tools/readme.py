@@ -28,7 +28,7 @@ WINGS = {
     "networks/adapters": "a network of one's own: Flax, PyTorch, ONNX",
     "synthetic": "images made on the spot with exact truth, and planted networks",
     "passes": "one pass over the data: probe, interpolation, fold, sweep, checkpoint",
-    "dissection": "which unit stands for which concept: protocol, thresholds, counts, result, store, study",
+    "dissection": "which unit stands for which concept: scores, protocol, thresholds, counts, result, store, study",
     "analyses": "one file an analysis, and what they share",
     "transfer": "a network made of detectors",
     "views": "figures, report, explanation",

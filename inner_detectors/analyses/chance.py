@@ -76,7 +76,7 @@ def positional(
     concept: Int64[np.ndarray, " concept"],
     ratio: Callable = iou,
 ) -> Float64[np.ndarray, "unit concept"]:
-    "Chance where maps are laid on the masks of all pictures of the same source: the score at the expected intersection."
+    "Chance where maps are laid on the masks of all pictures of one source: the score at the expected intersection."
     return ratio((shared / np.maximum(images, 1)[:, None, None]).sum(0), unit, concept)
 
 # %% ../../nbs/analyses/05_chance.ipynb #ccf56abc
@@ -200,7 +200,7 @@ class Chance(Finding):
     name: ClassVar[str] = "chance"
 
     def units(self) -> pd.DataFrame:
-        """One row a unit: layer, unit, label, iou (or another score), uniform, positional, above_chance (the score by its
+        """One row a unit: layer, unit, label, its score, uniform, positional, above_chance (the score by its
         positional chance)."""
         table, measure = self.table, self.table.attrs["measure"]
         rows = pd.DataFrame(

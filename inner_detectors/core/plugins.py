@@ -13,7 +13,7 @@ from typing import Any
 
 from .errors import InputError, near
 
-# %% ../../nbs/core/06_plugins.ipynb #f49d5227
+# %% ../../nbs/core/06_plugins.ipynb #9a542019
 class Registry:
     "What there is of a kind, by name. Ours come first, in order; then those of installed packages."
 
@@ -46,6 +46,11 @@ class Registry:
         given = self.built_in[name]
         module, _, attribute = given.partition(":") if isinstance(given, str) else ("", "", "")
         return getattr(import_module(module), attribute) if module else given
+
+    def origin(self, name: str) -> str:
+        "The package that brings a name, with its version; nothing where the name is ours."
+        brought = [] if name in self.built_in else [entry.dist for entry in self.entries() if entry.name == name]
+        return ", ".join(f"{package.name} {package.version}" for package in brought if package is not None)
 
     def checked(self, name: str, entry: EntryPoint) -> Any:
         "What a package brings. Raises InputError where it cannot be had, or is something else."

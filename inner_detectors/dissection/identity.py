@@ -27,6 +27,7 @@ from ..core.errors import InputError
 from ..data.dataset import Data
 from .protocol import Protocol, in_earlier_words
 from .result import Dissection
+from .scores import known_scores
 from .store import checksum
 from ..networks.identity import TOLERANCE, apart, fixed_pictures, grain, print_of, traced
 from ..networks.model import Model, geometry_of, layers as layers_of, preprocessor
@@ -252,6 +253,7 @@ def about_run(
     borrowed = (
         {} if given is None else {"thresholds_of": {"run": given.table.attrs["run"], "checksum": checksum(given.table)}}
     )
+    stranger = known_scores.origin(protocol.score)
     geometry = {name: asdict(geometry_of(model, name)) for name in names}
     about = {
         "model": model.name,
@@ -262,6 +264,7 @@ def about_run(
         "geometry": geometry,
         "view": asdict(view),
         **run_by(view, devices),
+        **({"score_of": stranger} if stranger else {}),
         **borrowed,
     }
     return json.loads(json.dumps(about))  # as it will be read back: lists, no tuples

@@ -72,8 +72,8 @@ class Counted(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """How well a unit's pixels agree with a concept's. `OverData` and `MeanOfImages` make one of a ratio; another kind is
-    a class of its own, with `fold`, `values` and `of_images`."""
+    """How well a unit's pixels agree with a concept's. `OverData` and `MeanOfImages` make one of a ratio; another kind
+    is a class of its own, with `fold`, `values` and `of_images`."""
 
     name: str  # in a protocol, in `--score`, and of an entry point: mean-iou
     column: str  # in tables: score

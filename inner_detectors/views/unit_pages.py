@@ -311,8 +311,8 @@ def protocol_words(protocol: Protocol, side: int) -> str:
         f"{'in each picture' if protocol.threshold_over == 'image' else 'over the data set'}"
     )
     return (
-        f"{protocol.name}: {threshold}; the score is {protocol.scoring.words}, on {side} × {side} points; a unit detects a concept "
-        f"where {protocol.rule}"
+        f"{protocol.name}: {threshold}; the score is {protocol.scoring.words}, on {side} × {side} points; "
+        f"a unit detects a concept where {protocol.rule}"
     )
 
 
