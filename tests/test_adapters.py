@@ -18,7 +18,8 @@ from sentences import assert_says
 
 from inner_detectors.core.errors import InputError
 from inner_detectors.networks.adapters.nnx import from_nnx
-from inner_detectors.networks.adapters.onnx import check_external, from_onnx
+from inner_detectors.networks.adapters.onnx import from_onnx
+from inner_detectors.networks.adapters.onnx_file import check_external
 from inner_detectors.networks.adapters.torch import from_torch
 from inner_detectors.networks.model import check_layers, layers
 from inner_detectors.networks.preprocessing import mean_std, pixels

@@ -50,9 +50,9 @@ class Model:
         default_factory=dict
     )  # for results: weights, weights_sha256, preprocessing, source, licence
     absent: Mapping[str, str] = field(default_factory=dict)  # layers it could have, and what they would need
-    resume: Callable | None = (
-        None  # (parameters, layer, its activations) -> {later layer: activations}; where the network allows it
-    )
+    # where `traced` is False: (parameters, images, names, layer, values) -> as `forward`, with the values in place of
+    # what the layer gives; JAX finds that for a function that it traces (`networks.cut`)
+    edit: Callable | None = None
     classes: tuple[str, ...] = ()  # names of the classes that layer `prob` gives the probabilities of
     traced: bool = True  # False: `forward` is called with NumPy arrays and the names of layers, outside JAX
 

@@ -23,9 +23,10 @@ from ...data.sample import Example, fit_mask
 from ...dissection.counts import FINE
 from ...dissection.result import Dissection
 from ...networks.model import Model, layers
+from ...passes.edit import halves
 from ...passes.fold import refuse_infinite
 from ...passes.interpolation import Between, enlarge_slowly
-from ...passes.probe import probe, resuming
+from ...passes.probe import probe
 from .shelf import Material, Shelf, shown
 from ..report import write_text
 
@@ -208,16 +209,14 @@ def asking(model: Model, layer: str) -> tuple[Callable, str]:
     order = list(layers(model))
     says = "prob" in order and layers(model)["prob"][:2] == (1, 1) and order.index("prob") > order.index(layer)
     look = probe(model, [layer, "prob"] if says else [layer])
-    go_on = resuming(model, layer, ["prob"]) if says and model.resume is not None else None
-    why = (
-        ""
-        if go_on
-        else (
-            f"{shown(model.name)} cannot go on from {shown(layer)}, so a prediction without the unit is not known."
-            if says
-            else f"{shown(model.name)} has no classifier behind {shown(layer)}, so there is no prediction to change."
-        )
-    )
+    why, later = "", None
+    if says:
+        try:
+            later = halves(model, layer, ["prob"])
+        except InputError as problem:
+            why = f"A prediction without the unit is not known: {shown(str(problem), 300)}"
+    else:
+        why = f"{shown(model.name)} has no classifier behind {shown(layer)}, so there is no prediction to change."
 
     def ask(image, removed: Sequence[int] = ()) -> Heard:
         answer = look(image[None])
@@ -226,9 +225,9 @@ def asking(model: Model, layer: str) -> tuple[Callable, str]:
         if not len(removed):
             return Heard(maps[0], np.asarray(answer["prob"])[0, 0, 0] if says else None)
         maps[..., list(removed)] = 0
-        later = go_on(maps) if go_on else {}
-        refuse_infinite(later, ["this picture"])
-        return Heard(maps[0], np.asarray(later["prob"])[0, 0, 0] if later else None)
+        then = later.after(maps, later.beside(image[None])) if later else {}
+        refuse_infinite(then, ["this picture"])
+        return Heard(maps[0], np.asarray(then["prob"])[0, 0, 0] if then else None)
 
     return ask, why
 
