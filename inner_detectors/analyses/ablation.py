@@ -22,7 +22,7 @@ from ..core.errors import InputError
 from ..data.groups import Seen, independent
 from ..data.labels import Labels
 from ..networks.cut import Cut, cut
-from ..networks.model import Model, check_layers, layers
+from ..networks.model import Model, check_layers, layers, scores_of
 from ..passes.edit import halves
 from ..passes.fold import Batch, Fold
 
@@ -44,13 +44,12 @@ def score_layer(model: Model, layer: str, wanted: str | None = None) -> str:
     """The layer whose values, one a class, become probabilities. Raises InputError where there is none behind the layer,
     or where the layer's values cannot be replaced."""
     check_layers(model, [layer])
-    order = list(layers(model))
-    if wanted is None and "prob" not in order[1:]:
+    wanted = scores_of(model) if wanted is None else wanted
+    if wanted is None:
         raise InputError(
             f"{model.name}: has no layer 'prob', so no classes. Name the layer of its scores, or fit a probe "
-            f"(probe={order[-1]!r})."
+            f"(probe={list(layers(model))[-1]!r})."
         )
-    wanted = order[order.index("prob") - 1] if wanted is None else wanted
     halves(model, layer, [wanted])
     if layers(model)[wanted][:2] != (1, 1):
         raise InputError(f"{model.name}: layer {wanted!r} has maps, scores are one value a class. Name another.")

@@ -68,6 +68,8 @@ def any_aval(place: Any) -> Any:
 
 def is_view(step: JaxprEqn) -> bool:
     "Whether an operation gives the very numbers that it takes, in another shape, order or type of float."
+    if len(places(step)) != 1 or len(step.outvars) != 1:
+        return False
     name, before, after = step.primitive.name, *(any_aval(place) for place in (step.invars[0], step.outvars[0]))
     if name == "convert_element_type":
         return all(jnp.issubdtype(one.dtype, jnp.floating) for one in (before, after))
@@ -220,7 +222,13 @@ def parted(model: Model, layer: str, images: int) -> Parted:
         if fixed.issuperset(places(step)):
             fixed.update(step.outvars)
     behind = [step for step in jaxpr.eqns if root not in step.outvars and changed.intersection(places(step))]
-    results = {name: out for name, out in zip(names, jaxpr.outvars) if name != layer and out in changed}
+    same, place = {root}, names.index(layer)  # the layer under other names, as the last of some modules in a row has
+    same.update(out for step in jaxpr.eqns if is_view(step) and same.issuperset(places(step)) for out in step.outvars)
+    results = {
+        name: out
+        for at, (name, out) in enumerate(zip(names, jaxpr.outvars))
+        if name != layer and out in changed and (out not in same or at > place)
+    }
     asked = {place for step in behind for place in places(step)} - {root}
     known = {id(step) for step in (*behind, *steps_to(jaxpr.eqns, asked & fixed))}
     every = [*jaxpr.invars[-1:], *(out for step in jaxpr.eqns for out in step.outvars)]

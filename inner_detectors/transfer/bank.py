@@ -268,7 +268,8 @@ def outside(module: nnx.Module, bank: Bank) -> Callable:
     def run(state, images, names, layer=None, values=None):
         pictures = np.asarray(images).astype(np.uint8)  # whole numbers, see `as_given`
         maps = evidence.chosen({name: look(pictures) for name, look in looks.items()})
-        return dict(read(state, maps, {} if layer is None else {layer: jnp.asarray(values)}))
+        found = read(state, maps, {} if layer is None else {layer: jnp.asarray(values)})
+        return {name: found[name] for name in (*maps, "evidence", "scores", "prob") if name in found}  # JAX sorts them
 
     return run
 

@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageColor
 from jaxtyping import Bool, Float32, Int, Int64, UInt8
+from scipy.special import softmax
 
 from ...analyses.occlusion import FILLS, flat, known_fill
 from ...core.errors import InputError, near
 from ...data.sample import Example, fit_mask
 from ...dissection.counts import FINE
 from ...dissection.result import Dissection
-from ...networks.model import Model, layers
+from ...networks.model import Model, layers, scores_of
 from ...passes.edit import halves
 from ...passes.fold import refuse_infinite
 from ...passes.interpolation import Between, enlarge_slowly
@@ -207,27 +208,32 @@ class Heard(NamedTuple):
 def asking(model: Model, layer: str) -> tuple[Callable, str]:
     "A function (picture, units to remove) -> Heard; and a sentence on what cannot be asked, empty where all can."
     order = list(layers(model))
-    says = "prob" in order and layers(model)["prob"][:2] == (1, 1) and order.index("prob") > order.index(layer)
-    look = probe(model, [layer, "prob"] if says else [layer])
+    last = "prob" if "prob" in order else scores_of(model)
+    says = last in order and layers(model)[last][:2] == (1, 1) and order.index(last) > order.index(layer)
+    look = probe(model, [layer, last] if says else [layer])
     why, later = "", None
     if says:
         try:
-            later = halves(model, layer, ["prob"])
+            later = halves(model, layer, [last])
         except InputError as problem:
             why = f"A prediction without the unit is not known: {shown(str(problem), 300)}"
     else:
         why = f"{shown(model.name)} has no classifier behind {shown(layer)}, so there is no prediction to change."
+
+    def probabilities(answer):
+        found = np.asarray(answer[last])[0, 0, 0]
+        return found if last == "prob" else softmax(found)
 
     def ask(image, removed: Sequence[int] = ()) -> Heard:
         answer = look(image[None])
         refuse_infinite(answer, ["this picture"])
         maps = np.array(answer[layer])
         if not len(removed):
-            return Heard(maps[0], np.asarray(answer["prob"])[0, 0, 0] if says else None)
+            return Heard(maps[0], probabilities(answer) if says else None)
         maps[..., list(removed)] = 0
         then = later.after(maps, later.beside(image[None])) if later else {}
         refuse_infinite(then, ["this picture"])
-        return Heard(maps[0], np.asarray(then["prob"])[0, 0, 0] if then else None)
+        return Heard(maps[0], probabilities(then) if then else None)
 
     return ask, why
 
