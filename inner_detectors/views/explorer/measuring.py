@@ -208,7 +208,7 @@ class Heard(NamedTuple):
 def asking(model: Model, layer: str) -> tuple[Callable, str]:
     "A function (picture, units to remove) -> Heard; and a sentence on what cannot be asked, empty where all can."
     order = list(layers(model))
-    last = "prob" if "prob" in order else scores_of(model)
+    last = "prob" if "prob" in order else scores_of(model) or ""
     says = last in order and layers(model)[last][:2] == (1, 1) and order.index(last) > order.index(layer)
     look = probe(model, [layer, last] if says else [layer])
     why, later = "", None
