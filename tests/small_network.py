@@ -13,19 +13,11 @@ SIZE, CELLS, UNITS = 64, 8, 12
 NAME = "small"
 
 
-def resume(parameters, layer, out):
-    "The layers behind `layer`, of which `out` are the activations."
-    found = {layer: out}
-    if layer == "cells":
-        found["mixed"] = jax.nn.relu(out @ parameters["mix"] + parameters["bias"])
-    if layer != "head":
-        found["head"] = found["mixed"].mean((1, 2), keepdims=True)
-    return found
-
-
 def forward(parameters, images):
     cells = images.reshape(-1, CELLS, SIZE // CELLS, CELLS, SIZE // CELLS, 3).mean((2, 4))
-    return resume(parameters, "cells", jnp.concatenate([cells, 1 - cells], -1))
+    found = {"cells": jnp.concatenate([cells, 1 - cells], -1)}
+    found["mixed"] = jax.nn.relu(found["cells"] @ parameters["mix"] + parameters["bias"])
+    return found | {"head": found["mixed"].mean((1, 2), keepdims=True)}
 
 
 def small(weights=None):
@@ -40,7 +32,6 @@ def small(weights=None):
         parameters,
         SIZE,
         geometry=dict.fromkeys(("cells", "mixed"), half_pixel(SIZE, (CELLS, CELLS))),
-        resume=resume,
     )
 
 

@@ -42,6 +42,7 @@ from inner_detectors.dissection.study import study
 from inner_detectors.dissection.tables import load_room
 from inner_detectors.networks.adapters.nnx import from_nnx
 from inner_detectors.networks.building import run_steps
+from inner_detectors.networks.cut import cut
 from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model, layers
 from inner_detectors.networks.registry import load_model
@@ -107,7 +108,6 @@ def planted(counted=lambda name, x: x):
         preprocess=lambda images: images.astype(jnp.float32) / 255,
         geometry={"units": half_pixel(32, (8, 8))},
         record={"weights_sha256": "none"},
-        resume=lambda _, layer, x: run_steps(steps, x, layer),
         classes=tuple(CLASSES),
     )
 
@@ -273,7 +273,8 @@ def test_a_mean_equals_its_slow_definition(these, labels):
         changed = maps.copy()
         changed[..., unit] = maps[use == "rank", ..., unit].mean()
         before, after = (
-            np.log(np.asarray(model.resume((), "units", x)["prob"])[range(64), 0, 0, truth]) for x in (maps, changed)
+            np.log(np.asarray(cut(model, "units").after((), x, ())["prob"])[range(64), 0, 0, truth])
+            for x in (maps, changed)
         )
         np.testing.assert_allclose(
             found.table.logprob.sel(removed=f"units:{unit}"), (after - before)[use == "test"].mean(), atol=1e-5
@@ -541,9 +542,9 @@ WRONG = {
     "array": (lambda t, ls: ask(t, np.zeros((3, 4), bool)), ["shape (3, 4)", "64 images"]),
     "other classes": (lambda t, ls: ask(t, shown_classes(t.data)), ["3 classes", "has 4", "probe=LAYER"]),
     "group": (lambda t, ls: ask(t, ls, groups={"far": range(2, 9)}), ["group 'far'", "class 4 does not exist"]),
-    "in one piece": (
-        lambda t, ls: ask(t._replace(model=replace(t.model, resume=None)), ls),
-        ["cannot go on from 'units'", "`resume`", "vgg16"],
+    "nothing behind it": (
+        lambda t, ls: ask(t, ls, scores="units"),
+        ["layer 'units' does not come after 'units'", "There are: 'pool'"],
     ),
     "no scores": (lambda t, ls: ask(t, ls, scores="pools"), ["no layer 'pools'", "Did you mean 'pool'"]),
     "region": (
@@ -575,8 +576,8 @@ def test_bad_input_is_one_sentence(these, labels, what):
     assert_says(refused.value, *words, most=300)
 
 
-def test_a_flax_module_says_what_it_can_do():
-    "One that was taken over as a whole cannot go on from a layer."
+def test_a_network_without_scores_says_so():
+    "A layer behind which nothing comes decides nothing."
     from flax import nnx
 
     class Net(nnx.Module):
@@ -592,4 +593,4 @@ def test_a_flax_module_says_what_it_can_do():
         unit_removal(
             study(found, model, data), layer="conv", labels={key: 0 for key in data.sources[0].keys}, progress=False
         )
-    assert_says(refused.value, "net: cannot go on from 'conv'", "`resume`", "run_steps")
+    assert_says(refused.value, "net: has no layer 'prob'", "probe='output'")

@@ -35,7 +35,8 @@ from inner_detectors.networks.model import Model, check_layers, geometry_of, lay
 from inner_detectors.networks.preprocessing import preprocessing, signed_range, unit_range
 from inner_detectors.networks.registry import load_model
 from inner_detectors.passes.measured import measured
-from inner_detectors.passes.probe import probe, resuming
+from inner_detectors.passes.edit import edit
+from inner_detectors.passes.probe import probe
 from inner_detectors.synthetic.scenes import Scenes
 from inner_detectors.data.readers.registry import load_data
 
@@ -211,7 +212,6 @@ def made(kind, folder, size=32, channels=3, seed=0, places=PLACES):
             preprocessing(ready),
             places,
             {"preprocessing": ready},
-            resume=lambda parameters, layer, x: run_steps(steps(parameters), x, layer),
         )
     if kind == "nnx":
         return from_nnx("small", Net(parameters), size, ready, places)
@@ -391,17 +391,15 @@ def test_runs_of_other_parameters_are_not_mixed(kind, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_going_on_from_a_layer(kind, tmp_path):
-    "A function of steps can; the others are refused where it is asked for."
-    model = made(kind, tmp_path)
-    if kind != "function":
-        with pytest.raises(InputError, match="cannot go on from a layer's activations") as refused:
-            resuming(model, "pool", ["head"])
-        return assert_says(refused.value, "small", "network of steps")
-    whole = probe(model, ["pool", "head"])(pictures(2, 32))
-    np.testing.assert_allclose(
-        resuming(model, "pool", ["head"])(whole["pool"])["head"], whole["head"], rtol=1e-5, atol=1e-5
-    )
+def test_other_values_in_a_layer(kind, tmp_path):
+    "All four kinds answer alike, with their own values and with half of them gone; test_edit.py has the rest."
+    model, first, images = made(kind, tmp_path), made("function", None), pictures(2, 32)
+    whole = probe(first, ["head"])(images)["head"]
+    for share in (1, 0.5):
+        found = edit(model, "conv3", lambda maps, share=share: np.asarray(maps) * np.float32(share), ["head"])(images)[
+            "head"
+        ]
+        np.testing.assert_allclose(found, whole * share, rtol=1e-4, atol=1e-5)
 
 
 # ---- what is refused

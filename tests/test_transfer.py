@@ -419,9 +419,6 @@ def test_wrong_banks(these, bank):
         made({"a": stepped(name="a"), "planted": planted_model()}, [("a", "early", 0, "x")])
     assert_says(str(refused.value), "32 and 64 pixels")
     with pytest.raises(InputError) as refused:
-        made({"a": replace(stepped(), traced=False)}, [("a", "early", 0, "x")])
-    assert_says(str(refused.value), "outside JAX")
-    with pytest.raises(InputError) as refused:
         replace(bank, table=bank.table.head(0))
     assert_says(str(refused.value), "no detector")
 

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float
 from ..core.errors import InputError
 from ..networks.model import Model
 from ..passes.fold import refuse_infinite
-from ..passes.probe import probe, resuming
+from ..passes.edit import halves
+from ..passes.probe import probe
 
 # %% ../../nbs/analyses/14_insertion.ipynb #56af03ae
 def insert(
@@ -29,7 +30,7 @@ def insert(
 ) -> tuple[np.ndarray, np.ndarray]:  # before and after: Float32[batch ...]
     "What a later layer says before and after units are forced to a value in a region."
     wanted = wanted or "prob"
-    go_on, maps = resuming(model, layer, [wanted]), np.array(probe(model, [layer])(images)[layer])
+    both, maps = halves(model, layer, [wanted]), np.array(probe(model, [layer])(images)[layer])
     refuse_infinite({layer: maps}, [f"picture {place}" for place in range(len(maps))])
     some = np.ones(maps.shape[1:3], bool) if region is None else region
     if some.shape != maps.shape[1:3]:
@@ -45,5 +46,6 @@ def insert(
     forced = maps.copy()
     for unit, value in zip(units, values):
         forced[..., unit] = np.where(some, value, forced[..., unit])
-    before, after = (np.asarray(go_on(x)[wanted]) for x in (maps, forced))
+    beside = both.beside(images)
+    before, after = (np.asarray(both.after(x, beside)[wanted]) for x in (maps, forced))
     return before, after

@@ -74,8 +74,7 @@ def with_probe(
     several: bool,
     about: str = "",
 ) -> Model:
-    """The network with two more layers: `probe`, the scores that a layer's means give, and `prob`. It goes on from a
-    layer to these."""
+    "The network with two more layers: `probe`, the scores that a layer's means give, and `prob`."
 
     def read(out, x):
         scores = (
@@ -92,15 +91,16 @@ def with_probe(
         found = model.forward(parameters[0], images)
         return behind(parameters[1], found, found[layer])
 
-    further = model.resume
+    def outside(parameters, images, names, start=None, values=None):
+        own = None if names is None else [name for name in {*names, layer} - {"probe", "prob", start}]
+        if start is None:
+            found = model.forward(parameters[0], images, own)
+        else:
+            found = model.edit(parameters[0], images, own, start, values) if own else {}
+        return {name: np.asarray(maps) for name, maps in behind(parameters[1], found, found.get(layer, values)).items()}
 
-    def resume(parameters, start, x):
-        if start == layer:
-            return read(parameters[1], x)
-        found = further(parameters[0], start, x)
-        return behind(parameters[1], found, found[layer])
-
-    resume.before = model  # type: ignore[attr-defined]   # without the probe, which is on record
+    run: Any = forward if model.traced else outside
+    run.before_probe = model  # without the probe, which is on record
     record = {
         **model.record,
         "probe": about,
@@ -108,9 +108,9 @@ def with_probe(
     }
     return replace(
         model,
-        forward=forward,
+        forward=run,
         parameters=(model.parameters, (jnp.asarray(kernel), jnp.asarray(bias))),
-        resume=resume,
+        edit=None if model.edit is None else run,
         classes=tuple(classes),
         record=record,
     )
@@ -122,13 +122,8 @@ def about_probe(layer: str, labels: Labels, seed: int, weight: float) -> str:
 
 
 def check_probe(study: Study, layer: str) -> None:
-    "Refuse a probe on a layer that is not there, or where the network cannot go on from a layer."
+    "Refuse a probe on a layer that is not there."
     check_layers(study.model, [layer])
-    if study.model.resume is None:
-        raise InputError(
-            f"{study.model.name}: cannot go on from a layer, so a probe helps nothing. Give the Model a `resume` "
-            "(run_steps)."
-        )
 
 
 def probe_pass(study: Study, layer: str, data: Data) -> Pass:
@@ -173,7 +168,7 @@ def probe_layer(
     progress: bool = True,
 ) -> Study:
     """The study with a linear probe on a layer's means, fitted on the half of the images that `seed` draws. Raises
-    InputError where a class has no image there, or the network cannot go on from a layer."""
+    InputError where a class has no image there."""
     data = study.data if data is None else data
     check_probe(study, layer)
     labels = as_labels(labels, data)

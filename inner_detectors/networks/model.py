@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SHAPES', 'words_of', 'Model', 'forget_layers', 'layers', 'traced_once', 'preprocessor', 'checked', 'maps_of',
-           'shown_once', 'classes_of', 'check_layers', 'geometry_of', 'layer_table']
+           'shown_once', 'scores_of', 'classes_of', 'check_layers', 'geometry_of', 'layer_table']
 
 # %% ../../nbs/networks/02_model.ipynb #203a5810
 import re
@@ -50,10 +50,10 @@ class Model:
         default_factory=dict
     )  # for results: weights, weights_sha256, preprocessing, source, licence
     absent: Mapping[str, str] = field(default_factory=dict)  # layers it could have, and what they would need
-    resume: Callable | None = (
-        None  # (parameters, layer, its activations) -> {later layer: activations}; where the network allows it
-    )
-    classes: tuple[str, ...] = ()  # names of the classes that layer `prob` gives the probabilities of
+    # where `traced` is False: (parameters, images, names, layer, values) -> as `forward`, with the values in place of
+    # what the layer gives; JAX finds that for a function that it traces (`networks.cut`)
+    edit: Callable | None = None
+    classes: tuple[str, ...] = ()  # names of the classes: of layer `prob`, or of the last where that gives their scores
     traced: bool = True  # False: `forward` is called with NumPy arrays and the names of layers, outside JAX
 
     def __repr__(self) -> str:
@@ -177,6 +177,16 @@ def shown_once(model: Model) -> dict[str, tuple[int, int, int]]:
     return {name: maps_of(model, name, maps.shape) for name, maps in checked(model, out).items()}
 
 # %% ../../nbs/networks/02_model.ipynb #a97fea43
+def scores_of(model: Model) -> str | None:
+    """The layer whose values, one a class, become probabilities: the one before `prob`; without that, the last, where it
+    has one value for each of the classes that the Model names. None where there is no such layer."""
+    order = layers(model)
+    names = list(order)
+    if "prob" in names[1:]:
+        return names[names.index("prob") - 1]
+    return names[-1] if model.classes and order[names[-1]] == (1, 1, len(model.classes)) else None
+
+
 def classes_of(model: Model, layer: str = "prob") -> tuple[str, ...]:
     "What the units of a layer of scores are called; by number where nobody has named them."
     return model.classes or tuple(f"class {place}" for place in range(layers(model)[layer][2]))

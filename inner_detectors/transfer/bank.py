@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'STATISTICS', 'TOLD', 'reading', 'layer_name', 'Bank', 'Level', 'levels_of', 'above', 'Evidence', 'as_given',
-           'model_of', 'told_by', 'digest', 'identity', 'Head', 'losses_of', 'loss', 'balance', 'save']
+           'model_of', 'outside', 'told_by', 'digest', 'identity', 'Head', 'losses_of', 'loss', 'balance', 'save']
 
 # %% ../../nbs/transfer/00_bank.ipynb #1fbb9ba8
 import hashlib
@@ -28,6 +28,7 @@ from ..core.text import as_html
 from ..dissection.identity import weights_of
 from ..networks.geometry import Geometry
 from ..networks.model import Model, geometry_of, layers
+from ..networks.spelling import made_of
 from ..networks.weights.safetensors import write_safetensors
 from ..passes.interpolation import enlarge, grid
 from ..passes.probe import probe
@@ -65,11 +66,6 @@ class Bank:
             raise InputError(f"bank: no statistic {self.statistic!r}. {near(self.statistic, STATISTICS)}")
         if not len(self.table):
             raise InputError("bank: has no detector. Choose concepts that units detect, or a lower bar.")
-        host = next((name for name, model in self.networks.items() if not model.traced), None)
-        if host:
-            raise InputError(
-                f"bank: {host} runs outside JAX, and a bank is one Flax module. Bring the network to Flax (from_nnx)."
-            )
         sizes = {model.size for model in self.networks.values()}
         if len(sizes) > 1:
             raise InputError(
@@ -114,8 +110,8 @@ class Bank:
         return model_of(Evidence(self), self)
 
     def __call__(self, images) -> Float32[np.ndarray, "batch detector"]:
-        """The evidence in some pictures, uint8[batch size size 3]: every network run once, only as deep as is needed,
-        under one jit."""
+        """The evidence in some pictures, uint8[batch size size 3]: every network run once, where JAX runs it only as deep
+        as is needed and under one jit."""
         return self.look(images)
 
     @cached_property
@@ -171,7 +167,7 @@ class Evidence(nnx.Module):
         self.limits = nnx.data(jnp.asarray(bank.table.threshold.to_numpy(), jnp.float32))
         self.lowest = nnx.data(jnp.float32(-jnp.inf))
         self.levels, self.statistic, self.detectors = tuple(levels_of(bank.table)), bank.statistic, len(bank)
-        self.forwards = {name: (model.preprocess, model.forward) for name, model in models.items()}
+        self.forwards = {name: (model.preprocess, model.forward) for name, model in models.items() if model.traced}
         self.grids = nnx.data(
             {
                 level.name: grid(
@@ -189,8 +185,12 @@ class Evidence(nnx.Module):
     def maps(self, images) -> dict[str, Float32[Array, "batch _ _ _"]]:
         "The maps of the detectors, by layer."
         found = {name: forward(self.weights[name], ready(images)) for name, (ready, forward) in self.forwards.items()}
+        return self.chosen(found)
+
+    def chosen(self, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Float32[Array, "batch _ _ _"]]:
+        "The detectors' maps of what the networks gave, by network and layer."
         return {
-            level.name: found[level.network][level.layer][..., np.array(level.units)].astype(jnp.float32)
+            level.name: jnp.asarray(found[level.network][level.layer])[..., np.array(level.units)].astype(jnp.float32)
             for level in self.levels
         }
 
@@ -206,9 +206,13 @@ class Evidence(nnx.Module):
         order = np.argsort(np.concatenate([level.places for level in self.levels]))
         return jnp.concatenate(parts, 1)[:, order]
 
+    def read(self, maps: Mapping[str, Array], given: Mapping[str, Array]) -> dict[str, Float32[Array, "batch _ _ _"]]:
+        "What follows from the detectors' maps; `given`: values in place of what a layer gives."
+        maps = {name: given.get(name, own) for name, own in maps.items()}
+        return maps | {"evidence": given["evidence"] if "evidence" in given else self.pooled(maps)[:, None, None]}
+
     def __call__(self, images) -> dict[str, Float32[Array, "batch _ _ _"]]:
-        maps = self.maps(images)
-        return maps | {"evidence": self.pooled(maps)[:, None, None]}
+        return self.read(self.maps(images), {})
 
 
 def as_given(images) -> Float32[Array, "batch height width 3"]:
@@ -231,7 +235,7 @@ def model_of(module: nnx.Module, bank: Bank, classes: Sequence[str] = ()) -> Mod
         "networks": json.dumps({name: digest(model) for name, model in bank.networks.items()}),
         "weights_sha256": identity(bank, module),
     }
-    return Model(
+    made = Model(
         "transferred" if len(classes) else "bank",
         forward,
         state,
@@ -241,6 +245,33 @@ def model_of(module: nnx.Module, bank: Bank, classes: Sequence[str] = ()) -> Mod
         record,
         classes=tuple(classes),
     )
+    if all(model.traced for model in bank.networks.values()):
+        return made
+    run = made_of(outside(module, bank), record["weights_sha256"])
+    return replace(made, forward=run, edit=run, traced=False)
+
+
+def outside(module: nnx.Module, bank: Bank) -> Callable:
+    "How a bank runs with a network among its own that JAX cannot look into: each network by itself, the rest under one jit."
+    graph, _ = nnx.split(module)
+    evidence: Any = getattr(module, "evidence", module)
+    looks = {
+        name: probe(model, list(dict.fromkeys(level.layer for level in evidence.levels if level.network == name)))
+        for name, model in bank.networks.items()
+    }
+
+    @jax.jit
+    def read(state, maps, given):
+        merged: Any = nnx.merge(graph, state)
+        return merged.read(maps, given)
+
+    def run(state, images, names, layer=None, values=None):
+        pictures = np.asarray(images).astype(np.uint8)  # whole numbers, see `as_given`
+        maps = evidence.chosen({name: look(pictures) for name, look in looks.items()})
+        found = read(state, maps, {} if layer is None else {layer: jnp.asarray(values)})
+        return {name: found[name] for name in (*maps, "evidence", "scores", "prob") if name in found}  # JAX sorts them
+
+    return run
 
 
 TOLD = ("weights_sha256", "computation_sha256", "preprocessing")  # what tells a network from another in its record

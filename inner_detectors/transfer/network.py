@@ -44,20 +44,24 @@ class Network(nnx.Module):
             nnx.Param(jnp.asarray(head.bias, jnp.float32)),
         )
 
-    def __call__(self, images) -> dict[str, Float32[Array, "batch _ _ _"]]:
-        found = self.evidence(images)
+    def read(self, maps: Mapping[str, Array], given: Mapping[str, Array]) -> dict[str, Float32[Array, "batch _ _ _"]]:
+        "What follows from the detectors' maps; `given`: values in place of what a layer gives."
+        found = self.evidence.read(maps, given)
 
-        def read(x):
+        def scored(x):
             return (
                 jnp.matmul((x - self.mean) / self.scale, self.kernel[...], precision=jax.lax.Precision.HIGHEST)
                 + self.bias[...]
             )
 
-        scores = in_eights(read, found["evidence"])
+        scores = given["scores"] if "scores" in given else in_eights(scored, found["evidence"])
         return found | {
             "scores": scores,
             "prob": jax.nn.sigmoid(scores) if self.several else in_eights(nnx.softmax, scores),
         }
+
+    def __call__(self, images) -> dict[str, Float32[Array, "batch _ _ _"]]:
+        return self.read(self.evidence.maps(images), {})
 
 
 @dataclass(frozen=True, repr=False)

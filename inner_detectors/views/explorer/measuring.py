@@ -16,16 +16,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageColor
 from jaxtyping import Bool, Float32, Int, Int64, UInt8
+from scipy.special import softmax
 
 from ...analyses.occlusion import FILLS, flat, known_fill
 from ...core.errors import InputError, near
 from ...data.sample import Example, fit_mask
 from ...dissection.result import Dissection
 from ...dissection.scores import Score, iou_over_data
-from ...networks.model import Model, layers
+from ...networks.model import Model, layers, scores_of
+from ...passes.edit import halves
 from ...passes.fold import refuse_infinite
 from ...passes.interpolation import Between, enlarge_slowly
-from ...passes.probe import probe, resuming
+from ...passes.probe import probe
 from .shelf import Material, Shelf, shown
 from ..report import write_text
 
@@ -202,29 +204,32 @@ class Heard(NamedTuple):
 def asking(model: Model, layer: str) -> tuple[Callable, str]:
     "A function (picture, units to remove) -> Heard; and a sentence on what cannot be asked, empty where all can."
     order = list(layers(model))
-    says = "prob" in order and layers(model)["prob"][:2] == (1, 1) and order.index("prob") > order.index(layer)
-    look = probe(model, [layer, "prob"] if says else [layer])
-    go_on = resuming(model, layer, ["prob"]) if says and model.resume is not None else None
-    why = (
-        ""
-        if go_on
-        else (
-            f"{shown(model.name)} cannot go on from {shown(layer)}, so a prediction without the unit is not known."
-            if says
-            else f"{shown(model.name)} has no classifier behind {shown(layer)}, so there is no prediction to change."
-        )
-    )
+    last = "prob" if "prob" in order else scores_of(model) or ""
+    says = last in order and layers(model)[last][:2] == (1, 1) and order.index(last) > order.index(layer)
+    look = probe(model, [layer, last] if says else [layer])
+    why, later = "", None
+    if says:
+        try:
+            later = halves(model, layer, [last])
+        except InputError as problem:
+            why = f"A prediction without the unit is not known: {shown(str(problem), 300)}"
+    else:
+        why = f"{shown(model.name)} has no classifier behind {shown(layer)}, so there is no prediction to change."
+
+    def probabilities(answer):
+        found = np.asarray(answer[last])[0, 0, 0]
+        return found if last == "prob" else softmax(found)
 
     def ask(image, removed: Sequence[int] = ()) -> Heard:
         answer = look(image[None])
         refuse_infinite(answer, ["this picture"])
         maps = np.array(answer[layer])
         if not len(removed):
-            return Heard(maps[0], np.asarray(answer["prob"])[0, 0, 0] if says else None)
+            return Heard(maps[0], probabilities(answer) if says else None)
         maps[..., list(removed)] = 0
-        later = go_on(maps) if go_on else {}
-        refuse_infinite(later, ["this picture"])
-        return Heard(maps[0], np.asarray(later["prob"])[0, 0, 0] if later else None)
+        then = later.after(maps, later.beside(image[None])) if later else {}
+        refuse_infinite(then, ["this picture"])
+        return Heard(maps[0], probabilities(then) if then else None)
 
     return ask, why
 
