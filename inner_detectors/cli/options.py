@@ -84,7 +84,7 @@ def at(path: str | None) -> str | None:
 
 def placed(word: str) -> str:
     "KIND:PLACE[,PLACE][?OPTIONS] with its places from the root."
-    from inner_detectors.data.readers.coco_json import two_places
+    from inner_detectors.data.readers.coco_files import two_places
     from inner_detectors.data.readers.registry import split_options
 
     kind, colon, rest = word.partition(":")
