@@ -18,7 +18,8 @@ from inner_detectors.data.survey import survey
 from inner_detectors.dissection.run import dissect
 from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model
-from inner_detectors.data.readers.coco_json import inside as stays_inside, located, parts_of, read_image_entry
+from inner_detectors.data.readers.coco_files import located, parts_of
+from inner_detectors.data.readers.coco_json import inside as stays_inside, read_image_entry
 from inner_detectors.data.readers.masks import decode_mask, packed_mask
 from inner_detectors.data.readers.registry import load_data
 

@@ -16,8 +16,8 @@ from sentences import assert_says
 from inner_detectors.analyses.ablation import constant, one_by_one, removing
 from inner_detectors.analyses.insertion import insert
 from inner_detectors.analyses.linear_probe import with_probe
-from inner_detectors.analyses.simulation import simulate
-from inner_detectors.analyses.unit_removal import ablate
+from inner_detectors.analyses.simulation import simulation
+from inner_detectors.analyses.unit_removal import unit_removal
 from inner_detectors.core.errors import InputError
 from inner_detectors.data.dataset import Data
 from inner_detectors.data.labels import folder_classes
@@ -355,8 +355,10 @@ def studied(kind, folder):
 def analysed(kind, folder, out=None):
     these = studied(kind, folder)
     labels = folder_classes(these.data, CLASSES)
-    removed = ablate(these, "inner", labels, scores="scores", k=2, controls=2, out=out, progress=False)
-    simulated = simulate(these, "inner", labels, scores="scores", out=out, progress=False)
+    removed = unit_removal(
+        these, layer="inner", labels=labels, scores="scores", k=2, controls=2, out=out, progress=False
+    )
+    simulated = simulation(these, layer="inner", labels=labels, scores="scores", out=out, progress=False)
     return these, removed.table, simulated
 
 
@@ -389,7 +391,9 @@ def test_unit_removal_and_simulation_of_every_kind(kind, reference, tmp_path):
     for name in ("intact", "removed", "replaced", "simulated_r"):
         np.testing.assert_allclose(simulated[name], reference[2][name], rtol=1e-3, atol=1e-4, err_msg=name)
     labels = folder_classes(these.data, CLASSES)
-    again = ablate(these, "inner", labels, scores="scores", k=2, controls=2, out=tmp_path / "out", progress=False)
+    again = unit_removal(
+        these, layer="inner", labels=labels, scores="scores", k=2, controls=2, out=tmp_path / "out", progress=False
+    )
     assert again.table.attrs["date"] == removed.attrs["date"]
 
 

@@ -652,7 +652,7 @@ def test_the_table_is_whole():
 )
 def test_the_layout_is_what_sources_reads(name, layout, place, web, monkeypatch, tmp_path):
     "The published entries, with few files in each archive: they come to lie where the room sources looks."
-    from inner_detectors.data.readers.coco_json import find_coco, split_place
+    from inner_detectors.data.readers.coco_files import find_coco, split_place
 
     files = []
     for file in PUBLISHED[name].files:

@@ -26,7 +26,8 @@ from inner_detectors.core.errors import InputError
 from inner_detectors.networks.weights.formats import read_weights
 from inner_detectors.networks.weights.hdf5 import h5_arrays
 from inner_detectors.networks.weights.numpy import members, npy_header
-from inner_detectors.networks.weights.pickles import Limits, arrays_in, check_pickle, read_pickle
+from inner_detectors.networks.weights.pickled_arrays import arrays_in
+from inner_detectors.networks.weights.pickles import Limits, check_pickle, read_pickle
 from inner_detectors.networks.weights.safetensors import write_safetensors
 from inner_detectors.networks.weights.torch import storages as storages_in
 

@@ -668,7 +668,7 @@ def test_the_page_is_shipped(root):
 
 def test_notes_are_not_listed_as_left_out(noise):
     "What was used, and might have been meant otherwise, stands under a heading of its own."
-    from inner_detectors.views.unit_pages import read_folder, whole_of
+    from inner_detectors.views.front_page import read_folder, whole_of
 
     folder, these, _ = noise
     read = read_folder(folder, ())

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from sentences import assert_says
 
-from inner_detectors.analyses.chance import Evidence, evidence
+from inner_detectors.analyses.chance import Chance, chance
 from inner_detectors.analyses.sensitivity import sensitivity, sensitivity_figure
 from inner_detectors.analyses.verdict import verdict
 from inner_detectors.cli.flags import parser
@@ -124,7 +124,7 @@ def test_uniform_chance_of_the_mean_dice(names):
     these = study(
         dissect(MODEL, odd(*names), ["red"], replace(HALF, score="mean-dice"), progress=False), MODEL, odd(*names)
     )
-    found = evidence(these, progress=False).table
+    found = chance(these, progress=False).table
     shares = [(Fraction(LIT[one], 400), Fraction(MASK[one], 400)) for one in names if MASK[one]]
     wanted = [Fraction(round(2 * a * p / (a + p) * 2**32), 2**32) for a, p in shares]
     assert float(found.uniform[0, 0]) == float(sum(wanted) / len(wanted))
@@ -279,8 +279,8 @@ def test_a_score_of_one_file_is_known_everywhere(own, name, tmp_path):
     assert f"best_{column}" in pd.read_csv(tmp_path / "concepts.csv")
     assert f"a {wanted:.3f} (" in (tmp_path / "units.txt").read_text()
     these = study(Dissection.load(tmp_path), MODEL, data)
-    chance = evidence(these, tmp_path, progress=False)
-    assert chance.units()[column][0] == wanted and Evidence.load(tmp_path).table.attrs["measure"] == column
+    chance = chance(these, tmp_path, progress=False)
+    assert chance.units()[column][0] == wanted and Chance.load(tmp_path).table.attrs["measure"] == column
     assert chance.table.positional.notnull().all() == (name == "recall")
     shares = [(Fraction(LIT[one], 400), Fraction(MASK[one], 400)) for one in names if MASK[one]]
     if name == "mean-f2":
@@ -288,7 +288,7 @@ def test_a_score_of_one_file_is_known_everywhere(own, name, tmp_path):
     else:
         uniform = Fraction(sum(LIT[one] for one in names), 400 * len(names))  # the share of all pixels that are lit
     assert float(chance.table.uniform[0, 0]) == pytest.approx(float(uniform), abs=1e-9)
-    curves = sensitivity(these, tmp_path, [0.1, 0.4, 0.5], progress=False)
+    curves = sensitivity(these, tmp_path, quantiles=[0.1, 0.4, 0.5], progress=False)
     for share in (0.1, 0.4):
         one = dissect(MODEL, data, ["red"], replace(protocol, quantile=share), progress=False)
         assert curves.iou("red:0").sel(quantile=share).values.tolist() == one.scores.values[0].tolist()
@@ -312,7 +312,7 @@ def test_another_kind_of_score(own, tmp_path):
     these = study(made, MODEL, data)
     shares = [(Fraction(LIT[one], 400), Fraction(MASK[one], 400)) for one in ("full", "within", "apart")]
     chance = max(a * p / (a + p - a * p) for a, p in shares)
-    assert float(evidence(these, progress=False).table.uniform[0, 0]) == pytest.approx(float(chance), abs=1e-9)
+    assert float(chance(these, progress=False).table.uniform[0, 0]) == pytest.approx(float(chance), abs=1e-9)
     with pytest.raises(InputError) as said:
         sensitivity(these, progress=False)
     assert_says(said.value, "score 'best' is not defined at many thresholds")

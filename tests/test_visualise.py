@@ -32,12 +32,10 @@ from inner_detectors.networks.model import Model
 from inner_detectors.data.readers.registry import load_data
 from inner_detectors.analyses.top_images import TopImages, top_images
 from inner_detectors.core.text import HIDDEN, file_name, label
+from inner_detectors.views.comparison import compare_figure, compared, layers_apart
 from inner_detectors.views.figures import (
     PRINT,
-    compare_figure,
-    compared,
     distribution_figure,
-    layers_apart,
     layers_figure,
     sizes_figure,
     survey_figure,
@@ -45,21 +43,8 @@ from inner_detectors.views.figures import (
     write_figure,
     write_figures,
 )
-from inner_detectors.views.unit_images import (
-    UNIT,
-    WAYS,
-    agreement,
-    contours,
-    crop,
-    draw_outline,
-    heat,
-    laid_over,
-    outcome_figure,
-    reveal,
-    show,
-    unit_figure,
-    write_unit_pictures,
-)
+from inner_detectors.views.overlays import UNIT, agreement, contours, crop, draw_outline, heat, laid_over, reveal
+from inner_detectors.views.unit_images import WAYS, outcome_figure, show, unit_figure, write_unit_pictures
 
 HOSTILE = [
     "plain",

@@ -94,7 +94,7 @@ def at(path: str | None) -> str | None:
 
 def placed(word: str) -> str:
     "KIND:PLACE[,PLACE][?OPTIONS] with its places from the root, where they are on the disk."
-    from inner_detectors.data.readers.coco_json import two_places
+    from inner_detectors.data.readers.coco_files import two_places
     from inner_detectors.data.readers.registry import split_options, there
 
     kind, colon, rest = word.partition(":")

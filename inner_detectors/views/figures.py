@@ -5,12 +5,11 @@
 # %% auto #0
 __all__ = ['PRINT', 'layers_figure', 'legend_above', 'title_of', 'wide', 'concept_sizes', 'apart', 'sizes_figure',
            'survey_figure', 'write_figures', 'write_figure', 'printed', 'for_print', 'score_groups',
-           'distribution_figure', 'measure_word', 'matrix_table', 'unit_concept_figure', 'layers_apart', 'called',
-           'detecting', 'compared', 'apart_from_scenes', 'compare_figure', 'side_by_side']
+           'distribution_figure', 'measure_word', 'matrix_table', 'unit_concept_figure']
 
 # %% ../../nbs/views/00_figures.ipynb #c112285d
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,12 +18,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, UInt8
 
-from ..analyses.drawing import COLOURS, HATCHES, bare, new_axis, new_figure
+from ..analyses.drawing import COLOURS, HATCHES, bare, new_axis
 from ..core.errors import InputError, near
 from ..core.files import replacing
 from ..core.text import label
 from ..data.survey import Survey
-from ..data.vocabulary import spelled
 
 if TYPE_CHECKING:
     from inner_detectors.dissection.result import Dissection
@@ -318,106 +316,3 @@ def unit_concept_figure(dissection: "Dissection", layer: str | None = None, axis
     bar.ax.tick_params(labelsize=5)
     bar.outline.set_visible(False)
     return axis
-
-# %% ../../nbs/views/00_figures.ipynb #8f543a01
-def layers_apart(dissection: "Dissection") -> dict[str, "Dissection"]:
-    "A dissection for each layer, to be compared with one another."
-    from inner_detectors.dissection.result import Dissection
-
-    table = dissection.table
-    return {
-        name: Dissection(table.isel(unit=table.layer.values == name))
-        for name in dict.fromkeys(table.layer.values.tolist())
-    }
-
-
-def called(concept: str, category: str) -> str:
-    "A published concept as ours is called."
-    return (
-        spelled(concept[:-2])
-        if concept.endswith({"colour": "-c", "scene": "-s"}.get(category, "\0"))
-        else spelled(concept)
-    )
-
-
-def detecting(run: "Dissection | pd.DataFrame") -> pd.DataFrame:
-    """concept and category of each unit that detects its label, of a dissection or of published labels (whose bar is
-    the protocol `netdissect`'s)."""
-    from inner_detectors.dissection.protocol import netdissect
-    from inner_detectors.dissection.detectors import best_of_all
-
-    labels, protocol = (run, netdissect) if isinstance(run, pd.DataFrame) else (run.labels, run.protocol)
-    rows = best_of_all(labels, protocol.measure)
-    rows = rows[protocol.detected(rows[protocol.measure]) & (rows[protocol.measure] > 0) & (rows.concept != "")]
-    return pd.DataFrame(
-        {"concept": [called(*pair) for pair in zip(rows.concept, rows.category)], "category": rows.category.to_numpy()}
-    )
-
-
-def compared(runs: Mapping[str, "Dissection | pd.DataFrame"]) -> pd.DataFrame:
-    """A row a concept that any run detects: concept, category, and a column a run with its number of detectors; the
-    commonest first."""
-    found = apart_from_scenes({name: detecting(run) for name, run in runs.items()})
-    every = pd.concat(found.values(), ignore_index=True).drop_duplicates("concept").set_index("concept")
-    counts = {name: rows.concept.value_counts().reindex(every.index, fill_value=0) for name, rows in found.items()}
-    order = sum(counts.values(), start=pd.Series(0, every.index)).sort_values(ascending=False, kind="stable").index
-    return every.assign(**counts).loc[order].reset_index()
-
-
-def apart_from_scenes(found: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    "A name that is a scene here and a thing there (`skyscraper`) is two concepts: the scene says so."
-    every = pd.concat(found.values(), ignore_index=True)
-    both = set(every.concept[every.category == "scene"]) & set(every.concept[every.category != "scene"])
-
-    def name(concept, category):
-        return f"{concept} (scene)" if category == "scene" and concept in both else concept
-
-    return {
-        run: rows.assign(concept=[name(*pair) for pair in zip(rows.concept, rows.category)])
-        for run, rows in found.items()
-    }
-
-
-def compare_figure(runs: Mapping[str, "Dissection | pd.DataFrame"], most: int = 20, shown: bool = True) -> list:
-    """Detectors of several runs side by side: by category, and by concept, the commonest `most`. Returns both axes.
-    InputError with fewer than two runs."""
-    if len(runs) < 2:
-        raise InputError(f"{len(runs)} runs: two are needed to be compared. Give a name and a dissection for each.")
-    rows = compared(runs)
-    by_category, by_concept = (
-        rows.groupby("category", sort=False)[list(runs)].sum(),
-        rows.head(most).set_index("concept")[list(runs)],
-    )
-    sizes = [max(len(by_category), 1), max(len(by_concept), 1)]
-    above, below = new_figure(3.3, 1.3 + 0.05 * len(runs) * sum(sizes) + 0.08 * sum(sizes), shown).subplots(
-        2, 1, height_ratios=sizes
-    )
-    for axis, counts in ((above, by_category), (below, by_concept)):
-        side_by_side(bare(axis, 6), counts)
-    above.legend(fontsize=6, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.2)
-    there = rows[list(runs)] > 0
-    alone = ", ".join(f"{label(name, 16)} {int((there[name] & (there.sum(axis=1) == 1)).sum())}" for name in runs)
-    below.set_title(
-        f"concepts in all: {int(there.all(axis=1).sum())}; in one alone: {alone}", fontsize=6, loc="left", wrap=True
-    )
-    below.set_xlabel("detectors", fontsize=7)
-    return [above, below]
-
-
-def side_by_side(axis, counts: pd.DataFrame) -> None:
-    "Horizontal bars: a group a row, a bar a column."
-    thick, lines = 0.8 / len(counts.columns), np.arange(len(counts))
-    for place, name in enumerate(counts.columns):
-        axis.barh(
-            lines - 0.4 + thick * (place + 0.5),
-            counts[name],
-            thick,
-            label=label(name, 20),
-            color=COLOURS[place % len(COLOURS)],
-            hatch=HATCHES[place % len(HATCHES)],
-            edgecolor="white",
-            linewidth=0.3,
-        )
-    axis.set_yticks(lines, [label(name, 24) for name in counts.index])
-    axis.set_ylim(max(len(counts), 1) - 0.5, -0.5)
-    axis.xaxis.get_major_locator().set_params(integer=True)
