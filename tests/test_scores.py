@@ -279,15 +279,15 @@ def test_a_score_of_one_file_is_known_everywhere(own, name, tmp_path):
     assert f"best_{column}" in pd.read_csv(tmp_path / "concepts.csv")
     assert f"a {wanted:.3f} (" in (tmp_path / "units.txt").read_text()
     these = study(Dissection.load(tmp_path), MODEL, data)
-    chance = chance(these, tmp_path, progress=False)
-    assert chance.units()[column][0] == wanted and Chance.load(tmp_path).table.attrs["measure"] == column
-    assert chance.table.positional.notnull().all() == (name == "recall")
+    levels = chance(these, tmp_path, progress=False)
+    assert levels.units()[column][0] == wanted and Chance.load(tmp_path).table.attrs["measure"] == column
+    assert levels.table.positional.notnull().all() == (name == "recall")
     shares = [(Fraction(LIT[one], 400), Fraction(MASK[one], 400)) for one in names if MASK[one]]
     if name == "mean-f2":
         uniform = sum(5 * a * p / (a + 4 * p) for a, p in shares) / len(shares)
     else:
         uniform = Fraction(sum(LIT[one] for one in names), 400 * len(names))  # the share of all pixels that are lit
-    assert float(chance.table.uniform[0, 0]) == pytest.approx(float(uniform), abs=1e-9)
+    assert float(levels.table.uniform[0, 0]) == pytest.approx(float(uniform), abs=1e-9)
     curves = sensitivity(these, tmp_path, quantiles=[0.1, 0.4, 0.5], progress=False)
     for share in (0.1, 0.4):
         one = dissect(MODEL, data, ["red"], replace(protocol, quantile=share), progress=False)
