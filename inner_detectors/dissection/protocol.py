@@ -38,9 +38,7 @@ class Protocol:
     geometry: str = (
         "receptive-field"  # where a map's cells lie: composed through the layers, "half-pixel", or "measured"
     )
-    detects: float = OwnBound(
-        iou_over_data.bound
-    )  # a unit detects a concept where its score is larger, or (a mean) so large
+    detects: float = OwnBound(iou_over_data.bound)  # a concept is detected above it (by a mean: from it on)
     labels: int = 1  # so many of a unit's best concepts are its labels
     score_over: InitVar[str | None] = None  # the older word for the score, which it decides where it is given
 
@@ -115,7 +113,8 @@ protocols = {protocol.name: protocol for protocol in (netdissect, pnas, per_imag
 def read_protocol(choices: Mapping[str, Any]) -> Protocol:
     "A protocol from its choices by name, as a file keeps them. Raises InputError where one cannot be."
     known = {field.name for field in fields(Protocol)} | {"score_over"}
-    return Protocol(**{name: value for name, value in choices.items() if name in known})
+    found = Protocol(**{name: value for name, value in choices.items() if name in known})
+    return replace(found, detects=OwnBound(found.detects)) if found.detects == found.scoring.bound else found
 
 
 def protocol_of(table: Any) -> Protocol:

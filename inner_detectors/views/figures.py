@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PRINT', 'layers_figure', 'legend_above', 'title_of', 'wide', 'concept_sizes', 'apart', 'sizes_figure',
            'survey_figure', 'write_figures', 'write_figure', 'printed', 'for_print', 'score_groups',
-           'distribution_figure', 'measure_word', 'matrix_table', 'unit_concept_figure']
+           'distribution_figure', 'matrix_table', 'unit_concept_figure']
 
 # %% ../../nbs/views/00_figures.ipynb #c112285d
 import json
@@ -132,7 +132,7 @@ def sizes_figure(dissection: "Dissection", axis=None, best: int = 10):
         else f"{len(rows)} concepts"
     )
     axis.set_xlabel("mean share of the picture", fontsize=8)
-    axis.set_ylabel(f"mean {measure_word(dissection)} of its {best} best units", fontsize=8)
+    axis.set_ylabel(f"mean {dissection.protocol.scoring.title} of its {best} best units", fontsize=8)
     if rows.category.nunique() > 1:
         axis.legend(fontsize=6, frameon=False)
     axis.margins(y=0.1)  # room for the names
@@ -268,14 +268,9 @@ def distribution_figure(dissection: "Dissection", by: str = "layer", axis=None, 
         )
     axis.axvline(dissection.protocol.detects, color="#D55E00", linewidth=0.9, linestyle="--", zorder=0)
     axis.set_yticks(places, [f"{label(name, 24)} ({len(values)})" for name, values in groups.items()])
-    axis.set_xlabel(f"{measure_word(dissection)} of units", fontsize=8)
+    axis.set_xlabel(f"{dissection.protocol.scoring.title} of units", fontsize=8)
     axis.set_title(title_of(dissection), fontsize=8)
     return axis
-
-
-def measure_word(dissection: "Dissection") -> str:
-    "What its scores are called on an axis."
-    return dissection.protocol.scoring.title
 
 # %% ../../nbs/views/00_figures.ipynb #b4ebb6d2
 def matrix_table(dissection: "Dissection", layer: str | None = None, most: int = 40) -> pd.DataFrame:
@@ -312,7 +307,7 @@ def unit_concept_figure(dissection: "Dissection", layer: str | None = None, axis
     axis.invert_yaxis()
     axis.tick_params(length=0)
     bar = axis.figure.colorbar(drawn, ax=axis, shrink=0.5, aspect=15)
-    bar.set_label(measure_word(dissection), fontsize=6)
+    bar.set_label(dissection.protocol.scoring.title, fontsize=6)
     bar.ax.tick_params(labelsize=5)
     bar.outline.set_visible(False)
     return axis

@@ -23,7 +23,7 @@ from ..core.errors import InputError, at_least, near
 from ..core.text import file_name, label
 from ..data.dataset import Data
 from ..data.sample import Example, fit_mask
-from .figures import measure_word, write_figure
+from .figures import write_figure
 from inner_detectors.views.overlays import (
     MASK,
     UNIT,
@@ -233,7 +233,9 @@ def unit_title(found: "Dissection | None", best: TopImages, unit: str, concept: 
     if not concept:
         return f"{label(unit)}: no label"
     score = (
-        "" if found is None else f", {measure_word(found)} {float(found.scores.sel(unit=unit, concept=concept)):.3f}"
+        ""
+        if found is None
+        else f", {found.protocol.scoring.title} {float(found.scores.sel(unit=unit, concept=concept)):.3f}"
     )
     return f"{label(unit)}: {label(concept)}{score}"
 
