@@ -17,7 +17,7 @@ from sentences import assert_says
 from inner_detectors.core import files, locks
 from inner_detectors.analyses.splits import parts, shares
 from inner_detectors.data.labels import Labels, as_labels, check_labels, folder_classes, read_classes, shown_classes
-from inner_detectors.transfer.baselines import family_names
+from inner_detectors.transfer.faithfulness import family_names
 from inner_detectors.core.errors import InputError
 from inner_detectors.core.files import part_beside, replacing
 from inner_detectors.data.vocabulary import Concept, Vocabulary

@@ -18,7 +18,9 @@ from sentences import assert_says
 
 from inner_detectors.networks import registry
 from inner_detectors.data.labels import as_labels, folder_classes, shown_classes
-from inner_detectors.transfer.baselines import all_units, contest, part_of, pick, related, split
+from inner_detectors.transfer.baselines import contest, split
+from inner_detectors.transfer.faithfulness import pick, related
+from inner_detectors.transfer.pooled_units import all_units, part_of
 from inner_detectors.cli.main import run
 from inner_detectors.core.errors import InputError
 from inner_detectors.analyses.pairs import image_level

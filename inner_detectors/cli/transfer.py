@@ -235,7 +235,8 @@ def compared(
 ) -> list[str]:
     "Write what the baselines give, and whether the reasons are true."
     import pandas as pd
-    from inner_detectors.transfer.baselines import contest_figure, faithful, faithfulness, rivals
+    from inner_detectors.transfer.baselines import contest_figure, rivals
+    from inner_detectors.transfer.faithfulness import faithful, faithfulness
     from inner_detectors.dissection.tables import write_frame
     from inner_detectors.views.figures import write_figure
 
