@@ -33,11 +33,10 @@ class Command(NamedTuple):
     def call(self, values: dict[str, Any]) -> Any:
         "Run it with the values of its flags."
         plain = {flag.parameter.name: values[flag.parameter.name] for flag in self.flags if not flag.owner}
-        owners = dict.fromkeys(flag.owner for flag in self.flags if flag.owner)
-        kinds = inspect.signature(self.run).parameters
-        for owner in owners:
+        kinds = {name: one.annotation for name, one in inspect.signature(self.run).parameters.items()}
+        for owner in (name for name, kind in kinds.items() if is_dataclass(kind)):  # which may have no fields
             fields = {one.parameter.name: values[one.parameter.name] for one in self.flags if one.owner == owner}
-            plain[owner] = kinds[owner].annotation(**fields)
+            plain[owner] = kinds[owner](**fields)
         return self.run(**plain)
 
 

@@ -120,8 +120,8 @@ def crop(
     values: Float[np.ndarray, "size size"],
 ) -> UInt8[np.ndarray, "side side 3"]:
     "The piece of the region that holds the peak, cut out of the picture."
-    top_images, left, side = box_of(on, values)
-    return image[top_images : top_images + side, left : left + side]
+    upper, left, side = box_of(on, values)
+    return image[upper : upper + side, left : left + side]
 
 # %% ../../nbs/views/01_unit_images.ipynb #f6c3ba01
 def contours(field: Shaped[np.ndarray, "height width"], level: float) -> list[Float[np.ndarray, "point 2"]]:
@@ -171,7 +171,7 @@ class Sight(NamedTuple):
     cells: int  # of the map: with one, there is no region
 
 
-def example_of(found: TopImages, data: Data | None, image: int) -> tuple[Example | None, str]:
+def example_of(found: "TopImages", data: Data | None, image: int) -> tuple[Example | None, str]:
     "A photograph with its masks, as the network saw it; or None, and why."
     about, place = found.table.attrs, int(found.table.image_index[image])
     if data is None:
@@ -186,7 +186,7 @@ def example_of(found: TopImages, data: Data | None, image: int) -> tuple[Example
 
 
 def mask_of(
-    found: TopImages, data: Data | None, image: int, concept: str, example: Example | None
+    found: "TopImages", data: Data | None, image: int, concept: str, example: Example | None
 ) -> Bool[np.ndarray, "side side"] | None:
     "A concept's mask in a picture: as it was kept, or from the data; None where it is not shown, or neither is there."
     if not concept:
@@ -198,7 +198,7 @@ def mask_of(
     return shown.get(data.concepts.index(concept)) if concept in data.concepts else None
 
 
-def sight(found: TopImages, data: Data | None, unit: str, image: int, concept: str | None = None) -> Sight:
+def sight(found: "TopImages", data: Data | None, unit: str, image: int, concept: str | None = None) -> Sight:
     "A unit in one picture; the map is there where the picture is among the unit's strongest."
     table, row, size, ranks = found.table, found.row(unit), int(found.table.attrs["size"]), found.images(unit)
     (example, why), limit, values, cells = example_of(found, data, image), float(found.limits(unit)[image]), None, 0
@@ -287,7 +287,7 @@ WAYS = {
 
 def unit_figure(
     found: "Dissection | None",
-    best: TopImages,
+    best: "TopImages",
     data: Data | None,
     unit: str,
     concept: str | None = None,  # its label where None
@@ -345,7 +345,7 @@ def say_missing(row, seen: Sequence[Sight]) -> None:
         )
 
 
-def unit_title(found: "Dissection | None", best: TopImages, unit: str, concept: str) -> str:
+def unit_title(found: "Dissection | None", best: "TopImages", unit: str, concept: str) -> str:
     "A unit, its concept and their score, as far as they are known."
     if not concept:
         return f"{label(unit)}: no label"
@@ -387,7 +387,7 @@ def samples(rows: pd.DataFrame, each: int) -> dict[str, tuple[int, list[int]]]:
 
 def outcome_figure(
     found: "Dissection | None",
-    best: TopImages,
+    best: "TopImages",
     data: Data | None,
     unit: str,
     concept: str | None = None,
@@ -420,7 +420,7 @@ def outcome_figure(
 # %% ../../nbs/views/01_unit_images.ipynb #cb666b3c
 def write_unit_pictures(
     found: "Dissection | None",
-    best: TopImages,
+    best: "TopImages",
     data: Data | None,
     folder: str | Path,
     units: Sequence[str],
