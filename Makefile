@@ -66,10 +66,10 @@ MATCHED = $(if $(filter file,$(origin OUT)),$(patsubst %/dissection.nc,%,$(first
 activthres: setup  ## how IoU hangs on the threshold: every quantile in one pass: OUT=results/match
 	@$(BIN)/inner-detectors sensitivity $(MATCHED) $(FLAGS)
 verify: setup  ## hides each concept and watches the units fall: OUT=results/match FLAGS="--fills black mean"
-	@$(BIN)/inner-detectors evidence $(MATCHED) $(MOVED)
-	@$(BIN)/inner-detectors verify concepts $(MATCHED) $(MOVED) $(FLAGS)
+	@$(BIN)/inner-detectors chance $(MATCHED) $(MOVED)
+	@$(BIN)/inner-detectors concept-removal $(MATCHED) $(MOVED) $(FLAGS)
 correlat: setup  ## units that go together: OUT=results/match
-	@$(BIN)/inner-detectors correlate $(MATCHED) $(FLAGS)
+	@$(BIN)/inner-detectors correlation $(MATCHED) $(FLAGS)
 visualise: setup  ## pictures of units, and a report to open in a browser: FLAGS="conv5_3:12 dog"
 	@$(BIN)/inner-detectors visualise $(MATCHED) $(MOVED) $(FLAGS)
 transfer: setup  ## a network made of detectors, whose every answer is a short sum of named concepts: FLAGS="--compare --forbid material"

@@ -5,7 +5,7 @@ Chromium.
 
 The dissection is drawn at random: 5,120 units of twelve layers, 80 concepts, 255 pictures of noise of 224 x 224,
 twelve for each unit, an ellipse lit in each;
-and three curves of a hundred points for each unit, as room `sensitivity` adds them. Opened from disk, without a
+and three curves of a hundred points for each unit, as analysis `sensitivity` adds them. Opened from disk, without a
 network, in a fresh profile each time; the
 median of five. `open` is from the start of the navigation until the first eight units stand with their pictures and
 regions.
@@ -77,7 +77,8 @@ def main() -> None:
 
     from inner_detectors.dissection.store import save
     from inner_detectors.views.report import report
-    from inner_detectors.views.sections import Part, Section
+    from inner_detectors.dissection.analysis import Section
+    from inner_detectors.dissection.parts import Part
 
     def curves(table, found):
         "Three curves of noise for each unit."
@@ -103,7 +104,7 @@ def main() -> None:
             Path(folder) / "noise.nc",
         )
         start = time.monotonic()
-        page = report(folder, these, sections=[Section("noise", "Curves", "", "noise", curves)], progress=False)
+        page = report(folder, these, sections={"noise": Section("Curves", "", curves)}, progress=False)
         print(
             f"{'write':20} {time.monotonic() - start:6.1f} s   {sum(units for _, units in VGG16.values())} units, "
             f"{chosen.images} pictures"

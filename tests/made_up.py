@@ -153,7 +153,7 @@ def dissection(layers: dict[str, tuple[int, int]], words: list[str], images: lis
 
 
 def pictures(found: Dissection, layers: dict[str, tuple[int, int]], ranks: int = 12, seed: int = 1) -> xr.Dataset:
-    "Room `top` of a made-up dissection: the strongest pictures drawn at random, a blob lit in each, some masks."
+    "Analysis `top-images` of a made-up dissection: the strongest pictures drawn at random, a blob lit in each, some masks."
     random, table = np.random.default_rng(seed), found.table
     units, images, concepts, side = table.sizes["unit"], table.sizes["image"], table.sizes["concept"], 112
     peak = random.gamma(2, 1, (images, units)).astype(np.float32)
@@ -199,7 +199,8 @@ def pictures(found: Dissection, layers: dict[str, tuple[int, int]], ranks: int =
         {
             "format": FORMAT,
             "run": table.attrs["run"],
-            "room": "top",
+            "analysis": "top-images",
+            "key": "",
             "columns": "[]",
             "choices": json.dumps({"number": ranks}),
             "date": "2026-01-01T00:00:00+00:00",

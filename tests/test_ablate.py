@@ -39,7 +39,7 @@ from inner_detectors.dissection.protocol import netdissect
 from inner_detectors.dissection.result import Dissection
 from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import study
-from inner_detectors.dissection.tables import load_room
+from inner_detectors.dissection.tables import load_analysis
 from inner_detectors.networks.adapters.nnx import from_nnx
 from inner_detectors.networks.building import run_steps
 from inner_detectors.networks.cut import cut
@@ -440,7 +440,7 @@ def test_sets_of_regions_insert_and_remove(these):
 
 def test_simulation(these, labels):
     "The colour units follow their masks, and the network knows its classes from the predictions."
-    table = simulation(these, layer="units", labels=labels, seed=2, progress=False)
+    table = simulation(these, layer="units", labels=labels, seed=2, progress=False).table
     red = table.sel(concept="red")
     assert red.recovered > 0.8 and table.simulated_r.values[0] > 0.95 and red.removed < red.intact - 3 * red.error
     noise = np.random.default_rng(0)
@@ -481,7 +481,7 @@ def test_groups_of_classes_and_named_sets(these, labels):
         and rows.units["pair"] == 2
     )
     assert np.isclose(found.concepts("cold").accuracy, 0).all()
-    assert "Ablated(planted, units: 12 units set to zero" in repr(found) and "<table" in found._repr_html_()
+    assert "UnitRemoval(planted, units: 12 units set to zero" in repr(found) and "<table" in found._repr_html_()
 
 
 def test_without_targets_or_detectors(these, labels, tmp_path):
@@ -493,8 +493,8 @@ def test_without_targets_or_detectors(these, labels, tmp_path):
     assert found.table.sizes["target"] == 0 and not len(found.links())
     assert not len(found.classes().logprob_removed) and not len(found.concepts().as_bad)
     assert (found.units()["class"] == "").all() and (found.units().concept == "").all()
-    assert not simulation(blind, layer="units", labels=labels, out=tmp_path, progress=False).sizes["concept"]
-    assert load_room(tmp_path, "simulate") is not None and load_room(tmp_path, "ablate") is not None
+    assert not simulation(blind, layer="units", labels=labels, out=tmp_path, progress=False).table.sizes["concept"]
+    assert load_analysis(tmp_path, "simulation") is not None and load_analysis(tmp_path, "unit-removal") is not None
 
 
 def test_labels_in_every_form(these, tmp_path):

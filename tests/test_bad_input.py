@@ -496,7 +496,7 @@ def test_a_picture_that_says_that_it_lies_on_its_side_is_noted_and_used(folder, 
     assert code == 0 and "1 note:" in out and "left out:" not in out
     said = json.loads(Dissection.load(tmp_path / "out").table.attrs["command"])["data"]
     assert said == [f"{place}:val?orientation=stored"]
-    code, out, err = command("evidence", tmp_path / "out", "--quiet")
+    code, out, err = command("chance", tmp_path / "out", "--quiet")
     assert code == 0 and "could not be used" not in err
 
 

@@ -19,7 +19,7 @@ import xarray as xr
 from PIL import Image
 
 from inner_detectors import __version__
-from inner_detectors.cli.main import commands, run
+from inner_detectors.cli.main import command_named, names, run
 from inner_detectors.dissection.result import Dissection
 from inner_detectors.networks.fetch.published import home, homes
 from inner_detectors.networks import registry
@@ -107,7 +107,7 @@ def environment(weights):
 def test_overview(command):
     code, out, err = command()
     assert (code, err) == (2, "")
-    for name in commands:
+    for name in names():
         assert f"  {name} " in out
     assert "--help says more" in out
     for words in (["--help"], ["-h"], ["help"]):
@@ -118,12 +118,12 @@ def test_version():
     assert real("--version").stdout == f"{__version__}\n"
 
 
-@pytest.mark.parametrize("name", commands)
+@pytest.mark.parametrize("name", names())
 def test_help_teaches(name, command):
     code, out, err = command(name, "--help")
     assert (code, err) == (0, "")
     assert "example" in out and f"inner-detectors {name}" in out.partition("example")[2]
-    assert (commands[name].__doc__ or "").split("\n")[0].rstrip(".") in " ".join(out.split())
+    assert command_named(name).about.split("\n")[0].rstrip(".") in " ".join(out.split())
     assert max(map(len, out.splitlines())) <= 140
 
 

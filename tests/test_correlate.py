@@ -25,6 +25,7 @@ from inner_detectors.analyses.pairs import levels
 from inner_detectors.analyses.statistics import benjamini_hochberg, p_of, pearson, ranked
 from inner_detectors.data.dataset import Data
 from inner_detectors.data.sample import Region, Sample
+from inner_detectors.dissection import analysis
 from inner_detectors.dissection.protocol import netdissect
 from dataclasses import replace
 from inner_detectors.dissection.run import dissect
@@ -317,12 +318,12 @@ def test_goes_on_where_it_stopped(these, tmp_path, monkeypatch, capsys):
     again = correlation(these, tmp_path, statistic="mean", keep="all", progress=False)
     assert "going on at image 32," in capsys.readouterr().err
     same(whole, again)
-    assert sorted(path.name for path in tmp_path.glob("correlate*")) == ["correlate.nc"]
+    assert sorted(path.name for path in tmp_path.glob("correl*")) == ["correlation-mean.nc"]
     same(whole, Correlation.load(tmp_path))
     columns = pd.read_csv(tmp_path / "units.csv", keep_default_na=False, na_values={"strongest_r": ""})
     assert columns.strongest_partner.tolist() == whole.table.strongest_partner.values.tolist()
     np.testing.assert_allclose(columns.strongest_r, whole.table.strongest_r)
-    monkeypatch.setattr(room, "run_room", None)  # a finished room is read
+    monkeypatch.setattr(analysis, "run_pass", None)  # a finished analysis is read
     same(whole, correlation(these, tmp_path, statistic="mean", keep="all", progress=False))
 
 
@@ -372,7 +373,7 @@ def test_bad_questions(these, found, tmp_path):
         (lambda: found.clusters(STILL), "at least two"),
         (lambda: found.clusters(number=0), "from 1"),
         (few.predicted, "Name some in `classes`"),
-        (lambda: Correlation.load(tmp_path), "Run `inner-detectors correlate"),
+        (lambda: Correlation.load(tmp_path), "Run `inner-detectors correlation"),
         (lambda: correlation(started(Data([Squares(2)])), keep="all", progress=False), "at least three"),
     ):
         with pytest.raises(InputError) as refused:

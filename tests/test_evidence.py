@@ -13,6 +13,7 @@ from inner_detectors.data.vocabulary import Vocabulary
 from inner_detectors.data.dataset import Data
 from inner_detectors.dissection.protocol import netdissect, per_image, pnas
 from dataclasses import replace
+from inner_detectors.dissection import analysis
 from inner_detectors.dissection.scores import unit_areas
 from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import study
@@ -208,13 +209,13 @@ def test_goes_on_where_it_stopped(two, tmp_path, monkeypatch, capsys):
     with pytest.raises(KeyboardInterrupt):
         chance(these, tmp_path, every=0, progress=False)
     monkeypatch.undo()
-    assert not (tmp_path / "evidence.nc").exists()
+    assert not (tmp_path / "chance.nc").exists() and (tmp_path / "chance.chance.checkpoint.npz").exists()
     again = chance(these, tmp_path, progress=False)
     assert "going on at image 6," in capsys.readouterr().err
     for name in whole.table.data_vars:
         np.testing.assert_array_equal(whole.table[name], again.table[name], name)
-    assert sorted(path.name for path in tmp_path.glob("evidence*")) == ["evidence.nc"]
-    monkeypatch.setattr(room, "run_room", None)  # a finished room is read
+    assert sorted(path.name for path in tmp_path.glob("chance*")) == ["chance.nc"]
+    monkeypatch.setattr(analysis, "run_pass", None)  # a finished analysis is read
     assert chance(these, tmp_path, progress=False).units().equals(Chance.load(tmp_path).units())
     columns = pd.read_csv(tmp_path / "units.csv")
     np.testing.assert_allclose(columns.chance_positional, whole.units().positional)

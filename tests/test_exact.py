@@ -213,6 +213,34 @@ def test_two_devices_give_the_same_counts_as_one(in_eights, vgg16_weights, root,
     same(in_eights, Dissection.load(tmp_path))
 
 
+ANALYSED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import jax, numpy as np, test_top
+from inner_detectors.dissection.analysis import analyse
+assert len(jax.devices()) == 2
+data = test_top.Data([test_top.Patches(25, broken=(5, 20))])
+these = test_top.started(data, batch=2)
+asked = ["top-images", "correlation", "chance", "sensitivity"]
+two, one = (analyse(these._replace(devices=tuple(jax.devices()[:n])), asked, progress=False) for n in (2, 1))
+for mine, its in zip(two, one):
+    assert set(mine.table.variables) == set(its.table.variables)
+    for name, values in mine.table.variables.items():
+        np.testing.assert_array_equal(values, its.table[name], err_msg=f"{mine.table.attrs['analysis']}: {name}")
+images = [data.sources[0].sample(f"{place:03}").name for place in range(25) if place not in (5, 20)]
+assert two[0].table.image.values.tolist() == images
+assert two[0].table.peak.sizes["image"] == two[1].table.attrs["images"] == 23
+"""
+
+
+def test_analyses_on_two_devices_give_the_same_as_on_one(root):
+    "A value each image, in the order of the images, of which each device passes over a part; some are broken."
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", ANALYSED, str(root / "tests")]
+    done = subprocess.run(command, env=os.environ | flags, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 # ---- each part alone, on anything
 
 

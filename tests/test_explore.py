@@ -74,7 +74,7 @@ from inner_detectors.views.explorer.explorer import Explorer
 from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.synthetic.writers import write_folder
 from inner_detectors.data.readers.registry import load_data
-from inner_detectors.analyses.top_images import top
+from inner_detectors.analyses.top_images import top_images
 from inner_detectors.synthetic.planted import Rings, planted_model
 
 class Hostile(Rings):
@@ -101,7 +101,7 @@ write_folder(Rings(), "rings")
 there = load_data("folder:rings")
 found = dissect(planted_model(), there, ["planted"], rule, progress=False)
 found.save("kept")
-top(study(found, planted_model(), there), "kept", number=6, progress=False)
+top_images(study(found, planted_model(), there), "kept", number=6, progress=False)
 gone = Explorer("kept", there, planted_model(), unit="planted:0", number=6)
 for picture in gone.main.gallery.pictures[:2]: (Path("rings/images")/f"{Path(picture['name']).stem}.png").unlink()
 gone.seen.clear()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sentences import assert_says
 
-from inner_detectors.cli.analyses import class_groups
+from inner_detectors.analyses.choices import class_groups
 from inner_detectors.core.errors import InputError
 from inner_detectors.data.vocabulary import Concept, Vocabulary, spelled
 from inner_detectors.analyses.imagenet import (
@@ -177,7 +177,7 @@ def test_a_class_is_one_concept_of_coco_at_most():
 
 
 def test_groups_are_those_in_use():
-    "As `verify units --groups` reads them."
+    "As `unit-removal --groups` reads them."
     assert class_groups([f"dogs={as_ranges(classes_of('dog'))}"]) == {"dogs": list(range(151, 269))}
     birds = [*range(7, 25), *range(80, 101), *range(127, 147)]
     assert (

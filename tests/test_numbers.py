@@ -15,8 +15,9 @@ import pytest
 from made_up import dissection
 from sentences import assert_says
 
-from inner_detectors.cli.main import commands, run
-from inner_detectors.cli.small import chosen_units
+from inner_detectors.cli.main import command_named, names, run
+from inner_detectors.cli.visualise import chosen_units
+from inner_detectors.analyses.simulation import simulation
 from inner_detectors.analyses.unit_removal import unit_removal
 from inner_detectors.transfer.baselines import rivals
 from inner_detectors.core.errors import InputError, at_least
@@ -29,7 +30,7 @@ from inner_detectors.analyses.chance import chance
 from inner_detectors.views.explained import explained
 from inner_detectors.networks.model import Model
 from inner_detectors.views.report import shipped
-from inner_detectors.views.sections import numbers
+from inner_detectors.dissection.parts import numbers
 from inner_detectors.synthetic.scenes import Scenes
 from inner_detectors.analyses.sensitivity import sensitivity
 from inner_detectors.data.readers.registry import load_data
@@ -75,19 +76,19 @@ def test_activations_that_are_not_finite_are_refused(value, protocol, data):
 
 
 @pytest.mark.filterwarnings("ignore:.*is not known")
-def test_infinite_activations_beside_given_thresholds_and_in_rooms(data):
+def test_infinite_activations_beside_given_thresholds_and_in_analyses(data):
     found = dissect(FINE, data, ["deep"], progress=False)
     with pytest.raises(InputError, match="unit 2 is inf"):
         dissect(spoilt(np.inf, unit=2), data, ["deep"], progress=False, out=None)
     these = study(found, FINE, data)
-    for room in (
+    for ask in (
         lambda one: top_images(one, progress=False),
         lambda one: correlation(one, progress=False),
         lambda one: sensitivity(one, progress=False),
         lambda one: concept_removal(one, concepts=["dog"], progress=False),
     ):
         with pytest.raises(InputError, match="layer 'deep': unit 0 is -inf in 0000"):
-            room(these._replace(model=spoilt(-np.inf, unit=0)))
+            ask(these._replace(model=spoilt(-np.inf, unit=0)))
 
 
 @pytest.mark.filterwarnings("ignore:.*is not known")
@@ -106,17 +107,18 @@ def test_a_network_of_16_bits_that_overflows(data):
 def words_of(command):
     "What must be said beside the options."
     return {
-        "verify": ["units", "nowhere"],
         "match": ["vgg16", "--data", "scenes:2"],
         "map": ["scenes:2"],
         "scenes": ["nowhere"],
+        "study": ["nowhere", "--with", "chance"],
     }.get(command, ["nowhere"])
 
 
 OPTIONS = [
-    (name, option)
-    for name, command in commands.items()
-    for option, parameter in inspect.signature(command).parameters.items()
+    (name, flag.parameter.name)
+    for name in names()
+    for flag in command_named(name).flags
+    for parameter in [flag.parameter]
     if re.search(r"\bint\b|\bfloat\b", str(parameter.annotation)) and parameter.default is not parameter.empty
 ]
 
@@ -155,15 +157,18 @@ PAIRS = [
     ("match", dissect, {"checkpoint": "every"}),
     ("match", load_data, {}),
     ("map", load_data, {}),
-    ("evidence", chance, {}),
-    ("sensitivity", sensitivity, {}),
-    ("verify", concept_removal, {}),
-    ("verify", unit_removal, {"least": "-"}),
-    ("correlate", correlation, {}),
     ("transfer", detector_bank, {}),
     ("transfer", transfer, {}),
     ("transfer", rivals, {}),
+    ("chance", chance, {}),
+    ("sensitivity", sensitivity, {}),
+    ("concept-removal", concept_removal, {}),
+    ("unit-removal", unit_removal, {}),
+    ("simulation", simulation, {}),
+    ("correlation", correlation, {}),
+    ("top-images", top_images, {}),
     ("visualise", top_images, {}),
+    ("explain", explained, {}),
     ("scenes", Scenes, {"number": "count"}),
     ("transfer", explained, {"number": "-"}),
 ]
@@ -187,11 +192,9 @@ APART = {
     "name,function,called", PAIRS, ids=lambda one: getattr(one, "__name__", one if isinstance(one, str) else "")
 )
 def test_defaults_of_command_and_function_agree(name, function, called):
-    from fastcore.docments import docments
-
-    command, theirs = commands[name], inspect.signature(function).parameters
-    comments = docments(command)
-    for option, parameter in inspect.signature(command).parameters.items():
+    theirs, flags = inspect.signature(function).parameters, command_named(name).flags
+    comments = {flag.parameter.name: flag.comment for flag in flags}
+    for option, parameter in ((flag.parameter.name, flag.parameter) for flag in flags):
         owner = theirs.get(called.get(option, option))
         if owner is None or option in APART or inspect._empty in (owner.default, parameter.default):
             continue

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from made_up import HOSTILE, dissection, written
 
+from inner_detectors.dissection.analysis import Section
+from inner_detectors.dissection.parts import Part
 from inner_detectors.dissection.result import Dissection
 from inner_detectors.dissection.store import save
 from inner_detectors.views.report import ONE_FILE, OURS, report, shipped
-from inner_detectors.views.sections import Part, Section
 
 CHROMIUM = os.environ.get("INNER_DETECTORS_CHROMIUM") or "/usr/bin/chromium"
 FLAGS = [
@@ -87,7 +88,7 @@ def noise(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
-    "A report of the planted units, all rooms run."
+    "A report of the planted units, most analyses run."
     from inner_detectors.analyses.correlation import correlation
     from inner_detectors.data.dataset import Data
     from inner_detectors.dissection.protocol import netdissect
@@ -104,8 +105,8 @@ def planted(tmp_path_factory):
     these = study(
         dissect(model, data, ["planted"], replace(netdissect, quantile=0.02), folder, progress=False), model, data
     )
-    for room in (top_images, chance, sensitivity, correlation):
-        room(these, folder, progress=False)
+    for run in (top_images, chance, sensitivity, correlation):
+        run(these, folder, progress=False)
     concept_removal(these, folder, fills=["black"], resamples=20, progress=False)
     return folder, these, report(folder, these, progress=False)
 
@@ -202,7 +203,7 @@ def test_regions_are_those_of_the_table(noise, visit):
     import xarray as xr
 
     folder, _, page = noise
-    top_images, found = xr.load_dataset(folder / "top-images.nc", engine="h5netcdf"), Dissection.load(folder)
+    best, found = xr.load_dataset(folder / "top-images.nc", engine="h5netcdf"), Dissection.load(folder)
     row = int(
         np.flatnonzero(
             (found.table.layer.values == "conv5_3")
@@ -211,7 +212,7 @@ def test_regions_are_those_of_the_table(noise, visit):
         )[0]
     )
     unit, first = found.table.unit.values[row], int(np.flatnonzero(found.table.layer.values == "conv5_3")[0])
-    lit = np.unpackbits(top_images.lit_1.values[row - first], axis=1, count=196).reshape(-1, 14, 14).astype(bool)
+    lit = np.unpackbits(best.lit_1.values[row - first], axis=1, count=196).reshape(-1, 14, 14).astype(bool)
     tab = visit(page, f"#{unit}")
     tab.locator(".pictures svg").first.wait_for()
     tab.wait_for_function("document.querySelectorAll('.pictures figure').length === 12")
@@ -225,12 +226,12 @@ def test_regions_are_those_of_the_table(noise, visit):
     assert (drawn == large).mean() > 0.999
     masks = {
         image: place
-        for place, (image, concept) in enumerate(zip(top_images.mask_image.values, top_images.mask_concept.values))
+        for place, (image, concept) in enumerate(zip(best.mask_image.values, best.mask_concept.values))
         if concept == 0
     }
     both = tab.evaluate(inside, ".both .fill")
-    for rank, image in enumerate(top_images.top_image.values[row]):
-        mask = np.unpackbits(top_images.mask_bits.values[masks[image]], count=112 * 112).reshape(112, 112).astype(bool)
+    for rank, image in enumerate(best.top_image.values[row]):
+        mask = np.unpackbits(best.mask_bits.values[masks[image]], count=112 * 112).reshape(112, 112).astype(bool)
         assert (np.array(both[rank]).reshape(112, 112) == (mask & large[rank])).mean() > 0.999
 
 
@@ -325,7 +326,7 @@ def test_dark_is_dark(noise, visit):
     assert light > 230 and dark < 40
 
 
-def test_every_room_on_a_unit(planted, visit):
+def test_every_analysis_on_a_unit(planted, visit):
     "Chance, runners-up, curve, removal, partners, outcomes, verdict; what was not run is named with its command."
     tab = visit(planted[2], "#planted:0")
     tab.get_by_role("heading", name="What it goes with").wait_for()
@@ -340,7 +341,7 @@ def test_every_room_on_a_unit(planted, visit):
         "black",
         "By outcome",
         "Shows it, unit fires",
-        "Not run yet. To add it: inner-detectors verify units",
+        "Not run yet. To add it: inner-detectors unit-removal",
     ):
         assert words in text, words
     assert "red ball: at most" in tab.locator("svg.curve:visible").get_attribute("aria-label")
@@ -508,7 +509,7 @@ def test_the_class_is_chosen_on_other_pictures():
     what is measured there."""
     import xarray as xr
 
-    from inner_detectors.views.sections import unit_removal
+    from inner_detectors.analyses.unit_removal import removal_parts
 
     found, none = dissection({"conv5_3": (14, 2)}, WORDS, IMAGES), np.zeros(1)
     ranked, tested = np.array([[[-0.1, -0.5, 0.2]]]), np.array([[[-0.2, -0.3, -0.9]]])
@@ -523,9 +524,9 @@ def test_the_class_is_chosen_on_other_pictures():
         },
         {"removed": np.array(["conv5_3:1"], object), "target": np.array(list("abc"), object)},
     )
-    part = unit_removal(table, found)[1]
+    part = removal_parts(table, found)[1]
     assert part.units == [None, [["b", -0.3], ["a", -0.2]]]
-    empty = unit_removal(table.isel(target=[]).assign_coords(target=np.zeros(0)), found)[1]
+    empty = removal_parts(table.isel(target=[]).assign_coords(target=np.zeros(0)), found)[1]
     assert empty.units == [None, None]
 
 
@@ -572,7 +573,7 @@ def test_a_picture_lost_from_the_report(noise, visit, tmp_path):
 
 
 def test_without_photographs_and_without_pictures(noise, visit, tmp_path):
-    "A dissection whose data set is not there; and one of which `top` was never asked."
+    "A dissection whose data set is not there; and one of which `top-images` was never asked."
     folder = noise[0]
     tab = visit(report(folder, None, tmp_path / "bare", progress=False), "#conv5_3:5")
     tab.locator(".pictures .region").first.wait_for()
@@ -584,25 +585,25 @@ def test_without_photographs_and_without_pictures(noise, visit, tmp_path):
     tab.get_by_text("inner-detectors visualise").wait_for()
 
 
-def test_a_damaged_room(planted, visit, tmp_path):
+def test_a_damaged_analysis(planted, visit, tmp_path):
     "Is named in its place; the others are there."
     folder = Path(shutil.copytree(planted[0], tmp_path / "planted", ignore=shutil.ignore_patterns("report")))
     (folder / "sensitivity.nc").write_bytes(b"no")
     other = Dissection.load(folder).table.assign_attrs(run="another")
-    save(other, folder / "verify.nc")
+    save(other, folder / "concept-removal.nc")
     tab = visit(report(folder, planted[1], progress=False))
     assert "No verdicts: " in tab.locator(".note").inner_text() and str(folder) not in tab.content()
     tab.goto(tab.url.split("#")[0] + "#planted:0")
     text = tab.locator("#one", has_text="By outcome").inner_text()
     assert (
         "sensitivity.nc: cannot be read" in text
-        and "verify.nc: belongs to another dissection" in text
+        and "concept-removal.nc: belongs to another dissection" in text
         and "Positional" in text
     )
 
 
-def test_a_room_to_come(planted, visit, tmp_path):
-    "A section of one's own; and a room that nobody wrote a section for is shown with its columns."
+def test_an_analysis_to_come(planted, visit, tmp_path):
+    "A section of one's own; and a table that nobody wrote a section for is shown with its columns."
     folder = Path(shutil.copytree(planted[0], tmp_path / "planted", ignore=shutil.ignore_patterns("report")))
     found = Dissection.load(folder)
     for name in ("kinship", "weather"):
@@ -622,7 +623,7 @@ def test_a_room_to_come(planted, visit, tmp_path):
         report(
             folder,
             planted[1],
-            sections=[Section("kinship", "Kinship", "Where it is used.", "kinship", parts)],
+            sections={"kinship": Section("Kinship", "Where it is used.", parts)},
             progress=False,
         ),
         "#planted:3",
@@ -671,7 +672,7 @@ def test_notes_are_not_listed_as_left_out(noise):
     from inner_detectors.views.front_page import read_folder, whole_of
 
     folder, these, _ = noise
-    read = read_folder(folder, ())
+    read = read_folder(folder, {})
     table = these.found.table.assign_attrs(
         problems=json.dumps(["a.png: cannot be read.", "note: b.png: was turned."]), untold=2
     )

@@ -1,4 +1,4 @@
-"""The rooms that test a label, from the command line: each takes the folder of a match, adds a file, figures and
+"""The analyses that test a label, from the command line: each takes the folder of a match, adds a file, figures and
 columns, and is read when it is done."""
 
 import csv
@@ -53,17 +53,22 @@ def said(capsys, *words):
 
 
 ROOMS = [
-    (["evidence"], "evidence", ["chance"], ["chance_uniform", "chance_positional"]),
+    (["chance"], "chance", ["chance"], ["chance_uniform", "chance_positional"]),
     (["sensitivity"], "sensitivity", ["sensitivity"], ["best_quantile", "best_quantile_iou"]),
-    (["correlate"], "correlate", ["correlations", "same-label"], ["strongest_partner", "strongest_r"]),
-    (["verify", "concepts"], "verify", [], ["hidden_change", "hidden_control", "hidden_q"]),
+    (
+        ["correlation"],
+        "correlation-max",
+        ["correlations-max", "same-label-max"],
+        ["strongest_partner", "strongest_r"],
+    ),
+    (["concept-removal"], "concept-removal", [], ["hidden_change", "hidden_control", "hidden_q"]),
 ]
 
 
 @pytest.mark.parametrize("words, room, figures, columns", ROOMS, ids=[room for _, room, _, _ in ROOMS])
 def test_a_room(matched, capsys, words, room, figures, columns):
     "Its file, its figures, its columns; and the second time it is read, to the same table on stdout."
-    options = ["--concepts", "grass", "sky"] if room == "verify" else []
+    options = ["--concepts", "grass", "sky"] if room == "concept-removal" else []
     code, out, err = said(capsys, *words, matched, *options, "--quiet", "--json")
     assert code == 0, err
     assert isinstance(json.loads(out), list) and json.loads(out)
@@ -78,7 +83,7 @@ def test_a_room(matched, capsys, words, room, figures, columns):
 
 def test_units_txt_gives_chance(matched, capsys):
     "Beside each of a unit's best three concepts."
-    assert said(capsys, "evidence", matched, "--quiet")[0] == 0
+    assert said(capsys, "chance", matched, "--quiet")[0] == 0
     line = (matched / "units.txt").read_text().splitlines()[-1]
     assert line.count("uniform") == line.count("positional") == 3
 
@@ -87,8 +92,7 @@ def test_units_are_removed(matched, capsys):
     "With a linear probe on the concepts that pictures show."
     code, out, err = said(
         capsys,
-        "verify",
-        "units",
+        "unit-removal",
         matched,
         "--layer",
         "blocks_15",
@@ -102,19 +106,28 @@ def test_units_are_removed(matched, capsys):
         "--units",
         "blocks_15:3",
         "blocks_15:7",
+        "--groups",
+        "first=0",
+        "both=0-1",
+        "--sets",
+        "few=blocks_15:3,blocks_15:9",
+        "one=blocks_15:5",
         "--quiet",
     )
     assert code == 0, err
-    assert (
-        (matched / "ablate.nc").exists() and (matched / "removed.png").exists() and (matched / "verdict.csv").exists()
-    )
+    from inner_detectors.analyses.unit_removal import UnitRemoval
+
+    choices = json.loads(UnitRemoval.load(matched).table.attrs["choices"])
+    assert choices["groups"] == {"first": [0], "both": [0, 1]}
+    assert choices["sets"] == {"few": [3, 9], "one": [5]}
+    for name in ("unit-removal-blocks_15.nc", "removed-blocks_15.png", "verdict.csv"):
+        assert (matched / name).exists(), name
 
 
 def test_labels_stand_in_for_units(matched, capsys):
     "Each label's prediction in the place of its units; the same probe and classes as above."
     code, out, err = said(
         capsys,
-        "verify",
         "simulation",
         matched,
         "--layer",
@@ -132,6 +145,7 @@ def test_labels_stand_in_for_units(matched, capsys):
     assert code == 0, err
     rows = pd.DataFrame(json.loads(out))
     assert {"concept", "intact", "removed", "replaced", "recovered"} <= set(rows.columns) and len(rows)
+    assert (matched / "simulation-blocks_15.nc").exists()
     assert "simulated_r" in pd.read_csv(matched / "units.csv").columns
 
 
@@ -140,11 +154,11 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 import small_network
 from inner_detectors.cli.main import run
-from inner_detectors.dissection import study
+from inner_detectors.dissection import analysis
 from inner_detectors.passes import sweep
 small_network.register()
 Checkpoint, save, written = sweep.Checkpoint, sweep.save_checkpoint, []
-study.Checkpoint = lambda path, identity, every, *more: Checkpoint(path, identity, 0, *more)
+analysis.Checkpoint = lambda path, identity, every, *more: Checkpoint(path, identity, 0, *more)
 def saving(*words):
     save(*words); written.append(words)
     if len(written) == int(sys.argv[2]): os.kill(os.getpid(), signal.SIGKILL)
@@ -183,24 +197,25 @@ def small(tmp_path_factory):
 @pytest.mark.parametrize(
     "room, words, after",
     [
-        ("evidence", ["evidence"], 2),
+        ("chance", ["chance"], 2),
         ("sensitivity", ["sensitivity", "--quantiles", "0.005", "0.05"], 5),
-        ("correlate", ["correlate"], 2),
-        ("verify", ["verify", "concepts", "--concepts", "grass", "sky", "--units", "cells:3"], 2),
-        ("ablate", ["verify", "units", "--layer", "mixed", "--probe", "head", "--units", "mixed:3", "mixed:7"], 7),
-        ("simulate", ["verify", "simulation", "--layer", "mixed", "--probe", "head"], 5),
+        ("correlation-max", ["correlation"], 2),
+        ("concept-removal", ["concept-removal", "--concepts", "grass", "sky", "--units", "cells:3"], 2),
+        ("unit-removal-mixed", ["unit-removal", "--layer", "mixed", "--probe", "head", "--units", "mixed:3"], 7),
+        ("simulation-mixed", ["simulation", "--layer", "mixed", "--probe", "head"], 5),
+        ("top-images", ["top-images", "--number", "5"], 3),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_killed_and_started_again(small, capsys, tmp_path, room, words, after):
     """Of each command: killed right after it has written a checkpoint, and started again, it says what an undisturbed
     run says."""
-    kind, rest = (words[:2], words[2:]) if words[0] == "verify" else (words[:1], words[1:])
+    kind, rest = words[:1], words[1:]
     with open(tmp_path / "classes.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(
             [["image", "class"], *((name, "ab"[place % 2]) for place, name in enumerate(picture_names(small)))]
         )
-    if room in ("ablate", "simulate"):
+    if kind[0] in ("unit-removal", "simulation"):
         rest += ["--labels", str(tmp_path / "classes.csv")]
     results = []
     for name in ("killed", "whole"):
@@ -234,16 +249,18 @@ def picture_names(matched):
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["verify", "concept"], "Did you mean 'concepts'?"),
-        (["verify", "concepts", "--fill", "mean"], "It belongs to verify units"),
-        (["evidence", "--batch", "0"], "--batch 0 cannot be used. Give 1 or more"),
-        (["verify", "units"], "Say --labels"),
-        (["verify", "concepts", "--fills", "blak"], "Did you mean 'black'?"),
-        (["verify", "concepts", "--units", "blocks_15:999"], "no unit 'blocks_15:999'"),
-        (["verify", "concepts", "--concepts", "gras"], "Did you mean 'grass'"),
+        (["chance", "--batch", "0"], "--batch 0 cannot be used. Give 1 or more"),
+        (["unit-removal"], "labels=folders or labels=shown (--labels ...)"),
+        (["verify", "units"], "labels=folders or labels=shown (--labels ...)"),
+        (["concept-removal", "--fills", "blak"], "Did you mean 'black'?"),
+        (["concept-removal", "--units", "blocks_15:999"], "no unit 'blocks_15:999'"),
+        (["concept-removal", "--concepts", "gras"], "Did you mean 'grass'"),
+        (["study", "--with", "chanse"], "Did you mean 'chance'?"),
+        (["study", "--with", "chance?seed=1"], "There are none."),
+        (["study", "--with", "chance", "sensitivity?quantiles=2"], "between 0 and 1"),
         (["sensitivity", "--quantiles", "2"], "between 0 and 1"),
         (["sensitivity", "--data", "scenes:16"], "made with other data"),
-        (["correlate", "--layers", "blocks_5"], "blocks_5"),
+        (["correlation", "--layers", "blocks_5"], "blocks_5"),
     ],
 )
 def test_wrong_words(matched, capsys, words, sentence):
@@ -264,7 +281,7 @@ def test_moved_pictures_can_be_named(matched, capsys, tmp_path):
     for room in result.glob("*.nc"):
         if room.stem != "dissection":
             room.unlink()
-    assert said(capsys, "evidence", result, "--data", f"folder:{moved}", "--quiet")[0] == 0
+    assert said(capsys, "chance", result, "--data", f"folder:{moved}", "--quiet")[0] == 0
 
 
 def test_a_folder_that_python_made(tmp_path, capsys, matched):
@@ -274,7 +291,7 @@ def test_a_folder_that_python_made(tmp_path, capsys, matched):
     found = Dissection.load(matched)
     del found.table.attrs["command"]
     found.save(tmp_path)
-    code, _, err = said(capsys, "evidence", tmp_path, "--quiet")
+    code, _, err = said(capsys, "chance", tmp_path, "--quiet")
     assert code == 1
     assert_says(err.strip(), "not on record", "in Python")
 
@@ -311,7 +328,7 @@ def test_pictures_and_a_report(looked_at, capsys):
 
 def test_what_is_meant(looked_at):
     "Units, the best of a layer, the detectors of a concept; and the best of all where nothing is said."
-    from inner_detectors.cli.small import chosen_units
+    from inner_detectors.cli.visualise import chosen_units
     from inner_detectors.dissection.result import Dissection
 
     found = Dissection.load(looked_at)
@@ -392,9 +409,9 @@ def test_formulas_stay_text(tmp_path, capsys):
         == 0
     )
     for words, units in (
-        (["evidence"], []),
-        (["correlate"], []),
-        (["verify", "concepts"], []),
+        (["chance"], []),
+        (["correlation"], []),
+        (["concept-removal"], []),
         (["visualise"], ["blocks_4:0"]),
     ):
         code, _, err = said(capsys, *words, out, *units, "--quiet")

@@ -237,7 +237,7 @@ def test_stopped_while_it_counts(protocol, tmp_path, monkeypatch, capsys):
         patch.setattr(room, "regions", stopping(5))  # in the second batch of three
         with pytest.raises(Stopped):
             sensitivity(these, tmp_path, quantiles=TEN, every=0, progress=False)
-    assert (tmp_path / "sensitivity-levels.checkpoint.npz").exists()
+    assert (tmp_path / "sensitivity.levels.checkpoint.npz").exists()
     again = sensitivity(these, tmp_path, quantiles=TEN, every=0, progress=False)
     assert "going on at image 4," in capsys.readouterr().err
     assert again.table.equals(whole.table) and Sensitivity.load(tmp_path, these.found).table.equals(whole.table)

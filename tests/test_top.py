@@ -19,6 +19,7 @@ from inner_detectors.core.errors import InputError
 from inner_detectors.data.vocabulary import Concept, Vocabulary
 from inner_detectors.data.dataset import Data
 from inner_detectors.data.sample import Region, Sample
+from inner_detectors.dissection import analysis
 from inner_detectors.dissection.protocol import netdissect, per_image, pnas
 from dataclasses import replace
 from inner_detectors.dissection.result import Dissection
@@ -56,8 +57,8 @@ class Patches:
         random, image, regions = np.random.default_rng([len(self.name), place]), np.zeros((32, 32, 3), np.uint8), []
         for channel, colour in enumerate(COLOURS):
             mask = np.zeros((32, 32), bool)
-            top_images, left = random.integers(0, 20, 2)
-            mask[top_images : top_images + 12, left : left + 12] = True
+            upper, left = random.integers(0, 20, 2)
+            mask[upper : upper + 12, left : left + 12] = True
             if place % 3 and random.random() < 0.6:
                 image[mask, channel] = 50 * random.integers(2, 6)  # few strengths: many pictures are equal
                 if colour in self.colours:
@@ -402,7 +403,8 @@ def killing(*words):
         return fold.step(state, batch)
     return fold._replace(step=step)
 room.gathering = killing
-room.top(test_top.started(test_top.Data([test_top.Patches(25, broken=(5,))]), test_top.ALL), sys.argv[2], 4, every=0, progress=False)
+these = test_top.started(test_top.Data([test_top.Patches(25, broken=(5,))]), test_top.ALL)
+room.top_images(these, sys.argv[2], number=4, every=0, progress=False)
 """
 
 
@@ -418,7 +420,7 @@ def test_killed(tmp_path, capsys):
         text=True,
     )
     assert done.returncode == -9, done.stderr
-    assert not (tmp_path / "top-images.nc").exists() and (tmp_path / "top-top.checkpoint.npz").exists()
+    assert not (tmp_path / "top-images.nc").exists() and (tmp_path / "top-images.strongest.checkpoint.npz").exists()
     again = top_images(these, tmp_path, number=4, progress=False)
     assert "going on at image 13," in capsys.readouterr().err
     equal(whole, again)
@@ -427,11 +429,11 @@ def test_killed(tmp_path, capsys):
     check(these, TopImages.load(tmp_path), 4)
 
 
-def test_a_finished_room_is_read(tmp_path, monkeypatch):
+def test_a_finished_analysis_is_read(tmp_path, monkeypatch):
     these = started(Data([Patches(9)]))
     these.found.save(tmp_path)
     first = top_images(these, tmp_path, number=3, progress=False)
-    monkeypatch.setattr(room, "run_room", None)
+    monkeypatch.setattr(analysis, "run_pass", None)
     equal(first, top_images(these, tmp_path, number=3, progress=False))
     with pytest.raises(InputError) as refused:
         top_images(these, tmp_path, number=4, progress=False)
@@ -447,7 +449,7 @@ def test_a_finished_room_is_read(tmp_path, monkeypatch):
 
 
 def test_types_on_disk(tmp_path):
-    "What other rooms and other languages rely on."
+    "What other analyses and other languages rely on."
     these = started(Data([Patches(9)]), protocol=PROTOCOLS["per-image"])
     top_images(these, tmp_path, number=3, progress=False)
     table = TopImages.load(tmp_path).table
@@ -498,7 +500,7 @@ def test_memory_is_announced_before_any_work(monkeypatch):
         warnings.simplefilter("error")
         room.announce(1000, kept._replace(shapes={"layer": (14, 14, 512)}))
     memory["SC_PHYS_PAGES"] = 1
-    monkeypatch.setattr(room, "run_room", None)
+    monkeypatch.setattr(analysis, "run_pass", None)
     with pytest.raises(InputError):
         top_images(started(Data([Patches(9)])), progress=False)
 

@@ -573,7 +573,7 @@ def test_the_command(matched, capsys, tmp_path):
     )
     assert code == 0, err
     assert Dissection.load(tmp_path / "again").table.attrs["model"] == "transferred"
-    code, text, err = said(capsys, "evidence", tmp_path / "again", "--quiet")  # a room that opens it again
+    code, text, err = said(capsys, "chance", tmp_path / "again", "--quiet")  # an analysis that opens it again
     assert code == 0, err
 
 

@@ -22,7 +22,8 @@ from inner_detectors.data.sample import Region, Sample
 from inner_detectors.dissection.protocol import netdissect
 from dataclasses import replace
 from inner_detectors.dissection.run import dissect
-from inner_detectors.dissection.study import study, write_room
+from inner_detectors.dissection.analysis import write_analysis
+from inner_detectors.dissection.study import study
 from inner_detectors.networks.spelling import made_of
 from inner_detectors.networks.model import Model
 from inner_detectors.analyses.concept_removal import ConceptRemoval, planted_removal, planted_summary, concept_removal
@@ -224,7 +225,7 @@ def test_a_picture_means_the_same_in_any_set(rings, verified):
 
 KILLED = """
 import os, signal, sys
-from inner_detectors.analyses.concept_removal import verify
+from inner_detectors.analyses.concept_removal import concept_removal
 from inner_detectors.data.dataset import Data
 from inner_detectors.dissection.result import Dissection
 from inner_detectors.dissection.study import study
@@ -235,7 +236,7 @@ def killing(self, key):
     return sample(self, key)
 these = study(Dissection.load(sys.argv[1]), planted_model(), Data([Rings()]), 4)
 Rings.sample = killing
-verify(these, sys.argv[1], every=0, progress=False)
+concept_removal(these, sys.argv[1], every=0, progress=False)
 """
 
 
@@ -243,9 +244,10 @@ def test_killed_and_started_again(tmp_path, capsys):
     these = these_of(Data([Rings()]), tmp_path, batch=4)
     done = subprocess.run([sys.executable, "-c", KILLED, tmp_path], capture_output=True, text=True, env={**os.environ})
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert not (tmp_path / "verify.nc").exists() and list(tmp_path.glob("verify-*.checkpoint.npz"))
+    assert not (tmp_path / "concept-removal.nc").exists()
+    assert [path.name for path in tmp_path.glob("*.checkpoint.npz")] == ["concept-removal.hiding.checkpoint.npz"]
     again = concept_removal(these, tmp_path, progress=False)
-    assert "verify: going on at image" in capsys.readouterr().err
+    assert "concept-removal: hiding: going on at image" in capsys.readouterr().err
     assert_same(again, concept_removal(these, progress=False))
     assert not list(tmp_path.glob("*.checkpoint.npz"))
     assert_same(ConceptRemoval.load(tmp_path), again)
@@ -326,7 +328,7 @@ def test_verdict_takes_what_is_there(tmp_path):
     these = these_of(Data([Rings()]), tmp_path)
     assert set(verdict(tmp_path).verdict) == {"untested"}
     units = {"unit": np.array(these.units[:6], object)}
-    write_room(
+    write_analysis(
         "sensitivity",
         xr.Dataset({"best_quantile_iou": ("unit", [0.5] * 5 + [0.01])}, units),
         these,
@@ -337,7 +339,7 @@ def test_verdict_takes_what_is_there(tmp_path):
     removed = xr.Dataset(
         {"removed_logprob": ("unit", np.zeros(8)), "removed_class": ("unit", np.array(["x"] * 8, object))}
     )
-    write_room("ablate", removed, these, {}, tmp_path, ["removed_logprob", "removed_class"])
+    write_analysis("unit-removal", removed, these, {}, tmp_path, ["removed_logprob", "removed_class"])
     concept_removal(these, tmp_path, progress=False)
     said = verdict(tmp_path).set_index("unit")
     assert said.verdict.tolist() == ["holds"] * 3 + ["fails"] * 3 + ["holds"]

@@ -264,9 +264,9 @@ def test_needs_no_photographs_and_no_dissection_in_a_process_of_its_own(plain, t
     "A folder that holds nothing but top-images.nc."
     save(plain[1].table.assign_attrs(format=2, run="", columns="[]"), tmp_path / "top-images.nc")
     words = (
-        "import sys; from inner_detectors.analyses.top_images import Top; from inner_detectors.views.unit_images "
+        "import sys; from inner_detectors.analyses.top_images import TopImages; from inner_detectors.views.unit_images "
         "import write_unit_pictures; "
-        "print(len(write_unit_pictures(None, Top.load(sys.argv[1]), None, sys.argv[1], ['maps:1'])))"
+        "print(len(write_unit_pictures(None, TopImages.load(sys.argv[1]), None, sys.argv[1], ['maps:1'])))"
     )
     done = subprocess.run(
         [sys.executable, "-c", words, str(tmp_path)],

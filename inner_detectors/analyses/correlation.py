@@ -264,7 +264,7 @@ CORRELATION = Analysis(
 example:
   inner-detectors correlation results/coco --layers conv5_3
 
-The folder gets correlation-STATISTIC.nc, figures and clusters.csv (the detectors' clusters); units.csv each unit's
+The folder gets correlation-STATISTIC.nc, figures and clusters-STATISTIC.csv (of the detectors); units.csv each unit's
 strongest partner.""",
     CorrelationChoices,
     plan_correlation,

@@ -161,7 +161,7 @@ def empty(images: int, kept: Kept) -> Gathered:
 
 
 def gathering(images: int, kept: Kept) -> Fold:
-    """A fold that keeps what this analysis keeps, of at most so many images. Its result is in order and without room."""
+    "A fold that keeps what this analysis keeps, of at most so many images. Its result is in order and without room."
 
     def step(state, batch: Batch):
         maps = {name: np.asarray(batch.activations[name]) for name in kept.shapes}

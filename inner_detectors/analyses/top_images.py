@@ -172,7 +172,7 @@ class TopImages(Finding):
         about, sizes = self.table.attrs, self.table.sizes
         classes = f", {len(self.classes)} classes" if self.classes else ""
         return (
-            f"TopImages({about['model']} on {about['data']}: {sizes['rank']} pictures each of {sizes['unit']} units, of "
+            f"TopImages({about['model']} on {about['data']}: {sizes['rank']} images each of {sizes['unit']} units, of "
             f"{sizes['image']} images{classes})"
         )
 

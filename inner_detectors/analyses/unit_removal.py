@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .choices import class_groups, deepest, images_of, labels_of, unit_sets
+from .choices import Groups, UnitSets, class_groups, deepest, images_of, labels_of, unit_sets
 from .drawing import new_axis
 from .ablation import find_targets, measure, score_layer, some_images
 from .linear_probe import about_probe, check_probe, fitted_probe, probe_pass
@@ -33,6 +33,7 @@ from inner_detectors.analyses.removal_trials import (
     together,
     trials_of,
 )
+from ..data.dataset import Data
 from ..data.labels import check_labels
 from ..dissection.analysis import Analysis, Passes, Plan, Section, function_of
 from ..dissection.study import Study, detecting, goes_on, unit_places
@@ -131,12 +132,12 @@ class UnitRemovalChoices:
     layer: str | None = None  # whose units are removed; not given: the deepest of the dissection
     labels: Any = None  # the images' classes: a CSV file (image, class), folders (of their names), or shown (concepts)
     classes: Sequence[str] | None = None  # the concepts that are classes, with labels shown; not given: all
-    groups: Any = None  # classes asked about together, as dogs=151-268 birds=7-24,80-100
+    groups: Groups = None  # classes asked about together, as dogs=151-268 birds=7-24,80-100
     probe: str | None = None  # a layer to put a linear classifier on, for networks without one
-    images: Any = None  # others, which have classes: KIND:FOLDER; not given: the dissection's
+    images: Sequence[str] | Data | None = None  # others, which have classes: KIND:FOLDER; not given: the dissection's
     units: Sequence[str] | None = None  # removed alone and ranked, such as conv5_3:12; not given: all of the layer
     concepts: Sequence[str] | None = None  # whose detectors are removed together; not given: all that have any
-    sets: Any = None  # others to remove together: NAME=UNIT,UNIT,... or NAME=FILE of a unit a line
+    sets: UnitSets = None  # others to remove together: NAME=UNIT,UNIT,... or NAME=FILE of a unit a line
     fill: str = "zero"  # what a unit is set to: zero, or its mean over the ranking images
     by: str = "logprob"  # what ranks units: logprob or accuracy
     k: int = 20  # so many of a class's most important are removed, and alone kept

@@ -16,19 +16,22 @@ from ..core.errors import InputError, near
 
 # %% ../../nbs/cli/04_analyses.ipynb #498753e1
 def write_finding(folder: str, analysis, found) -> list[str]:
-    "Write the figures and CSV files of what an analysis found; the names of all its files."
+    "Write the figures and CSV files of what an analysis found, with its key in their names; the names of all its files."
     from inner_detectors.dissection.tables import file_stem, write_frame
     from inner_detectors.views.figures import write_figure
 
-    figures, tables = analysis.figures(found), analysis.tables(found)
+    key = found.table.attrs.get("key", "")
+    figures, tables = (
+        {file_stem(name, key): one for name, one in some.items()}
+        for some in (analysis.figures(found), analysis.tables(found))
+    )
     for name, axis in figures.items():
         write_figure(axis.figure, Path(folder) / name)
     for name, table in tables.items():
         write_frame(table, Path(folder) / f"{name}.csv")
-    stem = file_stem(analysis.name, found.table.attrs.get("key", ""))
     columns = ["units.csv"] if loads(found.table.attrs["columns"]) else []
     return [
-        f"{stem}.nc",
+        f"{file_stem(analysis.name, key)}.nc",
         *(f"{name}.png, {name}.pdf" for name in figures),
         *(f"{name}.csv" for name in tables),
         *columns,

@@ -85,7 +85,7 @@ def overview() -> str:
 
 
 def check_numbers(command: Command, asked: dict[str, Any]) -> None:
-    "Refuse whole numbers below 1, seeds and seconds below 0, before anything is opened; what a share may be, its owner says."
+    "Refuse whole numbers below 1, seeds and seconds below 0, before anything is opened; shares their owners check."
     for flag in command.flags:
         name, kind, value = flag.parameter.name, flag.parameter.annotation, asked[flag.parameter.name]
         whole = int in (kind, *get_args(kind))

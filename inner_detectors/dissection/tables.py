@@ -57,6 +57,7 @@ def load_file(path: Path, found: Dissection | None = None) -> xr.Dataset:
     to another dissection than `found`."""
     name, of_key = OLDER.get(path.stem, (path.stem, ""))
     table = load(path, name)
+    name = table.attrs.get("analysis", name)
     if found is not None and table.attrs.get("run") != found.table.attrs["run"]:
         raise InputError(
             f"{path}: belongs to another dissection than the one in {path.parent}. Delete it and run {name} again."

@@ -71,7 +71,7 @@ class View:
 def batches(
     data: Data, view: View, start: int = 0, stop: int | None = None, threads: int | None = None
 ) -> Iterator[tuple[int, Batch | None, list[str]]]:
-    "(place reached, batch, problems met since the last one), from place `start` on, before `stop` (the end where None)."
+    "(place reached, batch, problems since the last one), from place `start` on, before `stop` (the end where None)."
     stop = len(data) if stop is None else stop
     read = partial(data.example, size=view.size, mask_size=view.side, keep=view.keep)
     examples, places, problems, given = [], [], [], start

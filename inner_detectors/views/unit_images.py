@@ -54,7 +54,7 @@ class Sight(NamedTuple):
     cells: int  # of the map: with one, there is no region
 
 
-def example_of(found: TopImages, data: Data | None, image: int) -> tuple[Example | None, str]:
+def example_of(found: "TopImages", data: Data | None, image: int) -> tuple[Example | None, str]:
     "A photograph with its masks, as the network saw it; or None, and why."
     about, place = found.table.attrs, int(found.table.image_index[image])
     if data is None:
@@ -69,7 +69,7 @@ def example_of(found: TopImages, data: Data | None, image: int) -> tuple[Example
 
 
 def mask_of(
-    found: TopImages, data: Data | None, image: int, concept: str, example: Example | None
+    found: "TopImages", data: Data | None, image: int, concept: str, example: Example | None
 ) -> Bool[np.ndarray, "side side"] | None:
     "A concept's mask in a picture: as it was kept, or from the data; None where it is not shown, or neither is there."
     if not concept:
@@ -81,7 +81,7 @@ def mask_of(
     return shown.get(data.concepts.index(concept)) if concept in data.concepts else None
 
 
-def sight(found: TopImages, data: Data | None, unit: str, image: int, concept: str | None = None) -> Sight:
+def sight(found: "TopImages", data: Data | None, unit: str, image: int, concept: str | None = None) -> Sight:
     "A unit in one picture; the map is there where the picture is among the unit's strongest."
     table, row, size, ranks = found.table, found.row(unit), int(found.table.attrs["size"]), found.images(unit)
     (example, why), limit, values, cells = example_of(found, data, image), float(found.limits(unit)[image]), None, 0
@@ -170,7 +170,7 @@ WAYS = {
 
 def unit_figure(
     found: "Dissection | None",
-    best: TopImages,
+    best: "TopImages",
     data: Data | None,
     unit: str,
     concept: str | None = None,  # its label where None
@@ -228,7 +228,7 @@ def say_missing(row, seen: Sequence[Sight]) -> None:
         )
 
 
-def unit_title(found: "Dissection | None", best: TopImages, unit: str, concept: str) -> str:
+def unit_title(found: "Dissection | None", best: "TopImages", unit: str, concept: str) -> str:
     "A unit, its concept and their score, as far as they are known."
     if not concept:
         return f"{label(unit)}: no label"
@@ -272,7 +272,7 @@ def samples(rows: pd.DataFrame, each: int) -> dict[str, tuple[int, list[int]]]:
 
 def outcome_figure(
     found: "Dissection | None",
-    best: TopImages,
+    best: "TopImages",
     data: Data | None,
     unit: str,
     concept: str | None = None,
@@ -305,7 +305,7 @@ def outcome_figure(
 # %% ../../nbs/views/03_unit_images.ipynb #cb666b3c
 def write_unit_pictures(
     found: "Dissection | None",
-    best: TopImages,
+    best: "TopImages",
     data: Data | None,
     folder: str | Path,
     units: Sequence[str],

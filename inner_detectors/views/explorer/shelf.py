@@ -255,7 +255,7 @@ def material(
     folder: str | Path | None = None,
     batch: int = 8,
 ) -> Material:
-    "What there is to explore. Raises InputError where data, network or `top-images.nc` are not those of the dissection."
+    "What there is to explore. Raises InputError where data, network or top-images.nc are not of the dissection."
     if not isinstance(dissection, Dissection):
         folder, dissection = folder or dissection, Dissection.load(dissection)
     if model is not None and dataset is None:
