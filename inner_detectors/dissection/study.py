@@ -41,9 +41,10 @@ from .run import by_sizes, in_depth, make_folder, nothing_left, unchanged, with_
 from .store import FORMAT, save
 from .tables import load_room, several, write_tables
 from ..networks.identity import alike, traced
+from ..networks.code import Unknown
 from ..networks.cut import cut
 from ..networks.model import Model, check_layers, forget_layers, layers as layers_of
-from ..networks.spelling import Unknown, spelled
+from ..networks.spelling import spelled
 from ..passes.batches import View
 from ..passes.fold import Fold
 from ..passes.sweep import Checkpoint, Swept, sweep
