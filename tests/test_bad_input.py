@@ -26,7 +26,7 @@ from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.tables import write_tables
 from inner_detectors.networks.model import Model
 from inner_detectors.networks.registry import load_model
-from inner_detectors.networks.vgg import VGG16_UNITS
+from inner_detectors.networks.vgg_arrays import VGG16_UNITS
 from inner_detectors.data.readers.registry import load_data
 from inner_detectors.networks.weights.safetensors import write_safetensors
 

@@ -24,7 +24,7 @@ from dataclasses import replace
 from inner_detectors.networks.geometry import Geometry
 from inner_detectors.networks.model import Model
 from inner_detectors.networks.registry import load_model
-from inner_detectors.networks.vgg import VGG16_UNITS
+from inner_detectors.networks.vgg_arrays import VGG16_UNITS
 from inner_detectors.passes.interpolation import grid
 from inner_detectors.passes.probe import probe
 from inner_detectors.data.sample import Sample

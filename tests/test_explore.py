@@ -104,7 +104,7 @@ found.save("kept")
 top_images(study(found, planted_model(), there), "kept", number=6, progress=False)
 gone = Explorer("kept", there, planted_model(), unit="planted:0", number=6)
 for picture in gone.main.gallery.pictures[:2]: (Path("rings/images")/f"{Path(picture['name']).stem}.png").unlink()
-gone.seen.clear()
+gone.cache.photographs.clear()
 gone.renew()
 left = Explorer("kept", there, unit="planted:0", number=6)
 alone = Explorer("kept", unit="planted:0", number=6)
@@ -373,7 +373,7 @@ def test_regions_are_those_of_the_score(page):
     from dataclasses import replace
     from inner_detectors.dissection.run import dissect
     from inner_detectors.views.explorer.measuring import laid_over
-    from inner_detectors.views.explorer.shelf import material, shelf_of_network
+    from inner_detectors.views.explorer.material import material, shelf_of_network
     from inner_detectors.synthetic.planted import Rings, planted_model
 
     net, rings = planted_model(), Data([Rings()])

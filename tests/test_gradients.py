@@ -37,7 +37,7 @@ from inner_detectors.networks.adapters.nnx import from_nnx
 from inner_detectors.networks.adapters.onnx import from_onnx
 from inner_detectors.networks.model import Model
 from inner_detectors.networks.registry import load_model
-from inner_detectors.networks.vgg import VGG16_UNITS
+from inner_detectors.networks.vgg_arrays import VGG16_UNITS
 from inner_detectors.synthetic.planted import Rings, planted_model
 from inner_detectors.networks.weights.safetensors import write_safetensors
 

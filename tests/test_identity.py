@@ -30,7 +30,8 @@ from inner_detectors.dissection.result import Dissection
 from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import study
 from inner_detectors.networks.identity import alike
-from inner_detectors.networks.spelling import Unknown, external_files, onnx_sha256, package_of, spelled
+from inner_detectors.networks.code import Unknown, external_files, onnx_sha256, package_of
+from inner_detectors.networks.spelling import spelled
 from inner_detectors.networks.adapters.nnx import from_nnx
 from inner_detectors.networks.adapters.onnx import from_onnx
 from inner_detectors.networks.adapters.torch import from_torch

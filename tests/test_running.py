@@ -14,7 +14,8 @@ from dataclasses import replace
 from inner_detectors.dissection.identity import weights_of
 from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import study
-from inner_detectors.networks.spelling import Unknown, spelled_running
+from inner_detectors.networks.code import Unknown
+from inner_detectors.networks.spelling import spelled_running
 from inner_detectors.networks.adapters.nnx import from_nnx
 from inner_detectors.networks.adapters.torch import from_torch
 from inner_detectors.networks.model import Model, layers

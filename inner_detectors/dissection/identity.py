@@ -29,9 +29,10 @@ from .protocol import Protocol, in_earlier_words
 from .result import Dissection
 from .scores import known_scores
 from .store import checksum
+from ..networks.code import Unknown
 from ..networks.identity import TOLERANCE, apart, fixed_pictures, grain, print_of, traced
 from ..networks.model import Model, geometry_of, layers as layers_of, preprocessor
-from ..networks.spelling import Unknown, module_sha256, spelled, spelled_running
+from ..networks.spelling import module_sha256, spelled, spelled_running
 from ..passes.batches import View
 from ..passes.probe import probe
 

@@ -34,7 +34,8 @@ from .result import Dissection, near_unit
 from ..networks.identity import alike, traced
 from ..networks.cut import cut
 from ..networks.model import Model, check_layers, forget_layers, layers as layers_of
-from ..networks.spelling import Unknown, spelled
+from ..networks.code import Unknown
+from ..networks.spelling import spelled
 from ..passes.batches import View
 
 # %% ../../nbs/dissection/13_study.ipynb #9681f9df

@@ -25,7 +25,8 @@ from flax.traverse_util import flatten_dict
 
 from ...core.errors import InputError
 from ..geometry import Geometry
-from ..layouts import Layout, jax_layouts, order, unknown, written
+from ..layout_steps import jax_layouts
+from ..layouts import Layout, order, unknown, written
 from ..model import Model, words_of
 from ..preprocessing import preprocessing
 

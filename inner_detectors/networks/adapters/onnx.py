@@ -20,9 +20,11 @@ from ...core.files import stamp_of
 from .nnx import as_maps, axes_of, made_ready, unfit
 from .onnx_file import cut_onnx, given_name, onnx_session, open_onnx
 from ..geometry import Geometry
-from ..layouts import ONNX_CONVOLUTIONS, ONNX_POINTWISE, onnx_layouts, written
+from ..code import external_files, onnx_sha256
+from ..layout_steps import ONNX_CONVOLUTIONS, ONNX_POINTWISE, onnx_layouts
+from ..layouts import written
 from ..model import Model
-from ..spelling import external_files, made_of, onnx_sha256
+from ..spelling import made_of
 
 # %% ../../../nbs/networks/adapters/03_onnx.ipynb #7d66a958
 REALS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}

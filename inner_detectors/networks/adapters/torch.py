@@ -17,7 +17,8 @@ import numpy as np
 from ...core.errors import InputError
 from .nnx import ANOTHER, as_maps, axes_of, made_ready, unfit
 from ..geometry import Geometry
-from ..layouts import Layout, first_channels, following, unknown, written
+from ..layout_steps import following
+from ..layouts import Layout, first_channels, unknown, written
 from ..model import Model, words_of
 from ..spelling import made_of, module_sha256
 
