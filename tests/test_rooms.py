@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import made_up
 import pandas as pd
 import pytest
 import small_network
@@ -19,30 +20,19 @@ from inner_detectors.cli.main import run
 from inner_detectors.synthetic.scenes import Scenes
 from inner_detectors.synthetic.writers import write_folder
 
-COMMAND = Path(sys.executable).with_name("inner-detectors")
-
 
 @pytest.fixture(scope="module")
-def matched(lite0_weights, tmp_path_factory):
-    "A match of two layers on 32 pictures in a folder, made from the folder above it."
+def matched(tmp_path_factory):
+    "A match of two layers of a small network on 32 pictures in a folder, made from the folder above it."
     place = tmp_path_factory.mktemp("rooms")
     write_folder(Scenes(32), place / "pictures")
-    words = [
-        "match",
-        "efficientnet-lite0",
-        "--weights",
-        str(lite0_weights),
-        "--data",
-        "folder:pictures",
-        "--layers",
-        "blocks_4",
-        "blocks_15",
-        "--out",
-        "result",
-        "--quiet",
-    ]
-    subprocess.run([COMMAND, *words], cwd=place, check=True, capture_output=True)
-    return place / "result"
+    small_network.register()
+    words = "match small --data folder:pictures --layers cells mixed --out result --quiet"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        assert run(words.split()) == 0
+    yield place / "result"
+    del registry.MODELS[small_network.NAME]
 
 
 def said(capsys, *words):
@@ -95,7 +85,7 @@ def test_units_are_removed(matched, capsys):
         "unit-removal",
         matched,
         "--layer",
-        "blocks_15",
+        "mixed",
         "--labels",
         "shown",
         "--probe",
@@ -104,14 +94,14 @@ def test_units_are_removed(matched, capsys):
         "car",
         "tree",
         "--units",
-        "blocks_15:3",
-        "blocks_15:7",
+        "mixed:3",
+        "mixed:7",
         "--groups",
         "first=0",
         "both=0-1",
         "--sets",
-        "few=blocks_15:3,blocks_15:9",
-        "one=blocks_15:5",
+        "few=mixed:3,mixed:9",
+        "one=mixed:5",
         "--quiet",
     )
     assert code == 0, err
@@ -131,7 +121,7 @@ def test_labels_stand_in_for_units(matched, capsys):
         "simulation",
         matched,
         "--layer",
-        "blocks_15",
+        "mixed",
         "--labels",
         "shown",
         "--probe",
@@ -167,33 +157,6 @@ sys.exit(run(sys.argv[3:]))
 """
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    "A match of a network that is read in no time, on 32 pictures in a folder."
-    place = tmp_path_factory.mktemp("small")
-    write_folder(Scenes(32), place / "pictures")
-    small_network.register()
-    assert (
-        run(
-            [
-                "match",
-                "small",
-                "--data",
-                f"folder:{place / 'pictures'}",
-                "--layers",
-                "cells",
-                "mixed",
-                "--out",
-                str(place / "result"),
-                "--quiet",
-            ]
-        )
-        == 0
-    )
-    yield place / "result"
-    del registry.MODELS[small_network.NAME]
-
-
 @pytest.mark.parametrize(
     "room, words, after",
     [
@@ -207,20 +170,20 @@ def small(tmp_path_factory):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_killed_and_started_again(small, capsys, tmp_path, room, words, after):
+def test_killed_and_started_again(matched, capsys, tmp_path, room, words, after):
     """Of each command: killed right after it has written a checkpoint, and started again, it says what an undisturbed
     run says."""
     kind, rest = words[:1], words[1:]
     with open(tmp_path / "classes.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(
-            [["image", "class"], *((name, "ab"[place % 2]) for place, name in enumerate(picture_names(small)))]
+            [["image", "class"], *((name, "ab"[place % 2]) for place, name in enumerate(picture_names(matched)))]
         )
     if kind[0] in ("unit-removal", "simulation"):
         rest += ["--labels", str(tmp_path / "classes.csv")]
     results = []
     for name in ("killed", "whole"):
         (folder := tmp_path / name).mkdir()
-        shutil.copy(small / "dissection.nc", folder)
+        shutil.copy(matched / "dissection.nc", folder)
         command = [*kind, str(folder), *rest, "--batch", "4", "--quiet", "--json"]
         if name == "killed":
             done = subprocess.run(
@@ -253,14 +216,14 @@ def picture_names(matched):
         (["unit-removal"], "labels=folders or labels=shown (--labels ...)"),
         (["verify", "units"], "labels=folders or labels=shown (--labels ...)"),
         (["concept-removal", "--fills", "blak"], "Did you mean 'black'?"),
-        (["concept-removal", "--units", "blocks_15:999"], "no unit 'blocks_15:999'"),
+        (["concept-removal", "--units", "mixed:999"], "no unit 'mixed:999'"),
         (["concept-removal", "--concepts", "gras"], "Did you mean 'grass'"),
         (["study", "--with", "chanse"], "Did you mean 'chance'?"),
         (["study", "--with", "chance?seed=1"], "There are none."),
         (["study", "--with", "chance", "sensitivity?quantiles=2"], "between 0 and 1"),
         (["sensitivity", "--quantiles", "2"], "between 0 and 1"),
         (["sensitivity", "--data", "scenes:16"], "made with other data"),
-        (["correlation", "--layers", "blocks_5"], "blocks_5"),
+        (["correlation", "--layers", "mixes"], "mixes"),
     ],
 )
 def test_wrong_words(matched, capsys, words, sentence):
@@ -305,46 +268,46 @@ def looked_at(matched, tmp_path_factory):
     folder = tmp_path_factory.mktemp("looked") / "result"
     folder.mkdir()
     shutil.copy(matched / "dissection.nc", folder)
-    assert run(["visualise", str(folder), "blocks_15:3", "--number", "4", "--quiet"]) == 0
+    assert run(["visualise", str(folder), "mixed:3", "--number", "2", "--quiet"]) == 0
     return folder
 
 
 def test_pictures_and_a_report(looked_at, capsys):
     assert (looked_at / "report" / "index.html").exists() and (looked_at / "top-images.nc").exists()
     assert {path.name for path in (looked_at / "pictures").iterdir()} >= {
-        "unit-blocks_15-3.png",
-        "unit-blocks_15-3.pdf",
+        "unit-mixed-3.png",
+        "unit-mixed-3.pdf",
     }
-    code, out, err = said(
-        capsys, "visualise", looked_at, "blocks_15:3", "blocks_4", "--number", "4", "--quiet", "--json"
-    )
+    code, out, err = said(capsys, "visualise", looked_at, "mixed:3", "cells", "--number", "2", "--quiet", "--json")
     assert code == 0, err
     files = json.loads(out)
     assert Path(files["report"]) == looked_at / "report" / "index.html"
-    assert sum("blocks_4" in path for path in files["pictures"]) >= 12 and all(
+    assert sum("cells" in path for path in files["pictures"]) >= 12 and all(
         Path(path).exists() for path in files["pictures"]
     )
 
 
-def test_what_is_meant(looked_at):
+def test_what_is_meant():
     "Units, the best of a layer, the detectors of a concept; and the best of all where nothing is said."
     from inner_detectors.cli.visualise import chosen_units
     from inner_detectors.dissection.result import Dissection
 
-    found = Dissection.load(looked_at)
+    images, words = [f"{place}.png" for place in range(8)], ["dog", "dog/head", "striped", "red", "sky"]
+    found = made_up.dissection({"early": (8, 30), "late": (4, 40)}, words, images)
     detectors = found.detectors()
+    assert len(detectors) > 12
     concept = detectors.concept.iloc[0]
     mine = {f"{row.layer}:{row.unit}" for row in detectors[detectors.concept == concept].itertuples()}
     assert set(chosen_units(found, [concept], best=1000)) == mine
-    assert len(chosen_units(found, [])) == 12 and len(chosen_units(found, ["blocks_4"])) == 12
-    assert chosen_units(found, ["blocks_4:7", "blocks_4:7"]) == ["blocks_4:7"]
+    assert len(chosen_units(found, [])) == 12 and len(chosen_units(found, ["early"])) == 12
+    assert chosen_units(found, ["early:7", "early:7"]) == ["early:7"]
 
 
 @pytest.mark.parametrize(
     ("word", "words"),
     [
-        ("blocks_15:3000", ["no unit 'blocks_15:3000'", "units blocks_15:0 to blocks_15:319"]),
-        ("blocks_51", ["is no unit, layer or concept", "Did you mean"]),
+        ("mixed:3000", ["no unit 'mixed:3000'", "units mixed:0 to mixed:11"]),
+        ("mixd", ["is no unit, layer or concept", "Did you mean"]),
     ],
 )
 def test_a_word_that_is_nothing(looked_at, capsys, word, words):
@@ -364,7 +327,7 @@ def test_the_pictures_are_gone(looked_at, capsys, tmp_path):
         Dissection(found.table.assign_attrs(command=json.dumps(command))).save(folder)
         if name == "with":
             shutil.copy(looked_at / "top-images.nc", folder)
-        code, out, err = said(capsys, "visualise", folder, "blocks_15:3", "--number", "4", "--quiet")
+        code, out, err = said(capsys, "visualise", folder, "mixed:3", "--number", "2", "--quiet")
         assert code == 0, err
         assert "no photographs" in err and "gone" in err
         assert (folder / "report" / "index.html").exists()
@@ -373,7 +336,7 @@ def test_the_pictures_are_gone(looked_at, capsys, tmp_path):
     assert code == 1 and "gone" in err
 
 
-def test_formulas_stay_text(tmp_path, capsys):
+def test_formulas_stay_text(tmp_path, capsys, matched):
     "A concept that a spreadsheet would run, and one with a script, through every command that writes tables."
     from PIL import Image
     import numpy as np
@@ -396,11 +359,11 @@ def test_formulas_stay_text(tmp_path, capsys):
         run(
             [
                 "match",
-                "efficientnet-lite0",
+                "small",
                 "--data",
                 f"folder:{tmp_path / 'data'}",
                 "--layers",
-                "blocks_4",
+                "mixed",
                 "--out",
                 str(out),
                 "--quiet",
@@ -412,7 +375,7 @@ def test_formulas_stay_text(tmp_path, capsys):
         (["chance"], []),
         (["correlation"], []),
         (["concept-removal"], []),
-        (["visualise"], ["blocks_4:0"]),
+        (["visualise"], ["mixed:0"]),
     ):
         code, _, err = said(capsys, *words, out, *units, "--quiet")
         assert code == 0, err

@@ -508,23 +508,13 @@ def test_quality_is_balanced():
 
 
 @pytest.fixture(scope="module")
-def matched(lite0_weights, tmp_path_factory):
-    place = tmp_path_factory.mktemp("transfer") / "lite0"
-    words = [
-        "match",
-        "efficientnet-lite0",
-        "--weights",
-        str(lite0_weights),
-        "--data",
-        "scenes:24",
-        "--layers",
-        "blocks_4",
-        "blocks_10",
-        "--out",
-        str(place),
-    ]
-    assert run([*words, "--quiet"]) == 0
-    return place
+def matched(tmp_path_factory):
+    "A match of both layers of a small network."
+    place = tmp_path_factory.mktemp("transfer") / "small"
+    small_network.register()
+    assert run(f"match small --data scenes:24 --layers cells mixed --out {place} --quiet".split()) == 0
+    yield place
+    del registry.MODELS[small_network.NAME]
 
 
 def said(capsys, *words):
@@ -533,8 +523,13 @@ def said(capsys, *words):
     return code, out, err
 
 
-def test_the_command(matched, capsys, tmp_path):
-    "Everything that it says it writes; the network is matched, and the folder's tables have its columns."
+def test_the_command(lite0_weights, capsys, tmp_path):
+    """Everything that it says it writes; the network, which is opened with the weights that its match was given, is
+    matched, and the folder's tables have its columns."""
+    matched = tmp_path / "lite0"
+    words = f"match efficientnet-lite0 --weights {lite0_weights} --data scenes:24 --layers blocks_4 blocks_10".split()
+    assert run([*words, "--out", str(matched), "--quiet"]) == 0
+    capsys.readouterr()
     out = tmp_path / "network"
     code, text, err = said(
         capsys,
@@ -623,19 +618,12 @@ sys.exit(run(sys.argv[2:]))
 """
 
 
-def test_killed_and_started_again(monkeypatch, capsys, tmp_path):
-    monkeypatch.setitem(registry.MODELS, small_network.NAME, registry.Known("", small_network.small))
-    place = tmp_path / "small"
-    assert (
-        run(["match", "small", "--data", "scenes:24", "--layers", "cells", "mixed", "--out", str(place), "--quiet"])
-        == 0
-    )
-    capsys.readouterr()
+def test_killed_and_started_again(matched, capsys, tmp_path):
     results = []
     for name in ("killed", "whole"):
         command = [
             "transfer",
-            str(place),
+            str(matched),
             "--data",
             "staged:24",
             "--number",
@@ -664,7 +652,7 @@ def test_killed_and_started_again(monkeypatch, capsys, tmp_path):
     [
         (["--concepts", "unicorn"], "no concept 'unicorn'"),
         (["--where", "iou > 3"], "no detector is left"),
-        (["--units", "blocks_4:99"], "no unit 'blocks_4:99'"),
+        (["--units", "mixed:99"], "no unit 'mixed:99'"),
         (["--labels", "none.csv"], "none.csv: cannot be read"),
         (["--data", "scenes:8"], "lies in no folder"),
         (["--test", "train=staged:8"], "train and validation are taken"),
@@ -680,27 +668,15 @@ def test_wrong_words(matched, capsys, tmp_path, words, sentence):
     assert_says(err.strip(), sentence)
 
 
-def test_two_networks(matched, lite0_weights, capsys, tmp_path):
+def test_two_networks(matched, capsys, tmp_path):
     "Two dissections of one network with other layers make one bank."
-    other = tmp_path / "other"
-    words = [
-        "match",
-        "efficientnet-lite0",
-        "--weights",
-        str(lite0_weights),
-        "--data",
-        "scenes:24",
-        "--layers",
-        "head",
-        "--out",
-        str(other),
-        "--quiet",
-    ]
-    assert run(words) == 0
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder, layer in ((one, "cells"), (other, "mixed")):
+        assert run(f"match small --data scenes:24 --layers {layer} --out {folder} --quiet".split()) == 0
     code, text, err = said(
         capsys,
         "transfer",
-        matched,
+        one,
         other,
         "--data",
         "staged:24",
@@ -711,7 +687,7 @@ def test_two_networks(matched, lite0_weights, capsys, tmp_path):
         "--quiet",
     )
     assert code == 0, err
-    assert {"head"} < set(pd.read_csv(tmp_path / "both" / "bank.csv").layer)
+    assert {"cells", "mixed"} == set(pd.read_csv(tmp_path / "both" / "bank.csv").layer)
     assert "transfer_top" in pd.read_csv(other / "units.csv").columns
 
 
