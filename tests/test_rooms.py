@@ -110,7 +110,7 @@ def test_units_are_removed(matched, capsys):
     choices = json.loads(UnitRemoval.load(matched).table.attrs["choices"])
     assert choices["groups"] == {"first": [0], "both": [0, 1]}
     assert choices["sets"] == {"few": [3, 9], "one": [5]}
-    for name in ("unit-removal-blocks_15.nc", "removed-blocks_15.png", "verdict.csv"):
+    for name in ("unit-removal-mixed.nc", "removed-mixed.png", "verdict.csv"):
         assert (matched / name).exists(), name
 
 
@@ -135,7 +135,7 @@ def test_labels_stand_in_for_units(matched, capsys):
     assert code == 0, err
     rows = pd.DataFrame(json.loads(out))
     assert {"concept", "intact", "removed", "replaced", "recovered"} <= set(rows.columns) and len(rows)
-    assert (matched / "simulation-blocks_15.nc").exists()
+    assert (matched / "simulation-mixed.nc").exists()
     assert "simulated_r" in pd.read_csv(matched / "units.csv").columns
 
 
@@ -290,7 +290,6 @@ def test_pictures_and_a_report(looked_at, capsys):
 def test_what_is_meant():
     "Units, the best of a layer, the detectors of a concept; and the best of all where nothing is said."
     from inner_detectors.cli.visualise import chosen_units
-    from inner_detectors.dissection.result import Dissection
 
     images, words = [f"{place}.png" for place in range(8)], ["dog", "dog/head", "striped", "red", "sky"]
     found = made_up.dissection({"early": (8, 30), "late": (4, 40)}, words, images)
