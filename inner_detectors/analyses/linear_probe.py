@@ -92,7 +92,8 @@ def with_probe(
         return behind(parameters[1], found, found[layer])
 
     def outside(parameters, images, names, start=None, values=None):
-        own = None if names is None else [name for name in {*names, layer} - {"probe", "prob", start}]
+        needed = dict.fromkeys([*(names or ()), layer])
+        own = None if names is None else [name for name in needed if name not in ("probe", "prob", start)]
         if start is None:
             found = model.forward(parameters[0], images, own)
         else:
