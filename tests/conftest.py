@@ -64,6 +64,19 @@ def pytest_terminal_summary(terminalreporter):
             terminalreporter.line(line)
 
 
+# The files that take longest, the longest first: each goes to one process as a whole, and in the end none should be left
+# alone with a long one. All others follow by name.
+LONG = (
+    "rooms transfer protocols restart gradients exact own_models planted report explore explain repository sensitivity "
+    "hostile models verify evidence expected visualise identity command"
+).split()
+
+
+def pytest_collection_modifyitems(items):
+    place = {f"test_{name}": number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     "The checkout."
