@@ -21,7 +21,7 @@ import pytest
 from inner_detectors.dissection.result import Dissection
 
 COMMAND = Path(sys.executable).parent / "inner-detectors"
-RUN = "match vgg16 --data scenes:12 --layers conv3_3 pool3 --batch 1 --checkpoint 0".split()
+RUN = "match vgg16 --data scenes:12 --layers pool3 --batch 1 --checkpoint 0".split()
 SMALL = "match toy --data scenes:8 --batch 2 --checkpoint 0".split()
 ENDS = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM]
 SWEEPS = ["thresholds", "scores"]
