@@ -41,7 +41,8 @@ def rows_at_once(shape: tuple[int, int, int], beside: int = 0, most: int = 32, m
 
 
 def score_layer(model: Model, layer: str, wanted: str | None = None) -> str:
-    """The layer whose values, one a class, become probabilities. Raises InputError where there is none behind the layer,
+    """The layer whose values, one a class, become probabilities. Raises InputError where there is none behind the
+    layer,
     or where the layer's values cannot be replaced."""
     check_layers(model, [layer])
     wanted = scores_of(model) if wanted is None else wanted

@@ -62,7 +62,8 @@ class Registry:
             raise InputError(f"{whose}: {entry.value} cannot be imported ({reason}). Repair or uninstall it.") from None
         if not isinstance(given, self.of):
             raise InputError(
-                f"{whose}: {entry.value} is a {type(given).__name__}, not of type {self.of.__name__}. Repair or uninstall it."
+                f"{whose}: {entry.value} is a {type(given).__name__}, not of type {self.of.__name__}. Repair or "
+                "uninstall it."
             )
         if (own := getattr(given, "name", name)) != name:
             raise InputError(f"{whose}: calls itself {own!r}. Give it one name in both places.")

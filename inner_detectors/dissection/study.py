@@ -163,7 +163,8 @@ def goes_on(model: Model, layer: str) -> str:
 
 
 def own_edit(model: Model) -> str:
-    "A hash of the function by which a network outside JAX runs with a layer replaced; nothing where it is the adapter's."
+    """A hash of the function by which a network outside JAX runs with a layer replaced; nothing where it is the
+    adapter's."""
     if getattr(model.edit, "made_of", None) is getattr(model.forward, "made_of", model):
         return ""
     try:

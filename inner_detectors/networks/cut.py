@@ -125,7 +125,8 @@ LOOPS = ("scan", "while", "cond")
 
 
 def looked_behind(program: ClosedJaxpr, place: int) -> tuple[Any, list[JaxprEqn], JaxprEqn | None]:
-    """The variable behind one of the results of a program, the views between the two, and the call or loop that it comes
+    """The variable behind one of the results of a program, the views between the two, and the call or loop that it
+    comes
     from, where that is to be opened."""
     made = {out: step for step in program.eqns for out in step.outvars}
     at, views = program.jaxpr.outvars[place], list[JaxprEqn]()
@@ -259,7 +260,8 @@ class Cut(NamedTuple):
     later: tuple[str, ...]  # the layers that change with it
     around: bool  # whether they need anything of the image beside its values
     beside: Callable  # (parameters, images as uint8) -> that: a tree of arrays with a row an image; () where nothing is
-    after: Callable  # (parameters, values [batch height width unit], beside, names=None: all) -> {later layer: activations}
+    # (parameters, values [batch height width unit], beside, names=None: all) -> {later layer: activations}
+    after: Callable
 
 
 def each(run: Callable, *rows: Any) -> Any:
@@ -314,7 +316,8 @@ def cut_outside(model: Model, layer: str) -> Cut:
             raise
         except Exception as error:
             raise InputError(
-                f"{model.name}: edit(parameters, images, names, layer, values) does not run on {len(images)} images and "
+                f"{model.name}: edit(parameters, images, names, layer, values) does not run on {len(images)} images "
+                "and "
                 f"{layer!r} ({words_of(error)}). Call it so to see where, and mend it there."
             ) from None
         for name in names:

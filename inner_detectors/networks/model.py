@@ -178,7 +178,8 @@ def shown_once(model: Model) -> dict[str, tuple[int, int, int]]:
 
 # %% ../../nbs/networks/02_model.ipynb #a97fea43
 def scores_of(model: Model) -> str | None:
-    """The layer whose values, one a class, become probabilities: the one before `prob`; without that, the last, where it
+    """The layer whose values, one a class, become probabilities: the one before `prob`; without that, the last, where
+    it
     has one value for each of the classes that the Model names. None where there is no such layer."""
     order = layers(model)
     names = list(order)

@@ -73,7 +73,8 @@ def edit(
 
 
 def replacement(model: Model, layer: str, values: Any, found: Any) -> Any:
-    "What is to stand in place of a layer's values. Refuses another shape, another type, and numbers that are not finite."
+    """What is to stand in place of a layer's values. Refuses another shape, another type, and numbers that are not
+    finite."""
     about = f"{model.name}: the function for layer {layer!r} gives"
     if not hasattr(found, "shape") or not hasattr(found, "dtype"):
         raise InputError(f"{about} a {type(found).__name__}. Let it return an array.")

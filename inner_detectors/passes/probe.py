@@ -38,7 +38,8 @@ def as_floats(activations: Mapping[str, Array], names: Iterable[str]) -> dict[st
 
 
 def compiled(forward: Callable, model: Model, device: jax.Device | None = None) -> Callable:
-    "`forward(parameters, *given)` under jit as a function of what is given alone; parameters are put on the device once."
+    """`forward(parameters, *given)` under jit as a function of what is given alone; parameters are put on the device
+    once."""
 
     @partial(
         jax.jit, compiler_options={"xla_gpu_autotune_level": 0}

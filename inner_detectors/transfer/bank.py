@@ -110,7 +110,8 @@ class Bank:
         return model_of(Evidence(self), self)
 
     def __call__(self, images) -> Float32[np.ndarray, "batch detector"]:
-        """The evidence in some pictures, uint8[batch size size 3]: every network run once, where JAX runs it only as deep
+        """The evidence in some pictures, uint8[batch size size 3]: every network run once, where JAX runs it only as
+        deep
         as is needed and under one jit."""
         return self.look(images)
 
@@ -252,7 +253,8 @@ def model_of(module: nnx.Module, bank: Bank, classes: Sequence[str] = ()) -> Mod
 
 
 def outside(module: nnx.Module, bank: Bank) -> Callable:
-    "How a bank runs with a network among its own that JAX cannot look into: each network by itself, the rest under one jit."
+    """How a bank runs with a network among its own that JAX cannot look into: each network by itself, the rest under
+    one jit."""
     graph, _ = nnx.split(module)
     evidence: Any = getattr(module, "evidence", module)
     looks = {

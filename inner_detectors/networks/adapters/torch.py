@@ -84,7 +84,8 @@ def in_place_of(out: Any, values: np.ndarray, axes: tuple[int, ...], part: Any, 
     turned = values[:, 0, 0] if len(axes) == 2 else values.transpose(np.argsort(axes))
     if out.shape != turned.shape:
         raise InputError(
-            f"{called} gives {' x '.join(map(str, out.shape))} and is to be given {' x '.join(map(str, turned.shape))}. Give the "
+            f"{called} gives {' x '.join(map(str, out.shape))} and is to be given "
+            f"{' x '.join(map(str, turned.shape))}. Give the "
             "values of these images."
         )
     fresh = torch.from_numpy(np.array(turned, np.float32, order="C")).to(out)
@@ -208,7 +209,8 @@ def from_torch(
             turns.update(calls)
         elif edit is not None and calls[edit[0]] != turns[edit[0]]:
             raise InputError(
-                f"{name}: layer {edit[0]!r} is called {calls[edit[0]]} times for these images and {turns[edit[0]]} times "
+                f"{name}: layer {edit[0]!r} is called {calls[edit[0]]} times for these images and {turns[edit[0]]} "
+                "times "
                 "for the first, so which of its values to replace is not known. Name another layer."
             )
         return seen
