@@ -174,6 +174,10 @@ def test_older_words_decide_and_move_no_bound():
     assert replace(netdissect, score_over="image") == replace(netdissect, score="mean-iou", detects=0.04)
     assert replace(per_image, score_over="data") == replace(per_image, score="iou", detects=0.1)
     assert replace(per_image, score_over="image") == per_image
+    assert [netdissect.score_over, per_image.score_over] == ["data", "image"], "what older code asks"
+    dice = replace(netdissect, score="mean-dice")
+    assert dice.score_over is None and dice.detects == 0.18 and replace(dice, quantile=0.1).score == "mean-dice"
+    assert replace(dice, score="iou") == netdissect and "score_over" not in asdict(netdissect)
 
 
 # ---- scores that packages bring

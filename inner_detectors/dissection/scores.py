@@ -94,7 +94,7 @@ class Score:
                 "Choose another."
             )
 
-    def detected(self, values, bound: float):
+    def detected(self, values: Any, bound: float) -> Any:
         "Where values (a number, an array, a column) are large enough."
         return values > bound if self.strict else values >= bound
 
@@ -108,7 +108,7 @@ class Score:
         sizes: Mapping[str, int],  # of the axes: concept, unit, and maybe more
         annotated: Bool[np.ndarray, "source category"],  # where a unit's area is summed
     ) -> "Fold":
-        "What passes over the data; its result is {variable: (axes, numbers)}."
+        "What passes over the data; its result is {variable: (axes, numbers)}, concept_area and concept_images with it."
         raise NotImplementedError
 
     def values(self, table: Any) -> Float[np.ndarray, "unit concept *at"]:
@@ -155,7 +155,7 @@ class OverData(Score):
 
     positional = True
 
-    def fold(self, pictures, sizes, annotated):
+    def fold(self, pictures: Callable, sizes: Mapping[str, int], annotated: np.ndarray) -> "Fold":
         "A fold of `Counts`: exact, of integers."
         from inner_detectors.passes.fold import Fold
 
@@ -181,16 +181,16 @@ class OverData(Score):
 
         return Fold(init, step, summed, result)
 
-    def values(self, table):
+    def values(self, table: Any) -> np.ndarray:
         "The ratio of the sums."
         both = table.intersection.transpose("unit", "concept", ...).values
         return self.ratio(both, unit_areas(table), along(table.concept_area.values, both.ndim - 2))
 
-    def of_images(self, both, unit, concept):
+    def of_images(self, both: np.ndarray, unit: np.ndarray, concept: np.ndarray) -> float:
         "All pictures are one."
         return float(self.ratio(*(areas.sum(keepdims=True) for areas in (both, unit, concept)))[0])
 
-    def beside(self, table):
+    def beside(self, table: Any) -> dict[str, np.ndarray]:
         "Of each unit and concept, the pixels that both have, and the unit's."
         return {"intersection": table.intersection.values, "unit_area": unit_areas(table)}
 
@@ -211,11 +211,11 @@ class Means(NamedTuple):
 class MeanOfImages(Score):
     "The mean of a ratio over the images that show the concept."
 
-    def fine(self, both, unit, concept) -> Int64[np.ndarray, "..."]:
+    def fine(self, both: np.ndarray, unit: np.ndarray, concept: np.ndarray) -> Int64[np.ndarray, "..."]:
         "Ratios in units of 1 / FINE."
         return np.rint(self.ratio(both, unit, concept) * FINE).astype(np.int64)
 
-    def fold(self, pictures, sizes, annotated):
+    def fold(self, pictures: Callable, sizes: Mapping[str, int], annotated: np.ndarray) -> "Fold":
         "A fold of `Means`: of integers, so that the order of the images moves nothing."
         from inner_detectors.passes.fold import Fold
 
@@ -239,11 +239,11 @@ class MeanOfImages(Score):
 
         return Fold(init, step, summed, result)
 
-    def values(self, table):
+    def values(self, table: Any) -> np.ndarray:
         "The means themselves, which is what is kept."
         return table[self.column].transpose("unit", "concept", ...).values
 
-    def of_images(self, both, unit, concept):
+    def of_images(self, both: np.ndarray, unit: np.ndarray, concept: np.ndarray) -> float:
         "Each picture that shows the concept is asked by itself."
         shows = concept > 0
         total = self.fine(both[shows], unit[shows], concept[shows]).sum()
