@@ -191,7 +191,7 @@ def test_a_hostile_data_set_through_every_command(tmp_path, command):
     )
 
     def all_analyses(code):
-        return [command(name, *more[:1], out, *more[1:], "--quiet", code=code) for name, *more in ANALYSES]
+        return [command(name, out, *more, "--quiet", code=code) for name, *more in ANALYSES]
 
     lost = data / "val" / FILES[0]
     whole = lost.read_bytes()

@@ -15,6 +15,7 @@ import pytest
 from made_up import dissection
 from sentences import assert_says
 
+from inner_detectors.cli.flags import settings_of
 from inner_detectors.cli.main import command_named, names, run
 from inner_detectors.cli.visualise import chosen_units
 from inner_detectors.analyses.simulation import simulation
@@ -118,8 +119,7 @@ OPTIONS = [
     (name, flag.parameter.name)
     for name in names()
     for flag in command_named(name).flags
-    for parameter in [flag.parameter]
-    if re.search(r"\bint\b|\bfloat\b", str(parameter.annotation)) and parameter.default is not parameter.empty
+    if settings_of(flag)[1].get("type") in (int, float) and flag.parameter.default is not flag.parameter.empty
 ]
 
 

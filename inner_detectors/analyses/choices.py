@@ -36,11 +36,14 @@ def labels_of(
     "Each image's classes. Raises InputError where none are given, or they cannot be read."
     if labels is None:
         raise InputError("no classes. Say labels=FILE.csv, labels=folders or labels=shown (--labels ...).")
-    if chosen is not None and labels != "shown":
-        raise InputError(f"classes: these are concepts that are shown, labels are {labels!r}. Say labels=shown.")
-    if labels == "folders":
+    word = str(labels) if isinstance(labels, (str, Path)) else ""  # an array is not compared with one
+    if chosen is not None and word != "shown":
+        raise InputError(
+            f"classes: these are concepts that are shown, labels are {word or 'others'}. Say labels=shown."
+        )
+    if word == "folders":
         return folder_classes(data, classes)
-    if isinstance(labels, str) and labels == "shown":
+    if word == "shown":
         side, keep = (112, 0.0) if view is None else (view.side, view.keep)
         return shown_classes(data, chosen, side, keep)
     if isinstance(labels, (str, Path)):

@@ -268,7 +268,7 @@ def classes_of(concept: str, senses: Senses | None = None) -> tuple[int, ...]:
 
 
 def as_ranges(places: Iterable[int]) -> str:
-    "Numbers as short text: `7-24,80-100`, as `verify units --groups` takes them."
+    "Numbers as short text: `7-24,80-100`, as `unit-removal --groups` takes them."
     ranges: list[list[int]] = []
     for place in sorted(set(places)):
         if ranges and place == ranges[-1][1] + 1:

@@ -16,7 +16,7 @@ from ..core.errors import InputError, near
 
 # %% ../../nbs/cli/04_analyses.ipynb #498753e1
 def write_finding(folder: str, analysis, found) -> list[str]:
-    "Write the figures and CSV files of what an analysis found, with its key in their names; the names of all its files."
+    "Write figures and CSV files of what an analysis found, its key in their names; the names of all its files."
     from inner_detectors.dissection.tables import file_stem, write_frame
     from inner_detectors.views.figures import write_figure
 
