@@ -582,7 +582,7 @@ def test_without_photographs_and_without_pictures(noise, visit, tmp_path):
     tab = visit(report(tmp_path, progress=False))
     assert tab.locator(".unit").count() == 60 and tab.locator(".strip").count() == 0
     tab.locator(".unit").first.click()
-    tab.get_by_text("inner-detectors visualise").wait_for()
+    tab.get_by_text("inner-detectors top-images").wait_for()
 
 
 def test_a_damaged_analysis(planted, visit, tmp_path):
