@@ -41,14 +41,23 @@ def file_stem(name: str, key: str = "") -> str:
 
 
 def analysis_files(folder: str | Path, name: str = "") -> list[Path]:
-    "The files of analyses in a folder, or of one; those of an older name only where there is no newer one."
+    "The files of analyses in a folder, or of one; one of an older name only where there is no newer one of its key."
     paths = {path.stem: path for path in sorted(Path(folder).glob("*.nc")) if path.stem != "dissection"}
 
     def under(name: str) -> list[Path]:
         return [path for stem, path in paths.items() if stem == name or stem.startswith(f"{name}-")]
 
-    older = [stem for stem in paths if stem in OLDER]
-    kept = [path for stem, path in paths.items() if stem not in older or not under(OLDER[stem][0])]
+    def newer(path: Path) -> bool:
+        name, of_key = OLDER[path.stem]
+        if not of_key or not under(name):
+            return bool(under(name))
+        try:
+            with xr.open_dataset(path, engine="h5netcdf") as table:
+                return f"{file_stem(name, str(table.attrs.get(of_key, '')))}" in paths
+        except Exception:
+            return False  # `load_file` says what is wrong with it
+
+    kept = [path for stem, path in paths.items() if stem not in OLDER or not newer(path)]
     return [path for path in kept if not name or path in under(name) or OLDER.get(path.stem, ("",))[0] == name]
 
 
