@@ -359,7 +359,7 @@ def analysed(kind, folder, out=None):
         these, layer="inner", labels=labels, scores="scores", k=2, controls=2, out=out, progress=False
     )
     simulated = simulation(these, layer="inner", labels=labels, scores="scores", out=out, progress=False)
-    return these, removed.table, simulated
+    return these, removed.table, simulated.table
 
 
 def test_the_reference_removes_what_it_says(reference):

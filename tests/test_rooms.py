@@ -213,8 +213,8 @@ def picture_names(matched):
     "words, sentence",
     [
         (["chance", "--batch", "0"], "--batch 0 cannot be used. Give 1 or more"),
-        (["unit-removal"], "labels=folders or labels=shown (--labels ...)"),
-        (["verify", "units"], "labels=folders or labels=shown (--labels ...)"),
+        (["unit-removal", "--probe", "head"], "labels=folders or labels=shown (--labels ...)"),
+        (["verify", "units", "--probe", "head"], "labels=folders or labels=shown (--labels ...)"),
         (["concept-removal", "--fills", "blak"], "Did you mean 'black'?"),
         (["concept-removal", "--units", "mixed:999"], "no unit 'mixed:999'"),
         (["concept-removal", "--concepts", "gras"], "Did you mean 'grass'"),

@@ -32,9 +32,9 @@ from inner_detectors.dissection.tables import write_tables
 from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model
 from inner_detectors.views.explorer.measuring import agreement, levels_of, limits_at, score
-from inner_detectors.views.explorer.shelf import material, shelf_of_network
+from inner_detectors.views.explorer.material import material, shelf_of_network
 from inner_detectors.views.figures import distribution_figure
-from inner_detectors.views.unit_pages import protocol_words
+from inner_detectors.views.front_page import protocol_words
 
 SIDE = 20
 MODEL = Model(
