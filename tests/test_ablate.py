@@ -42,7 +42,7 @@ from inner_detectors.dissection.study import study
 from inner_detectors.dissection.tables import load_analysis
 from inner_detectors.networks.adapters.nnx import from_nnx
 from inner_detectors.networks.building import run_steps
-from inner_detectors.networks.cut import cut
+from inner_detectors.networks.cut import cut_at
 from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model, layers
 from inner_detectors.networks.registry import load_model
@@ -273,7 +273,7 @@ def test_a_mean_equals_its_slow_definition(these, labels):
         changed = maps.copy()
         changed[..., unit] = maps[use == "rank", ..., unit].mean()
         before, after = (
-            np.log(np.asarray(cut(model, "units").after((), x, ())["prob"])[range(64), 0, 0, truth])
+            np.log(np.asarray(cut_at(model, "units").after((), x, ())["prob"])[range(64), 0, 0, truth])
             for x in (maps, changed)
         )
         np.testing.assert_allclose(

@@ -30,7 +30,7 @@ from inner_detectors.networks.adapters.nnx import from_linen, from_nnx
 from inner_detectors.networks.adapters.onnx import from_onnx
 from inner_detectors.networks.adapters.torch import from_torch
 from inner_detectors.networks.building import run_steps
-from inner_detectors.networks.cut import cut
+from inner_detectors.networks.cut import cut_at
 from inner_detectors.networks.identity import traced
 from inner_detectors.networks.model import Model, layers
 from inner_detectors.passes.batches import View
@@ -276,8 +276,8 @@ def test_a_cut_knows_what_passes_around(tmp_path):
     "Beside `inner` stands one array; everything passes through `low` and `sum`."
     for kind in ("function", "nnx", "linen"):
         one = made(kind, tmp_path)
-        assert [cut(one, layer).around for layer in ("low", "inner", "sum")] == [False, True, False], kind
-        beside = cut(one, "inner").beside(one.parameters, pictures())
+        assert [cut_at(one, layer).around for layer in ("low", "inner", "sum")] == [False, True, False], kind
+        beside = cut_at(one, "inner").beside(one.parameters, pictures())
         assert [array.shape for array in beside] == [(5, 1, SIZE, SIZE, UNITS)]
 
 
@@ -304,7 +304,7 @@ def test_a_network_of_steps_goes_on_by_its_own_steps():
     model = Model("steps", run, matrix, 8)
     for place, (name, _) in enumerate(steps[:-1]):
         maps = jax.ShapeDtypeStruct((7, *layers(model)[name]), jnp.float32)
-        at = cut(model, name)
+        at = cut_at(model, name)
         assert not at.around
         mine = traced(lambda parameters, maps, at=at: at.after(parameters, maps, ()), matrix, maps)
         theirs = traced(lambda parameters, maps, place=place: run(parameters, maps, place + 1), matrix, maps)
@@ -552,6 +552,19 @@ def test_layers_of_a_loop_over_images():
     for layer in LAYERS:
         found = edit(model, layer, without(1), ["prob"])(pictures())["prob"]
         np.testing.assert_allclose(found, expected(pictures(), layer, without(1))["prob"], rtol=1e-4, atol=1e-5)
+
+    def halved(parameters, x):
+        def turn(one):
+            low, high = jnp.split(one, [1], 0)  # two results of one operation, of which one is the layer
+            return {"image": one, "low": low, "scores": (low * 2 + high.sum()).mean((0, 1), keepdims=True)}
+
+        return jax.lax.map(turn, x)
+
+    model, images = Model("halved", halved, size=SIZE), pictures()
+    x = jnp.asarray(images, jnp.float32) / 255
+    for layer, wanted in (("low", x[:, 1:].sum((1, 2, 3))), ("image", 0 * x.sum((1, 2, 3)))):
+        found = edit(model, layer, lambda maps: maps * 0, ["scores"])(images)["scores"]
+        np.testing.assert_allclose(found[:, 0, 0, 1], wanted, rtol=1e-5)
 
     def carried(parameters, x):
         def turn(carry, _):

@@ -32,7 +32,7 @@ from inner_detectors.dissection.identity import (
 from .remarks import in_depth
 from .result import Dissection, near_unit
 from ..networks.identity import alike, traced
-from ..networks.cut import cut
+from ..networks.cut import cut_at
 from ..networks.model import Model, check_layers, forget_layers, layers as layers_of
 from ..networks.code import Unknown
 from ..networks.spelling import spelled
@@ -152,7 +152,7 @@ def goes_on(model: Model, layer: str) -> str:
     """A hash of how a network goes on from a layer's values, which tells one unit removal from another's. Raises
     InputError where the layer's values cannot be replaced."""
     model = getattr(model.forward, "before_probe", model)
-    at = cut(model, layer)
+    at = cut_at(model, layer)
     if not model.traced:
         return own_edit(model)
     maps = jax.ShapeDtypeStruct((1, *layers_of(model)[layer]), np.float32)

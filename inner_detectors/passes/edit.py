@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float32, UInt8
 
 from ..core.errors import InputError
-from ..networks.cut import Cut, check_later, cut
+from ..networks.cut import Cut, check_later, cut_at
 from ..networks.model import Model
 from .fold import first_infinite
 from .probe import as_floats, compiled, probe
@@ -36,7 +36,7 @@ def halves(
 ) -> Halves:
     """A network in two halves at a layer. Raises InputError where a layer does not exist, where one of `names` does not
     come after it, or where its values cannot be replaced."""
-    at = cut(model, layer)
+    at = cut_at(model, layer)
     names = list(at.later if names is None else names)
     check_later(model, layer, names, at.later)
     if not model.traced:

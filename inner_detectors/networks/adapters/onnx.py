@@ -18,7 +18,7 @@ import numpy as np
 from ...core.errors import InputError
 from ...core.files import stamp_of
 from .nnx import as_maps, axes_of, made_ready, unfit
-from .onnx_file import cut_onnx, given_name, onnx_session, open_onnx
+from .onnx_file import cut_onnx, input_name, onnx_session, open_onnx
 from ..geometry import Geometry
 from ..code import external_files, onnx_sha256
 from ..layout_steps import ONNX_CONVOLUTIONS, ONNX_POINTWISE, onnx_layouts
@@ -192,8 +192,8 @@ def from_onnx(
         images: np.ndarray, some: Sequence[str], layer: str | None = None, values: Any = None
     ) -> Iterator[list[np.ndarray]]:
         "Part by part, what the tensors are; with `values`, in place of what a layer gives."
-        given = {taken.name: fitted(images)} | ({} if layer is None else {given_name(layer): as_tensor(layer, values)})
-        step, axis = taken.batch or len(images), {} if layer is None else {given_name(layer): put[layer][0]}
+        given = {taken.name: fitted(images)} | ({} if layer is None else {input_name(layer): as_tensor(layer, values)})
+        step, axis = taken.batch or len(images), {} if layer is None else {input_name(layer): put[layer][0]}
         for begin in range(0, len(images), step):
             rows = np.minimum(np.arange(begin, begin + step), len(images) - 1)
             part = {name: np.ascontiguousarray(one.take(rows, axis.get(name, 0))) for name, one in given.items()}
