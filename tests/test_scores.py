@@ -15,7 +15,7 @@ from sentences import assert_says
 from inner_detectors.analyses.chance import Chance, chance
 from inner_detectors.analyses.sensitivity import sensitivity, sensitivity_figure
 from inner_detectors.analyses.verdict import verdict
-from inner_detectors.cli.flags import parser
+from inner_detectors.cli.flags import command_of, parser
 from inner_detectors.cli.match import match
 from inner_detectors.cli.options import choose_protocol
 from inner_detectors.core.errors import InputError
@@ -305,7 +305,7 @@ def test_a_score_of_one_file_is_known_everywhere(own, name, tmp_path):
     limits = limits_at(made, levels_of(made, shelf, 0).own, shelf.look(0, both.images.tolist()))
     assert score(both, limits, protocol.scoring) == wanted
     assert choose_protocol("per-image", score=name).scoring is find_score(name)
-    assert name in parser(match).format_help()
+    assert name in parser(command_of(match)).format_help()
 
 
 def test_another_kind_of_score(own, tmp_path):
@@ -315,8 +315,8 @@ def test_another_kind_of_score(own, tmp_path):
     assert made.scores.values[0, 0] == round(Fraction(40, 140) * 2**32) / 2**32  # of `within`; `full` has 100 of 400
     these = study(made, MODEL, data)
     shares = [(Fraction(LIT[one], 400), Fraction(MASK[one], 400)) for one in ("full", "within", "apart")]
-    chance = max(a * p / (a + p - a * p) for a, p in shares)
-    assert float(chance(these, progress=False).table.uniform[0, 0]) == pytest.approx(float(chance), abs=1e-9)
+    wanted = max(a * p / (a + p - a * p) for a, p in shares)
+    assert float(chance(these, progress=False).table.uniform[0, 0]) == pytest.approx(float(wanted), abs=1e-9)
     with pytest.raises(InputError) as said:
         sensitivity(these, progress=False)
     assert_says(said.value, "score 'best' is not defined at many thresholds")
@@ -348,7 +348,7 @@ def test_bad_packages_are_refused_by_name(own, install):
         ("gone", "own_scores:gone", "AttributeError"),
         ("recall", "more-scores and own-scores bring one each"),
         ("alias", "calls itself 'mean-f2'"),
-        ("number", "math:pi is a float, not a Score"),
+        ("number", "math:pi is a float, not of type Score"),
         ("mean-f3", "no score 'mean-f3'", "'mean-f2'"),
     ]:
         with pytest.raises(InputError) as said:
@@ -370,7 +370,7 @@ def test_a_column_that_is_anothers_is_refused(column):
 
 
 def test_names_in_the_help_are_those_there_are():
-    help = parser(match).format_help()
+    help = parser(command_of(match)).format_help()
     assert "iou, mean-iou or mean-dice; not given" in " ".join(help.split()) and [*known_scores.built_in] == [
         "iou",
         "mean-iou",
