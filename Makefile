@@ -99,7 +99,7 @@ pytest: setup weights
 test-torch: .venv-torch/.stamp  ## the comparisons with PyTorch, live, in an environment of its own
 	@.venv-torch/bin/inner-detectors fetch vgg16-conv
 	@.venv-torch/bin/inner-detectors fetch efficientnet-lite0
-	.venv-torch/bin/python -m pytest tests/test_torch.py tests/test_own_models.py tests/test_adapters.py tests/test_forms.py tests/test_identity.py tests/test_running.py tests/test_meanwhile.py tests/test_own_files.py tests/test_edit.py
+	.venv-torch/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile tests/test_torch.py tests/test_own_models.py tests/test_adapters.py tests/test_forms.py tests/test_identity.py tests/test_running.py tests/test_meanwhile.py tests/test_own_files.py tests/test_edit.py
 	.venv-torch/bin/python -m pytest tests/test_pickles.py -k pytorch
 
 .venv-lowest/.stamp: $(SETUP)
