@@ -93,16 +93,16 @@ def at(path: str | None) -> str | None:
 
 
 def placed(word: str) -> str:
-    "KIND:PLACE[,PLACE][?OPTIONS] with its places from the root, where they are on the disk."
+    "KIND:PLACE[,PLACE][?OPTIONS] with its places from the root."
     from inner_detectors.data.readers.coco_files import two_places
-    from inner_detectors.data.readers.registry import split_options, there
+    from inner_detectors.data.readers.registry import kinds, split_options, there
 
     kind, colon, rest = word.partition(":")
     if kind in ("scenes", "staged") or not colon:
         return word
     place, _ = split_options(rest)
-    if not there(place):
-        return word  # it names nothing on the disk: its reader makes the images
+    if kind not in kinds and not there(place):
+        return word  # it names nothing on the disk: another package's reader makes the images
     both = two_places(place)  # a folder's name may hold a comma
     commas = [at for at, letter in enumerate(place) if both and letter == ","]
     cut = next(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Passes', 'ANALYSES', 'Pass', 'Plan', 'Section', 'Vote', 'Analysis', 'function_of', 'about_analysis', 'write_analysis',
-           'finished_analysis', 'tidy', 'Job', 'checkpoint_of', 'sharing', 'run_pass', 'check_images', 'write',
+           'finished_analysis', 'tidy', 'AnalysisRun', 'checkpoint_of', 'sharing', 'run_pass', 'check_images', 'write',
            'run_alone', 'analyse', 'named']
 
 # %% ../../nbs/dissection/15_analysis.ipynb #82bbf20a
@@ -208,7 +208,7 @@ def tidy(study: Study, out: str | Path, stem: str) -> None:
 
 # %% ../../nbs/dissection/15_analysis.ipynb #a2521bd8
 @dataclass
-class Job:
+class AnalysisRun:
     "An analysis that is being run."
 
     analysis: Analysis
@@ -230,7 +230,7 @@ class Job:
             self.waits, self.table = None, end.value
 
 
-def checkpoint_of(job: Job, study: Study, out: str | Path | None, every: float) -> Checkpoint | None:
+def checkpoint_of(job: AnalysisRun, study: Study, out: str | Path | None, every: float) -> Checkpoint | None:
     "Where the pass that an analysis waits for keeps its state."
     if out is None or job.waits is None:
         return None
@@ -239,10 +239,10 @@ def checkpoint_of(job: Job, study: Study, out: str | Path | None, every: float) 
     return Checkpoint(path, identity_of(about), every, prints_of(study.found))
 
 
-def sharing(jobs: Sequence[Job], study: Study, out: str | Path | None, every: float) -> list[Job]:
+def sharing(jobs: Sequence[AnalysisRun], study: Study, out: str | Path | None, every: float) -> list[AnalysisRun]:
     "The first of the analyses that wait, and those that wait for the same pass at the same place."
 
-    def of(job: Job) -> tuple:
+    def of(job: AnalysisRun) -> tuple:
         wanted, checkpoint = job.waits, checkpoint_of(job, study, out, every)
         assert wanted is not None
         reached = None if checkpoint is None else places_reached(checkpoint.path, checkpoint.identity)
@@ -252,7 +252,7 @@ def sharing(jobs: Sequence[Job], study: Study, out: str | Path | None, every: fl
     return [job for job in jobs if of(job) == first]
 
 
-def run_pass(jobs: Sequence[Job], study: Study, out: str | Path | None, every: float, progress: bool) -> None:
+def run_pass(jobs: Sequence[AnalysisRun], study: Study, out: str | Path | None, every: float, progress: bool) -> None:
     "The pass that some analyses wait for; then each goes on, and those that fail say so after the others have."
     wanted = [job.waits for job in jobs if job.waits is not None]
     data, label = wanted[0].data or study.data, " + ".join(dict.fromkeys(job.analysis.name for job in jobs))
@@ -295,7 +295,7 @@ def check_images(study: Study, data: Data, swept: Swept) -> None:
         warnings.warn(f"{several(len(fresh), 'image')} could not be used. The first: {fresh[0]}", stacklevel=6)
 
 
-def write(job: Job, study: Study, out: str | Path | None) -> xr.Dataset:
+def write(job: AnalysisRun, study: Study, out: str | Path | None) -> xr.Dataset:
     "The table of an analysis, on disk where it is wanted there."
     assert job.table is not None
     names = [name.format(measure=study.found.protocol.measure) for name in job.analysis.columns]
@@ -338,7 +338,9 @@ def analyse(
     at_least(0, every=every)
     pairs = [one if isinstance(one, tuple) else (known, known.choices()) for one in asked for known in [named(one)]]
     jobs = [
-        Job(analysis, plan, plan.passes()) for analysis, choices in pairs for plan in [analysis.plan(study, choices)]
+        AnalysisRun(analysis, plan, plan.passes())
+        for analysis, choices in pairs
+        for plan in [analysis.plan(study, choices)]
     ]
     for job in jobs:
         job.table = finished_analysis(out, job.analysis.name, study, job.plan)

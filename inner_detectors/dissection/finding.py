@@ -9,7 +9,7 @@ __all__ = ['Finding']
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar
 
 import pandas as pd
 import xarray as xr
@@ -28,7 +28,7 @@ class Finding:
     name: ClassVar[str] = ""  # of the analysis
 
     @classmethod
-    def load(cls, folder: str | Path, found: Dissection | None = None, key: str | None = None) -> Self:
+    def load(cls, folder: str | Path, found: Dissection | None = None, key: str | None = None) -> Any:
         """Read what the analysis wrote into a folder. Raises InputError where it wrote nothing, is damaged, or belongs
         to another dissection than `found`; and where there are several and no `key` says which."""
         table = load_analysis(folder, cls.name, found, key)
