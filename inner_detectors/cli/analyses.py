@@ -6,7 +6,6 @@
 __all__ = ['write_finding', 'finding_text', 'run_analyses', 'analysis_command', 'asked_for', 'value_of', 'study']
 
 # %% ../../nbs/cli/04_analyses.ipynb #62c2a005
-from dataclasses import fields
 from json import dumps, loads
 from pathlib import Path
 
@@ -97,9 +96,7 @@ def asked_for(word: str) -> tuple:
         key, equals, value = pair.partition("=")
         key = key.replace("-", "_")
         if key not in known or not equals:
-            raise InputError(
-                f"{word}: {name} has no choice {pair!r}. {near(key, [one.name for one in fields(analysis.choices)])}"
-            )
+            raise InputError(f"{word}: {name} has no choice {pair!r}. {near(key, known)}")
         chosen[key] = value_of(word, known[key], value)
     return analysis, analysis.choices(**chosen)
 

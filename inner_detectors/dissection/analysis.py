@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Passes', 'ANALYSES', 'Pass', 'Plan', 'Section', 'Vote', 'Analysis', 'function_of', 'about_analysis', 'write_analysis',
-           'finished_analysis', 'tidy', 'AnalysisRun', 'checkpoint_of', 'sharing', 'run_pass', 'check_images', 'write',
-           'run_alone', 'analyse', 'named']
+           'finished_analysis', 'tidy', 'AnalysisRun', 'checkpoint_of', 'sharing', 'sweep_together', 'run_pass',
+           'check_images', 'write', 'run_alone', 'analyse', 'named']
 
 # %% ../../nbs/dissection/15_analysis.ipynb #82bbf20a
 import dataclasses
@@ -252,22 +252,38 @@ def sharing(jobs: Sequence[AnalysisRun], study: Study, out: str | Path | None, e
     return [job for job in jobs if of(job) == first]
 
 
-def run_pass(jobs: Sequence[AnalysisRun], study: Study, out: str | Path | None, every: float, progress: bool) -> None:
-    "The pass that some analyses wait for; then each goes on, and those that fail say so after the others have."
-    wanted = [job.waits for job in jobs if job.waits is not None]
-    data, label = wanted[0].data or study.data, " + ".join(dict.fromkeys(job.analysis.name for job in jobs))
+def sweep_together(
+    study: Study,
+    wanted: Sequence[Pass],  # over the same data, model and view
+    checkpoints: Sequence[Checkpoint | None],  # one a pass
+    label: str,
+    progress: bool,
+) -> list[Swept]:
+    "One sweep for the folds of several passes, over what they name or else the study's. Refuses as `check_images`."
+    data = wanted[0].data or study.data
     swept = sweep_all(
         [one.fold for one in wanted],
         data,
         wanted[0].model or study.model,
         list(dict.fromkeys(name for one in wanted for name in one.names)),
         wanted[0].view or study.view,
-        checkpoints=[checkpoint_of(job, study, out, every) for job in jobs],
-        label=label if len(jobs) > 1 or wanted[0].label == label else f"{label}: {wanted[0].label}",
+        checkpoints=checkpoints,
+        label=label,
         devices=study.devices,
         progress=progress,
     )
     check_images(study, data, swept[0])
+    return swept
+
+
+def run_pass(jobs: Sequence[AnalysisRun], study: Study, out: str | Path | None, every: float, progress: bool) -> None:
+    "The pass that some analyses wait for; then each goes on, and those that fail say so after the others have."
+    wanted = [job.waits for job in jobs if job.waits is not None]
+    label = " + ".join(dict.fromkeys(job.analysis.name for job in jobs))
+    if len(jobs) == 1 and wanted[0].label != label:
+        label = f"{label}: {wanted[0].label}"
+    checkpoints = [checkpoint_of(job, study, out, every) for job in jobs]
+    swept = sweep_together(study, wanted, checkpoints, label, progress)
     errors: list[InputError] = []
     for job, one, its in zip(jobs, wanted, swept):
         job.problems |= dict.fromkeys(its.problems)
@@ -307,19 +323,7 @@ def write(job: AnalysisRun, study: Study, out: str | Path | None) -> xr.Dataset:
 
 def run_alone(study: Study, wanted: Pass, progress: bool = True) -> tuple[Any, Swept]:
     "One pass without a file: the result of its fold, and what was swept."
-    data = wanted.data or study.data
-    (swept,) = sweep_all(
-        [wanted.fold],
-        data,
-        wanted.model or study.model,
-        wanted.names,
-        wanted.view or study.view,
-        checkpoints=[None],
-        label=wanted.label,
-        devices=study.devices,
-        progress=progress,
-    )
-    check_images(study, data, swept)
+    (swept,) = sweep_together(study, [wanted], [None], wanted.label, progress)
     return wanted.fold.result(swept.state), swept
 
 
