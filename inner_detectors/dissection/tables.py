@@ -22,7 +22,7 @@ from ..core.files import replacing
 from ..core.locks import holding
 from ..core.text import inert
 from .result import Dissection
-from .store import load
+from .store import load, read_attributes
 
 # %% ../../nbs/dissection/12_tables.ipynb #4c18fad7
 OLDER = {  # files of the first version: the analysis, and the attribute that is its key
@@ -52,8 +52,7 @@ def analysis_files(folder: str | Path, name: str = "") -> list[Path]:
         if not of_key or not under(name):
             return bool(under(name))
         try:
-            with xr.open_dataset(path, engine="h5netcdf") as table:
-                return f"{file_stem(name, str(table.attrs.get(of_key, '')))}" in paths
+            return file_stem(name, str(read_attributes(path).get(of_key, ""))) in paths
         except Exception:
             return False  # `load_file` says what is wrong with it
 
@@ -100,8 +99,7 @@ def load_analysis(
 def has_columns(path: Path) -> bool:
     "Whether an analysis adds columns at all: one that keeps maps may be large, and is not read for nothing."
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as table:
-            return table.attrs.get("columns") != "[]"
+        return read_attributes(path).get("columns") != "[]"
     except Exception:
         return True  # `load` says what is wrong with it
 

@@ -189,12 +189,17 @@ def write_figures(dissection: "Dissection", folder: str | Path) -> list[Path]:
 
 
 def write_figure(figure, path: Path) -> list[Path]:
-    "PATH.png for the screen, PATH.pdf for print."
+    "PATH.png for the screen, PATH.pdf for print, laid out once for both."
     screen, paper = (path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf"))
     with replacing(screen) as part:
         figure.savefig(part, format="png", dpi=200)
-    with replacing(paper) as part, for_print(figure):
-        figure.savefig(part, format="pdf", dpi=200)
+    engine = figure.get_layout_engine()
+    figure.set_layout_engine("none")
+    try:
+        with replacing(paper) as part, for_print(figure):
+            figure.savefig(part, format="pdf", dpi=200)
+    finally:
+        figure.set_layout_engine(engine)
     return [screen, paper]
 
 
