@@ -15,12 +15,18 @@ FLAGS  ?=
 
 # Notebooks run in nbs/, commands here: both must find the same weights.
 export INNER_DETECTORS_HOME ?= $(CURDIR)/pre-models
-WORKERS ?= 2
+# One more than two cores: many tests wait, for a browser, a file, another process.
+WORKERS ?= 3
 NOTEBOOKS ?= $(WORKERS)
 
 # What one process of the tests has compiled, the others take up: notebooks and tests start the same small networks hundreds of times.
 test checks notebooks pytest test-torch test-lowest: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/$(VENV)/.compiled
 test checks notebooks pytest test-torch test-lowest: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.1
+
+# As many processes as cores: more threads inside each only wait for one another. No number depends on it.
+test checks notebooks pytest: export XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false
+test checks notebooks pytest: export OPENBLAS_NUM_THREADS ?= 1
+test checks notebooks pytest: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -49,7 +55,7 @@ weights: setup  ## VGG16's convolutions and EfficientNet-Lite0, under pre-models
 
 # ---- the experiments
 
-demo: setup  ## which units of VGG16 detect what, on generated pictures (N=64 of them); under five minutes
+demo: setup  ## which units of VGG16 detect what, on generated images (N=64 of them); under five minutes
 	@$(BIN)/inner-detectors fetch vgg16-conv
 	@$(BIN)/inner-detectors match vgg16 --data scenes:$(N) \
 		--layers conv3_1 conv3_2 conv3_3 pool3 conv4_1 conv4_2 conv4_3 pool4 conv5_1 conv5_2 conv5_3 pool5 \
@@ -71,7 +77,7 @@ verify: setup  ## hides each concept and watches the units fall: OUT=results/mat
 	@$(BIN)/inner-detectors concept-removal $(MATCHED) $(MOVED) $(FLAGS)
 correlat: setup  ## units that go together: OUT=results/match
 	@$(BIN)/inner-detectors correlation $(MATCHED) $(FLAGS)
-visualise: setup  ## pictures of units, and a report to open in a browser: FLAGS="conv5_3:12 dog"
+visualise: setup  ## images of units, and a report to open in a browser: FLAGS="conv5_3:12 dog"
 	@$(BIN)/inner-detectors visualise $(MATCHED) $(MOVED) $(FLAGS)
 transfer: setup  ## a network made of detectors, whose every answer is a short sum of named concepts: FLAGS="--compare --forbid material"
 	@$(BIN)/inner-detectors transfer $(MATCHED) $(FLAGS)

@@ -1,10 +1,12 @@
 "What all tests share: where the samples and the weights are, and a quiet JAX on the CPU."
 
+import gc
 import os
 import re
 import shutil
 import signal
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     MADE_HERE = os.environ["JAX_COMPILATION_CACHE_DIR"]
 else:
     MADE_HERE = ""
+
+# Tracing makes millions of small objects that live on: looking through them all again and again is a tenth of the time.
+gc.set_threshold(100_000, 50, 100)
 
 # A shell that starts this in the background has Ctrl-C ignored, and so would every command that is interrupted here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -67,14 +72,30 @@ def pytest_terminal_summary(terminalreporter):
 # The files that take longest, the longest first: each goes to one process as a whole, and in the end none should be left
 # alone with a long one. All others follow by name.
 LONG = (
-    "rooms transfer protocols restart gradients exact own_models planted report explore explain repository sensitivity "
-    "hostile models verify evidence expected visualise identity command"
+    "restart rooms protocols transfer exact explore gradients explain own_models report planted study edit repository "
+    "sensitivity models command visualise ablate plugin hostile extras expected verify evidence top"
 ).split()
 
 
 def pytest_collection_modifyitems(items):
     place = {f"test_{name}": number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def painted_once():
+    "The first scenes are asked for hundreds of times; a process paints each once. What paints them is tested without."
+    from inner_detectors.synthetic.scenes import Scenes
+
+    paint = Scenes.sample
+
+    @lru_cache(maxsize=256)
+    def painted(count, seed, size, key):
+        return paint(Scenes(count, seed, size), key)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scenes, "sample", lambda self, key: painted(self.count, self.seed, self.size, key))
+        yield
 
 
 @pytest.fixture(scope="session")
