@@ -20,7 +20,7 @@ WIDTH, HEIGHT = 640, 480
 
 
 def outline(random: np.random.Generator) -> list[float]:
-    "A wobbly closed outline of 8 to 60 points somewhere in the picture, as people draw them."
+    "A wobbly closed outline of 8 to 60 points somewhere in the image, as people draw them."
     points = int(random.integers(8, 61))
     angle = np.sort(random.uniform(0, 2 * np.pi, points))
     radius = random.uniform(5, 140) * random.uniform(0.7, 1, points)

@@ -3,11 +3,11 @@ Chromium.
 
     python benchmarks/report.py
 
-The dissection is drawn at random: 5,120 units of twelve layers, 80 concepts, 255 pictures of noise of 224 x 224,
+The dissection is drawn at random: 5,120 units of twelve layers, 80 concepts, 255 images of noise of 224 x 224,
 twelve for each unit, an ellipse lit in each;
 and three curves of a hundred points for each unit, as analysis `sensitivity` adds them. Opened from disk, without a
 network, in a fresh profile each time; the
-median of five. `open` is from the start of the navigation until the first eight units stand with their pictures and
+median of five. `open` is from the start of the navigation until the first eight units stand with their images and
 regions.
 """
 
@@ -75,16 +75,16 @@ def main() -> None:
 
     import numpy as np
 
-    from inner_detectors.dissection.store import save
+    from inner_detectors.dissection.store import save_table
     from inner_detectors.views.report import report
     from inner_detectors.dissection.analysis import Section
-    from inner_detectors.dissection.parts import Part
+    from inner_detectors.dissection.parts import SectionPart
 
     def curves(table, found):
         "Three curves of noise for each unit."
         drawn = np.round(np.random.default_rng(0).random((found.table.sizes["unit"], 3, 100)) ** 4, 4)
         return [
-            Part(
+            SectionPart(
                 "curves",
                 ["share", "IoU"],
                 [[[f"concept {i}", one.tolist()] for i, one in enumerate(some)] for some in drawn],
@@ -99,7 +99,7 @@ def main() -> None:
             [f"concept {place}" for place in range(80)],
             [f"{place:06}.jpg" for place in range(chosen.images)],
         )
-        save(
+        save_table(
             these.found.table[["dead"]].assign_attrs(these.found.table.attrs | {"columns": "[]"}),
             Path(folder) / "noise.nc",
         )
@@ -107,7 +107,7 @@ def main() -> None:
         page = report(folder, these, sections={"noise": Section("Curves", "", curves)}, progress=False)
         print(
             f"{'write':20} {time.monotonic() - start:6.1f} s   {sum(units for _, units in VGG16.values())} units, "
-            f"{chosen.images} pictures"
+            f"{chosen.images} images"
         )
         files = [path for path in page.parent.rglob("*") if path.is_file()]
         print(f"{'size':20} {sum(path.stat().st_size for path in files) / 1e6:6.1f} MB  {len(files)} files")

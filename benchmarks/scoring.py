@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from inner_detectors.networks.geometry import Geometry
-from inner_detectors.passes.interpolation import enlarge_slowly, grid
+from inner_detectors.passes.interpolation import enlarge_slowly, sampling_grid
 from inner_detectors.dissection.counts import count_batch
 
 SIDE, SIZE, BATCH, SHOWN = 112, 224, 8, 8
@@ -57,7 +57,7 @@ def einsum_batch(matrices):
 
 
 def einsum_scan(matrices):
-    "One picture at a time, each with one einsum."
+    "One image at a time, each with one einsum."
 
     @jax.jit
     def count(activations, thresholds, masks):
@@ -77,7 +77,7 @@ def einsum_scan(matrices):
 
 
 def numpy_loop(grids):
-    "NumPy, one picture and layer at a time."
+    "NumPy, one image and layer at a time."
 
     def count(activations, thresholds, masks):
         found = []
@@ -101,7 +101,7 @@ def numpy_loop(grids):
 
 
 def torch_loop(matrices):
-    "PyTorch, one picture and layer at a time: interpolation as two matrix products."
+    "PyTorch, one image and layer at a time: interpolation as two matrix products."
     import torch
 
     def count(activations, thresholds, masks):
@@ -135,7 +135,7 @@ def timed(count, *arguments, repeats=3):
 def main():
     random = np.random.default_rng(0)
     grids = {
-        name: grid(Geometry((centre, centre), (jump, jump), (1, 1)), (cells, cells), SIZE, SIDE)
+        name: sampling_grid(Geometry((centre, centre), (jump, jump), (1, 1)), (cells, cells), SIZE, SIDE)
         for name, (cells, _, centre, jump) in LAYERS.items()
     }
     matrices = {name: matrix(rows) for name, (rows, _) in grids.items()}

@@ -2,7 +2,7 @@
 # pycocotools 2.0.11 with NumPy 2.4.6: mask.area, mask.toBbox and mask.iou take lists of masks; area alone cannot take more than 255 at once.
 # Seen: area([rle] * 255) gives 255 areas, area([rle] * 256) raises "OverflowError: Python integer 256 out of bounds for uint8", while toBbox
 # and iou of the same list answer. A good guess is a limit on pixels: it is the number of masks that is put into eight bits, which NumPy 1.26
-# lets pass with a deprecation warning and the right areas. Code that worked picture by picture ends at the first crowded one, or
+# lets pass with a deprecation warning and the right areas. Code that worked image by image ends at the first crowded one, or
 # when a whole data set's areas are asked for at once.
 set -euo pipefail
 place=$(mktemp -d)

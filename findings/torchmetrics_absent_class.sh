@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# torchmetrics 1.9.0 with torch 2.13.0: a class that neither the picture nor the answer has scores 0, -1 or nan, in one library.
+# torchmetrics 1.9.0 with torch 2.13.0: a class that neither the image nor the answer has scores 0, -1 or nan, in one library.
 # Seen, for the third of three classes that is in neither: multiclass_jaccard_index 0.0, segmentation's MeanIoU -1.0, its DiceScore nan; the
 # macro mean leaves the class out (1.0) in all three. A good guess is one convention a library, and that a mean of the scores by class is the
 # macro mean: it is 0.67, 0.33 and nan here. The documentation tells of the -1 and, as zero_division, of the 0;

@@ -1,4 +1,4 @@
-"""A dissection and its top pictures made of nothing but noise, of any size, with the names that one wants: what a
+"""A dissection and its top images made of nothing but noise, of any size, with the names that one wants: what a
 report must bear."""
 
 import json
@@ -11,7 +11,7 @@ from inner_detectors.data.vocabulary import Concept, Vocabulary
 from inner_detectors.data.dataset import Data
 from inner_detectors.data.sample import Region, Sample
 from inner_detectors.dissection.result import Dissection
-from inner_detectors.dissection.store import FORMAT, save
+from inner_detectors.dissection.store import TABLE_FORMAT, save_table
 from inner_detectors.networks.model import Model
 from inner_detectors.passes.batches import View
 
@@ -53,7 +53,7 @@ VGG16 = {
 
 
 class Noise:
-    "A source of pictures of noise, of 224 x 224 pixels; some of them gone."
+    "A source of images of noise, of 224 x 224 pixels; some of them gone."
 
     def __init__(self, names: list[str], words: list[str], gone: tuple[str, ...] = (), side: int = 224):
         self.name, self.keys, self.gone, self.side = "noise", names, gone, side
@@ -131,7 +131,7 @@ def dissection(layers: dict[str, tuple[int, int]], words: list[str], images: lis
                 "image": np.array(images, object),
             },
             {
-                "format": FORMAT,
+                "format": TABLE_FORMAT,
                 "run": "made up",
                 "about": json.dumps(about),
                 "protocol": json.dumps(PROTOCOL),
@@ -153,7 +153,7 @@ def dissection(layers: dict[str, tuple[int, int]], words: list[str], images: lis
 
 
 def pictures(found: Dissection, layers: dict[str, tuple[int, int]], ranks: int = 12, seed: int = 1) -> xr.Dataset:
-    "Analysis `top-images` of a made-up dissection: the strongest pictures drawn at random, a blob lit in each, some masks."
+    "Analysis `top-images` of a made-up dissection: the strongest images drawn at random, a blob lit in each, some masks."
     random, table = np.random.default_rng(seed), found.table
     units, images, concepts, side = table.sizes["unit"], table.sizes["image"], table.sizes["concept"], 112
     peak = random.gamma(2, 1, (images, units)).astype(np.float32)
@@ -197,7 +197,7 @@ def pictures(found: Dissection, layers: dict[str, tuple[int, int]], ranks: int =
             "source": np.array(["noise"], object),
         },
         {
-            "format": FORMAT,
+            "format": TABLE_FORMAT,
             "run": table.attrs["run"],
             "analysis": "top-images",
             "key": "",
@@ -215,12 +215,12 @@ def pictures(found: Dissection, layers: dict[str, tuple[int, int]], ranks: int =
 def written(
     folder: Path, layers: dict[str, tuple[int, int]], words: list[str], images: list[str], gone: tuple[str, ...] = ()
 ):
-    "A folder with a made-up dissection and its pictures, and the study to report it with."
+    "A folder with a made-up dissection and its images, and the study to report it with."
     from inner_detectors.dissection.study import Study
 
     found = dissection(layers, words, images)
     found.save(folder)
-    save(pictures(found, layers), folder / "top-images.nc")
+    save_table(pictures(found, layers), folder / "top-images.nc")
     names = set(Study._fields)
     given = {
         "found": found,

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from inner_detectors import Dissection, Explorer, InputError, load_data, load_model
-from inner_detectors.analyses.occlusion import known_fill
+from inner_detectors.analyses.occlusion import check_fill
 from inner_detectors.cli.main import run
 from inner_detectors.views.figures import layers_figure
 
@@ -38,7 +38,7 @@ def main(folder):
     for said, item, extra in (
         (sentence(load_model, str(folder / "net.onnx")), "net.onnx: needs onnx", "onnx"),
         (sentence(load_model, "vgg16", str(folder / "net.onnx")), "net.onnx: needs onnx", "onnx"),
-        (sentence(known_fill, "inpaint"), "fill 'inpaint': needs skimage", "inpaint"),
+        (sentence(check_fill, "inpaint"), "fill 'inpaint': needs skimage", "inpaint"),
     ):
         assert item in said and said.endswith(f"Install it: pip install 'inner-detectors[{extra}]'."), said
     hidden = {"onnx", "onnxruntime", "skimage", "torch", "nbdev", "pytest", "beartype"} & sys.modules.keys()

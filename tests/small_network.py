@@ -7,7 +7,7 @@ import numpy as np
 
 from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model
-from inner_detectors.networks.registry import MODELS, Known
+from inner_detectors.networks.registry import MODELS, Family
 
 SIZE, CELLS, UNITS = 64, 8, 12
 NAME = "small"
@@ -36,4 +36,4 @@ def small(weights=None):
 
 
 def register():
-    MODELS[NAME] = Known("two small layers and a head", small)
+    MODELS[NAME] = Family("two small layers and a head", small)

@@ -18,19 +18,19 @@ from inner_detectors.analyses.ablation import (
     balanced_accuracy,
     constant,
     measure,
-    one_by_one,
+    each_unit,
     ranking,
-    removing,
-    rows_at_once,
+    removal_fold,
+    maps_at_once,
     standard_error,
 )
 from inner_detectors.analyses.insertion import insert
 from inner_detectors.analyses.linear_probe import fit_linear, probe_layer
-from inner_detectors.analyses.simulation import gathering, simulation, straight
+from inner_detectors.analyses.simulation import pooling_matrices, simulation, straight
 from inner_detectors.analyses.statistics import pearson_rows
 from inner_detectors.analyses.splits import parts
 from inner_detectors.analyses.unit_removal import unit_removal
-from inner_detectors.data.labels import Labels, as_labels, folder_classes, read_classes, shown_classes
+from inner_detectors.data.labels import Labels, as_labels, folder_classes, read_class_labels, classes_from_masks
 from inner_detectors.core.errors import InputError
 from inner_detectors.data.vocabulary import Concept, Vocabulary
 from inner_detectors.data.dataset import Data, digest_in
@@ -47,7 +47,7 @@ from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model, layers
 from inner_detectors.networks.registry import load_model
 from inner_detectors.passes.probe import probe
-from inner_detectors.data.groups import Seen
+from inner_detectors.data.groups import UsedImage
 from inner_detectors.passes.batches import View
 from inner_detectors.passes.fold import Batch
 from inner_detectors.passes.sweep import sweep
@@ -58,7 +58,7 @@ UNITS, CLASSES = 32, ["red", "green", "blue", "none"]
 
 
 class Squares:
-    "A red, green or blue square, or none, in pictures of 32 x 32."
+    "A red, green or blue square, or none, in images of 32 x 32."
 
     name, concepts = "squares", Vocabulary([Concept(name, "colour") for name in CLASSES[:3]])
 
@@ -114,7 +114,7 @@ def planted(counted=lambda name, x: x):
 
 @pytest.fixture(scope="module")
 def these():
-    "The planted network, dissected on its own pictures."
+    "The planted network, dissected on its own images."
     data, model = Data([Squares()]), planted()
     return study(dissect(model, data, ["units"], replace(netdissect, quantile=0.1), progress=False), model, data)
 
@@ -135,7 +135,7 @@ def removed_by_fold(model, layer, units, maps, truth):
     labels = Labels(
         tuple(map(str, range(layers(model)["prob"][2]))), {str(i): (int(one),) for i, one in enumerate(truth)}
     )
-    fold = removing(model, layer, labels, one_by_one(units, maps.shape[3]), len(maps), constant(0.0, maps.shape[3]))
+    fold = removal_fold(model, layer, labels, each_unit(units, maps.shape[3]), len(maps), constant(0.0, maps.shape[3]))
     empty = np.zeros((len(maps), 4), np.int32)
     batch = Batch(empty, empty - 1, empty, empty[:, 0], tuple(labels.of), (None,) * len(maps), len(maps), {layer: maps})
     return fold.result(fold.step(fold.init(), batch))
@@ -205,7 +205,7 @@ def test_the_part_before_the_layer_runs_once(labels):
         return jax.pure_callback(count, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
 
     data, model = Data([Squares()]), planted(counted)
-    fold = removing(model, "units", labels, one_by_one(range(UNITS), UNITS), len(data), constant(0.0, UNITS))
+    fold = removal_fold(model, "units", labels, each_unit(range(UNITS), UNITS), len(data), constant(0.0, UNITS))
     sweep(fold, data, model, ["units"], View(32, 16), progress=False)
     assert rows["before"] == len(data)
     assert len(data) * (UNITS + 1) <= rows["behind"] <= 1.3 * len(data) * (UNITS + 1)
@@ -242,12 +242,12 @@ def test_a_label_is_no_proof_of_use(these, labels):
 
 def seen_in(source):
     "A source's images, as a sweep lists them."
-    return [Seen(0, key, None, digest_in(source, key, source.sample(key))) for key in source.keys]
+    return [UsedImage(0, key, None, digest_in(source, key, source.sample(key))) for key in source.keys]
 
 
 @pytest.mark.parametrize("fill", ["zero", "mean"])
 def test_curves_go_from_intact_to_chance(these, labels, fill):
-    "Without any unit the network says one thing of all pictures."
+    "Without any unit the network says one thing of all images."
     found = unit_removal(these, layer="units", labels=labels, fill=fill, splits=2, controls=2, progress=False)
     curves = found.curves().set_index(["order", "split", "number"]).accuracy.groupby(level=[0, 1, 2]).mean()
     images = seen_in(these.data.sources[0])
@@ -282,8 +282,8 @@ def test_a_mean_equals_its_slow_definition(these, labels):
 
 
 def test_splits_are_disjoint_and_keep_groups_together():
-    "Every image has one use; the pictures of a film have the same; seeds and splits differ."
-    films = [Seen(0, str(i), f"film {i // 4}") for i in range(200)]
+    "Every image has one use; the images of a film have the same; seeds and splits differ."
+    films = [UsedImage(0, str(i), f"film {i // 4}") for i in range(200)]
     for fitted in (None, 3):
         uses = [parts(films, split, seed, fitted) for split in range(3) for seed in range(2)]
         assert all(len(set(use[i : i + 4])) == 1 for use in uses for i in range(0, 200, 4))
@@ -333,7 +333,7 @@ def test_interrupted_and_started_again(these, labels, tmp_path):
 
 def test_a_probe_is_fitted_on_images_of_its_own(these):
     "Three parts, several classes an image; the network goes on to the probe; the same study is found again."
-    presence = shown_classes(these.data)
+    presence = classes_from_masks(these.data)
     found = unit_removal(these, layer="units", labels=presence, probe="pool", k=1, controls=2, splits=2, progress=False)
     fit, rank, test = (found.table[f"images_{part}"].values for part in ("fit", "rank", "test"))
     assert (fit + rank + test == 64).all() and fit[0] == fit[1] > 20 and (found.table.intact_accuracy.values == 1).all()
@@ -405,8 +405,10 @@ def test_ranking_and_errors():
     assert ranking(measure(outcome, np.array([1]))).tolist() == [0, 2, 1]
     assert ranking(measure(outcome, np.array([1])), "accuracy").tolist() == [1, 0, 2]
     values = np.random.default_rng(1).normal(size=(40, 1))
-    assert np.isclose(standard_error(values, [Seen(0, str(i), None) for i in range(40)]), values.std(ddof=1) / 40**0.5)
-    assert [rows_at_once(shape) for shape in ((7, 7, 320), (14, 14, 512), (224, 224, 64), (900, 900, 64))] == [
+    assert np.isclose(
+        standard_error(values, [UsedImage(0, str(i), None) for i in range(40)]), values.std(ddof=1) / 40**0.5
+    )
+    assert [maps_at_once(shape) for shape in ((7, 7, 320), (14, 14, 512), (224, 224, 64), (900, 900, 64))] == [
         32,
         32,
         2,
@@ -423,7 +425,7 @@ def test_sets_of_regions_insert_and_remove(these):
     assert before[0, 0, 0].argmax() == 3 and after[0, 0, 0].argmax() == 0
     maps, keep = np.array(probe(model, ["units"])(image)["units"]), np.ones((2, 8, 8, UNITS), bool)
     keep[1, region, 0] = False
-    fold = removing(
+    fold = removal_fold(
         model,
         "units",
         Labels(tuple(CLASSES), {"a": (0,)}),
@@ -453,7 +455,7 @@ def test_simulation(these, labels):
     np.testing.assert_allclose(np.stack(straight(found, some))[::-1, 1], np.polyfit(x[:20, 1], y[:20, 1], 1), rtol=1e-5)
     mask = np.zeros((16, 16))
     mask[:8] = 1
-    down, right = gathering(these.model, "units", 32, 16)
+    down, right = pooling_matrices(these.model, "units", 32, 16)
     pooled = down @ mask @ right.T
     assert np.allclose(pooled[:3], 1) and np.allclose(pooled[5:], 0) and np.allclose(pooled, pooled[:, :1])
 
@@ -485,7 +487,7 @@ def test_groups_of_classes_and_named_sets(these, labels):
 
 
 def test_without_targets_or_detectors(these, labels, tmp_path):
-    "A class that few pictures show is no target, and a layer may have no detector: the tables are empty, and saved."
+    "A class that few images show is no target, and a layer may have no detector: the tables are empty, and saved."
     strict = json.dumps({**json.loads(these.found.table.attrs["protocol"]), "detects": 0.9})
     blind = these._replace(found=Dissection(these.found.table.assign_attrs(protocol=strict)))
     for _ in range(2):
@@ -508,10 +510,10 @@ def test_labels_in_every_form(these, tmp_path):
     for other in (
         as_labels(numbers, these.data, CLASSES),
         folder_classes(these.data, CLASSES),
-        read_classes(path, CLASSES),
+        read_class_labels(path, CLASSES),
     ):
         assert other == expected
-    presence = shown_classes(these.data)
+    presence = classes_from_masks(these.data)
     assert presence.several and (presence.truth(keys) == (expected.truth(keys)[:, None] == range(3))).all()
     assert as_labels({key: list(presence.of[key]) for key in keys}, these.data, CLASSES[:3]) == presence
 
@@ -530,7 +532,7 @@ WRONG = {
     "controls": (lambda t, ls: ask(t, ls, controls=0), ["controls=0"]),
     "no image": (
         lambda t, ls: ask(t, {"red/00.png": 0, "x": 1}),
-        ["not one is of these pictures", "Did you mean 'red/00.png'?"],
+        ["not one is of these images", "Did you mean 'red/00.png'?"],
     ),
     "some images": (
         lambda t, ls: ask(t, dict(list(ls.of.items())[3:])),
@@ -540,7 +542,7 @@ WRONG = {
     "index": (lambda t, ls: ask(t, {key: 7 for key in ls.of}), ["of class 7", "0 to 3"]),
     "one class": (lambda t, ls: ask(t, {key: 1 for key in ls.of}), ["of one class (green)", "two classes"]),
     "array": (lambda t, ls: ask(t, np.zeros((3, 4), bool)), ["shape (3, 4)", "64 images"]),
-    "other classes": (lambda t, ls: ask(t, shown_classes(t.data)), ["3 classes", "has 4", "probe=LAYER"]),
+    "other classes": (lambda t, ls: ask(t, classes_from_masks(t.data)), ["3 classes", "has 4", "probe=LAYER"]),
     "group": (lambda t, ls: ask(t, ls, groups={"far": range(2, 9)}), ["group 'far'", "class 4 does not exist"]),
     "nothing behind it": (
         lambda t, ls: ask(t, ls, scores="units"),
@@ -555,7 +557,7 @@ WRONG = {
         lambda t, ls: ask(t, as_labels(ls.of, t.data, [*CLASSES, "x"]), groups={"x": [4]}),
         ["5 classes", "has 4"],
     ),
-    "no picture": (
+    "no image of a group": (
         lambda t, ls: ask(t, {key: some if some != (3,) else (2,) for key, some in ls.of.items()}, groups={"x": [3]}),
         ["group 'x'", "to rank"],
     ),

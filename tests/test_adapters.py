@@ -42,7 +42,7 @@ def pictures(count, size):
 
 
 def answers(model, count=3):
-    "Every layer of a model for some pictures, after a look at their shapes."
+    "Every layer of a model for some images, after a look at their shapes."
     found = layers(model)
     out = model.forward(
         model.parameters, model.preprocess(pictures(count, model.size)), *([list(found)] if not model.traced else [])
@@ -774,7 +774,7 @@ def test_external_data_too_short_or_linked(tmp_path, monkeypatch):
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("kind", [TensorProto.UINT8, TensorProto.INT64, TensorProto.FLOAT16, TensorProto.DOUBLE])
 def test_onnx_inputs_of_other_types(tmp_path, kind, last):
-    "Whole numbers are the picture as it is; other types are cast to. The answers are those of an input of float32."
+    "Whole numbers are the image as it is; other types are cast to. The answers are those of an input of float32."
     cast = [node("Cast", "image", "cast", to=TensorProto.FLOAT)]
     turned = [node("Transpose", "cast", "front", perm=[0, 3, 1, 2])] if last else []
     shape = ("N", 32, 32, 3) if last else ("N", 3, 32, 32)

@@ -30,7 +30,7 @@ from inner_detectors.networks.vgg_arrays import VGG16_UNITS
 from inner_detectors.data.readers.registry import load_data
 from inner_detectors.networks.weights.safetensors import write_safetensors
 
-SIZE = 40  # of every picture, unless said
+SIZE = 40  # of every image, unless said
 
 
 def forward(parameters, images):
@@ -40,7 +40,7 @@ def forward(parameters, images):
 
 
 TOY = Model("toy", forward, size=32)
-MANY = replace(netdissect, quantile=0.2)  # of 64 positions a picture, 0.005 would keep none
+MANY = replace(netdissect, quantile=0.2)  # of 64 positions an image, 0.005 would keep none
 
 
 def picture(seed, height=SIZE, width=SIZE):
@@ -79,7 +79,7 @@ class Folder:
             self.add(name, picture(seed), category=1 + seed % 2)
 
     def add(self, name, pixels, category=1, segmentation=None):
-        "One more picture with one annotation."
+        "One more image with one annotation."
         if isinstance(pixels, np.ndarray):
             pixels = Image.fromarray(pixels)
         (self.images / name).parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ class Folder:
         return f"coco:{self.path}"
 
     def without(self, path, name):
-        "The same folder, with one picture never listed."
+        "The same folder, with one image never listed."
         one = Folder(path, ())
         number = next(entry["id"] for entry in self.read["images"] if entry["file_name"] == name)
         one.images.rmdir()
@@ -114,7 +114,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def toy(monkeypatch):
-    monkeypatch.setitem(registry.MODELS, "toy", registry.Known("one small layer", lambda weights=None: TOY))
+    monkeypatch.setitem(registry.MODELS, "toy", registry.Family("one small layer", lambda weights=None: TOY))
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def problems(dissection):
     return json.loads(dissection.table.attrs["problems"])
 
 
-# ---- one picture or mask that cannot be read: said, left out, counted; the others' counts do not change
+# ---- one image or mask that cannot be read: said, left out, counted; the others' counts do not change
 
 
 def cut(folder):
@@ -184,7 +184,7 @@ def turned_to_neither(folder):
 
 
 def mask(segmentation, *words):
-    "A picture whose second annotation has this segmentation."
+    "An image whose second annotation has this segmentation."
 
     def change(folder):
         folder.read["annotations"][1]["segmentation"] = segmentation
@@ -246,7 +246,7 @@ def test_where_no_picture_can_be_read_the_first_problem_is_said(folder, command)
     assert_says(err.splitlines()[-1], folder.images / "a.jpg", "not one image could be read", "Replace or remove")
 
 
-# ---- good pictures of unusual kinds
+# ---- good images of unusual kinds
 
 GREY = (np.arange(SIZE * SIZE).reshape(SIZE, SIZE) % 256).astype(np.uint8)
 COLOURS = picture(5)
@@ -255,7 +255,7 @@ WEB = np.array([[r, g, b] for r in range(0, 256, 51) for g in range(0, 256, 51) 
 
 
 def palette():
-    "A picture of 216 colours that are looked up."
+    "An image of 216 colours that are looked up."
     made = Image.frombytes("P", (SIZE, SIZE), (GREY % 216).tobytes())
     made.putpalette(WEB.tobytes())
     return made
@@ -574,8 +574,8 @@ COMMANDS = {
     "unknown source": (["match", "toy", "--data", "koko:x"], 1, ["no kind of source 'koko'", "'coco'"]),
     "no kind of source": (["match", "toy", "--data", "/data/coco"], 1, ["'/data/coco'", "coco:FOLDER"]),
     "no data": (["match", "toy"], 1, ["no data", "--data"]),
-    "no picture": (["match", "toy", "--data", "scenes:0"], 1, ["scenes:0", "scenes:64"]),
-    "half a picture": (["match", "toy", "--data", "scenes:1.5"], 1, ["scenes:1.5", "whole number"]),
+    "no image": (["match", "toy", "--data", "scenes:0"], 1, ["scenes:0", "scenes:64"]),
+    "half an image": (["match", "toy", "--data", "scenes:1.5"], 1, ["scenes:1.5", "whole number"]),
     "no such folder": (
         ["match", "toy", "--data", "coco:/no/such/folder"],
         1,

@@ -18,8 +18,8 @@ from inner_detectors.data.survey import survey
 from inner_detectors.dissection.run import dissect
 from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model
-from inner_detectors.data.readers.coco_files import located, parts_of
-from inner_detectors.data.readers.coco_json import inside as stays_inside, read_image_entry
+from inner_detectors.data.readers.coco_files import locate_images, path_parts
+from inner_detectors.data.readers.coco_json import is_inside as stays_inside, read_image_entry
 from inner_detectors.data.readers.masks import decode_mask, packed_mask
 from inner_detectors.data.readers.registry import load_data
 
@@ -107,7 +107,7 @@ def tables(form):
 
 
 def written(root, change=lambda read: None, where="images"):
-    "A json above its three pictures."
+    "A json above its three images."
     pictures(root / where)
     read = deepcopy(PLAIN)
     change(read)
@@ -255,7 +255,7 @@ CAUSES = {
         ["'images/../outside.jpg'", "it is outside", "1 of 3"],
     ),
 }
-PICTURES = {  # said of one picture; the others are counted
+PICTURES = {  # said of one image; the others are counted
     "sizes that have changed places": (
         put("images", slice(1), height=96, width=64),
         ["the image is 96 x 64, its masks are 64 x 96", "changed places"],
@@ -358,7 +358,7 @@ def test_what_is_wrong_with_one_picture_is_said_and_the_others_are_counted(case,
 
 @pytest.mark.parametrize("segmentation", [[], [[]], None, {}, "", "NaN", float("nan"), LEFT_OUT], ids=range(8))
 def test_a_picture_of_boxes_alone_does_not_tell_and_is_counted_apart(segmentation, tmp_path):
-    "On the default, too, that stops at problems: such pictures are common, and no fault of the json."
+    "On the default, too, that stops at problems: such images are common, and no fault of the json."
     place = written(tmp_path, first(segmentation=segmentation))
     found, numbers = counts(place)
     assert numbers == (2, 2, 1800) and found.untold == 1 and found.data.untold == ["pic1.jpg"]
@@ -408,7 +408,7 @@ def test_what_cannot_be_read_is_not_said_to_show_nothing(tmp_path):
 
 
 def test_images_that_were_searched_for_some_categories_alone_are_said(tmp_path):
-    "LVIS: what is not annotated in a picture may be in it."
+    "LVIS: what is not annotated in an image may be in it."
     found, numbers = counts(
         written(tmp_path, put("images", slice(2), neg_category_ids=[], not_exhaustive_category_ids=[]))
     )
@@ -441,7 +441,7 @@ def test_where_no_picture_tells_each_says_why(change, tmp_path):
 
 def test_names_that_may_mean_several_files_are_no_guess(tmp_path):
     pictures(tmp_path / "i", ["x/pic1.jpg", "y/pic1.jpg", "y/pic2.jpg", "PIC3.jpg", "pic3.JPG"])
-    found, doubtful = located(
+    found, doubtful = locate_images(
         ["pic1.jpg", "pic2.jpg", "z/pic2.jpg", "pic3.jpg", "y\\pic1.jpg", "pic4.jpg"], tmp_path / "i"
     )
     assert found == {"pic2.jpg": "y/pic2.jpg", "y\\pic1.jpg": "y/pic1.jpg"}
@@ -449,17 +449,17 @@ def test_names_that_may_mean_several_files_are_no_guess(tmp_path):
 
 
 def test_two_names_for_one_file_are_no_guess(tmp_path):
-    "Two folders that somebody flattened: one picture wrote over the other."
+    "Two folders that somebody flattened: one image wrote over the other."
     pictures(tmp_path / "i", ["pic1.jpg"])
-    assert located(["train/pic1.jpg", "val/pic1.jpg"], tmp_path / "i") == ({}, {"train/pic1.jpg", "val/pic1.jpg"})
-    assert located(["pic1.jpg", "val/pic1.jpg"], tmp_path / "i") == ({"pic1.jpg": "pic1.jpg"}, set()), (
+    assert locate_images(["train/pic1.jpg", "val/pic1.jpg"], tmp_path / "i") == ({}, {"train/pic1.jpg", "val/pic1.jpg"})
+    assert locate_images(["pic1.jpg", "val/pic1.jpg"], tmp_path / "i") == ({"pic1.jpg": "pic1.jpg"}, set()), (
         "taken by its very name"
     )
 
 
 def test_another_folder_of_equal_names_is_another_folder(tmp_path):
     pictures(tmp_path / "i", ["cam1/pic1.jpg", "cam1/pic2.jpg"])
-    assert located(["cam2/pic1.jpg", "cam1/pic2.jpg"], tmp_path / "i")[0] == {"cam1/pic2.jpg": "cam1/pic2.jpg"}
+    assert locate_images(["cam2/pic1.jpg", "cam1/pic2.jpg"], tmp_path / "i")[0] == {"cam1/pic2.jpg": "cam1/pic2.jpg"}
 
 
 @pytest.mark.parametrize(
@@ -474,7 +474,7 @@ def test_another_folder_of_equal_names_is_another_folder(tmp_path):
 def test_a_name_that_leads_elsewhere_means_the_one_inside(name, tmp_path):
     "By hand: a json with such a name would lead other tools out of its folder."
     pictures(tmp_path / "i")
-    assert located([name], tmp_path / "i") == ({name: "pic1.jpg"}, set())
+    assert locate_images([name], tmp_path / "i") == ({name: "pic1.jpg"}, set())
 
 
 def test_no_file_outside_is_found(tmp_path):
@@ -482,7 +482,7 @@ def test_no_file_outside_is_found(tmp_path):
     pictures(tmp_path, ["outside.jpg"])
     names = ["../outside.jpg", str(tmp_path / "outside.jpg"), "x/../../outside.jpg", "..", ""]
     assert (
-        located(names, tmp_path / "i") == ({}, set())
+        locate_images(names, tmp_path / "i") == ({}, set())
         and not any(map(stays_inside, names))
         and stays_inside("x/..y/outside.jpg")
     )
@@ -496,11 +496,15 @@ def test_a_size_that_is_none_is_the_images_own(size):
 
 
 def test_parts_of_names():
-    assert parts_of("C:\\a\\B.JPG") == ("c:", "a", "b.jpg") and parts_of("http://x.example/a%20b/c.png?t=1#2") == (
+    assert path_parts("C:\\a\\B.JPG") == ("c:", "a", "b.jpg") and path_parts("http://x.example/a%20b/c.png?t=1#2") == (
         "a b",
         "c.png",
     )
-    assert parts_of("./a//b/../c.png") == ("c.png",) and parts_of("..") == () and parts_of("u\u0308.png") == ("ü.png",)
+    assert (
+        path_parts("./a//b/../c.png") == ("c.png",)
+        and path_parts("..") == ()
+        and path_parts("u\u0308.png") == ("ü.png",)
+    )
 
 
 def alone(root):

@@ -39,8 +39,9 @@ FILES = {
     "sizes.pdf",
 }
 UNITS = [
-    "layer",
     "unit",
+    "layer",
+    "index",
     "concept",
     "category",
     "iou",
@@ -64,7 +65,7 @@ def forward(parameters, images):
 def command(monkeypatch, capsys):
     "Exit code, stdout and stderr of the command, run in this process."
     monkeypatch.setitem(
-        registry.MODELS, "toy", registry.Known("two small layers", lambda weights=None: Model("toy", forward))
+        registry.MODELS, "toy", registry.Family("two small layers", lambda weights=None: Model("toy", forward))
     )
 
     def command(*words):
@@ -86,7 +87,7 @@ def result(tmp_path_factory):
     out = tmp_path_factory.mktemp("result") / "new" / "folder"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(
-            registry.MODELS, "toy", registry.Known("two small layers", lambda weights=None: Model("toy", forward))
+            registry.MODELS, "toy", registry.Family("two small layers", lambda weights=None: Model("toy", forward))
         )
         assert run([*RUN, "--quiet", "--out", str(out)]) == 0
     return out
@@ -228,7 +229,7 @@ def test_fetch(command, tmp_path, vgg16_weights):
 
 
 def test_the_real_network(tmp_path, vgg16_weights):
-    "Two pictures, to the end, in a process of its own; where the weights came from is said."
+    "Two images, to the end, in a process of its own; where the weights came from is said."
     done = real(
         "match",
         "vgg16",
@@ -272,13 +273,12 @@ def test_without_out_nothing_is_written(command, tmp_path, monkeypatch):
 def test_units_csv(result):
     read, found = pd.read_csv(result / "units.csv", keep_default_na=False), Dissection.load(result)
     assert list(read)[: len(UNITS)] == UNITS
-    assert read.groupby("layer", sort=False).unit.apply(list).to_dict() == {
-        "fine": list(range(7)),
-        "coarse": list(range(7)),
-    }
+    numbers = {"fine": list(range(7)), "coarse": list(range(7))}
+    assert read.groupby("layer", sort=False)["index"].apply(list).to_dict() == numbers
+    assert read.unit.tolist() == found.table.unit.values.tolist()
     table = found.table
     for row in read[read.concept != ""].itertuples():
-        unit, place = f"{row.layer}:{row.unit}", dict(unit=f"{row.layer}:{row.unit}", concept=row.concept)
+        unit, place = row.unit, dict(unit=row.unit, concept=row.concept)
         assert row.intersection == int(table.intersection.sel(place))
         assert row.concept_area == int(table.concept_area.sel(concept=row.concept))
         assert row.images == int(table.concept_images.sel(concept=row.concept))
@@ -312,10 +312,10 @@ def test_concepts_csv(result):
 def test_texts_for_people(result):
     found = Dissection.load(result)
     lines = (result / "units.txt").read_text(encoding="utf-8").splitlines()
-    best = found.top(1).set_index(["layer", "unit"])
+    best = found.top(1).set_index("unit")
     assert len(lines) == len(best)
-    for (layer, unit), row in best.iterrows():
-        (line,) = [line for line in lines if line.split()[0].rstrip(":") == f"{layer}:{unit}"]
+    for unit, row in best.iterrows():
+        (line,) = [line for line in lines if line.split()[0].rstrip(":") == unit]
         assert f"{row.concept} {row.iou:.3f} ({row.images} image" in line
     assert all(1 <= line.count(" image") <= 3 for line in lines)
     text = (result / "concepts.txt").read_text(encoding="utf-8")
@@ -372,7 +372,7 @@ def test_tables_on_stdout_are_what_is_written(command, result):
     found = Dissection.load(result)
     assert code == 0 and out.startswith(repr(found)) and str(result) in out
     top = found.units().nlargest(1, "iou").iloc[0]
-    assert [top.layer, str(top.unit), f"{top.iou:.3f}"] == [
+    assert [top.unit, f"{top.iou:.3f}"] == [
         word
         for word in out.partition("best:")[2].split("\n\n")[1].splitlines()[1].split()
         if word not in (top.concept, top.category, *top.concept.split())
@@ -473,12 +473,9 @@ def test_scenes_writes_a_folder_that_match_reads(command, tmp_path):
 def test_thresholds_of_another_run(command, result):
     "Its quantile comes with them; another one is refused."
     said = json.loads(command(*RUN[:7], "--thresholds", result, "--json", "--quiet")[1])
-    theirs = {
-        (row["layer"], row["unit"]): row["threshold"]
-        for row in json.loads(command(*RUN, "--json", "--quiet")[1])["units"]
-    }
+    theirs = {row["unit"]: row["threshold"] for row in json.loads(command(*RUN, "--json", "--quiet")[1])["units"]}
     assert said["made"]["protocol"]["quantile"] == 0.02 and said["made"]["about"]["thresholds_of"]["run"]
-    assert {(row["layer"], row["unit"]): row["threshold"] for row in said["units"]} == theirs
+    assert {row["unit"]: row["threshold"] for row in said["units"]} == theirs
     code, out, err = command(*RUN[:7], "--thresholds", result, "--quantile", "0.3", "--quiet")
     assert (code, out) == (1, "") and "Give --quantile 0.02, or another run." in err
     code, _, err = command(*RUN[:7], "--thresholds", result / "nothing", "--quiet")

@@ -21,8 +21,8 @@ from inner_detectors.analyses.correlation import (
     dendrogram_figure,
     matrix_figure,
 )
-from inner_detectors.analyses.pairs import levels
-from inner_detectors.analyses.statistics import benjamini_hochberg, p_of, pearson, ranked
+from inner_detectors.analyses.pairs import image_levels_fold
+from inner_detectors.analyses.statistics import benjamini_hochberg, p_of, pearson, rank
 from inner_detectors.data.dataset import Data
 from inner_detectors.data.sample import Region, Sample
 from inner_detectors.dissection import analysis
@@ -38,7 +38,7 @@ COLOURS = ("red", "green", "blue")
 
 
 class Squares:
-    """Pictures of squares in three colours, each in about half of them, of any strength, no two alike; `grouped` says
+    """Images of squares in three colours, each in about half of them, of any strength, no two alike; `grouped` says
     how many are of one film."""
 
     def __init__(self, count, grouped=0, colours=COLOURS, name="squares"):
@@ -129,13 +129,13 @@ def same(one, other):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_coefficients_equal_numpy_and_scipy(seed):
-    """With ties, in blocks of pictures, and with large means."""
+    """With ties, in blocks of images, and with large means."""
     random = np.random.default_rng(seed)
     values = (random.integers(0, 6, (40, 7)) + [0, 0, 0, 1e4, 0, 0, 0]).astype(np.float32)
     np.testing.assert_allclose(
         pearson(values, some=9), np.corrcoef(values.astype(np.float64), rowvar=False), atol=1e-12
     )
-    rho = pearson(ranked(values, some=3))
+    rho = pearson(rank(values, some=3))
     np.testing.assert_allclose(rho, scipy.stats.spearmanr(values).statistic, atol=1e-12)
     np.testing.assert_allclose(p_of(rho, 40)[0, 1:], scipy.stats.spearmanr(values).pvalue[0, 1:], rtol=1e-9)
     for other in range(1, 7):
@@ -258,11 +258,11 @@ def test_constant_units_are_named(found):
     assert not set(STILL) & set(found.presence().unit)
 
 
-# ---- which pictures count
+# ---- which images count
 
 
 def test_only_annotated_pictures_count():
-    """The second source says nothing about blue: its pictures, which have it, must not count as pictures without."""
+    """The second source says nothing about blue: its images, which have it, must not count as images without."""
     data = Data([Squares(30), Squares(25, colours=("red", "green"), name="others")])
     got = correlation(started(data), keep="all", progress=False).table
     assert got.presence_images.sel(concept=["red", "blue"]).values.tolist() == [55, 30]
@@ -302,7 +302,7 @@ def test_goes_on_where_it_stopped(these, tmp_path, monkeypatch, capsys):
     these.found.save(tmp_path)
 
     def stopping(*words):
-        fold = levels(*words)
+        fold = image_levels_fold(*words)
 
         def step(state, batch):
             if state.filled == 32:
@@ -311,7 +311,7 @@ def test_goes_on_where_it_stopped(these, tmp_path, monkeypatch, capsys):
 
         return fold._replace(step=step)
 
-    monkeypatch.setattr(room, "levels", stopping)
+    monkeypatch.setattr(room, "image_levels_fold", stopping)
     with pytest.raises(KeyboardInterrupt):
         correlation(these, tmp_path, statistic="mean", keep="all", every=0, progress=False)
     monkeypatch.undo()

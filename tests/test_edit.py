@@ -13,7 +13,7 @@ import pytest
 from flax import linen, nnx
 from sentences import assert_says
 
-from inner_detectors.analyses.ablation import constant, one_by_one, removing
+from inner_detectors.analyses.ablation import constant, each_unit, removal_fold
 from inner_detectors.analyses.insertion import insert
 from inner_detectors.analyses.linear_probe import with_probe
 from inner_detectors.analyses.simulation import simulation
@@ -31,7 +31,7 @@ from inner_detectors.networks.adapters.onnx import from_onnx
 from inner_detectors.networks.adapters.torch import from_torch
 from inner_detectors.networks.building import run_steps
 from inner_detectors.networks.cut import cut_at
-from inner_detectors.networks.identity import traced
+from inner_detectors.networks.identity import hash_traced
 from inner_detectors.networks.model import Model, layers
 from inner_detectors.passes.batches import View
 from inner_detectors.passes.edit import edit, halves
@@ -40,7 +40,7 @@ from inner_detectors.passes.sweep import sweep
 from inner_detectors.transfer.detector_bank import detector_bank
 from inner_detectors.transfer.network import transfer
 from inner_detectors.views.explorer.explorer import Explorer
-from inner_detectors.views.explorer.measuring import asking
+from inner_detectors.views.explorer.measuring import answer_function
 
 SIZE, UNITS, CLASSES = 16, 6, ("red", "green", "blue")
 LAYERS = ["low", "inner", "sum", "mean", "scores"]  # in each of which values are replaced
@@ -306,8 +306,8 @@ def test_a_network_of_steps_goes_on_by_its_own_steps():
         maps = jax.ShapeDtypeStruct((7, *layers(model)[name]), jnp.float32)
         at = cut_at(model, name)
         assert not at.around
-        mine = traced(lambda parameters, maps, at=at: at.after(parameters, maps, ()), matrix, maps)
-        theirs = traced(lambda parameters, maps, place=place: run(parameters, maps, place + 1), matrix, maps)
+        mine = hash_traced(lambda parameters, maps, at=at: at.after(parameters, maps, ()), matrix, maps)
+        theirs = hash_traced(lambda parameters, maps, place=place: run(parameters, maps, place + 1), matrix, maps)
         assert mine == theirs, name
 
 
@@ -328,7 +328,7 @@ def test_the_part_before_the_layer_runs_once_an_image(tmp_path):
     model = replace(made("function", None), forward=forward)
     data = Data([Squares(8)])
     labels = folder_classes(data, CLASSES)
-    fold = removing(model, "inner", labels, one_by_one(range(UNITS), UNITS), len(data), constant(0.0, UNITS))
+    fold = removal_fold(model, "inner", labels, each_unit(range(UNITS), UNITS), len(data), constant(0.0, UNITS))
     found = fold.result(sweep(fold, data, model, ["inner"], View(SIZE, 8, batch=4), progress=False).state)
     assert found.logprob.shape == (8, UNITS + 1, 1)
     assert rows["low"] == 2 * len(data)
@@ -372,8 +372,8 @@ def test_the_reference_removes_what_it_says(reference):
         prob = expected(images, "inner", without(*units))["prob"]
         return np.log(np.asarray(prob)[range(len(images)), 0, 0, truth])
 
-    fold = removing(
-        these.model, "inner", folder_classes(these.data, CLASSES), one_by_one(range(UNITS), UNITS), 48, constant(0, 6)
+    fold = removal_fold(
+        these.model, "inner", folder_classes(these.data, CLASSES), each_unit(range(UNITS), UNITS), 48, constant(0, 6)
     )
     found = fold.result(sweep(fold, these.data, these.model, ["inner"], these.view, progress=False).state)
     for place, units in enumerate([(), *((unit,) for unit in range(UNITS))]):
@@ -444,12 +444,12 @@ def test_scores_with_names_serve_the_explorer(tmp_path):
     "As PyTorch's classifiers have them: no softmax at the end, and the classes' names given."
     whole = made("function", None)
     scores = replace(whole, forward=lambda p, x: {k: v for k, v in by_hand(p, x).items() if k != "prob"})
-    ask, why = asking(scores, "inner")
+    ask, why = answer_function(scores, "inner")
     image = pictures(1)[0]
     wanted = expected(image[None], "inner", without(4))["prob"][0, 0, 0]
     np.testing.assert_allclose(ask(image, [4]).prob, wanted, rtol=1e-4, atol=1e-5)
     assert not why and ask(image, [4]).prob.sum() == pytest.approx(1)
-    assert "has no classifier behind" in asking(replace(scores, classes=()), "inner")[1]
+    assert "has no classifier behind" in answer_function(replace(scores, classes=()), "inner")[1]
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])

@@ -1,4 +1,4 @@
-"""Chance levels equal plain loops over pairs of pictures, in any batch, across sources, and after an interruption."""
+"""Chance levels equal plain loops over pairs of images, in any batch, across sources, and after an interruption."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +17,7 @@ from inner_detectors.dissection import analysis
 from inner_detectors.dissection.scores import unit_areas
 from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import study
-from inner_detectors.analyses.chance import Chance, chance, paired, piling
+from inner_detectors.analyses.chance import Chance, chance, paired_sums, lit_counts_fold
 from inner_detectors.networks.model import Model
 from inner_detectors.passes.probe import probe
 from inner_detectors.synthetic.scenes import Scenes
@@ -73,7 +73,7 @@ def started(data, protocol=FEW, batch=4):
 
 
 def looked_at(data, limits):
-    """(masks by concept, pixels each unit is on in [side side unit]) of every picture, by the reference."""
+    """(masks by concept, pixels each unit is on in [side side unit]) of every image, by the reference."""
     examples = [data.example(place, 56, SIDE) for place in range(len(data))]
     maps = probe(NET, ["small", "large"])(np.stack([example.image for example in examples]))
     found = []
@@ -89,7 +89,7 @@ def looked_at(data, limits):
 
 
 def assert_positional(found, these):
-    """The paired counts and both levels, from loops over all pairs of pictures."""
+    """The paired counts and both levels, from loops over all pairs of images."""
     seen, data, table = looked_at(these.data, these.limits), these.data, these.found.table
     places = np.array([source for source, _ in data.items])
     expected = np.zeros((table.sizes["unit"], len(data.concepts)))
@@ -168,18 +168,20 @@ def test_any_batch_gives_the_same(two):
 
 
 def test_many_pictures_at_once_do_not_wrap(one):
-    """A batch of more than 255 pictures is added up in 32 bits."""
+    """A batch of more than 255 images is added up in 32 bits."""
     again = Data([Scenes(2, seed=4, size=56)], tuple([0, 1] * 150))
     found = dissect(NET, Data([Scenes(2, seed=4, size=56)]), ["small"], FEW, progress=False)
     limits = {"small": found.table.threshold.values}
     view = replace(study(found, NET, Data([Scenes(2, seed=4, size=56)])).view, batch=300)
-    piled = sweep(piling(again, NET, ["small"], limits, view), again, NET, ["small"], view, progress=False).state
+    piled = sweep(
+        lit_counts_fold(again, NET, ["small"], limits, view), again, NET, ["small"], view, progress=False
+    ).state
     np.testing.assert_array_equal(piled.maps.sum((0, 1)), 150 * found.table.unit_area.values[:, 0])
 
 
 def test_units_that_say_nothing(one):
     rows = chance(started(one), progress=False).units()
-    idle = rows[(rows.layer == "small") & (rows.unit >= 3)]
+    idle = rows[(rows.layer == "small") & (rows["index"] >= 3)]
     assert (idle.label == "").all()
     assert idle[["uniform", "positional", "above_chance"]].isna().to_numpy().all()
 
@@ -188,7 +190,7 @@ def halt(monkeypatch, at):
     """The fold stops with an error at its step number `at`."""
 
     def stopping(*words):
-        fold, steps = piling(*words), []
+        fold, steps = lit_counts_fold(*words), []
 
         def step(state, batch):
             steps.append(batch)
@@ -198,7 +200,7 @@ def halt(monkeypatch, at):
 
         return fold._replace(step=step)
 
-    monkeypatch.setattr(room, "piling", stopping)
+    monkeypatch.setattr(room, "lit_counts_fold", stopping)
 
 
 def test_goes_on_where_it_stopped(two, tmp_path, monkeypatch, capsys):
@@ -232,7 +234,7 @@ def test_says_where_activations_are_others(one):
 
 def test_pairs_beyond_64_bits():
     with pytest.raises(InputError) as refused:
-        paired(np.ones((SIDE**2, 1), int), np.ones((1, SIDE**2), int), 2**28)
+        paired_sums(np.ones((SIDE**2, 1), int), np.ones((1, SIDE**2), int), 2**28)
     assert_says(refused.value, "Choose a smaller mask size")
 
 

@@ -25,7 +25,7 @@ from inner_detectors.networks.geometry import Geometry
 from inner_detectors.networks.model import Model
 from inner_detectors.networks.registry import load_model
 from inner_detectors.networks.vgg_arrays import VGG16_UNITS
-from inner_detectors.passes.interpolation import grid
+from inner_detectors.passes.interpolation import sampling_grid
 from inner_detectors.passes.probe import probe
 from inner_detectors.data.sample import Sample
 from inner_detectors.synthetic.scenes import Scenes
@@ -53,7 +53,7 @@ def same(one: Dissection, other: Dissection):
 
 
 class Uneven(Scenes):
-    """The generated set, cut so that no picture is square and every one is resized."""
+    """The generated set, cut so that no image is square and every one is resized."""
 
     def sample(self, key):
         whole, down, right = super().sample(key), 3 * int(key), 37 - 3 * int(key)
@@ -83,7 +83,7 @@ def all_units(vgg16, folder):
 
 
 def read_plainly(folder):
-    """(pictures, masks of each by its place in the json's categories), with Pillow, pycocotools and the reference
+    """(images, masks of each by its place in the json's categories), with Pillow, pycocotools and the reference
     alone."""
     coco = COCO(folder / "annotations" / "instances_val2017.json")
     places = {number: place for place, number in enumerate(sorted(coco.cats))}
@@ -273,7 +273,7 @@ def counted(draw):
 @given(counted())
 def test_counts_equal_the_reference(case):
     size, side, layers, masks = case
-    grids = {name: grid(geometry, maps.shape[1:3], size, side) for name, (maps, geometry, _) in layers.items()}
+    grids = {name: sampling_grid(geometry, maps.shape[1:3], size, side) for name, (maps, geometry, _) in layers.items()}
     found = np.asarray(
         count_batch(
             {name: maps for name, (maps, _, _) in layers.items()},
@@ -429,6 +429,7 @@ def labels(draw):
     units, rng = draw(st.integers(1, 12)), np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     rows = [
         (
+            f"{'one' if unit < units / 2 else 'two'}:{unit}",
             "one" if unit < units / 2 else "two",
             unit,
             category,
@@ -438,7 +439,7 @@ def labels(draw):
         for category in ("object", "part", "colour")
         for unit in range(units)
     ]
-    table = pd.DataFrame(rows, columns=["layer", "unit", "category", "concept", "iou"])
+    table = pd.DataFrame(rows, columns=["unit", "layer", "index", "category", "concept", "iou"])
     return table.assign(
         place=table.category.map({"object": 0, "part": 3, "colour": 6}) + table.concept.str[-1].astype(int)
     )

@@ -20,12 +20,12 @@ from test_explore import jupyterlab, notebook, open_notebook, wait_until
 from inner_detectors.core.errors import InputError
 from inner_detectors.data.dataset import Data
 from inner_detectors.data.sample import Sample
-from inner_detectors.views.explained import explained
-from inner_detectors.views.explanation import explanation_page, filled, page_of, spread_out
-from inner_detectors.views.report import shipped
+from inner_detectors.views.explained import explain_network
+from inner_detectors.views.explanation import explanation_page, fill_explanation_page, page_of, spread_cells
+from inner_detectors.views.report import page_file
 from inner_detectors.transfer.bank import Bank, Head
-from inner_detectors.transfer.head import spread
-from inner_detectors.transfer.network import Transferred
+from inner_detectors.transfer.head import mean_and_deviation
+from inner_detectors.transfer.network import TransferModel
 from inner_detectors.transfer.reasons import reasons, what_if
 from inner_detectors.synthetic.planted import Rings, planted_model
 
@@ -56,15 +56,16 @@ def network(
     names=("planted", "other"),
     several: bool = False,
     seed: int = 0,
-) -> Transferred:
+) -> TransferModel:
     """A head with drawn weights on the planted units, twice: the names are the matter here. The last word has detectors
     of both networks."""
     random, model, units = np.random.default_rng(seed), planted_model(), np.arange(7)
     rows = [
         {
             "network": name,
+            "unit": f"planted:{unit}",
             "layer": "planted",
-            "unit": int(unit),
+            "index": int(unit),
             "threshold": float(np.float32(0.05 + 0.02 * turn)),
             "score": 0.1 + unit / 100,
             "concept": words[-1] if unit == 6 and turn else words[(unit + 3 * turn) % len(words)],
@@ -81,10 +82,10 @@ def network(
             if data.items[place][1] not in data.sources[0].gone
         ]
     )
-    mean, scale = spread(bank(images))
+    mean, scale = mean_and_deviation(bank(images))
     kernel = random.normal(0, 1, (len(bank), len(classes))) * (random.random((len(bank), len(classes))) < 0.7)
     kernel[3] = 0  # a detector without a say
-    return Transferred(
+    return TransferModel(
         bank,
         Head(
             tuple(classes),
@@ -98,7 +99,7 @@ def network(
 
 
 def pages(folder: Path, several: bool):
-    "A page, what it was made of, and its pictures."
+    "A page, what it was made of, and its images."
     data = Data([Named([f"{place}.png" for place in range(40)])])
     made = network(data, several=several)
     random = np.random.default_rng(2)
@@ -108,12 +109,12 @@ def pages(folder: Path, several: bool):
     }
     labels = {key: [CLASSES[one] for one in some] if several else CLASSES[some] for key, some in truth.items()}
     page = explanation_page(made, data, folder / "why.html", labels, 12, progress=False)
-    return page, explained(made, data, labels, 12, progress=False)
+    return page, explain_network(made, data, labels, 12, progress=False)
 
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
-    "A page of a network that says one class a picture."
+    "A page of a network that says one class an image."
     return pages(tmp_path_factory.mktemp("one"), False)
 
 
@@ -158,7 +159,7 @@ def raised(tab, concept: str, by: float) -> None:
 
 @pytest.mark.parametrize("kind", ["one", "many"])
 def test_answers_are_those_of_transfer(kind, request, visit):
-    "Of every picture, with evidence raised, and with concepts and detectors forbidden."
+    "Of every image, with evidence raised, and with concepts and detectors forbidden."
     page, these = request.getfixturevalue(kind)
     tab, made = opened(visit(page)), these.network
     for place, picture in enumerate(these.pictures):
@@ -169,7 +170,7 @@ def test_answers_are_those_of_transfer(kind, request, visit):
         concept = why.concepts().concept[0]
         raised(tab, concept, -1.7)
         np.testing.assert_allclose(answer(tab), what_if(made, picture.evidence, {concept: -1.7}), atol=1e-6)
-    assert "Put this picture's evidence back" in tab.locator(".idx").inner_text()
+    assert "Put this image's evidence back" in tab.locator(".idx").inner_text()
     without = [concept, made.bank.names[0]]
     row(tab, concept).locator(".idx-row input[type=checkbox]").check()
     first = row(tab, made.bank.table.concept[0])
@@ -245,8 +246,8 @@ def test_forbidding_counts(kind, request, visit):
     row(tab, moved).locator(".idx-row input[type=checkbox]").check()
     changed = sum(a != b for a, b in zip(these.said(), these.said([moved])))
     assert told(tab, "changed") == str(changed) and float(told(tab, "after")) == pytest.approx(these.accuracy([moved]))
-    assert f"{changed} of the 12 pictures shown" in tab.locator(".idx-effect").inner_text()
-    tab.get_by_label("Pictures", exact=True).first.select_option("changed")
+    assert f"{changed} of the 12 images shown" in tab.locator(".idx-effect").inner_text()
+    tab.get_by_label("Images", exact=True).first.select_option("changed")
     assert tab.locator(".idx-tile").count() == changed
     tab.get_by_role("button", name=f"Allow {moved} again").click()
     assert told(tab, "changed") == "0" and float(told(tab, "after")) == pytest.approx(these.accuracy())
@@ -267,7 +268,7 @@ def test_filters(one, visit):
     }
     assert 0 < len(wrong) < 12
     for kind, places in wanted.items():
-        tab.get_by_label("Pictures", exact=True).first.select_option(kind)
+        tab.get_by_label("Images", exact=True).first.select_option(kind)
         assert [int(tile.get_attribute("data-picture")) for tile in tab.locator(".idx-tile").all()] == places
         assert tab.locator("[aria-selected=true]").count() == 1
 
@@ -285,7 +286,7 @@ def test_pointing_at_a_reason(one, visit):
     for place, picture in enumerate(these.pictures[:6]):
         choose(tab, place)
         for concept in these.reasons(place).concepts().concept[:4]:
-            mine = [spread_out(lit, bank, at) for at, lit in picture.lit.items() if bank.table.concept[at] == concept]
+            mine = [spread_cells(lit, bank, at) for at, lit in picture.lit.items() if bank.table.concept[at] == concept]
             region = np.any(mine, 0)
             row(tab, concept).locator(".idx-bar").hover()
             assert (tab.locator(".idx-picture .idx-dim").count() == 1) == region.any()
@@ -344,7 +345,7 @@ def test_one_class_and_the_whole(one, visit):
 
 
 def test_by_keyboard(one, visit):
-    "From the filter to a picture, to a slider, to a tick box, to the reset, without a mouse."
+    "From the filter to an image, to a slider, to a tick box, to the reset, without a mouse."
     page, these = one
     tab = opened(visit(page))
 
@@ -431,7 +432,7 @@ def test_dark_is_dark(one, visit):
 
 
 def test_hostile_names(visit, tmp_path):
-    """Of networks, concepts, categories, classes and pictures: shown as text, run by nobody; and they can still be
+    """Of networks, concepts, categories, classes and images: shown as text, run by nobody; and they can still be
     forbidden."""
     data = Data([Named(HOSTILE)])
     made = network(data, HOSTILE[:8], HOSTILE[4:], HOSTILE[:5], names=(HOSTILE[0], HOSTILE[5], HOSTILE[3]))
@@ -455,24 +456,24 @@ def test_hostile_names(visit, tmp_path):
     )
     markup = page.read_text()
     assert markup.count("<script") == 2 and "<img" not in markup
-    assert set(explained(made, data, labels, progress=False).said([HOSTILE[0]])) != set()
+    assert set(explain_network(made, data, labels, progress=False).said([HOSTILE[0]])) != set()
 
 
 def test_a_picture_that_is_gone(one, visit, tmp_path):
     "Before its evidence was gathered: it is named. After that: its reasons are there, without a place."
-    from inner_detectors.views.explained import gathered
+    from inner_detectors.views.explained import gather_evidence
 
     data, _ = Data([Named([f"{place}.png" for place in range(40)])]), one
     made, gone = one[1].network, one[1].pictures[4].name
     less = Data([Named([f"{place}.png" for place in range(40)], gone=(gone,))])
-    evidence, _, _ = gathered(made, data, progress=False)
+    evidence, _, _ = gather_evidence(made, data, progress=False)
     for choices, there in (({}, 39), ({"evidence": evidence}, 40)):
         with nullcontext() if choices else pytest.warns(UserWarning):
             page = explanation_page(made, less, tmp_path / "why.html", None, 40, progress=False, **choices)
         tab = opened(visit(page))
         assert tab.locator(".idx-tile").count() == there
         if there == 39:
-            assert "1 picture could not be read" in tab.locator("summary").first.inner_text()
+            assert "1 image could not be read" in tab.locator("summary").first.inner_text()
             continue
         choose(tab, int(tab.locator(".idx-tile", has=tab.locator(".idx-gone")).get_attribute("data-picture")))
         assert (
@@ -498,13 +499,14 @@ def test_the_page_is_one_file(one):
     assert {**kept, "made": 0} == {**json.loads(json.dumps(page_of(these))), "made": 0}
     assert [path.name for path in page.parent.iterdir()] == ["why.html"]
     assert (
-        len({picture["photo"] for picture in kept["pictures"]}) == 12 and filled(these).count("data:image/jpeg") == 12
+        len({picture["photo"] for picture in kept["pictures"]}) == 12
+        and fill_explanation_page(these).count("data:image/jpeg") == 12
     )
 
 
 def test_the_page_is_shipped():
     "In the package, without a request to anywhere, and fit to stand inside a page."
-    script = shipped("explain.js")
+    script = page_file("explain.js")
     assert (
         "</script" not in script.lower()
         and "<!--" not in script
@@ -513,7 +515,7 @@ def test_the_page_is_shipped():
         and "eval(" not in script
     )
     for name in ("explain.html", "explain.css", "explain.js"):
-        assert not re.search(r"https?://(?!www\.w3\.org/)", shipped(name))
+        assert not re.search(r"https?://(?!www\.w3\.org/)", page_file(name))
 
 
 NOTEBOOK = """

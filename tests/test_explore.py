@@ -1,4 +1,4 @@
-"""The explorer in a real browser: JupyterLab on loopback, driven by Playwright, on pictures whose truth is planted."""
+"""The explorer in a real browser: JupyterLab on loopback, driven by Playwright, on images whose truth is planted."""
 
 import json
 import os
@@ -58,7 +58,7 @@ found = dissect(net_of_two, data, ["planted", "pooled"], replace(netdissect, qua
 look = Explorer(found, data, net_of_two, unit="planted:0")
 look
 """
-# Names that mean harm, pictures deleted after the dissection, data that is not there, a layer without maps: an explorer
+# Names that mean harm, images deleted after the dissection, data that is not there, a layer without maps: an explorer
 # each, in this order.
 WORSE = r"""
 from dataclasses import replace
@@ -271,7 +271,7 @@ def gallery(page):
 
 
 def lit(page) -> list[int]:
-    "How many points are lit in each picture of the first gallery."
+    "How many points are lit in each image of the first gallery."
     return [int(word) for word in (gallery(page).get_attribute("data-lit") or "").split()]
 
 
@@ -295,11 +295,11 @@ def chooser(page, turn: int = 0):
 
 
 def choose(page, unit: str) -> None:
-    "Choose a unit in the list, and wait until its pictures are there."
+    "Choose a unit in the list, and wait until its images are there."
     value = chooser(page).locator(".widget-select select")
     option = value.locator("option", has_text=unit)
     value.select_option(label=option.first.inner_text())
-    page.wait_for_selector(f".ide-gallery[data-shows='Pictures of unit {unit}']")
+    page.wait_for_selector(f".ide-gallery[data-shows='Images of unit {unit}']")
 
 
 def state(page) -> dict:
@@ -372,7 +372,7 @@ def test_regions_are_those_of_the_score(page):
     from inner_detectors.dissection.protocol import netdissect
     from dataclasses import replace
     from inner_detectors.dissection.run import dissect
-    from inner_detectors.views.explorer.measuring import laid_over
+    from inner_detectors.views.explorer.measuring import interpolate_to_masks
     from inner_detectors.views.explorer.material import material, shelf_of_network
     from inner_detectors.synthetic.planted import Rings, planted_model
 
@@ -380,7 +380,7 @@ def test_regions_are_those_of_the_score(page):
     found = dissect(net, rings, ["planted"], replace(netdissect, quantile=0.02), progress=False)
     shelf = shelf_of_network(material(found, rings, net), "planted", 1e8)
     choose(page, "planted:0")
-    values = laid_over(shelf.look(0, shelf.strongest(0, 12)), shelf.around)
+    values = interpolate_to_masks(shelf.look(0, shelf.strongest(0, 12)), shelf.around)
     assert lit(page) == (values > np.float32(found.table.threshold.values[0])).sum((1, 2)).tolist()
 
 
@@ -443,7 +443,7 @@ def test_keys_read_choose_and_leave_the_notebook_alone(page):
     tile.focus()
     page.keyboard.press("Escape")
     wait_until(page, lambda: tile.get_attribute("aria-pressed") == "false", "Escape let nothing go")
-    assert "Picture 2" in (tile.get_attribute("aria-label") or "")
+    assert "Image 2" in (tile.get_attribute("aria-label") or "")
 
 
 def rows(page) -> dict[str, list[str]]:
@@ -517,7 +517,7 @@ def test_painting_changes_the_activation_and_the_prediction(page):
 
 
 def test_comparing_with_a_unit_of_another_layer(page):
-    """A second unit, found by layer and search: its own pictures, its own threshold, and the same pictures where one
+    """A second unit, found by layer and search: its own images, its own threshold, and the same images where one
     wants them."""
     choose(page, "planted:0")
     page.get_by_text("Compare with another unit").click()
@@ -527,7 +527,7 @@ def test_comparing_with_a_unit_of_another_layer(page):
     units = beside.locator(".widget-select select")
     wait_until(page, lambda: units.locator("option").count() == 1, "the second list did not shrink")
     units.select_option(label=units.locator("option").first.inner_text())
-    page.wait_for_selector(".ide-gallery[data-shows='Pictures of unit pooled:6']")
+    page.wait_for_selector(".ide-gallery[data-shows='Images of unit pooled:6']")
     assert page.locator(".ide-gallery:visible").count() == 2
     first, second = gallery(page), page.locator(".ide-gallery").nth(1)
     own = second.locator(".ide-name").all_inner_texts()
@@ -560,10 +560,10 @@ def test_comparing_with_a_unit_of_another_layer(page):
         lambda: second.get_attribute("data-lit") != lit_before,
         "the second unit's regions did not follow its threshold",
     )
-    assert lit(page) == before and first.get_attribute("data-shows") == "Pictures of unit planted:0"
-    page.get_by_text("on the same pictures").click()
+    assert lit(page) == before and first.get_attribute("data-shows") == "Images of unit planted:0"
+    page.get_by_text("on the same images").click()
     wait_until(
-        page, lambda: second.locator(".ide-name").all_inner_texts() == names(page), "the second unit has other pictures"
+        page, lambda: second.locator(".ide-name").all_inner_texts() == names(page), "the second unit has other images"
     )
     page.get_by_text("Compare with another unit").click()
     wait_until(page, lambda: page.locator(".ide-gallery:visible").count() == 1, "the second gallery stayed")
@@ -602,7 +602,7 @@ def test_axe_finds_nothing_serious(page):
 
 
 def region(root) -> str:
-    "What of an explorer is lit, when its pictures are drawn."
+    "What of an explorer is lit, when its images are drawn."
     wait_until(root.page, lambda: root.locator(".ide-gallery").first.get_attribute("data-drawn"), "nothing is drawn")
     return root.locator(".ide-gallery").first.get_attribute("data-lit") or ""
 
@@ -636,7 +636,7 @@ def test_hostile_names_are_text(worse):
 
 
 def test_pictures_gone_are_said_in_place(worse):
-    """Deleted while the notebook runs; before the explorer is opened; without the network. The other pictures, and the
+    """Deleted while the notebook runs; before the explorer is opened; without the network. The other images, and the
     rest, work."""
     for name, gone in (("gone", 2), ("left", 2), ("alone", 6)):
         root = worse[name]
@@ -657,8 +657,8 @@ def test_pictures_gone_are_said_in_place(worse):
     root.locator(".ide-tile").nth(2).click()
     wait_until(root.page, lambda: root.locator(".ide-answer tbody tr").count() >= 2, "the bench does not answer")
     said = worse["later"].locator(".ide-which").first.inner_text()
-    assert "2 pictures could not be read" in said and "no such file" in said
-    assert "over 22 of 24 pictures" in worse["later"].locator(".ide-readout").first.inner_text()
+    assert "2 images could not be read" in said and "no such file" in said
+    assert "over 22 of 24 images" in worse["later"].locator(".ide-readout").first.inner_text()
 
 
 def test_what_is_not_there_is_said(worse):

@@ -29,7 +29,7 @@ from inner_detectors.core.files import sha256
 from inner_detectors.networks.fetch import download
 from inner_detectors.networks.fetch.fetch import fetch
 from inner_detectors.networks.fetch.published import GB, PUBLISHED, File, Published
-from inner_detectors.networks.fetch.unpack import Bounded, in_tar, inside, unpack
+from inner_detectors.networks.fetch.unpack import BoundedStream, in_tar, stays_inside, unpack
 
 CONTENT = random.Random(0).randbytes(300_000)
 PAGE = b"<!DOCTYPE html><html><title>Moved</title></html>"
@@ -528,14 +528,14 @@ def test_an_archive_that_is_refused(case, web, get, monkeypatch, tmp_path):
     ],
 )
 def test_names_that_stay_in_their_folder(name, stays):
-    assert inside(name) is stays
+    assert stays_inside(name) is stays
 
 
 def test_a_header_is_read_within_its_limit(tmp_path):
     (tmp_path / "a.tar").write_bytes(tar(FINE, mode="w"))
     assert [member.name for member in in_tar(tmp_path / "a.tar", 10_000)] == ["set/a.mat"]
     with open(tmp_path / "a.tar", "rb") as stream:
-        bounded = Bounded(stream, most=1_000, header=512)
+        bounded = BoundedStream(stream, most=1_000, header=512)
         assert len(bounded.read(512)) == 512
         with pytest.raises(tarfile.ReadError, match="a header of 513 bytes"):
             bounded.read(513)

@@ -16,20 +16,34 @@ from sentences import assert_says
 
 from inner_detectors.core import files, locks
 from inner_detectors.analyses.splits import parts, shares
-from inner_detectors.data.labels import Labels, as_labels, check_labels, folder_classes, read_classes, shown_classes
+from inner_detectors.data.labels import (
+    Labels,
+    as_labels,
+    check_labels,
+    folder_classes,
+    read_class_labels,
+    classes_from_masks,
+)
 from inner_detectors.transfer.faithfulness import family_names
 from inner_detectors.core.errors import InputError
 from inner_detectors.core.files import part_beside, replacing
 from inner_detectors.data.vocabulary import Concept, Vocabulary
 from inner_detectors.data.dataset import Data
-from inner_detectors.data.groups import Seen, groups_in, independent
+from inner_detectors.data.groups import UsedImage, groups_in, independent
 from inner_detectors.data.sample import Region, Sample
 from inner_detectors.data.survey import survey
 from inner_detectors.dissection.result import Dissection
 from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import study
 from inner_detectors.analyses.chance import chance
-from inner_detectors.core.files import Changed, Gone, cache_file, hashed, recalled, still
+from inner_detectors.core.files import (
+    FileChangedError,
+    FileGoneError,
+    cache_file,
+    hash_files,
+    load_digests,
+    current_digest,
+)
 from inner_detectors.core.locks import LOCK, holding
 from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model
@@ -40,7 +54,7 @@ from inner_detectors.data.readers.registry import load_data
 def cache(tmp_path, monkeypatch):
     "A cache of this test's own, and nothing remembered by the process."
     monkeypatch.setenv("INNER_DETECTORS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(files, "READ", {})
+    monkeypatch.setattr(files, "DIGESTS", {})
     return tmp_path / "cache"
 
 
@@ -104,14 +118,14 @@ def relink(root):
 
 
 OTHERS = {
-    "another picture": lambda root: Image.fromarray(pixels(99)).save(root / "images/p3.bmp"),
+    "another image": lambda root: Image.fromarray(pixels(99)).save(root / "images/p3.bmp"),
     "time set back": lambda root: set_back(root / "images/p3.bmp", lambda path: Image.fromarray(pixels(99)).save(path)),
-    "two pictures swapped": lambda root: swap(root / "images/p1.bmp", root / "images/p2.bmp"),
-    "a picture renamed": lambda root: [
+    "two images swapped": lambda root: swap(root / "images/p1.bmp", root / "images/p2.bmp"),
+    "an image renamed": lambda root: [
         (root / f"{place}/p1.{end}").rename(root / f"{place}/q1.{end}")
         for place, end in (("images", "bmp"), ("masks", "png"))
     ],
-    "a link to another picture": relink,
+    "a link to another image": relink,
     "a mask": lambda root: paint(root, masks=2),
     "two masks swapped": lambda root: (Image.fromarray(np.ones((32, 48), np.uint8)).save(root / "masks/p0.png"),),
     "a group": lambda root: (root / "images.csv").write_text("image,group\np0.bmp,film\n"),
@@ -229,18 +243,18 @@ def test_an_opened_source_says_what_it_read(tmp_path):
 
 def test_unreadable_pictures_are_left_out_as_before(tmp_path):
     root = paint(tmp_path / "set")
-    (root / "images/p0.bmp").write_bytes(b"no picture")
+    (root / "images/p0.bmp").write_bytes(b"no image")
     found = run(root, tmp_path / "out")
     assert found.table.attrs["images"] == 5 and "p0" in found.table.attrs["problems"]
     data = data_of(root)
     (root / "images/p1.bmp").unlink()
-    with pytest.raises(Gone) as refused:
+    with pytest.raises(FileGoneError) as refused:
         data.identity()
     assert_says(str(refused.value), "p1.bmp: was there when the data were opened, and is not now")
 
 
 class Meddling:
-    "A folder's source, in which something happens when a picture is read for the so-manieth time."
+    "A folder's source, in which something happens when an image is read for the so-manieth time."
 
     def __init__(self, source, turn, act):
         self.source, self.turn, self.act, self.turns = source, turn, act, 0
@@ -280,7 +294,7 @@ def test_a_change_between_match_and_a_room_is_noticed(tmp_path):
     found, data = run(root, tmp_path / "out"), data_of(root)
     these = study(found, MODEL, data)
     swap(root / "images/p1.bmp", root / "images/p2.bmp")
-    with pytest.raises(Changed) as refused:
+    with pytest.raises(FileChangedError) as refused:
         chance(these, tmp_path / "out", progress=False)
     assert_says(str(refused.value), "p1.bmp: has changed")
 
@@ -341,21 +355,21 @@ def reads(monkeypatch):
 
 
 def test_an_unchanged_file_is_not_read_twice(old, monkeypatch):
-    first, seen = hashed(old), reads(monkeypatch)
-    assert hashed(old) == first and not seen
-    files.READ.clear()  # as in another process
-    assert hashed(old) == first and not seen
+    first, seen = hash_files(old), reads(monkeypatch)
+    assert hash_files(old) == first and not seen
+    files.DIGESTS.clear()  # as in another process
+    assert hash_files(old) == first and not seen
     swap(old[0], old[1])
-    assert hashed(old)[:2] == first[1::-1] and set(seen) == {"p0.bmp", "p1.bmp"}
+    assert hash_files(old)[:2] == first[1::-1] and set(seen) == {"p0.bmp", "p1.bmp"}
 
 
 def test_a_fresh_file_is_not_relied_on(tmp_path, monkeypatch):
     path = tmp_path / "a.bmp"
     path.write_bytes(b"one")
-    hashed([path])
+    hash_files([path])
     seen = reads(monkeypatch)
-    hashed([path])
-    assert seen == ["a.bmp"] and not recalled(str(tmp_path))
+    hash_files([path])
+    assert seen == ["a.bmp"] and not load_digests(str(tmp_path))
 
 
 SPOILT = {
@@ -375,18 +389,18 @@ SPOILT = {
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
 def test_a_spoilt_cache_is_no_error(spoil, old):
-    first = hashed(old)
+    first = hash_files(old)
     spoil(cache_file(str(old[0].parent)))
-    files.READ.clear()
-    assert hashed(old) == first
+    files.DIGESTS.clear()
+    assert hash_files(old) == first
 
 
 def test_the_cache_may_be_moved_and_shared(old, monkeypatch, tmp_path):
-    hashed(old[:3])
-    hashed(old[3:])
-    assert len(recalled(str(old[0].parent))) == 6
+    hash_files(old[:3])
+    hash_files(old[3:])
+    assert len(load_digests(str(old[0].parent))) == 6
     monkeypatch.setenv("INNER_DETECTORS_CACHE", str(tmp_path / "elsewhere"))
-    assert not recalled(str(old[0].parent))
+    assert not load_digests(str(old[0].parent))
     monkeypatch.delenv("INNER_DETECTORS_CACHE")
     assert "inner-detectors" in str(files.cache_folder())
 
@@ -396,12 +410,12 @@ def test_the_cache_may_be_moved_and_shared(old, monkeypatch, tmp_path):
 
 def test_families_do_not_hang_on_order():
     one = [
-        Seen(0, "1.jpg", "film", "aa"),
-        Seen(0, "2.jpg", "film", "bb"),
-        Seen(0, "3.jpg", None, "cc"),
-        Seen(0, "4.jpg", None, "cc"),
+        UsedImage(0, "1.jpg", "film", "aa"),
+        UsedImage(0, "2.jpg", "film", "bb"),
+        UsedImage(0, "3.jpg", None, "cc"),
+        UsedImage(0, "4.jpg", None, "cc"),
     ]
-    two = [Seen(1, "1.jpg", None, "aa"), Seen(1, "2.jpg", "film", "dd"), Seen(1, "3.jpg", None, "ee")]
+    two = [UsedImage(1, "1.jpg", None, "aa"), UsedImage(1, "2.jpg", "film", "dd"), UsedImage(1, "3.jpg", None, "ee")]
     assert independent(one + two).tolist() == [0, 0, 1, 1, 0, 2, 3]
     assert groups_in(one + two) == 2 and groups_in(two) == 1 and groups_in([]) == 0
     turned = [image._replace(source=1 - image.source) for image in two + one]
@@ -425,7 +439,9 @@ def test_one_photograph_in_two_sources_falls_into_one_half(tmp_path):
     there = {}
     for order in ([first, second], [second, first]):
         data = data_of(*order)
-        seen = [Seen(place, key, None, data.example(item, 8, 8).digest) for item, (place, key) in enumerate(data.items)]
+        seen = [
+            UsedImage(place, key, None, data.example(item, 8, 8).digest) for item, (place, key) in enumerate(data.items)
+        ]
         assert len(seen) - len(np.unique(independent(seen))) == 6
         for fitted in (None, 1):
             uses = {
@@ -455,20 +471,20 @@ def test_labels_tell_equal_names_apart(tmp_path):
         "image,class\n" + "".join(f"{source}/{key},{one}\n" for source, key, one in rows),
     ):
         table.write_text(text)
-        labels = as_labels(read_classes(table), data)
+        labels = as_labels(read_class_labels(table), data)
         check_labels(labels, data)
-        assert labels.truth([Seen(*item, None) for item in data.items]).tolist() == expected
+        assert labels.truth([UsedImage(*item, None) for item in data.items]).tolist() == expected
         assert as_labels(labels, data) == labels
     table.write_text("image,class\n" + "".join(f"{key},cat\n" for key in data.sources[0].keys))
     with pytest.raises(InputError) as refused:
-        as_labels(read_classes(table), data)
+        as_labels(read_class_labels(table), data)
     assert_says(
         str(refused.value), "'p0' is the name of several images", "folder-1/p0 and folder-2/p0", "a column source"
     )
-    assert as_labels(read_classes(table), data_of(a)).truth(["p0"]).tolist() == [0]
+    assert as_labels(read_class_labels(table), data_of(a)).truth(["p0"]).tolist() == [0]
     table.write_text("image,class\np0,cat\np0,dog\n")
     with pytest.raises(InputError) as refused:
-        read_classes(table)
+        read_class_labels(table)
     assert_says(str(refused.value), "'p0' is listed as cat and as dog")
 
 
@@ -477,7 +493,7 @@ def test_labels_by_masks_and_arrays_tell_equal_names_apart(tmp_path):
     for path in (b / "masks").iterdir():
         Image.fromarray(np.zeros((32, 48), np.uint8)).save(path)
     data = data_of(a, b)
-    assert shown_classes(data, progress=False).truth(data.items).ravel().tolist() == [True] * 3 + [False] * 3
+    assert classes_from_masks(data, progress=False).truth(data.items).ravel().tolist() == [True] * 3 + [False] * 3
     rows = np.array([[True], [False], [True], [False], [True], [False]])
     assert (as_labels(rows, data, ["one"]).truth(data.items) == rows).all()
 
@@ -567,7 +583,7 @@ def test_a_lock_is_given_back_whatever_happens(tmp_path):
     "A cell that fails, a folder that was made for nothing; and as often as one likes within a thread."
     with pytest.raises(ZeroDivisionError), holding(tmp_path / "new/out"), holding(tmp_path / "new/out"):
         raise ZeroDivisionError
-    assert not (tmp_path / "new").exists() and not locks.HELD
+    assert not (tmp_path / "new").exists() and not locks.FOLDER_LOCKS
     with holding(tmp_path / "out"):
         (tmp_path / "link").symlink_to(tmp_path / "out")
         with holding(tmp_path / "link"):
@@ -637,11 +653,11 @@ def test_two_writers_of_one_file(tmp_path):
 def test_a_changed_file_stays_changed_until_it_is_hashed_anew(tmp_path):
     path = tmp_path / "a.bmp"
     path.write_bytes(b"one")
-    assert still(path) == ""
-    (first,) = hashed([path])
-    assert still(path) == first
+    assert current_digest(path) == ""
+    (first,) = hash_files([path])
+    assert current_digest(path) == first
     path.write_bytes(b"two")
     for _ in range(2):
-        with pytest.raises(Changed):
-            still(path)
-    assert hashed([path]) == [still(path)]
+        with pytest.raises(FileChangedError):
+            current_digest(path)
+    assert hash_files([path]) == [current_digest(path)]

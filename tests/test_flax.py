@@ -148,7 +148,7 @@ def test_switches_stand_as_after_training(data):
     ]
     np.testing.assert_array_equal(*counts)
     for kind in (Always, Batch):
-        with pytest.raises(InputError, match="layer 'output' answers a picture otherwise"):
+        with pytest.raises(InputError, match="layer 'output' answers an image otherwise"):
             dissect(from_nnx("net", kind(), SIZE), data, ["output"], TENTH, progress=False)
     assert (
         dissect(from_nnx("net", Batch(), SIZE), data, ["norm"], TENTH, batch=1, progress=False).table.sizes["unit"] == 4

@@ -316,7 +316,7 @@ def test_an_unknown_preprocessing(tmp_path):
 )
 def test_a_dissection_says_its_preprocessing(tmp_path, monkeypatch, capsys, form, words, named):
     "From the command line, in the attributes of what it writes; the same in JSON."
-    monkeypatch.setitem(registry.MODELS, "vgg16", registry.Known("narrow", partial(vgg16, width=1 / 16)))
+    monkeypatch.setitem(registry.MODELS, "vgg16", registry.Family("narrow", partial(vgg16, width=1 / 16)))
     path, out = written(tmp_path, form), tmp_path / "out"
     order = [
         "match",

@@ -19,16 +19,16 @@ from inner_detectors.core.errors import InputError
 from inner_detectors.analyses.attribution import (
     METHODS,
     Ascent,
-    Integrated,
-    Optimised,
+    IntegratedGradients,
+    OptimisedImage,
     gradients_figure,
     integrated_gradients,
-    optimised,
+    optimise_image,
 )
 from inner_detectors.analyses.gradients import (
     deconvolution,
     double,
-    fitted_picture,
+    fit_network_image,
     gradient,
     guided_backpropagation,
     unit_map,
@@ -52,7 +52,7 @@ def drawn(model, image, layer, unit, cells, method):
         else getattr(gradients, method)
     )
     found = function(model, image, layer, unit, cells)
-    return found.values if isinstance(found, Integrated) else found
+    return found.values if isinstance(found, IntegratedGradients) else found
 
 
 @pytest.mark.parametrize("network, layer, unit, cells, method", GRADIENTS)
@@ -136,7 +136,7 @@ def test_deconvolution_of_a_planted_colour_shows_its_colour(planted, unit, colou
 
 def test_an_optimised_picture_shows_what_was_planted(planted):
     upright, level, red, blue = (
-        optimised(planted, "conv2_2", unit, choices=QUICK).image.astype(float) for unit in range(4)
+        optimise_image(planted, "conv2_2", unit, choices=QUICK).image.astype(float) for unit in range(4)
     )
     steps = [[np.abs(np.diff(one, axis=axis)).mean() for axis in (0, 1)] for one in (upright, level)]
     assert steps[0][1] > 3 * steps[0][0] and steps[1][0] > 3 * steps[1][1]
@@ -144,15 +144,15 @@ def test_an_optimised_picture_shows_what_was_planted(planted):
 
 
 def test_an_optimised_picture_pleases_more_than_any_other(small):  # noqa: F811
-    """A narrow VGG16 of random parameters: above twenty pictures, by the activation of the picture itself, rounded to
+    """A narrow VGG16 of random parameters: above twenty images, by the activation of the image itself, rounded to
     bytes."""
-    best = optimised(small, "conv2_2", 5, choices=QUICK)
+    best = optimise_image(small, "conv2_2", 5, choices=QUICK)
 
     def mean(image):
         return unit_map(small, image, "conv2_2.pre", 5).mean()
 
     assert (
-        isinstance(best, Optimised)
+        isinstance(best, OptimisedImage)
         and best.image.shape == (224, 224, 3)
         and best.reached == pytest.approx(mean(best.image))
     )
@@ -161,15 +161,15 @@ def test_an_optimised_picture_pleases_more_than_any_other(small):  # noqa: F811
 
 def test_seeds_and_choices_decide_everything_and_nothing_global_does(planted):
     state, wide = np.random.get_state()[1].copy(), jax.config.jax_enable_x64
-    one = optimised(planted, "conv1_2", 0, choices=QUICK, seed=4)
+    one = optimise_image(planted, "conv1_2", 0, choices=QUICK, seed=4)
     np.random.seed(99)
-    again, other = (optimised(planted, "conv1_2", 0, choices=QUICK, seed=seed) for seed in (4, 5))
+    again, other = (optimise_image(planted, "conv1_2", 0, choices=QUICK, seed=seed) for seed in (4, 5))
     assert (
         np.array_equal(one.image, again.image)
         and np.array_equal(one.course, again.course)
         and not np.array_equal(one.image, other.image)
     )
-    rough = optimised(
+    rough = optimise_image(
         planted, "conv1_2", 0, choices=replace(QUICK, blur=0.0, variation=0.0, fade=0.0, jitter=0), seed=4
     )
     assert rough.reached > one.reached  # restraints cost
@@ -238,7 +238,7 @@ def test_the_figure(planted):
     from matplotlib import pyplot
 
     axes = gradients_figure(
-        planted, picture(0, 128), "conv2_1", 0, best=optimised(planted, "conv1_2", 0, choices=QUICK)
+        planted, picture(0, 128), "conv2_1", 0, best=optimise_image(planted, "conv1_2", 0, choices=QUICK)
     )
     assert [axis.get_title().split("\n")[0] for axis in axes] == ["conv2_1:0", *METHODS, "optimised"] and len(
         axes[0].patches
@@ -252,7 +252,7 @@ def test_the_figure(planted):
 def test_names_of_strangers_are_escaped_and_results_show_themselves():
     network = Model("<b>x</b>", lambda parameters, images: {"<script>": nnx.relu(images)}, size=16)
     shown = (
-        optimised(network, "<script>", 0, choices=QUICK)._repr_html_()
+        optimise_image(network, "<script>", 0, choices=QUICK)._repr_html_()
         + integrated_gradients(network, picture(0, 16), "<script>", 0)._repr_html_()
     )
     assert "<script>" not in shown and "&lt;script&gt;:0" in shown and shown.count("data:image/png;base64,") == 2
@@ -332,7 +332,7 @@ def test_an_onnx_network_is_refused(tmp_path):
     network = from_onnx(tmp_path / "net.onnx")
     for method in (*METHODS.values(), gradients_figure):
         refused("net: is run outside JAX and cannot be differentiated", method, network, picture(0, 16), "y", 0)
-    refused("cannot be differentiated", optimised, network, "y", 0)
+    refused("cannot be differentiated", optimise_image, network, "y", 0)
 
 
 def test_what_is_not_there_is_refused(planted):
@@ -343,10 +343,10 @@ def test_what_is_not_there_is_refused(planted):
         refused("no unit -1", method, planted, image, "conv5_3", -1)
         refused("has only the convolutions", method, planted, image, "fc8", 0)
     refused("no cell (4, 0) in a map of 4 x 4", gradient, planted, image, "conv5_3", 0, (4, 0))
-    refused("Did you mean 'middle'?", optimised, planted, "conv5_3", 0, "midle")
-    refused("no layer", optimised, planted, "conv9", 0)
+    refused("Did you mean 'middle'?", optimise_image, planted, "conv5_3", 0, "midle")
+    refused("no layer", optimise_image, planted, "conv9", 0)
     for wrong in (image / 255, image[..., 0], image.tolist(), None, np.zeros((4, 4, 4), np.uint8)):
-        refused("Give uint8", fitted_picture, planted, wrong)
+        refused("Give uint8", fit_network_image, planted, wrong)
     refused("Give uint8", integrated_gradients, planted, image, "conv5_3", 0, baseline=image[..., 0])
 
 
@@ -361,7 +361,7 @@ def test_what_is_not_there_is_refused(planted):
 def test_preprocessing_that_gives_no_gradient_is_refused(preprocess):
     model = Model("odd", lambda parameters, images: {"a": nnx.relu(images)}, size=16, preprocess=preprocess)
     refused("no gradient passes its preprocessing", gradient, model, picture(0, 16), "a", 0)
-    refused("no gradient passes its preprocessing", optimised, model, "a", 0)
+    refused("no gradient passes its preprocessing", optimise_image, model, "a", 0)
 
 
 def test_without_a_relu_only_the_gradient_is_given():

@@ -1,4 +1,4 @@
-"""One hostile data set through every command: names that are markup, script, formulas, control characters; a picture
+"""One hostile data set through every command: names that are markup, script, formulas, control characters; an image
 that goes missing on the way.
 
 Nothing ends in a traceback, nothing that is written can be run, and every figure is there."""
@@ -59,7 +59,7 @@ def forward(parameters, images):
 
 
 def coco(folder: Path) -> Path:
-    "Pictures of squares, two in each, of which each colour goes by several names."
+    "Images of squares, two in each, of which each colour goes by several names."
     (folder / "val").mkdir(parents=True)
     (folder / "annotations").mkdir()
     images, annotations, random = [], [], np.random.default_rng(0)
@@ -88,7 +88,7 @@ def command(monkeypatch, capsys):
     """What the command prints, run in this process: a traceback would fail the test, and so would letters that turn a
     terminal around."""
     made = Model("toy", forward, size=64, classes=tuple(HOSTILE[:2]))
-    monkeypatch.setitem(registry.MODELS, "toy", registry.Known("one small layer", lambda weights=None: made))
+    monkeypatch.setitem(registry.MODELS, "toy", registry.Family("one small layer", lambda weights=None: made))
 
     def command(*words, code=0):
         ended = run([str(word) for word in words])
@@ -212,5 +212,5 @@ def test_a_hostile_data_set_through_every_command(tmp_path, command):
     check_page(out / "report" / "index.html")
 
     lost.unlink()
-    command("visualise", out, f"{LAYERS[0]}:0", "--quiet")  # its pictures are known now: regions without photographs
+    command("visualise", out, f"{LAYERS[0]}:0", "--quiet")  # its images are known now: regions without photographs
     assert not (out / "report" / "images").exists() and check_files(out) < names

@@ -29,9 +29,9 @@ from inner_detectors.dissection.identity import fingerprint, weights_of
 from inner_detectors.dissection.result import Dissection
 from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import study
-from inner_detectors.networks.identity import alike
-from inner_detectors.networks.code import Unknown, external_files, onnx_sha256, package_of
-from inner_detectors.networks.spelling import spelled
+from inner_detectors.networks.identity import fingerprints_match
+from inner_detectors.networks.code import UnknownCodeError, external_files, onnx_sha256, package_of
+from inner_detectors.networks.spelling import hash_values
 from inner_detectors.networks.adapters.nnx import from_nnx
 from inner_detectors.networks.adapters.onnx import from_onnx
 from inner_detectors.networks.adapters.torch import from_torch
@@ -155,16 +155,16 @@ def test_code_is_told_apart():
             len,
         ]
 
-    first = [spelled(one) for one in every()]
-    assert len(set(first)) == len(first) and first == [spelled(one) for one in every()]
+    first = [hash_values(one) for one in every()]
+    assert len(set(first)) == len(first) and first == [hash_values(one) for one in every()]
 
 
 def test_globals_and_helpers_count(monkeypatch):
-    before = spelled(reading())
+    before = hash_values(reading())
     monkeypatch.setitem(globals(), "SCALE", 3.0)
-    moved = spelled(reading())
+    moved = hash_values(reading())
     monkeypatch.setitem(globals(), "helped", lambda x: x * SCALE + 0)
-    assert len({before, moved, spelled(reading())}) == 3
+    assert len({before, moved, hash_values(reading())}) == 3
 
 
 def test_circles_end_and_what_cannot_be_read_is_said():
@@ -174,10 +174,10 @@ def test_circles_end_and_what_cannot_be_read_is_said():
     def recursive(x):
         return recursive(x)
 
-    assert spelled(one) == spelled(one) and spelled(recursive) == spelled(recursive)
+    assert hash_values(one) == hash_values(one) and hash_values(recursive) == hash_values(recursive)
     stream = (number for number in range(3))
-    with pytest.raises(Unknown, match="stream is a generator"):
-        spelled(lambda x: x + next(stream))
+    with pytest.raises(UnknownCodeError, match="stream is a generator"):
+        hash_values(lambda x: x + next(stream))
 
 
 ELSEWHERE = """
@@ -299,7 +299,7 @@ def test_code_that_cannot_be_read_is_taken_for_nothing_earlier(data, tmp_path):
 
 
 def test_answers_tell_what_code_does_not(data, tmp_path, monkeypatch):
-    """The record is made the same by force; the answers to two fixed pictures still part the networks: for a finished
+    """The record is made the same by force; the answers to two fixed images still part the networks: for a finished
     run, a study, lent thresholds."""
     from inner_detectors.dissection import identity as room
 
@@ -313,7 +313,7 @@ def test_answers_tell_what_code_does_not(data, tmp_path, monkeypatch):
         lambda: study(found, two, data),
         lambda: run(two, data, "layer", thresholds=found),
     ):
-        with pytest.raises(InputError, match="answers two fixed pictures otherwise"):
+        with pytest.raises(InputError, match="answers two fixed images otherwise"):
             call()
     with pytest.raises(InputError, match="keeps no fingerprint"):
         study(Dissection(found.table.drop_vars("fingerprint")), one, data)
@@ -355,14 +355,14 @@ def test_a_network_that_answers_otherwise_each_time_is_refused(data):
 
 
 def test_a_network_whose_answers_hang_on_the_batch_is_refused(data):
-    "Unless one picture is shown at a time, in rooms as in the dissection."
+    "Unless one image is shown at a time, in rooms as in the dissection."
     model = Model("centred", lambda _, x: {"layer": x - x.mean((0, 1, 2))}, size=16)
     with pytest.raises(InputError) as refused:
         run(model, data, "layer")
-    assert_says(refused.value, "'layer'", "beside other pictures", "--batch 1")
+    assert_says(refused.value, "'layer'", "beside other images", "--batch 1")
     found = run(model, data, "layer", batch=1)
     assert study(found, model, data, batch=1).names == ["layer"]
-    with pytest.raises(InputError, match="beside other pictures"):
+    with pytest.raises(InputError, match="beside other images"):
         study(found, model, data)
 
 
@@ -371,7 +371,7 @@ def test_a_fingerprint_is_of_every_unit_and_position():
         return Model("net", lambda _, x: {"layer": x.at[:, 3, 5, 1].add(change)}, size=16)
 
     one, near, far = (fingerprint(model(by), ["layer"], weights_of(model(by))) for by in (0.0, 1e-6, 1e-3))
-    assert one.shape == (3, 3) and alike(one, near) and not alike(one, far)
+    assert one.shape == (3, 3) and fingerprints_match(one, near) and not fingerprints_match(one, far)
 
 
 # ---- ONNX
@@ -580,7 +580,7 @@ def test_dropout_and_the_statistics_of_a_batch(data):
     with pytest.raises(InputError, match="layer 'conv' answers otherwise each time"):
         run(from_torch("net", Always(), 32), data, "conv")
     batch = nn.Sequential(nn.Conv2d(3, 4, 3, 4), nn.BatchNorm2d(4, track_running_stats=False))
-    with pytest.raises(InputError, match="layer '1' answers a picture otherwise beside"):
+    with pytest.raises(InputError, match="layer '1' answers an image otherwise beside"):
         run(from_torch("net", batch, 32), data, "1")
     assert run(from_torch("net", batch, 32), data, "1", batch=1).table.sizes["unit"] == 4
     assert run(from_torch("net", batch, 32), data, "0").table.sizes["unit"] == 4

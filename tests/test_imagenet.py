@@ -13,7 +13,7 @@ from sentences import assert_says
 
 from inner_detectors.analyses.choices import class_groups
 from inner_detectors.core.errors import InputError
-from inner_detectors.data.vocabulary import Concept, Vocabulary, spelled
+from inner_detectors.data.vocabulary import Concept, Vocabulary, standard_name
 from inner_detectors.analyses.imagenet import (
     MEANINGS,
     are_imagenet,
@@ -22,11 +22,11 @@ from inner_detectors.analyses.imagenet import (
     class_synsets,
     class_titles,
     classes_below,
-    classes_of,
+    classes_of_concept,
     compare,
     concepts_of,
     find_concept,
-    mapped,
+    match_vocabulary,
     synsets,
 )
 from inner_detectors.networks.building import class_names
@@ -161,27 +161,27 @@ def test_coco_has_eighty_names():
 
 @pytest.mark.parametrize("name", COCO)
 def test_every_name_of_coco(name):
-    found = [class_titles()[place] for place in classes_of(name)]
+    found = [class_titles()[place] for place in classes_of_concept(name)]
     assert len(found) == COCO[name] if isinstance(COCO[name], int) else ", ".join(found) == COCO[name]
 
 
 @pytest.mark.parametrize("name", VOC)
 def test_every_name_of_voc(name):
-    assert classes_of(name) == classes_of(VOC[name]) == classes_of(spelled(name, "voc"))
+    assert classes_of_concept(name) == classes_of_concept(VOC[name]) == classes_of_concept(standard_name(name, "voc"))
 
 
 def test_a_class_is_one_concept_of_coco_at_most():
     named = concepts_of(class_names(), words(*COCO))
     assert max(map(len, named.values())) == 1 and len(named) == 1000
-    assert sum(map(len, named.values())) == sum(len(classes_of(name)) for name in COCO)
+    assert sum(map(len, named.values())) == sum(len(classes_of_concept(name)) for name in COCO)
 
 
 def test_groups_are_those_in_use():
     "As `unit-removal --groups` reads them."
-    assert class_groups([f"dogs={as_ranges(classes_of('dog'))}"]) == {"dogs": list(range(151, 269))}
+    assert class_groups([f"dogs={as_ranges(classes_of_concept('dog'))}"]) == {"dogs": list(range(151, 269))}
     birds = [*range(7, 25), *range(80, 101), *range(127, 147)]
     assert (
-        class_groups([f"birds={as_ranges(classes_of('bird'))}"])
+        class_groups([f"birds={as_ranges(classes_of_concept('bird'))}"])
         == class_groups(["birds=7-24,80-100,127-146"])
         == {"birds": birds}
     )
@@ -206,15 +206,18 @@ def test_an_ambiguous_name_is_told_and_not_guessed(name, told):
     found = find_concept(name)
     assert (found.outcome, found.synsets, found.classes) == ("ambiguous", told, ())
     with pytest.raises(InputError) as refusal:
-        classes_of(name)
+        classes_of_concept(name)
     assert_says(refusal.value, *told, "senses=")
-    assert classes_of(name, {name: told[0]}) == classes_of(told[0]) and classes_of(name, {name: ()}) == ()
+    assert (
+        classes_of_concept(name, {name: told[0]}) == classes_of_concept(told[0])
+        and classes_of_concept(name, {name: ()}) == ()
+    )
     assert not any(concepts_of(class_names(), words(name)).values())
 
 
 @pytest.mark.parametrize("name", ["bat", "fork", "no such thing", "kite"])
 def test_a_name_without_classes(name):
-    assert classes_of(name) == () and mapped(words(name)).of("no class") == [name]
+    assert classes_of_concept(name) == () and match_vocabulary(words(name)).of("no class") == [name]
 
 
 def test_a_colour_a_material_and_a_part_are_no_things():
@@ -228,21 +231,25 @@ def test_a_colour_a_material_and_a_part_are_no_things():
             Concept("ear", "object", "dog"),
         ]
     )
-    assert mapped(some).of("no thing") == ["orange", "velvet", "zebra", "dog/ear", "ear"] and mapped(some).of(
-        "mapped"
-    ) == ["dog"]
+    assert match_vocabulary(some).of("no thing") == [
+        "orange",
+        "velvet",
+        "zebra",
+        "dog/ear",
+        "ear",
+    ] and match_vocabulary(some).of("mapped") == ["dog"]
 
 
 def test_senses():
-    assert mapped(words("mouse"), {"mouse": ["mouse.n.04"]}).of("mapped") == ["mouse"]
-    assert classes_of("truck", {"truck": "truck.n.01"}) == tuple(sorted((*classes_of("truck"), 656)))
-    assert classes_of("kite", {"kite": "kite.n.04"}) == (21,)
+    assert match_vocabulary(words("mouse"), {"mouse": ["mouse.n.04"]}).of("mapped") == ["mouse"]
+    assert classes_of_concept("truck", {"truck": "truck.n.01"}) == tuple(sorted((*classes_of_concept("truck"), 656)))
+    assert classes_of_concept("kite", {"kite": "kite.n.04"}) == (21,)
     for senses, word in (
         ({"dgo": "dog.n.01"}, "Did you mean 'dog'?"),
         ({"dog": "dogg.n.01"}, "Did you mean 'dog.n.01'"),
     ):
         with pytest.raises(InputError) as refusal:
-            mapped(words("dog"), senses)
+            match_vocabulary(words("dog"), senses)
         assert_says(refusal.value, word)
 
 
@@ -259,7 +266,7 @@ def test_names_of_other_networks():
 
 @pytest.mark.parametrize("name", ["<script>window.stolen = 1</script>", "=1+1", "\u202egod", "a" * 10_000, "dog.n.01"])
 def test_strange_names_do_no_harm(name):
-    found = mapped(words(name))
+    found = match_vocabulary(words(name))
     assert "<script>" not in found._repr_html_() and not found.found[0].classes
     assert not any(concepts_of(["cat", "dog"], words(name)).values())
 
@@ -327,7 +334,7 @@ def test_the_table_of_meanings():
     names = [row.concept for row in MEANINGS]
     assert len(set(names)) == len(names) and set(names) - set(COCO) == {"ball"}
     for row in MEANINGS:
-        assert bool(row.synsets) == bool(classes_of(row.concept)) and set(row.synsets.split()) | set(
+        assert bool(row.synsets) == bool(classes_of_concept(row.concept)) and set(row.synsets.split()) | set(
             row.without.split()
         ) <= set(synsets())
         assert row.why or not (row.without or " " in row.synsets or not row.synsets)

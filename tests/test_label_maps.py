@@ -75,7 +75,7 @@ def match(place, **more):
 
 
 def layout(path, kind="voc", maps=(LABELS,), tables=(), ending=".png", images="p{}.jpg", masks="p{}", **settings):
-    "A folder in VOC's layout or one's own: a picture for each map, which is an array or a picture, and tables by name."
+    "A folder in VOC's layout or one's own: an image for each map, which is an array or an image, and tables by name."
     pictures, labels = {"voc": ("JPEGImages", "SegmentationClass"), "folder": ("images", "masks")}[kind]
     for name in (pictures, labels):
         (path / name).mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def layout(path, kind="voc", maps=(LABELS,), tables=(), ending=".png", images="p
 
 
 def areas(place, on_problem="stop"):
-    "Concept -> pixels in the first picture."
+    "Concept -> pixels in the first image."
     return load_data(place, on_problem=on_problem).sources[0].sample("p0").regions and {
         region.concept: int(region.mask.sum()) for region in load_data(place, on_problem=on_problem).sample(0).regions
     }
@@ -201,7 +201,7 @@ def test_where_vocs_twenty_are_taken_it_is_said(tmp_path, capsys, monkeypatch):
     assert run(["map", place, "--quiet", "--json"]) == 0 and json.loads(capsys.readouterr().out)["problems"] == [
         NOTE + note
     ]
-    monkeypatch.setitem(registry.MODELS, "toy", registry.Known("one small layer", lambda weights=None: TOY))
+    monkeypatch.setitem(registry.MODELS, "toy", registry.Family("one small layer", lambda weights=None: TOY))
     for _ in range(2):  # the second time, the finished run is read
         assert (
             run(["match", "toy", "--data", place, "--quantile", "0.2", "--quiet", "--out", str(tmp_path / "out")]) == 0
@@ -209,7 +209,7 @@ def test_where_vocs_twenty_are_taken_it_is_said(tmp_path, capsys, monkeypatch):
         assert "VOC's twenty classes were taken" in capsys.readouterr().out
     assert not notes(load_data(layout(tmp_path / "VOCdevkit" / "VOC2012").replace("/VOCdevkit/VOC2012", "")))
     assert not notes(load_data(layout(tmp_path / "copied", images="2007_00000{}.jpg", masks="2007_00000{}"))), (
-        "VOC's own pictures"
+        "VOC's own images"
     )
 
 
@@ -437,7 +437,7 @@ BAD = {
         lambda: Image.fromarray(LABELS),
         ".tif",
         {"save_all": True, "append_images": [Image.fromarray(LABELS)]},
-        ["it holds 2 pictures"],
+        ["it holds 2 images"],
     ),
     "real numbers": (lambda: Image.fromarray(LABELS / np.float32(2)), ".tif", {}, ["real numbers, not whole ones"]),
     "other colours": (
@@ -550,7 +550,7 @@ def test_two_maps_or_two_pictures_of_one_name_are_said(tmp_path):
     picture(9).save(tmp_path / "JPEGImages" / "p0.png")
     (note,) = notes(load_data(place))
     assert_says(note, "p0.jpg: was taken", "p0.png beside it was not")
-    (tmp_path / "JPEGImages" / "p0.json").write_text("{}")  # what a labelling tool leaves there is no picture
+    (tmp_path / "JPEGImages" / "p0.json").write_text("{}")  # what a labelling tool leaves there is no image
     assert notes(load_data(place)) == [note]
     Image.fromarray(LABELS).save(tmp_path / "SegmentationClass" / "p0.tif")
     with pytest.raises(InputError) as refused:

@@ -1,6 +1,6 @@
 """What changes between two runs in one process, on the very same objects: a network that is trained on, a global that
 preprocessing reads, a file that is
-replaced. And what only shows where each picture is run alone."""
+replaced. And what only shows where each image is run alone."""
 
 from collections import OrderedDict
 

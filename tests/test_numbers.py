@@ -20,7 +20,7 @@ from inner_detectors.cli.main import command_named, names, run
 from inner_detectors.cli.visualise import chosen_units
 from inner_detectors.analyses.simulation import simulation
 from inner_detectors.analyses.unit_removal import unit_removal
-from inner_detectors.transfer.baselines import rivals
+from inner_detectors.transfer.baselines import contest_draws
 from inner_detectors.core.errors import InputError, at_least
 from inner_detectors.analyses.correlation import correlation
 from inner_detectors.dissection.protocol import protocols
@@ -28,10 +28,10 @@ from inner_detectors.dissection.result import Dissection, near_unit
 from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import study, unit_places
 from inner_detectors.analyses.chance import chance
-from inner_detectors.views.explained import explained
+from inner_detectors.views.explained import explain_network
 from inner_detectors.networks.model import Model
-from inner_detectors.views.report import shipped
-from inner_detectors.dissection.parts import numbers
+from inner_detectors.views.report import page_file
+from inner_detectors.dissection.parts import plain_numbers
 from inner_detectors.synthetic.scenes import Scenes
 from inner_detectors.analyses.sensitivity import sensitivity
 from inner_detectors.data.readers.registry import load_data
@@ -53,7 +53,7 @@ FINE = Model(
 
 
 def spoilt(value, layer="deep", unit=1):
-    "The same network; one value of one unit is another in every picture."
+    "The same network; one value of one unit is another in every image."
 
     def forward(parameters, images):
         found = FINE.forward(parameters, images)
@@ -159,7 +159,7 @@ PAIRS = [
     ("map", load_data, {}),
     ("transfer", detector_bank, {}),
     ("transfer", transfer, {}),
-    ("transfer", rivals, {}),
+    ("transfer", contest_draws, {}),
     ("chance", chance, {}),
     ("sensitivity", sensitivity, {}),
     ("concept-removal", concept_removal, {}),
@@ -168,9 +168,9 @@ PAIRS = [
     ("correlation", correlation, {}),
     ("top-images", top_images, {}),
     ("visualise", top_images, {}),
-    ("explain", explained, {}),
+    ("explain", explain_network, {}),
     ("scenes", Scenes, {"number": "count"}),
-    ("transfer", explained, {"number": "-"}),
+    ("transfer", explain_network, {"number": "-"}),
 ]
 APART = {
     "data",
@@ -229,8 +229,8 @@ VALUES = [
 
 
 def test_the_report_holds_numbers_unrounded():
-    assert numbers(np.array([0.358518123, 1 / 3, 2.0, np.nan])) == [0.358518123, 1 / 3, 2, None]
-    assert numbers(np.array([np.float32(0.1)])) == [float(np.float32(0.1))]
+    assert plain_numbers(np.array([0.358518123, 1 / 3, 2.0, np.nan])) == [0.358518123, 1 / 3, 2, None]
+    assert plain_numbers(np.array([np.float32(0.1)])) == [float(np.float32(0.1))]
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="no node to run the page's functions")
@@ -242,7 +242,7 @@ def test_the_page_rounds_once_and_as_python_does():
         *(random.integers(1, 64, 200) / 64).tolist(),
         *np.float32(random.lognormal(0, 3, 300)).tolist(),
     ]
-    code = f"{shipped('report.js')}; const all = {json.dumps(values)};"
+    code = f"{page_file('report.js')}; const all = {json.dumps(values)};"
     code += (
         "console.log(JSON.stringify(all.map(v => [report.shown.score(v), report.shown.two(v), report.shown.percent(v), "
         "report.shown.number(v)])))"

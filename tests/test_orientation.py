@@ -1,7 +1,7 @@
 """EXIF orientation against masks: by their size where it tells, else upright with a note, or as the source's option
 says; in every reader.
 
-The pictures are made so that a turn shows: whoever turns one wrongly reads other pixels. `UNDO` is written by hand
+The images are made so that a turn shows: whoever turns one wrongly reads other pixels. `UNDO` is written by hand
 from the tag's meaning.
 """
 
@@ -14,7 +14,7 @@ from scipy.io import savemat
 from sentences import assert_says
 
 from inner_detectors.cli.main import run
-from inner_detectors.cli.options import placed
+from inner_detectors.cli.options import absolute_source
 from inner_detectors.core.errors import InputError, without_notes
 from inner_detectors.data.images import read_image, read_turned
 from inner_detectors.data.outlines import glance
@@ -42,7 +42,7 @@ def pixels(height, width):
 
 
 def tagged(path, stored, tag):
-    "A picture file with an EXIF orientation."
+    "An image file with an EXIF orientation."
     exif = Image.Exif()
     if tag != 1:
         exif[0x0112] = tag
@@ -293,12 +293,12 @@ def test_options_stay_with_the_command_on_record(tmp_path, monkeypatch):
     place = coco(tmp_path / "x", pixels(20, 30), 3, (20, 30))
     monkeypatch.chdir(tmp_path)
     short = f"{place.replace(str(tmp_path) + '/', '')}?orientation=stored&group=file_name"
-    assert placed(short) == f"{place}?orientation=stored&group=file_name"
-    assert load_data(placed(short)).sample(0).group == "a.png"
-    assert placed("scenes:64") == "scenes:64"
+    assert absolute_source(short) == f"{place}?orientation=stored&group=file_name"
+    assert load_data(absolute_source(short)).sample(0).group == "a.png"
+    assert absolute_source("scenes:64") == "scenes:64"
     comma = coco(tmp_path / "x, y", pixels(20, 30), 3, (20, 30))
-    assert placed(comma.replace(f"{tmp_path}/", "")) == comma
-    assert placed("folder:x, y?orientation=stored") == f"folder:{tmp_path}/x, y?orientation=stored"
+    assert absolute_source(comma.replace(f"{tmp_path}/", "")) == comma
+    assert absolute_source("folder:x, y?orientation=stored") == f"folder:{tmp_path}/x, y?orientation=stored"
     identities = [
         load_data(place + option).identity()["sources"] for option in ("", "?orientation=stored", "?group=id")
     ]

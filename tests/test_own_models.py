@@ -30,11 +30,11 @@ from inner_detectors.networks.adapters.onnx import from_onnx
 from inner_detectors.networks.adapters.torch import from_torch
 from inner_detectors.networks.building import run_steps
 from inner_detectors.networks.efficientnet import EfficientNetLite0, lite0_geometry
-from inner_detectors.networks.geometry import compose, half_pixel
+from inner_detectors.networks.geometry import compose_geometry, half_pixel
 from inner_detectors.networks.model import Model, check_layers, geometry_of, layers
 from inner_detectors.networks.preprocessing import preprocessing, signed_range, unit_range
 from inner_detectors.networks.registry import load_model
-from inner_detectors.passes.measured import measured
+from inner_detectors.passes.measured import measure_geometry
 from inner_detectors.passes.edit import edit
 from inner_detectors.passes.probe import probe
 from inner_detectors.synthetic.scenes import Scenes
@@ -53,10 +53,10 @@ SHAPES = {
     "mean": (1, 1, 8),
     "head": (1, 1, 5),
 }
-EARLY, LATE = compose([(3, 1, 1)] * 2), compose([(3, 1, 1), (3, 1, 1), (2, 2, 0), (3, 1, 1)])
+EARLY, LATE = compose_geometry([(3, 1, 1)] * 2), compose_geometry([(3, 1, 1), (3, 1, 1), (2, 2, 0), (3, 1, 1)])
 PLACES = {
-    "conv1": compose([(3, 1, 1)]),
-    "relu1": compose([(3, 1, 1)]),
+    "conv1": compose_geometry([(3, 1, 1)]),
+    "relu1": compose_geometry([(3, 1, 1)]),
     "conv2": EARLY,
     "relu2": EARLY,
     "pool": EARLY.then(2, 2, 0),
@@ -358,7 +358,7 @@ def test_other_parameters_are_another_network(kind, tmp_path):
 
 
 class Stopping(Scenes):
-    "The generated set, which breaks off at one picture where `stops` is set."
+    "The generated set, which breaks off at one image where `stops` is set."
 
     stops = False
 
@@ -632,7 +632,7 @@ def test_measured_geometry_of_a_smooth_network(layer, tolerance):
     """Equal to the composed one: to a thousandth of a pixel for convolutions; a maximum takes one pixel of four, so to
     a quarter behind the pool."""
     model = replace(made("function", None), parameters=smooth(numbers()), geometry={})
-    found, spread = measured(model, layer, pictures(4, 32))
+    found, spread = measure_geometry(model, layer, pictures(4, 32))
     np.testing.assert_allclose([found.centre, found.jump], [PLACES[layer].centre, PLACES[layer].jump], atol=tolerance)
     assert found.field == PLACES[layer].field and max(spread) < 0.5
 
@@ -640,7 +640,7 @@ def test_measured_geometry_of_a_smooth_network(layer, tolerance):
 @pytest.mark.parametrize("kind", ["function", "nnx"])
 def test_measured_geometry_of_a_random_network(kind, tmp_path):
     "Its kernels weigh pixels unevenly: centres are right to a pixel where the field is 10."
-    found, spread = measured(made(kind, tmp_path, places={}), "conv3", pictures(4, 32))
+    found, spread = measure_geometry(made(kind, tmp_path, places={}), "conv3", pictures(4, 32))
     np.testing.assert_allclose(found.centre, LATE.centre, atol=1)
     np.testing.assert_allclose(found.jump, LATE.jump, atol=0.1)
     assert found.field == LATE.field == (10, 10) and 0 < max(spread) < 1
@@ -650,7 +650,7 @@ def test_strides_with_one_sided_padding_are_measured_and_not_half_pixel():
     "Two convolutions of stride 2 with TensorFlow's SAME begin at 3; tiles of 4 would begin at 1.5."
     kernel = np.full((3, 3, 3, 3), 1 / 27, np.float32)
     model = Model("strides", lambda _, x: {"second": convolved(convolved(x, kernel, 2), kernel, 2)}, size=32)
-    found, _ = measured(model, "second", pictures(1, 32))
+    found, _ = measure_geometry(model, "second", pictures(1, 32))
     np.testing.assert_allclose([found.centre, found.jump], [(3, 3), (4, 4)], atol=1e-3)
     assert found.field == (7, 7) and geometry_of(model, "second").centre == half_pixel(32, (8, 8)).centre == (1.5, 1.5)
 
@@ -663,7 +663,7 @@ def middle_cell(geometry, cells):
 def test_measured_geometry_of_vgg16(layer, cells, vgg16_weights, data):
     "In the middle of the map to half a jump (trained kernels weigh unevenly), the jump to 2%, the field exactly."
     model = load_model("vgg16", vgg16_weights)
-    found, _ = measured(model, layer, data.example(0, 224, 8).image[None], cells=2)
+    found, _ = measure_geometry(model, layer, data.example(0, 224, 8).image[None], cells=2)
     known = model.geometry[layer]
     np.testing.assert_allclose(found.jump, known.jump, rtol=0.02)
     np.testing.assert_allclose(middle_cell(found, cells), middle_cell(known, cells), atol=known.jump[0] / 2)
@@ -708,7 +708,7 @@ def test_measured_geometry_of_efficientnet_lite0_untrained(data):
     model = Model(
         "untrained", lambda parameters, images: nnx.merge(graph, parameters)(images), parameters, 224, signed_range
     )
-    found, _ = measured(model, "blocks_4", data.example(0, 224, 8).image[None], cells=3)
+    found, _ = measure_geometry(model, "blocks_4", data.example(0, 224, 8).image[None], cells=3)
     known = lite0_geometry()["blocks_4"]
     np.testing.assert_allclose(middle_cell(found, 28), middle_cell(known, 28), atol=1.5)
     np.testing.assert_allclose(found.jump, known.jump, rtol=0.04)
@@ -719,7 +719,7 @@ def test_measured_geometry_of_efficientnet_lite0_trained(lite0, data):
     field's centre, on both axes.
     So `measured` and `receptive-field` are different choices for this network, and this test says so; the jump is
     the same to 4%."""
-    found, spread = measured(
+    found, spread = measure_geometry(
         lite0, "blocks_4", np.stack([data.example(place, 224, 8).image for place in range(2)]), cells=3
     )
     known = lite0.geometry["blocks_4"]
@@ -753,7 +753,7 @@ def test_measured_geometry_is_part_of_a_result(data):
     "Measured before the run, and recorded with its spread; the counts are those of that geometry given outright."
     model, some = made("function", None, places={}), data.take(4)
     found = dissect(model, some, ["conv3"], replace(TENTH, geometry="measured"), progress=False)
-    where, _ = measured(model, "conv3", np.stack([some.example(place, 32, 8).image for place in range(4)]))
+    where, _ = measure_geometry(model, "conv3", np.stack([some.example(place, 32, 8).image for place in range(4)]))
     given = dissect(replace(model, geometry={"conv3": where}), some, ["conv3"], TENTH, progress=False)
     np.testing.assert_array_equal(found.table.intersection, given.table.intersection)
     assert "geometry_spread_pixels" in found.table.attrs["about"]

@@ -25,7 +25,7 @@ import sentences
 from inner_detectors.core.errors import InputError
 from inner_detectors.networks.weights.formats import read_weights
 from inner_detectors.networks.weights.hdf5 import h5_arrays
-from inner_detectors.networks.weights.numpy import members, npy_header
+from inner_detectors.networks.weights.numpy import zip_members, npy_header
 from inner_detectors.networks.weights.pickled_arrays import arrays_in
 from inner_detectors.networks.weights.pickles import Limits, check_pickle, read_pickle
 from inner_detectors.networks.weights.safetensors import write_safetensors
@@ -212,7 +212,7 @@ def test_nothing_is_looked_up(monkeypatch):
         watching.append(protocol)
         notes, _ = read_pickle(stream)
         watching.clear()
-        assert not seen and {type(type(note)).__name__ for note in notes.values()} == {"Kind"}
+        assert not seen and {type(type(note)).__name__ for note in notes.values()} == {"StandIn"}
         assert notes["own"].name.endswith(".Own") and notes["own"].state == {"rate": 0.1, "names": ["a"]}
         np.testing.assert_equal(arrays_in({"array": notes["array"], "own": notes["own"]}), {"array": ARRAY})
 
@@ -281,11 +281,11 @@ def test_each_limit_of_a_tree_and_an_archive(tmp_path):
     with pytest.raises(ValueError, match="more than 1 deep"):
         arrays_in([[[1]]], deepest=1)
     path = zip_of(tmp_path / "a.zip", {"a": bytes(100), "b": b"b"}, zipfile.ZIP_DEFLATED)
-    assert {name: bytes(view) for name, view in members(path, ".").items()} == {"a": bytes(100), "b": b"b"}
+    assert {name: bytes(view) for name, view in zip_members(path, ".").items()} == {"a": bytes(100), "b": b"b"}
     with pytest.raises(ValueError, match="more than 1 members"):
-        members(path, ".", most=1)
+        zip_members(path, ".", most=1)
     with pytest.raises(ValueError, match="over 0 times as large"):
-        members(path, ".", swells=0)
+        zip_members(path, ".", swells=0)
     with pytest.raises(ValueError, match="does not begin"):
         npy_header(memoryview(b"\x93NUMPY\1\0\x10\0" + b" " * 20), most=9)
     with h5py.File(tmp_path / "a.h5", "w") as file:

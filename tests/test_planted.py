@@ -1,7 +1,7 @@
 """A network with planted detectors: units built to see known colours and patterns of the generated set. Dissected, each
 must get its name.
 
-The colour units are exact, so their IoU follows from the pixels of the pictures alone. The pattern units compare the
+The colour units are exact, so their IoU follows from the pixels of the images alone. The pattern units compare the
 spectrum around a
 point with those of known patterns; their IoU is counted from their own maps by the slow reference.
 """
@@ -16,9 +16,9 @@ from flax import nnx
 from inner_detectors.dissection.protocol import netdissect
 from inner_detectors.dissection.run import dissect
 from dataclasses import replace
-from inner_detectors.networks.geometry import compose
+from inner_detectors.networks.geometry import compose_geometry
 from inner_detectors.networks.model import Model
-from inner_detectors.synthetic.drawing import COLOUR_RADIUS, COLOURS, PATTERNS, pattern
+from inner_detectors.synthetic.drawing import COLOUR_RADIUS, COLOUR_WORDS, PATTERNS, pattern
 from inner_detectors.synthetic.scenes import Scenes
 from inner_detectors.synthetic.things import ANGLES, SCALES
 from inner_detectors.synthetic.writers import write_coco
@@ -26,7 +26,7 @@ from inner_detectors.data.readers.registry import load_data
 
 PICTURES, SEED, SIZE = 48, 3, 224
 WINDOW, STRIDE = 40, 8  # of the pattern units, pixels
-PLANTED = {"colours": list(COLOURS), "patterns": list(PATTERNS)}
+PLANTED = {"colours": list(COLOUR_WORDS), "patterns": list(PATTERNS)}
 DEAD, CONSTANT, FLOOR = (
     "patterns:8",
     "patterns:9",
@@ -42,13 +42,13 @@ class ColourUnits(nnx.Module):
     """One unit a colour: COLOUR_RADIUS + 1/2 less the distance to it, in the channel where that is largest; 0 beyond."""
 
     def __init__(self):
-        nominal = np.array(list(COLOURS.values()), np.float32)
-        self.apart = nnx.Conv(3, 6 * len(COLOURS), (1, 1), precision="highest", rngs=nnx.Rngs(0))
-        self.apart.kernel[...] = jnp.tile(jnp.concatenate([jnp.eye(3), -jnp.eye(3)], 1), len(COLOURS))[None, None]
+        nominal = np.array(list(COLOUR_WORDS.values()), np.float32)
+        self.apart = nnx.Conv(3, 6 * len(COLOUR_WORDS), (1, 1), precision="highest", rngs=nnx.Rngs(0))
+        self.apart.kernel[...] = jnp.tile(jnp.concatenate([jnp.eye(3), -jnp.eye(3)], 1), len(COLOUR_WORDS))[None, None]
         self.apart.bias[...] = jnp.concatenate([-nominal, nominal], 1).ravel()
 
     def __call__(self, levels):
-        distance = self.apart(levels).reshape(*levels.shape[:3], len(COLOURS), 6).max(-1)
+        distance = self.apart(levels).reshape(*levels.shape[:3], len(COLOUR_WORDS), 6).max(-1)
         return nnx.relu(COLOUR_RADIUS + 0.5 - distance)
 
 
@@ -138,7 +138,7 @@ def model():
         parameters,
         SIZE,
         levels,
-        {"colours": compose([]), "patterns": compose([(WINDOW, STRIDE, (WINDOW - STRIDE) // 2)])},
+        {"colours": compose_geometry([]), "patterns": compose_geometry([(WINDOW, STRIDE, (WINDOW - STRIDE) // 2)])},
     )
 
 
@@ -154,7 +154,7 @@ def dissection(model, scenes):
 
 @pytest.fixture(scope="module")
 def pictures():
-    """Every picture with its masks, a mask a concept."""
+    """Every image with its masks, a mask a concept."""
     found = []
     for sample in map((source := Scenes(PICTURES, SEED)).sample, source.keys):
         masks: dict[str, np.ndarray] = {}
@@ -166,7 +166,7 @@ def pictures():
 
 def near(image, colour):
     """The pixels of one colour, by its definition."""
-    return abs(image.astype(int) - COLOURS[colour]).max(-1) <= COLOUR_RADIUS
+    return abs(image.astype(int) - COLOUR_WORDS[colour]).max(-1) <= COLOUR_RADIUS
 
 
 def check_names(dissection):
@@ -198,7 +198,7 @@ def test_colours_at_half_size_are_counted_by_hand(dissection, pictures):
     """S = 112: a sample point lies in the middle of four pixels, so U > 0 where one of them has the colour; the mask is
     the last one's."""
     table, iou = dissection.table, dissection.scores
-    for unit, colour in enumerate(COLOURS):
+    for unit, colour in enumerate(COLOUR_WORDS):
         both = on_area = mask_area = 0
         for image, masks in pictures:
             on = near(image, colour).reshape(112, 2, 112, 2).any((1, 3))
@@ -216,9 +216,9 @@ def test_colours_at_half_size_are_counted_by_hand(dissection, pictures):
 
 
 def test_colours_at_full_size_are_perfect(model, scenes, pictures):
-    """S = 224: a unit is on exactly where the picture has its colour."""
+    """S = 224: a unit is on exactly where the image has its colour."""
     found = dissect(model, scenes, ["colours"], WHOLE, progress=False)
-    for unit, colour in enumerate(COLOURS):
+    for unit, colour in enumerate(COLOUR_WORDS):
         one = found.table.sel(unit=f"colours:{unit}")
         pixels = sum(near(image, colour).sum() for image, _ in pictures)
         assert pixels and one.intersection.sel(concept=colour) == one.unit_area.sel(category="colour") == pixels, colour
@@ -251,7 +251,7 @@ def test_patterns_are_counted_by_the_reference(model, dissection, pictures):
     living = np.arange(len(PATTERNS) + 1)
     assert (table.threshold.values == limits[living]).all()
     assert (table.intersection.values == both[living]).all()
-    assert (table.unit_area.values == on_area[living, None]).all(), "every category is annotated in every picture"
+    assert (table.unit_area.values == on_area[living, None]).all(), "every category is annotated in every image"
     assert (table.concept_area.values == mask_area).all()
     for unit, name in enumerate(PATTERNS):
         place = concepts.index(name)

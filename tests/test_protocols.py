@@ -26,7 +26,7 @@ from inner_detectors.dissection.counts import counting
 from inner_detectors.dissection.scores import find_score
 from inner_detectors.data.readers.registry import load_data
 from inner_detectors.passes.batches import View
-from inner_detectors.passes.fold import together
+from inner_detectors.passes.fold import combine
 from inner_detectors.passes.sweep import sweep
 from inner_detectors.dissection.thresholds import extremes, quantiles
 
@@ -75,7 +75,7 @@ def as_protocol(name, choices):
 
 
 def slow(choices, pictures, maps, grid, size, concepts, entries, given=None):
-    """Every number of some units, from their maps [height, width, unit] in each picture. `entries`: category ->
+    """Every number of some units, from their maps [height, width, unit] in each image. `entries`: category ->
     sources; `given`: thresholds."""
     side = round(size * choices.mask_size)
     shown = [reference.fit_masks(picture.regions, side, Fraction(choices.keep)) for picture in pictures]
@@ -158,7 +158,7 @@ SOME = {*range(0, 248, 7), *EMPTY, CUT}
 
 @pytest.fixture(scope="module")
 def photographs(samples):
-    """(60 pictures read with the reference alone, the same as the package reads them)."""
+    """(60 images read with the reference alone, the same as the package reads them)."""
     parts, coco = samples / "pascal_part", samples / "coco2017_mini"
     for folder in (parts, coco):
         if not folder.is_dir():
@@ -181,7 +181,7 @@ def vgg16(vgg16_weights):
 
 @pytest.fixture(scope="module")
 def activations(vgg16, photographs):
-    """(the pictures that VGG16 sees, its maps of them by layer), in batches of 8."""
+    """(the images that VGG16 sees, its maps of them by layer), in batches of 8."""
     seen = np.stack([reference.fit_image(picture.image, 224) for picture in photographs[0]])
     look, padded = probe(vgg16, list(LAYERS)), np.concatenate([seen, np.zeros((4, 224, 224, 3), np.uint8)])
     parts = [
@@ -192,7 +192,7 @@ def activations(vgg16, photographs):
 
 @pytest.fixture(scope="module")
 def remembering(vgg16, activations):
-    """VGG16 with its activations looked up by a sum over the picture, so that five sweeps cost one."""
+    """VGG16 with its activations looked up by a sum over the image, so that five sweeps cost one."""
     seen, maps = activations
     factors = np.random.default_rng(0).integers(1, 2**32, seen.shape[1:], np.uint32)
 
@@ -239,14 +239,17 @@ def test_a_protocol_on_60_photographs_equals_the_reference(name, photographs, ac
             continue
         best = [sorted(zip(-scores, range(len(concepts))))[:3] for scores in wanted["score"]]
         labels = [
-            (layer, unit, rank, concepts[place], -low)
+            (f"{layer}:{unit}", layer, unit, rank, concepts[place], -low)
             for unit, three in zip(units, best)
             for rank, (low, place) in enumerate(three, 1)
             if -low >= 0.1
         ]
-        ours = found.detectors().query("layer == @layer and unit in @units")
-        assert list(ours[["layer", "unit", "rank", "concept", "score"]].itertuples(index=False, name=None)) == labels
-        kept |= {rank for _, _, rank, *_ in labels}
+        ours = found.detectors().query("unit in @rows")
+        assert (
+            list(ours[["unit", "layer", "index", "rank", "concept", "score"]].itertuples(index=False, name=None))
+            == labels
+        )
+        kept |= {rank for _, _, _, rank, *_ in labels}
     assert (
         table.attrs["images"] == (57 if name == "per-image" else 60)
         and table.attrs["maskless"] == 60 - table.attrs["images"]
@@ -272,20 +275,20 @@ def test_what_the_protocols_count_differs_on_these_photographs(photographs, on_p
 
 
 def test_vgg16_scores_photographs_alike_in_reverse(vgg16, remembering, photographs):
-    """The network itself against what was looked up, in batches of other pictures."""
+    """The network itself against what was looked up, in batches of other images."""
     few = photographs[1].chosen[::5]
     one = dissect(remembering, Data(photographs[1].sources, few), list(LAYERS), per_image, progress=False)
     other = dissect(vgg16, Data(photographs[1].sources, few[::-1]), list(LAYERS), per_image, progress=False)
-    same(one, other, but=["fingerprint"])  # what was looked up knows no other pictures
+    same(one, other, but=["fingerprint"])  # what was looked up knows no other images
     assert other.table.image.values.tolist() == one.table.image.values[::-1].tolist()
     assert (one.table.score > 0.1).any()
 
 
-# ---- a small network and drawn pictures, for the many variants
+# ---- a small network and drawn images, for the many variants
 
 
 def cells(_, images):
-    """Sums of bytes and one product, equal in any batch. Units: 3 differences; `fine` also the picture's mean, and 0.3
+    """Sums of bytes and one product, equal in any batch. Units: 3 differences; `fine` also the image's mean, and 0.3
     everywhere but in padding."""
 
     def sums(side):
@@ -321,7 +324,7 @@ SOURCES = {"object@one": {"one"}, "object@one+two": {"one", "two"}, "part": {"on
 
 
 class Listed:
-    """A source of pictures in memory. `fails`: the picture at which the power is cut."""
+    """A source of images in memory. `fails`: the image at which the power is cut."""
 
     def __init__(self, name, pictures, concepts):
         self.name, self.concepts, self.fails = name, Vocabulary(concepts), None
@@ -338,7 +341,7 @@ class Listed:
 
 
 def draw(rng, source, name, dark=False):
-    """A picture of no special size, with some rectangles, which may lie outside the crop; or all of one colour."""
+    """An image of no special size, with some rectangles, which may lie outside the crop; or all of one colour."""
     height, width = rng.integers(31, 70, 2)
     image = rng.integers(0, 256, (height, width, 3), np.uint8)
     image = (
@@ -368,7 +371,7 @@ def at_the_edge():
 
 
 def drawn(seed, number=12):
-    """So many pictures of each of two sources, and the data set of both."""
+    """So many images of each of two sources, and the data set of both."""
     rng = np.random.default_rng(seed)
     pictures = [
         draw(rng, source, f"{source} {place}", dark=place == 3) for source in VOCABULARIES for place in range(number)
@@ -451,7 +454,7 @@ def test_0_3_between_cells_is_rounded_up(side):
 
 @pytest.mark.parametrize("name", TOY)
 def test_maps_of_one_colour_add_nothing_by_image(name):
-    """A picture of one colour: its maps are constant, at 0 too."""
+    """An image of one colour: its maps are constant, at 0 too."""
     pictures = [
         Picture("one", "grey", np.full((40, 50, 3), 40, np.uint8), [("a", np.ones((40, 50), bool))]),
         *PICTURES[:3],
@@ -492,11 +495,11 @@ def folds(name, data):
         return counting(data, SMALL, list(GRIDS), limits, view, choices.area, find_score(choices.score))
 
     if choices.threshold_over == "image":
-        return view, None, lambda _: together(extremes(list(GRIDS), {"fine": 5, "rough": 3}), scoring(choices.quantile))
+        return view, None, lambda _: combine(extremes(list(GRIDS), {"fine": 5, "rough": 3}), scoring(choices.quantile))
     return (
         view,
         quantiles(units, len(data), choices.quantile),
-        lambda found: together(scoring({name: found[name].values for name in GRIDS})),
+        lambda found: combine(scoring({name: found[name].values for name in GRIDS})),
     )
 
 
@@ -528,7 +531,7 @@ def test_parts_merge_in_any_order(name, alone):
 @pytest.mark.parametrize("fault", ["reading", "counting"])
 @pytest.mark.parametrize("name", ["per-image", "images to data", "data to images, dropped", "data to Dice"])
 def test_a_run_cut_short_goes_on_to_the_same_scores(name, fault, alone, tmp_path, monkeypatch, capsys):
-    """While a picture is read, or when a batch has been counted in part."""
+    """While an image is read, or when a batch has been counted in part."""
     calls = itertools.count(1)
 
     def failing(make):
@@ -568,7 +571,7 @@ def test_maps_of_one_cell_are_refused_where_each_image_has_its_threshold():
 
 
 def planted(*tenths):
-    """A unit that lights 40 of 400 pixels in each picture, and a mask of so many tenths of them."""
+    """A unit that lights 40 of 400 pixels in each image, and a mask of so many tenths of them."""
     pictures = []
     for place, part in enumerate(tenths):
         image, mask = np.zeros((20, 20, 3), np.uint8), np.zeros((20, 20), bool)

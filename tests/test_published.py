@@ -52,8 +52,9 @@ def test_every_table_gives_the_best_labels_that_it_lists_itself(folder):
     assert len(paths) >= TABLES
     for path in paths:
         own = pd.read_csv(path, keep_default_na=False).set_index("unit").sort_index()
-        found = best_of_all(read_netdissect(path, path.stem)).set_index("unit").sort_index()
+        found = best_of_all(read_netdissect(path, path.stem)).set_index("index").sort_index()
         assert (found.layer == path.stem).all() and (found.index == own.index - 1).all(), path
+        assert found.unit.tolist() == [f"{path.stem}:{number - 1}" for number in own.index]
         np.testing.assert_allclose(found.iou, own.score, rtol=1e-6, err_msg=str(path))
         differ = own.label.to_numpy() != found.concept.to_numpy()
         assert not differ.any(), f"{path}: {own[differ].label.tolist()} {found[differ].concept.tolist()}"

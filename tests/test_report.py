@@ -15,10 +15,10 @@ import pytest
 from made_up import HOSTILE, dissection, written
 
 from inner_detectors.dissection.analysis import Section
-from inner_detectors.dissection.parts import Part
+from inner_detectors.dissection.parts import SectionPart
 from inner_detectors.dissection.result import Dissection
-from inner_detectors.dissection.store import save
-from inner_detectors.views.report import ONE_FILE, OURS, report, shipped
+from inner_detectors.dissection.store import save_table
+from inner_detectors.views.report import ONE_FILE, OUR_FILES, report, page_file
 
 CHROMIUM = os.environ.get("INNER_DETECTORS_CHROMIUM") or "/usr/bin/chromium"
 FLAGS = [
@@ -80,7 +80,7 @@ def visit(browser):
 
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory):
-    "A report of 186 units of three layers, of which the last has no maps; one picture is gone from disk."
+    "A report of 186 units of three layers, of which the last has no maps; one image is gone from disk."
     folder = tmp_path_factory.mktemp("noise")
     these = written(folder, LAYERS, WORDS, IMAGES, gone=("0003.jpg",))
     return folder, these, report(folder, these, progress=False)
@@ -146,7 +146,7 @@ def test_filter_and_sort(noise, visit):
     tab.goto(f"{page.as_uri()}#?concept=4&verdict=detects&sort=unit")
     mine = units[(units.concept == "zebra") & (units.iou > 0.04)]
     shown = [text.split(" ")[0] for text in tab.locator(".unit .small > :first-child").all_inner_texts()]
-    assert shown == [f"{row.layer}:{row.unit}" for row in mine.itertuples()]
+    assert shown == mine.unit.tolist()
     tab.get_by_label("Label", exact=True).select_option("")
     tab.get_by_label("Verdict", exact=True).select_option("No detector")
     assert f"{(units.iou <= 0.04).sum()} of 186" in tab.locator("#count").inner_text()
@@ -199,7 +199,7 @@ def test_an_address(noise, visit):
 
 
 def test_regions_are_those_of_the_table(noise, visit):
-    "The region drawn in a picture covers the cells that are lit, and the agreement those that are in the mask as well."
+    "The region drawn in an image covers the cells that are lit, and the agreement those that are in the mask as well."
     import xarray as xr
 
     folder, _, page = noise
@@ -369,7 +369,7 @@ def test_one_file(planted, visit, tmp_path):
 
 
 def test_hostile_names(visit, tmp_path):
-    "Of concepts, layers and pictures: shown as text, run by nobody, written nowhere."
+    "Of concepts, layers and images: shown as text, run by nobody, written nowhere."
     words, images = HOSTILE, [*HOSTILE, *(f"{place}.jpg" for place in range(8))]
     layers = {HOSTILE[0]: (14, 12), HOSTILE[5]: (14, 6), HOSTILE[3]: (7, 4), HOSTILE[-1]: (7, 4), "conv5_3": (14, 12)}
     these = written(tmp_path, layers, words, images)
@@ -436,7 +436,7 @@ def test_written_again(noise, tmp_path):
     )  # not listed, so not ours
     assert not any(
         map(
-            OURS.fullmatch,
+            OUR_FILES.fullmatch,
             (
                 "../images/1.jpg",
                 "images/../../1.jpg",
@@ -495,7 +495,7 @@ def test_pictures_at_random(planted, visit):
         tab.locator(".under-title code", has_text=f"planted:{unit}").wait_for()
         case = tab.locator(".outcomes > div").last
         case.locator("img").first.wait_for()
-        assert case.locator("h3").inner_text() == "Any, at random\n24 pictures"
+        assert case.locator("h3").inner_text() == "Any, at random\n24 images"
         pictures = case.locator(".picture").evaluate_all(
             "all => all.map(one => [one.title, one.querySelector('.mask') !== null])"
         )
@@ -531,7 +531,7 @@ def test_the_class_is_chosen_on_other_pictures():
 
 
 def test_a_layer_without_maps(noise, visit):
-    "Says so, and shows its pictures."
+    "Says so, and shows its images."
     tab = visit(noise[2], "#head:2")
     tab.locator(".pictures img").first.wait_for()
     assert "has no maps" in tab.locator("#one").inner_text() and tab.locator(".pictures .region").count() == 0
@@ -590,7 +590,7 @@ def test_a_damaged_analysis(planted, visit, tmp_path):
     folder = Path(shutil.copytree(planted[0], tmp_path / "planted", ignore=shutil.ignore_patterns("report")))
     (folder / "sensitivity.nc").write_bytes(b"no")
     other = Dissection.load(folder).table.assign_attrs(run="another")
-    save(other, folder / "concept-removal.nc")
+    save_table(other, folder / "concept-removal.nc")
     tab = visit(report(folder, planted[1], progress=False))
     assert "No verdicts: " in tab.locator(".note").inner_text() and str(folder) not in tab.content()
     tab.goto(tab.url.split("#")[0] + "#planted:0")
@@ -607,7 +607,7 @@ def test_an_analysis_to_come(planted, visit, tmp_path):
     folder = Path(shutil.copytree(planted[0], tmp_path / "planted", ignore=shutil.ignore_patterns("report")))
     found = Dissection.load(folder)
     for name in ("kinship", "weather"):
-        save(
+        save_table(
             found.table[["dead"]]
             .assign(rain_fall=("unit", np.arange(8.0)))
             .assign_attrs(
@@ -617,7 +617,7 @@ def test_an_analysis_to_come(planted, visit, tmp_path):
         )
 
     def parts(table, found):
-        return [Part("note", [], [f"<i>{value}</i>" if value else None for value in table.rain_fall.values])]
+        return [SectionPart("note", [], [f"<i>{value}</i>" if value else None for value in table.rain_fall.values])]
 
     tab = visit(
         report(
@@ -633,7 +633,7 @@ def test_an_analysis_to_come(planted, visit, tmp_path):
 
 
 def test_means_of_images(visit, tmp_path):
-    "The per-image protocol: scores without counts, a threshold in each picture."
+    "The per-image protocol: scores without counts, a threshold in each image."
     from inner_detectors.data.dataset import Data
     from inner_detectors.dissection.protocol import per_image
     from inner_detectors.dissection.run import dissect
@@ -654,7 +654,7 @@ def test_means_of_images(visit, tmp_path):
 
 def test_the_page_is_shipped(root):
     "In the package, without a request to anywhere, and fit to stand inside a page."
-    script = shipped("report.js")
+    script = page_file("report.js")
     assert (
         "</script" not in script.lower()
         and "<!--" not in script
@@ -663,19 +663,19 @@ def test_the_page_is_shipped(root):
         and "eval(" not in script
     )
     for name in ("report.html", "report.css", "report.js"):
-        assert not re.search(r"https?://(?!www\.w3\.org/)", shipped(name))
+        assert not re.search(r"https?://(?!www\.w3\.org/)", page_file(name))
     assert re.search(r"inner_detectors/pages", (root / "MANIFEST.in").read_text())
 
 
 def test_notes_are_not_listed_as_left_out(noise):
     "What was used, and might have been meant otherwise, stands under a heading of its own."
-    from inner_detectors.views.front_page import read_folder, whole_of
+    from inner_detectors.views.front_page import read_folder, front_page_data
 
     folder, these, _ = noise
     read = read_folder(folder, {})
     table = these.found.table.assign_attrs(
         problems=json.dumps(["a.png: cannot be read.", "note: b.png: was turned."]), untold=2
     )
-    whole = whole_of(read._replace(found=replace(these.found, table=table)), None, [])
+    whole = front_page_data(read._replace(found=replace(these.found, table=table)), None, [])
     assert whole["problems"] == ["a.png: cannot be read."] and whole["noted"] == ["b.png: was turned."]
-    assert "2 more pictures" in dict(whole["made"])["Without a place"]
+    assert "2 more images" in dict(whole["made"])["Without a place"]

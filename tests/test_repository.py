@@ -231,6 +231,34 @@ def upward(root):
                 yield f"{module} takes {', '.join(private)} from {other}"
 
 
+def public_names(root):
+    "Name -> the modules whose `__all__` lists it, the package's own face left out."
+    found = {}
+    for path in sorted((root / "inner_detectors").rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if (
+                isinstance(node, ast.Assign)
+                and ast.unparse(node.targets[0]) == "__all__"
+                and path.parent != root / "inner_detectors"
+            ):
+                for name in ast.literal_eval(node.value):
+                    found.setdefault(name, []).append(str(path.relative_to(root)))
+    return found
+
+
+def test_no_name_is_public_in_two_modules():
+    found = public_names(ROOT)
+    assert len(found) > 1000
+    assert not {name: modules for name, modules in found.items() if len(modules) > 1}
+
+
+def test_a_planted_second_meaning_is_found(tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / "inner_detectors" / name).mkdir(parents=True)
+        (tmp_path / "inner_detectors" / name / "it.py").write_text("__all__ = ['Part']\n")
+    assert public_names(tmp_path) == {"Part": ["inner_detectors/one/it.py", "inner_detectors/other/it.py"]}
+
+
 @pytest.mark.parametrize(
     ("reason", "code"), [("torch is not installed; make test-torch installs it", 0), ("not today", 1)]
 )
@@ -291,7 +319,7 @@ def test_ruff():
 
 
 def test_types():
-    passes(BIN / "mypy")
+    passes(BIN / "mypy", f"--cache-dir={os.devnull}")
 
 
 def light(code):

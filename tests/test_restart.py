@@ -21,7 +21,7 @@ import pytest
 from inner_detectors.dissection.result import Dissection
 
 COMMAND = Path(sys.executable).parent / "inner-detectors"
-RUN = "match vgg16 --data scenes:12 --layers pool3 --batch 1 --checkpoint 0".split()
+RUN = "match vgg16 --data scenes:12 --layers pool2 --batch 1 --checkpoint 0".split()
 SMALL = "match toy --data scenes:8 --batch 2 --checkpoint 0".split()
 ENDS = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM]
 SWEEPS = ["thresholds", "scores"]
@@ -36,7 +36,7 @@ import h5netcdf, inner_detectors.dissection.plan, jax.numpy as jnp, matplotlib.f
 from inner_detectors.cli.main import run
 from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model
-from inner_detectors.networks.registry import MODELS, Known
+from inner_detectors.networks.registry import MODELS, Family
 from inner_detectors.synthetic.scenes import Scenes
 from inner_detectors.views import figures as views
 
@@ -45,7 +45,7 @@ def forward(parameters, images):
     return {"cells": jnp.concatenate([cells, 1 - cells], -1)}
 
 tiles = {"cells": half_pixel(224, (8, 8))}
-MODELS["toy"] = Known("one small layer", lambda weights=None: Model("toy", forward, geometry=tiles))
+MODELS["toy"] = Family("one small layer", lambda weights=None: Model("toy", forward, geometry=tiles))
 warnings.filterwarnings("ignore", "os.fork")          # nothing runs yet
 replace, replaced = os.replace, 0
 
@@ -55,7 +55,7 @@ def room(size): resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_I
 
 def stage(words, limit=-1, full_after=0, before=None, die=None, interrupt=(0, 0), figures=False):
     """One run: files of at most `limit` bytes once `full_after` files are in place; killed before or after so many are;
-    `interrupt`: a signal as picture number so and so is read; figures, which are slow, if asked."""
+    `interrupt`: a signal as image number so and so is read; figures, which are slow, if asked."""
     def counted(part, path):
         global replaced
         replaced += 1

@@ -23,7 +23,7 @@ from inner_detectors.synthetic.writers import write_folder
 
 @pytest.fixture(scope="module")
 def matched(tmp_path_factory):
-    "A match of two layers of a small network on 32 pictures in a folder, made from the folder above it."
+    "A match of two layers of a small network on 32 images in a folder, made from the folder above it."
     place = tmp_path_factory.mktemp("rooms")
     write_folder(Scenes(32), place / "pictures")
     small_network.register()
@@ -79,7 +79,7 @@ def test_units_txt_gives_chance(matched, capsys):
 
 
 def test_units_are_removed(matched, capsys):
-    "With a linear probe on the concepts that pictures show."
+    "With a linear probe on the concepts that images show."
     code, out, err = said(
         capsys,
         "unit-removal",
@@ -237,7 +237,7 @@ def test_wrong_words(matched, capsys, words, sentence):
 
 
 def test_moved_pictures_can_be_named(matched, capsys, tmp_path):
-    "The folder keeps from where it was made; --data says where the pictures are now."
+    "The folder keeps from where it was made; --data says where the images are now."
     moved, result = tmp_path / "elsewhere", tmp_path / "copy"
     shutil.copytree(matched.parent / "pictures", moved)
     shutil.copytree(matched, result)
@@ -296,7 +296,7 @@ def test_what_is_meant():
     detectors = found.detectors()
     assert len(detectors) > 12
     concept = detectors.concept.iloc[0]
-    mine = {f"{row.layer}:{row.unit}" for row in detectors[detectors.concept == concept].itertuples()}
+    mine = set(detectors.unit[detectors.concept == concept])
     assert set(chosen_units(found, [concept], best=1000)) == mine
     assert len(chosen_units(found, [])) == 12 and len(chosen_units(found, ["early"])) == 12
     assert chosen_units(found, ["early:7", "early:7"]) == ["early:7"]

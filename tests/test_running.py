@@ -14,8 +14,8 @@ from dataclasses import replace
 from inner_detectors.dissection.identity import weights_of
 from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import study
-from inner_detectors.networks.code import Unknown
-from inner_detectors.networks.spelling import spelled_running
+from inner_detectors.networks.code import UnknownCodeError
+from inner_detectors.networks.spelling import hash_running
 from inner_detectors.networks.adapters.nnx import from_nnx
 from inner_detectors.networks.adapters.torch import from_torch
 from inner_detectors.networks.model import Model, layers
@@ -68,10 +68,10 @@ def test_what_changes_by_itself_is_another_each_time():
         turning.turn += 1
         more[f"key{turning.turn}"] = turning.turn
 
-    assert spelled_running(run, turning, more) == spelled_running(run, turning, more)
+    assert hash_running(run, turning, more) == hash_running(run, turning, more)
     endless = (number for number in range(9))
-    with pytest.raises(Unknown):
-        spelled_running(run, endless)
+    with pytest.raises(UnknownCodeError):
+        hash_running(run, endless)
 
 
 @pytest.mark.parametrize("kind", ["attribute", "list", "hook", "hooks", "global"])

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 
 from inner_detectors.core.errors import InputError
 from inner_detectors.data.sample import Sample, Source
-from inner_detectors.synthetic.drawing import COLOUR_RADIUS, COLOURS, PATTERNS, colour_mask, pattern
+from inner_detectors.synthetic.drawing import COLOUR_RADIUS, COLOUR_WORDS, PATTERNS, colour_mask, pattern
 from inner_detectors.synthetic.scenes import Scenes
 from inner_detectors.synthetic.things import ANGLES, SCALES
 from inner_detectors.synthetic.writers import write_coco
@@ -81,8 +81,8 @@ def test_things_do_not_overlap_and_parts_are_inside():
 def test_colours_are_what_a_detector_by_hand_finds():
     scenes = Scenes(40)
     for sample in map(scenes.sample, scenes.keys):
-        masks = {region.concept: region.mask for region in sample.regions if region.concept in COLOURS}
-        for name, nominal in COLOURS.items():
+        masks = {region.concept: region.mask for region in sample.regions if region.concept in COLOUR_WORDS}
+        for name, nominal in COLOUR_WORDS.items():
             by_hand = abs(sample.image.astype(int) - nominal).max(-1) <= COLOUR_RADIUS
             assert (masks.get(name, np.zeros_like(by_hand)) == by_hand).all()
             assert (colour_mask(sample.image, name) == by_hand).all()

@@ -16,7 +16,7 @@ from inner_detectors.analyses.chance import Chance, chance
 from inner_detectors.analyses.sensitivity import sensitivity, sensitivity_figure
 from inner_detectors.analyses.verdict import verdict
 from inner_detectors.cli.flags import command_of, parser
-from inner_detectors.cli.match import match
+from inner_detectors.cli.match import match_command
 from inner_detectors.cli.options import choose_protocol
 from inner_detectors.core.errors import InputError
 from inner_detectors.data.dataset import Data
@@ -31,7 +31,7 @@ from inner_detectors.dissection.study import study
 from inner_detectors.dissection.tables import write_tables
 from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model
-from inner_detectors.views.explorer.measuring import agreement, levels_of, limits_at, score
+from inner_detectors.views.explorer.measuring import measure_agreement, threshold_scale, limits_at, score
 from inner_detectors.views.explorer.material import material, shelf_of_network
 from inner_detectors.views.figures import distribution_figure
 from inner_detectors.views.front_page import protocol_words
@@ -47,7 +47,7 @@ MODEL = Model(
 
 
 class Shapes:
-    "Pictures in which a unit lights some rows of the left, and a concept covers some rows."
+    "Images in which a unit lights some rows of the left, and a concept covers some rows."
 
     name, concepts = "shapes", Vocabulary([Concept("a", "object"), Concept("b", "object")])
 
@@ -67,7 +67,7 @@ class Shapes:
 
 ODD = {
     "silent": ((0, 0), (2, 6)),  # the unit lights nothing
-    "full": ((3, 13), (0, 20)),  # the concept fills the picture
+    "full": ((3, 13), (0, 20)),  # the concept fills the image
     "apart": ((0, 4), (10, 12)),
     "within": ((5, 9), (4, 11)),
     "no concept": ((1, 8), (0, 0)),  # and a unit that is wrong about it
@@ -75,7 +75,7 @@ ODD = {
 LIT = {name: 10 * (lit[1] - lit[0]) for name, (lit, _) in ODD.items()}
 MASK = {name: 20 * (covered[1] - covered[0]) for name, (_, covered) in ODD.items()}
 BOTH = {"silent": 0, "full": 100, "apart": 0, "within": 40, "no concept": 0}
-BY_HAND = {  # of areas in one picture, or of sums
+BY_HAND = {  # of areas in one image, or of sums
     "iou": lambda both, lit, mask: Fraction(both, lit + mask - both),
     "mean-iou": lambda both, lit, mask: Fraction(both, lit + mask - both),
     "mean-dice": lambda both, lit, mask: Fraction(2 * both, lit + mask),
@@ -86,7 +86,7 @@ HALF = replace(netdissect, mask_size=1.0, geometry="half-pixel", quantile=0.5)
 
 
 def by_hand(name, names):
-    "A score of the red unit and concept a over some of the odd pictures, from their areas."
+    "A score of the red unit and concept a over some of the odd images, from their areas."
     ratio = BY_HAND[name]
     if not name.startswith("mean"):
         return float(ratio(*(sum(areas[one] for one in names) for areas in (BOTH, LIT, MASK))))
@@ -104,7 +104,7 @@ SOME = [tuple(ODD), ("full",), ("within", "silent"), ("apart", "no concept"), ("
 @pytest.mark.parametrize("names", SOME, ids=" ".join)
 @pytest.mark.parametrize("name", ["iou", "mean-iou", "mean-dice"])
 def test_odd_pictures_by_hand(name, names):
-    """To the bit: a silent unit, a concept that fills the picture, pictures without it, several at once."""
+    """To the bit: a silent unit, a concept that fills the image, images without it, several at once."""
     found = dissect(MODEL, odd(*names), ["red"], replace(HALF, score=name), progress=False)
     assert found.scores.values[0, 0] == by_hand(name, names)
     assert found.scores.values[0, 1] == 0 and (found.scores.values[1] == 0).all(), "a concept never shown; a dead unit"
@@ -152,7 +152,7 @@ def test_a_run_is_known_as_before(protocol):
 
 @pytest.mark.parametrize("protocol", [HALF, pnas, per_image], ids=lambda protocol: protocol.name)
 def test_a_folder_of_an_earlier_version_is_finished(protocol, tmp_path, monkeypatch):
-    """It opens with its labels, and the same run finds it: not one picture is read again for its numbers."""
+    """It opens with its labels, and the same run finds it: not one image is read again for its numbers."""
     data = odd("full", "within", "silent")
     made = dissect(MODEL, data, ["red"], replace(protocol, geometry="half-pixel"), tmp_path, progress=False)
     older = {name: value for name, value in asdict(made.protocol).items() if name != "score"}
@@ -185,7 +185,7 @@ def test_older_words_decide_and_move_no_bound():
 OWN = """
 import numpy as np
 
-from inner_detectors.dissection.scores import Means, MeanOfImages, OverData, Score, summed
+from inner_detectors.dissection.scores import Means, MeanOfImages, OverData, Score, add_states
 from inner_detectors.passes.fold import Fold
 
 
@@ -193,7 +193,7 @@ def f2(both, unit, concept):
     return 5 * both / np.maximum(unit + 4 * concept, 1)
 
 
-mean_f2 = MeanOfImages(name="mean-f2", column="f2", title="F2", words="the mean F2 of pictures", ratio=f2, bound=0.3)
+mean_f2 = MeanOfImages(name="mean-f2", column="f2", title="F2", words="the mean F2 of images", ratio=f2, bound=0.3)
 recall = OverData(
     name="recall", column="recall", title="recall", words="recall over the data set", bound=0.25, strict=True,
     ratio=lambda both, unit, concept: both / np.maximum(concept, 1),
@@ -201,7 +201,7 @@ recall = OverData(
 
 
 class Best(Score):
-    "A kind of its own: the best picture alone."
+    "A kind of its own: the best image alone."
 
     at_many = False
 
@@ -218,7 +218,7 @@ class Best(Score):
             return state
 
         def merge(a, b):
-            return summed(a, b)._replace(ratios=np.maximum(a.ratios, b.ratios))
+            return add_states(a, b)._replace(ratios=np.maximum(a.ratios, b.ratios))
 
         def result(state):
             axes = tuple(sizes)
@@ -301,11 +301,11 @@ def test_a_score_of_one_file_is_known_everywhere(own, name, tmp_path):
     assert title in sensitivity_figure(curves)[0].get_ylabel() and title in distribution_figure(made).get_xlabel()
     assert find_score(name).words in protocol_words(protocol, SIDE) and protocol.rule in protocol_words(protocol, SIDE)
     shelf = shelf_of_network(material(made, data, MODEL), "red", 1e8)
-    both = agreement(shelf, 0, 0)
-    limits = limits_at(made, levels_of(made, shelf, 0).own, shelf.look(0, both.images.tolist()))
+    both = measure_agreement(shelf, 0, 0)
+    limits = limits_at(made, threshold_scale(made, shelf, 0).own, shelf.look(0, both.images.tolist()))
     assert score(both, limits, protocol.scoring) == wanted
     assert choose_protocol("per-image", score=name).scoring is find_score(name)
-    assert name in parser(command_of(match)).format_help()
+    assert name in parser(command_of(match_command)).format_help()
 
 
 def test_another_kind_of_score(own, tmp_path):
@@ -370,7 +370,7 @@ def test_a_column_that_is_anothers_is_refused(column):
 
 
 def test_names_in_the_help_are_those_there_are():
-    help = parser(command_of(match)).format_help()
+    help = parser(command_of(match_command)).format_help()
     assert "iou, mean-iou or mean-dice; not given" in " ".join(help.split()) and [*known_scores.built_in] == [
         "iou",
         "mean-iou",

@@ -19,11 +19,17 @@ from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import Study, study
 from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model, geometry_of
-from inner_detectors.passes.interpolation import enlarge_slowly, grid
+from inner_detectors.passes.interpolation import enlarge_slowly, sampling_grid
 from inner_detectors.passes.probe import probe
 from inner_detectors.synthetic.scenes import Scenes
 from inner_detectors.analyses.levels import quantile_grid
-from inner_detectors.analyses.sensitivity import Sensitivity, curve_figure, needed, sensitivity, sensitivity_figure
+from inner_detectors.analyses.sensitivity import (
+    Sensitivity,
+    sensitivity_curve_figure,
+    sensitivity_memory,
+    sensitivity,
+    sensitivity_figure,
+)
 from inner_detectors.passes.batches import batches
 
 TEN = [0.0007, 0.002, 0.005, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.9]
@@ -80,14 +86,14 @@ def test_equals_runs_of_dissect(protocol):
 
 @pytest.mark.parametrize("protocol", [netdissect, per_image], ids=lambda protocol: protocol.name)
 def test_any_batch_size(protocol):
-    """Of ten pictures, the last batch holds two, or one."""
+    """Of ten images, the last batch holds two, or one."""
     one, other = (sensitivity(made(protocol, batch), quantiles=TEN, progress=False).table for batch in (4, 3))
     for name in one.variables:
         np.testing.assert_array_equal(one[name], other[name], err_msg=str(name))
 
 
 def slowly(protocol, share):
-    """IoU or score [unit, concept] by the definitions: NumPy, one picture and one unit after another."""
+    """IoU or score [unit, concept] by the definitions: NumPy, one image and one unit after another."""
     pictures = [
         (batch, row)
         for _, batch, _ in batches(DATA, replace(made(protocol).view, batch=1))
@@ -100,7 +106,7 @@ def slowly(protocol, share):
     for name in ("rough", "fine"):
         maps = [np.asarray(one[name])[0] for one in looked]
         side = pictures[0][0].masks.shape[-1]
-        lines = grid(geometry_of(TOY, name), maps[0].shape[:2], 64, side)
+        lines = sampling_grid(geometry_of(TOY, name), maps[0].shape[:2], 64, side)
         whole = np.quantile(np.stack(maps), 1 - share, axis=(0, 1, 2), method="linear").astype(np.float32)
         sums, areas, means = (np.zeros((maps[0].shape[-1], len(DATA.concepts))) for _ in range(3))
         for (batch, row), own in zip(pictures, maps):
@@ -146,11 +152,11 @@ def test_fewer_units_and_concepts():
     assert few.table.unit.values.tolist() == ["rough:0", "fine:3"]
     for unit in few.table.unit.values:
         assert few.iou(unit).equals(whole.iou(unit).sel(concept=["sky", "brown"]))
-    assert needed(these, units=["fine:3"])["thresholds_mb"] <= needed(these)["thresholds_mb"]
+    assert sensitivity_memory(these, units=["fine:3"])["thresholds_mb"] <= sensitivity_memory(these)["thresholds_mb"]
 
 
 def test_many_masks_at_once():
-    """Masks that cut a picture into more regions than are told apart at once, and no mask at all."""
+    """Masks that cut an image into more regions than are told apart at once, and no mask at all."""
     random = np.random.default_rng(1)
     for shown in (0, 1, 5, 6, 31, 70):
         masks = random.random((shown, 12, 12)) > 0.5
@@ -181,7 +187,7 @@ def test_labels_and_peaks():
                 and found.curves(unit).columns[0] == row.label
             )
         assert row.best_label_iou == float(curves.max()) and (not row.best_label) == (float(curves.max()) == 0)
-    dead = units[(units.layer == "rough") & (units.unit == 6)].iloc[0]
+    dead = units[units.unit == "rough:6"].iloc[0]
     assert (
         bool(found.table.dead.sel(unit="rough:6"))
         and dead.label == dead.best_label == ""
@@ -202,7 +208,7 @@ def test_figures():
     """Both are drawn, for a dead unit, too."""
     found = sensitivity(made(), progress=False)
     for unit in ("fine:0", "rough:6"):
-        assert curve_figure(found, unit).get_title() == unit
+        assert sensitivity_curve_figure(found, unit).get_title() == unit
     upper, lower = sensitivity_figure(found)
     assert [line.get_label() for line in upper.lines[:2]] == ["rough", "fine"] and "detectors" in lower.get_ylabel()
 
@@ -247,7 +253,7 @@ def test_stopped_while_it_counts(protocol, tmp_path, monkeypatch, capsys):
 def test_stopped_while_it_finds_thresholds(tmp_path, monkeypatch, capsys):
     """The first sweep goes on, too."""
     these = made(netdissect, 4, tmp_path)
-    whole, calls, take_in = sensitivity(these, quantiles=TEN, progress=False), [], room.take_in
+    whole, calls, take_in = sensitivity(these, quantiles=TEN, progress=False), [], room.add_block
 
     def taking(*values):
         calls.append(1)
@@ -256,7 +262,7 @@ def test_stopped_while_it_finds_thresholds(tmp_path, monkeypatch, capsys):
         return take_in(*values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(room, "take_in", taking)
+        patch.setattr(room, "add_block", taking)
         with pytest.raises(Stopped):
             sensitivity(these, tmp_path, quantiles=TEN, every=0, progress=False)
     again = sensitivity(these, tmp_path, quantiles=TEN, every=0, progress=False)
@@ -328,7 +334,7 @@ def test_quantiles_too_near_each_other():
     """Thresholds in the wrong order would make levels meaningless."""
     limits = np.float32([[3, 3], [2, 3.5]])
     with pytest.raises(InputError) as said:
-        room.tell_apart("fine", limits, [0.1, 0.2])
+        room.check_distinct("fine", limits, [0.1, 0.2])
     assert_says(said.value, "'fine'", "0.1 and 0.2")
 
 

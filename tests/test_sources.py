@@ -1,5 +1,5 @@
 """The readers against what others say of the same files: the authors' table, SciPy and Pillow alone, other masks of the
-same pictures, areas in a json.
+same images, areas in a json.
 
 Then what is written and read back, and bad input: each with one clear sentence that names file, item and remedy.
 """
@@ -23,18 +23,18 @@ from sentences import assert_says
 from inner_detectors.cli.main import run
 from inner_detectors.core.errors import Problems, InputError
 from inner_detectors.core.text import inert
-from inner_detectors.data.vocabulary import Concept, Vocabulary, spelled
+from inner_detectors.data.vocabulary import Concept, Vocabulary, standard_name
 from inner_detectors.data.dataset import Data
 from inner_detectors.data.outlines import outline_of
 from inner_detectors.data.sample import Region, Sample
-from inner_detectors.data.survey import balanced, survey
+from inner_detectors.data.survey import balance_images, survey
 from inner_detectors.synthetic.scenes import Scenes
 from inner_detectors.synthetic.writers import LAYOUTS, structs
 from inner_detectors.data.readers.coco import Coco
 from inner_detectors.data.readers.coco_json import read_json
 from inner_detectors.data.readers.coco_panoptic import whole_segments
 from inner_detectors.data.readers.masks import decode_mask, packed_mask
-from inner_detectors.data.readers.pascal_part import PART_CODES, PART_WORDS, numbered
+from inner_detectors.data.readers.pascal_part import PART_CODES, PART_WORDS, number_codes
 from inner_detectors.data.readers.registry import load_data
 from inner_detectors.data.readers.voc import VOC_CLASSES
 
@@ -102,12 +102,12 @@ def authors(samples):
 
 def test_the_part_table_is_the_authors(authors):
     ours = {
-        name.replace("table", "diningtable"): set(numbered(codes)) for name, codes in PART_CODES.items()
+        name.replace("table", "diningtable"): set(number_codes(codes)) for name, codes in PART_CODES.items()
     }  # the files say `table`
     assert ours == {name: set(codes) for name, codes in authors}
     assert list(ours) == list(VOC_CLASSES) and sum(map(len, ours.values())) == 384
     for codes in PART_CODES.values():
-        assert len(set(numbered(codes))) == len(numbered(codes))
+        assert len(set(number_codes(codes))) == len(number_codes(codes))
 
 
 def test_the_words_of_parts_are_the_authors_comments(authors):
@@ -233,7 +233,7 @@ def test_each_way_to_merge_parts_keeps_every_part(samples, authors):
             assert all((a.mask == b.mask).all() and words(a) <= words(b) for a, b in zip(one, other, strict=True))
 
 
-# ---- PASCAL-Part against VOC's class masks of the same pictures
+# ---- PASCAL-Part against VOC's class masks of the same images
 
 LOW = {
     ("2008_000726", "person"): "the grown-up who holds the baby is not in VOC's map",
@@ -261,7 +261,7 @@ def test_pascal_part_agrees_with_voc_about_the_same_pictures(samples):
             if parts.concepts[parts.concepts.index(name)].category == "object"
         }
         others = by_concept(voc.sample(key).regions)
-        assert set(ones) == set(others), "the same classes are in every picture"
+        assert set(ones) == set(others), "the same classes are in every image"
         for name, mask in ones.items():
             found[key, name] = (mask & others[name] & ~border).sum() / ((mask | others[name]) & ~border).sum()
     for (key, name), iou in sorted(found.items(), key=lambda item: item[1]):
@@ -374,7 +374,7 @@ def test_every_source_speaks_of_a_thing_by_one_name(samples):
             for thing in loadmat(path)["anno"][0, 0]["objects"][0]
         }
     )
-    names = {source: {spelled(name, source.split()[0]) for name in own} for source, own in raw.items()}
+    names = {source: {standard_name(name, source.split()[0]) for name in own} for source, own in raw.items()}
     for source, own in raw.items():
         assert len(names[source]) == len(own), f"two names of {source} became one"
     coco = names["coco instances"]
@@ -402,7 +402,7 @@ def test_pascal_part_and_coco_share_the_objects_that_both_annotate(samples, auth
     assert np.bincount(data.category_of).tolist() == [20, 116, 60]
     assert data.annotated.tolist() == [[True, True, False], [True, False, True]]
     assert len({(name, merged(code)) for name, codes in authors for code in codes}) == 116
-    shared = {spelled(name, "voc") for name in VOC_CLASSES}
+    shared = {standard_name(name, "voc") for name in VOC_CLASSES}
     for concept, entry in zip(data.concepts, data.category_of):
         assert entry == (1 if concept.parent else 0 if concept.name in shared else 2)
         assert concept.parent is None or concept.parent in shared and concept.name.startswith(f"{concept.parent}/")
@@ -412,7 +412,7 @@ def test_pascal_part_and_coco_share_the_objects_that_both_annotate(samples, auth
 
 
 class Odd(Scenes):
-    "The generated set with names that no file can have, groups, and pictures that are not square."
+    "The generated set with names that no file can have, groups, and images that are not square."
 
     names = ("video 1/frame:2.jpg", "Straße/猫", "../up", "100% *?[x]", ".hidden\n", "a%2Fb")
     groups = ("clip 1", "clip 1", 'a, "b"\nc', None, "猫", "x/y")
@@ -475,7 +475,7 @@ def test_what_is_written_reads_back(layout, kind, tmp_path):
 
 
 class Mine:
-    "A source held in memory: concepts, and samples of one picture."
+    "A source held in memory: concepts, and samples of one image."
 
     name = "mine"
 
@@ -633,7 +633,7 @@ def cases(table):
 
 
 def part_folder(path, **files):
-    "A PASCAL-Part folder with a picture for each file."
+    "A PASCAL-Part folder with an image for each file."
     marks, pictures = path / "trainval" / "Annotations_Part", path / "VOCdevkit" / "VOC2010" / "JPEGImages"
     for place in (marks, pictures):
         place.mkdir(parents=True, exist_ok=True)
@@ -699,7 +699,7 @@ def test_a_bad_table_of_parts_is_refused(table, words, tmp_path):
 
 
 def own_folder(path, names="index,name\n1,cat\n", masks=(("a", ONES),)):
-    "Pictures, label maps and names.csv. A map is an array, or writes itself."
+    "Images, label maps and names.csv. A map is an array, or writes itself."
     for name in ("images", "masks"):
         (path / name).mkdir(parents=True, exist_ok=True)
     for name, labels in masks:
@@ -735,7 +735,7 @@ MAPS = {
     "half transparent": (half_seen, ["transparent where it is not black", "save it without transparency"]),
     "truncated": (short, ["cannot be read as a label map", "truncated", "Replace or remove it"]),
     "empty": (holds(b""), ["cannot be read as a label map", "Replace or remove it"]),
-    "text": (holds(b"not a picture"), ["cannot be read as a label map"]),
+    "text": (holds(b"not an image"), ["cannot be read as a label map"]),
 }
 
 
@@ -863,7 +863,7 @@ def test_a_name_for_two_things_names_both_sources(tmp_path):
 
 
 def coco_folder(path, *segmentations, more="", name="a.png"):
-    "A COCO folder of one picture, 20 x 30, with an annotation for each segmentation."
+    "A COCO folder of one image, 20 x 30, with an annotation for each segmentation."
     for place in ("annotations", "val"):
         (path / place).mkdir(parents=True, exist_ok=True)
     Image.fromarray(BLANK).save(path / "val" / name)
@@ -953,7 +953,7 @@ def test_many_annotations_that_point_nowhere(tmp_path):
 
 
 def panoptic_folder(path, change=None, save=lambda labels, path: Image.fromarray(labels).save(path)):
-    "One picture with one segment, number 263; and one that nobody annotated."
+    "One image with one segment, number 263; and one that nobody annotated."
     for place in ("annotations/panoptic_val", "val"):
         (path / place).mkdir(parents=True)
     for name in ("a.jpg", "b.jpg"):
@@ -1103,7 +1103,7 @@ def test_a_list_that_is_no_text_is_refused(tmp_path):
         ("abc", "ac", ["'b' is listed and has no annotation", "--on-problem skip"]),
         ("ac", "ac", ["'b' is listed and has no annotation"]),
     ],
-    ids=["no picture", "no label map", "neither"],
+    ids=["no image", "no label map", "neither"],
 )
 def test_a_list_that_names_what_is_not_there_is_said(pictures, maps, words, tmp_path):
     place = voc_folder(tmp_path, listed="abc", pictures=pictures, maps=maps)
@@ -1247,7 +1247,7 @@ def test_a_survey_finds_every_problem_and_counts_the_rest(tmp_path):
 
 
 class Listed:
-    "A source that knows what each image shows, and has no picture."
+    "A source that knows what each image shows, and has no image."
 
     name = "listed"
 
@@ -1268,29 +1268,29 @@ def test_a_balanced_subset_shows_each_concept_often_enough(images, number, seed)
     data = Data([Listed("abcde", images)])
     if not any(images):
         with pytest.raises(InputError, match="no image shows"):
-            balanced(data, number, seed)
+            balance_images(data, number, seed)
         return
-    chosen = balanced(data, number, seed)
+    chosen = balance_images(data, number, seed)
     shown = Counter(name for _, key in chosen.items for name in images[int(key)])
     there = Counter(name for image in images for name in image)
     for name in "abcde":
         assert shown[name] >= min(number, there[name])
     assert [key for _, key in chosen.items] == sorted({key for _, key in chosen.items}), "each once, in their order"
     assert len(chosen) <= sum(min(number, count) for count in there.values())
-    assert balanced(data, number, seed).items == chosen.items
+    assert balance_images(data, number, seed).items == chosen.items
     assert all(images[int(key)] for _, key in chosen.items)
 
 
 def test_a_balanced_subset_does_not_depend_on_the_order_of_concepts():
     images = [{"a"}, {"a", "b"}, {"b"}]
     for seed in range(20):
-        one, other = (balanced(Data([Listed(names, images)]), 1, seed) for names in ("ab", "ba"))
+        one, other = (balance_images(Data([Listed(names, images)]), 1, seed) for names in ("ab", "ba"))
         assert one.items == other.items
 
 
 def test_a_balanced_subset_depends_on_the_seed_alone(samples):
     data = load_data(f"coco:{samples / 'coco2017_mini'}:val2017")
-    subsets = [balanced(data, 5, seed, progress=False).chosen for seed in (0, 0, 1)]
+    subsets = [balance_images(data, 5, seed, progress=False).chosen for seed in (0, 0, 1)]
     assert subsets[0] == subsets[1] != subsets[2]
     places = [data.items[place][1] for place in subsets[0]]
     source: Coco = data.sources[0]

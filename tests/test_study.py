@@ -26,7 +26,7 @@ from inner_detectors.analyses.verdict import verdict
 from inner_detectors.cli.main import run
 from inner_detectors.core.errors import InputError
 from inner_detectors.dissection.result import Dissection
-from inner_detectors.dissection.store import save
+from inner_detectors.dissection.store import save_table
 from inner_detectors.dissection.tables import load_analysis, write_tables
 from inner_detectors.networks import registry
 from inner_detectors.synthetic.scenes import Scenes
@@ -280,7 +280,7 @@ def older(several, folder):
     for name, (before, _) in OLDER.items():
         found = table(several / f"{name}.nc")
         attrs = {key: value for key, value in found.attrs.items() if key not in ("analysis", "key", "checksum")}
-        save(found.drop_attrs(deep=False).assign_attrs(attrs | {"room": before}), folder / f"{before}.nc")
+        save_table(found.drop_attrs(deep=False).assign_attrs(attrs | {"room": before}), folder / f"{before}.nc")
     return folder
 
 
@@ -317,7 +317,7 @@ def test_a_newer_file_wins(both):
     new, old = both
     spoilt = table(old / "evidence.nc")
     spoilt["chance_uniform"] = spoilt.chance_uniform + 1
-    save(spoilt, old / "evidence.nc")
+    save_table(spoilt, old / "evidence.nc")
     assert (Chance.load(old).table.chance_uniform > 1).any()
     shutil.copy(new / "chance.nc", old)
     same(Chance.load(old).table, Chance.load(new).table)

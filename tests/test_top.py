@@ -1,4 +1,4 @@
-"""The pictures kept of each unit equal those of a slow sort, whatever the batch, the protocol, the sources or the
+"""The images kept of each unit equal those of a slow sort, whatever the batch, the protocol, the sources or the
 moment of a kill."""
 
 import json
@@ -29,7 +29,7 @@ from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model
 from inner_detectors.passes.fold import Batch
 from inner_detectors.passes.probe import probe
-from inner_detectors.analyses.strongest import Kept
+from inner_detectors.analyses.strongest import StrongestSettings
 from inner_detectors.analyses.top_images import TopImages, at_random, cases, top_images
 
 COLOURS = ("red", "green", "blue")
@@ -41,7 +41,7 @@ PROTOCOLS = {
 
 
 class Patches:
-    """Pictures of patches in three colours, a third of the pictures bare; some broken; names are not keys; `grouped`:
+    """Images of patches in three colours, a third of the images bare; some broken; names are not keys; `grouped`:
     of one film."""
 
     def __init__(self, count, name="patches", colours=COLOURS, broken=(), grouped=0):
@@ -60,11 +60,11 @@ class Patches:
             upper, left = random.integers(0, 20, 2)
             mask[upper : upper + 12, left : left + 12] = True
             if place % 3 and random.random() < 0.6:
-                image[mask, channel] = 50 * random.integers(2, 6)  # few strengths: many pictures are equal
+                image[mask, channel] = 50 * random.integers(2, 6)  # few strengths: many images are equal
                 if colour in self.colours:
                     regions.append(Region(colour, mask))
         return Sample(
-            f"picture {key} of {self.name}.png",
+            f"image {key} of {self.name}.png",
             image,
             tuple(regions),
             f"film{place // self.grouped}" if self.grouped else None,
@@ -180,7 +180,7 @@ def check(these, found, number):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_equals_a_slow_sort(protocol):
-    "Also with fewer pictures than asked for."
+    "Also with fewer images than asked for."
     these = started(Data([Patches(25)]), protocol=PROTOCOLS[protocol])
     for number in (1, 5, 40):
         found = top_images(these, number=number, progress=False)
@@ -217,7 +217,7 @@ def test_a_picture_that_goes_missing(tmp_path):
 
 
 def test_sources_groups_and_parts_of_them():
-    "The second source says nothing of blue: its pictures are neither with it nor without."
+    "The second source says nothing of blue: its images are neither with it nor without."
     data = Data([Patches(14, grouped=4), Patches(11, "others", ("red", "green"), broken=(2,))]).at(
         [1, 2, 3, 5, 8, 9, 13, 14, 15, 16, 20, 24]
     )
@@ -260,7 +260,7 @@ def test_no_classifier():
     )
     dense = replace(
         NET, forward=lambda *given: {**boxes(*given), "prob": boxes(*given)["small"]}
-    )  # an answer a cell is no answer of the picture
+    )  # an answer a cell is no answer of the image
     assert top_images(started(Data([Patches(9)]), model=dense), number=2, progress=False).classes == []
     unnamed = top_images(started(Data([Patches(9)]), model=replace(NET, classes=())), number=2, progress=False)
     assert unnamed.classes == ["class 0", "class 1", "class 2"]
@@ -318,9 +318,9 @@ def test_outcomes():
 
 
 def test_masks_of_pushed_out_pictures_are_thrown_away():
-    "Ever brighter pictures: each pushes out an earlier one."
-    kept = Kept({"one": (1, 1, 1)}, {"one": np.float32([0])}, 2, 8, 2, False)
-    fold = room.gathering(500, kept)
+    "Ever brighter images: each pushes out an earlier one."
+    kept = StrongestSettings({"one": (1, 1, 1)}, {"one": np.float32([0])}, 2, 8, 2, False)
+    fold = room.strongest_fold(500, kept)
     state, mask = fold.init(), np.ones((1, 2, 8, 8), bool)
     for image in range(500):
         batch = Batch(
@@ -343,10 +343,10 @@ def test_masks_of_pushed_out_pictures_are_thrown_away():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_merging_is_associative(seed):
-    "With ties, empty parts and more pictures asked for than there are."
+    "With ties, empty parts and more images asked for than there are."
     random = np.random.default_rng(seed)
-    kept = Kept({"a": (3, 2, 4), "b": (1, 1, 3)}, 0.5, 3, 8, 6, False)
-    fold = room.gathering(20, kept)
+    kept = StrongestSettings({"a": (3, 2, 4), "b": (1, 1, 3)}, 0.5, 3, 8, 6, False)
+    fold = room.strongest_fold(20, kept)
     values = {name: random.integers(-3, 4, (20, *shape)).astype(np.float32) for name, shape in kept.shapes.items()}
     concepts, masks = (
         np.where(random.random((20, 4)) < 0.5, np.int32([0, 1, 2, -1]), -1).astype(np.int32),
@@ -395,14 +395,14 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 import test_top
 from inner_detectors.analyses import top_images as room
-gathering = room.gathering
+strongest_fold = room.strongest_fold
 def killing(*words):
-    fold = gathering(*words)
+    fold = strongest_fold(*words)
     def step(state, batch):
         if state.images == 12: os.kill(os.getpid(), signal.SIGKILL)
         return fold.step(state, batch)
     return fold._replace(step=step)
-room.gathering = killing
+room.strongest_fold = killing
 these = test_top.started(test_top.Data([test_top.Patches(25, broken=(5,))]), test_top.ALL)
 room.top_images(these, sys.argv[2], number=4, every=0, progress=False)
 """
@@ -486,8 +486,8 @@ def test_types_on_disk(tmp_path):
 
 def test_memory_is_announced_before_any_work(monkeypatch):
     "5,120 units with wide maps: refused on a small machine, said on a large one."
-    kept = Kept({f"layer{place}": (112, 112, 512) for place in range(10)}, {}, 80, 112, 12, True)
-    assert 1.5e9 < room.bytes_of(1000, kept) < 2e9
+    kept = StrongestSettings({f"layer{place}": (112, 112, 512) for place in range(10)}, {}, 80, 112, 12, True)
+    assert 1.5e9 < room.top_images_memory(1000, kept) < 2e9
     memory = {"SC_PHYS_PAGES": 1e6, "SC_PAGE_SIZE": 4096}
     monkeypatch.setattr(os, "sysconf", memory.get)
     with pytest.raises(InputError) as refused:
@@ -524,7 +524,7 @@ def test_activations_that_are_not_numbers():
     bad = replace(NET, forward=lambda *given: {**boxes(*given), "small": boxes(*given)["small"] / given[1].min() * 0})
     with pytest.raises(InputError) as refused:
         top_images(these._replace(model=bad), progress=False)
-    assert_says(refused.value, "finite numbers", "in picture 000 of patches.png")
+    assert_says(refused.value, "finite numbers", "in image 000 of patches.png")
 
 
 def test_hostile_names_are_escaped(tmp_path):

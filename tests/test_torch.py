@@ -93,7 +93,7 @@ def test_gradients(request, vgg16_weights, published, network, layer, unit, cell
 
 
 def test_integrated_gradients_of_a_real_network_are_complete(lite0):  # noqa: F811
-    """The logit of the right class, on a photograph: 0.2 on black, 9.1 on the picture. Here, and not in
+    """The logit of the right class, on a photograph: 0.2 on black, 9.1 on the image. Here, and not in
     test_gradients.py, for its time alone."""
     found = integrated_gradients(lite0, skimage.data.chelsea(), "fc", 285)
     assert found.before < 0.5 and found.after > 8 and found.gap < 0.05

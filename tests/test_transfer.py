@@ -17,10 +17,10 @@ import small_network
 from sentences import assert_says
 
 from inner_detectors.networks import registry
-from inner_detectors.data.labels import as_labels, folder_classes, shown_classes
+from inner_detectors.data.labels import as_labels, folder_classes, classes_from_masks
 from inner_detectors.transfer.baselines import contest, split
-from inner_detectors.transfer.faithfulness import pick, related
-from inner_detectors.transfer.pooled_units import all_units, part_of
+from inner_detectors.transfer.faithfulness import pick, are_related
+from inner_detectors.transfer.pooled_units import all_units, pool_images
 from inner_detectors.cli.main import run
 from inner_detectors.core.errors import InputError
 from inner_detectors.analyses.pairs import image_level
@@ -33,21 +33,21 @@ from inner_detectors.networks.building import run_steps
 from inner_detectors.networks.registry import load_model
 from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model
-from inner_detectors.passes.interpolation import enlarge_slowly, grid
+from inner_detectors.passes.interpolation import enlarge_slowly, sampling_grid
 from inner_detectors.passes.probe import probe
 from inner_detectors.synthetic.staged import Staged
-from inner_detectors.transfer.bank import Bank, Head
-from inner_detectors.transfer.detector_bank import detector_bank, gather, of_network, thinned
-from inner_detectors.transfer.network import Transferred, quality, transfer
+from inner_detectors.transfer.bank import Bank, Head, save_bank
+from inner_detectors.transfer.detector_bank import detector_bank, gather, load_alone, thin
+from inner_detectors.transfer.network import TransferModel, quality, transfer
 from inner_detectors.transfer.reasons import reasons, what_if
-from inner_detectors.transfer.store import load, read
+from inner_detectors.transfer.store import load_network, read_bank
 from inner_detectors.synthetic.planted import PLANTED, Rings, planted_model
 
 PROTOCOL = replace(netdissect, quantile=0.02)
 
 
 def dissected(pictures=60, seed=0, model=None):
-    "The planted network on its own pictures."
+    "The planted network on its own images."
     model, data = model or planted_model(), Data([Rings(pictures, seed)])
     return study(dissect(model, data, ["planted"], PROTOCOL, progress=False), model, data)
 
@@ -69,7 +69,7 @@ def pictures():
 
 @pytest.fixture(scope="module")
 def found(bank, pictures):
-    return transfer(bank, pictures, shown_classes(pictures, progress=False), progress=False)
+    return transfer(bank, pictures, classes_from_masks(pictures, progress=False), progress=False)
 
 
 def images_of(data, number, size=64):
@@ -83,10 +83,10 @@ def images_of(data, number, size=64):
 def test_evidence_is_what_it_says(bank, pictures, statistic):
     "Each statistic against its definition on the maps that the network gives by itself."
     images = images_of(pictures, 9)
-    maps = np.asarray(probe(planted_model(), ["planted"])(images)["planted"])[..., bank.table.unit]
+    maps = np.asarray(probe(planted_model(), ["planted"])(images)["planted"])[..., bank.table["index"]]
     got = replace(bank, statistic=statistic)(images)
     if statistic == "area":
-        around = grid(half_pixel(64, (32, 32)), (32, 32), 64, bank.side)
+        around = sampling_grid(half_pixel(64, (32, 32)), (32, 32), 64, bank.side)
         slow = np.stack(
             [(enlarge_slowly(one, *around) > bank.table.threshold.to_numpy(np.float32)).mean((0, 1)) for one in maps]
         )
@@ -123,8 +123,11 @@ def stepped(counted=lambda name, x: x, name="stepped"):
 def made(networks, rows, **more):
     "A bank by hand: (network, layer, unit, concept)."
     table = pd.DataFrame(
-        [(network, layer, unit, 0.5, concept, "object", 0.1) for network, layer, unit, concept in rows],
-        columns=["network", "layer", "unit", "threshold", "concept", "category", "score"],
+        [
+            (network, f"{layer}:{unit}", layer, unit, 0.5, concept, "object", 0.1)
+            for network, layer, unit, concept in rows
+        ],
+        columns=["network", "unit", "layer", "index", "threshold", "concept", "category", "score"],
     )
     return Bank(table, networks, **more)
 
@@ -187,15 +190,15 @@ def test_each_concepts_best_comes_first(these):
     for _, some in bank.table.groupby("concept"):
         assert some.score.is_monotonic_decreasing
     assert detector_bank(these, number=2).table.equals(bank.table.head(2))
-    assert detector_bank(these, units=["planted:6", "planted:0"]).table.unit.tolist() == [6, 0]
+    assert detector_bank(these, units=["planted:6", "planted:0"]).table["index"].tolist() == [6, 0]
     assert set(detector_bank(these, where="iou > 0.3").table.unit) == set(bank.table.unit[bank.table.score > 0.3])
 
 
 def test_copies_are_thinned(bank, pictures):
     double = replace(bank, table=pd.concat([bank.table, bank.table], ignore_index=True))
     values = gather(double, pictures.at(range(40)), progress=False).values
-    assert thinned(double, values, 0.9999) == thinned(bank, values[:, : len(bank)], 0.9999)
-    assert len(thinned(double, values, 1.1)) == 2 * len(bank) - 2 * int((values[:, : len(bank)].max(0) == 0).sum())
+    assert thin(double, values, 0.9999) == thin(bank, values[:, : len(bank)], 0.9999)
+    assert len(thin(double, values, 1.1)) == 2 * len(bank) - 2 * int((values[:, : len(bank)].max(0) == 0).sum())
 
 
 # ---- heads
@@ -207,9 +210,11 @@ def test_planted_units_are_picked_and_no_others(seed):
     a weight."""
     bank = detector_bank(dissected(60, seed))
     data = Data([Rings(200, seed=100 + seed)])
-    found = transfer(bank, data, shown_classes(data, progress=False), seed=seed, progress=False)
+    found = transfer(bank, data, classes_from_masks(data, progress=False), seed=seed, progress=False)
     for name, allowed in {"red ball": {"red", "ring"}, "blue ball": {"blue"}}.items():
-        units = found.network.bank.table.unit[found.network.head.kernel[:, found.network.head.classes.index(name)] != 0]
+        units = found.network.bank.table["index"][
+            found.network.head.kernel[:, found.network.head.classes.index(name)] != 0
+        ]
         assert len(units) and {PLANTED[unit] for unit in units} <= allowed
     assert found.scores().balanced_accuracy.min() > 0.9
 
@@ -222,11 +227,11 @@ def test_junk_beside_the_planted_gets_no_weight():
     model = replace(planted, parameters=jnp.concatenate([planted.parameters, jnp.asarray(noise)], -1))
     bank = detector_bank(dissected(60, 0, model))
     table = bank.table
-    assert (table.unit >= 8).any(), "no junk passes the bar: nothing is tested"
+    assert (table["index"] >= 8).any(), "no junk passes the bar: nothing is tested"
     data = Data([Rings(300, seed=7)])
-    found = transfer(bank, data, shown_classes(data, progress=False), progress=False)
+    found = transfer(bank, data, classes_from_masks(data, progress=False), progress=False)
     heavy = np.abs(found.network.head.kernel)
-    junk = (found.network.bank.table.unit >= 8).to_numpy()
+    junk = (found.network.bank.table["index"] >= 8).to_numpy()
     assert heavy[junk].sum() < 0.1 * heavy.sum() and heavy[junk].max() < 0.1 * heavy.max()
 
 
@@ -259,7 +264,7 @@ def test_reasons_add_up(found):
 
 
 def test_forbidding_is_setting_evidence_to_its_mean(found):
-    "As learned: what a forbidden concept's evidence says is what the average training picture says."
+    "As learned: what a forbidden concept's evidence says is what the average training image says."
     network, values = found.network, found.valid.gathered.values.copy()
     mine = (network.bank.table.concept == "red ball").to_numpy()
     forbidden = network.forbid("red ball").head.scores(values)
@@ -275,8 +280,8 @@ def test_forbidding_is_setting_evidence_to_its_mean(found):
 LOAD = """
 import sys, numpy as np
 from inner_detectors.synthetic.planted import planted_model
-from inner_detectors.transfer.store import load
-np.save(sys.argv[3], load(sys.argv[1], {"planted": planted_model()})(np.load(sys.argv[2])))
+from inner_detectors.transfer.store import load_network
+np.save(sys.argv[3], load_network(sys.argv[1], {"planted": planted_model()})(np.load(sys.argv[2])))
 """
 
 
@@ -289,7 +294,7 @@ def test_a_fresh_process_says_the_same(found, pictures, tmp_path):
 
 
 def test_a_network_reads_like_any_other(found, these):
-    """Dissected on the pictures of its detectors, with their layer's own grid, each has the counts that it had in its
+    """Dissected on the images of its detectors, with their layer's own grid, each has the counts that it had in its
     network."""
     network = found.network
     again = dissect(network.model, these.data, ["bank/planted.planted", "evidence", "prob"], PROTOCOL, progress=False)
@@ -297,7 +302,7 @@ def test_a_network_reads_like_any_other(found, these):
     assert network.model.classes == ("red ball", "blue ball")
     inner, theirs = again.table.sel(unit=again.table.layer == "bank/planted.planted"), these.found.table
     for row, unit in enumerate(network.bank.table.unit):
-        mine = theirs.sel(unit=f"planted:{unit}")
+        mine = theirs.sel(unit=unit)
         assert (inner.intersection.values[row] == mine.intersection.values).all()
         assert inner.threshold.values[row] == mine.threshold.values
 
@@ -320,7 +325,7 @@ def with_metadata(path, **changes):
 
 def test_another_version(saved):
     with pytest.raises(InputError) as refused:
-        load(with_metadata(saved, format="inner-detectors bank 99"), {"planted": planted_model()})
+        load_network(with_metadata(saved, format="inner-detectors bank 99"), {"planted": planted_model()})
     assert_says(str(refused.value), "another version", "bank 99", "inner-detectors transfer")
 
 
@@ -336,7 +341,7 @@ def test_another_version(saved):
 )
 def test_a_damaged_file(saved, about):
     with pytest.raises(InputError) as refused:
-        load(with_metadata(saved, about=about), {"planted": planted_model()})
+        load_network(with_metadata(saved, about=about), {"planted": planted_model()})
     assert_says(str(refused.value))
 
 
@@ -350,32 +355,56 @@ def test_other_files(tmp_path, saved):
         write_safetensors(tmp_path / "w.safetensors", {"a": np.zeros(3, np.float32)}),
     ):
         with pytest.raises(InputError) as refused:
-            load(path)
+            load_network(path)
         assert_says(str(refused.value), str(path))
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(saved.read_bytes()[:-40])
     with pytest.raises(InputError):
-        load(cut, {"planted": planted_model()})
+        load_network(cut, {"planted": planted_model()})
 
 
 def test_a_bank_alone(bank, tmp_path):
-    from inner_detectors.transfer.bank import save
-
-    path = save(bank, tmp_path / "bank.safetensors")
-    again, head, _ = read(path, {"planted": planted_model()})
+    path = save_bank(bank, tmp_path / "bank.safetensors")
+    again, head, _ = read_bank(path, {"planted": planted_model()})
     assert head is None and again.names == bank.names
     pd.testing.assert_frame_equal(again.table, bank.table, check_dtype=False)
     with pytest.raises(InputError) as refused:
-        load(path, {"planted": planted_model()})
+        load_network(path, {"planted": planted_model()})
     assert_says(str(refused.value), "without a head")
+
+
+def test_a_bank_of_the_first_version_opens(tmp_path):
+    "It had the unit's number in `unit`, and no `index`."
+    from inner_detectors.networks.weights.formats import read_metadata, read_weights
+    from inner_detectors.networks.weights.safetensors import write_safetensors
+
+    bank = made(
+        {"planted": planted_model()}, [("planted", "planted", 6, "blue ball"), ("planted", "planted", 0, "red ball")]
+    )
+    path = save_bank(bank, tmp_path / "bank.safetensors")
+    said = read_metadata(path)
+    about = json.loads(said["about"])
+    for row in about["detectors"]:
+        row["unit"] = row.pop("index")
+    write_safetensors(tmp_path / "older.safetensors", read_weights(path), said | {"about": json.dumps(about)})
+    older, _, _ = read_bank(tmp_path / "older.safetensors", {"planted": planted_model()})
+    pd.testing.assert_frame_equal(older.table, read_bank(path, {"planted": planted_model()})[0].table)
+    assert older.names == ["planted.planted:6", "planted.planted:0"]
+
+
+def test_a_table_without_a_column_is_refused():
+    bank = made({"planted": planted_model()}, [("planted", "planted", 6, "blue ball")])
+    with pytest.raises(InputError) as refusal:
+        Bank(bank.table.drop(columns="index"), bank.networks)
+    assert_says(refusal.value, "has no column 'index'", "network, unit, layer, index")
 
 
 def test_the_weights_are_gone_or_changed(saved, lite0_weights, tmp_path, monkeypatch):
     with pytest.raises(InputError) as refused:
-        load(saved, {"planted": replace(planted_model(), parameters=planted_model().parameters + 1)})
+        load_network(saved, {"planted": replace(planted_model(), parameters=planted_model().parameters + 1)})
     assert_says(str(refused.value), "planted have changed", "SHA-256")
     with pytest.raises(InputError) as refused:
-        load(saved)
+        load_network(saved)
     assert_says(str(refused.value), "needs the network planted", "no model 'planted'")
     model = load_model("efficientnet-lite0", lite0_weights)
     bank = made({model.name: model}, [(model.name, "blocks_4", 0, "a"), (model.name, "blocks_4", 1, "b")])
@@ -383,12 +412,12 @@ def test_the_weights_are_gone_or_changed(saved, lite0_weights, tmp_path, monkeyp
         ("x", "y"),
         *(np.zeros(2, np.float32), np.ones(2, np.float32), np.eye(2, dtype=np.float32), np.zeros(2, np.float32)),
     )
-    path = Transferred(bank, head).save(tmp_path / "lite0.safetensors")
+    path = TransferModel(bank, head).save(tmp_path / "lite0.safetensors")
     monkeypatch.setenv("INNER_DETECTORS_HOME", str(tmp_path / "empty"))
     monkeypatch.setattr("platformdirs.user_data_path", lambda *_, **__: tmp_path / "empty")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as refused:
-        load(path)
+        load_network(path)
     assert_says(str(refused.value), "needs the network efficientnet-lite0", "fetch efficientnet-lite0")
 
 
@@ -428,8 +457,8 @@ def test_wrong_banks(these, bank):
 def test_wrong_labels(bank, pictures):
     keys = [key for _, key in pictures.items]
     for labels, words in [
-        ({key: "a" for key in keys}, ["all pictures are of one class (a)"]),
-        ({"x": "a", "y": "b"}, ["not one is of these pictures"]),
+        ({key: "a" for key in keys}, ["all images are of one class (a)"]),
+        ({"x": "a", "y": "b"}, ["not one is of these images"]),
         ({key: "ab"[i % 2] for i, key in enumerate(keys[:-2])}, ["has no class, nor have 1 others"]),
         (np.zeros((3, 2), bool), ["Give a row an image"]),
         ({key: "b" if key == keys[7] else "a" for key in keys}, []),
@@ -443,17 +472,17 @@ def aside(pictures, seed, place):
     "Whether an image is laid aside for validation."
     from inner_detectors.analyses.splits import share_of
     from inner_detectors.data.dataset import digest_in
-    from inner_detectors.data.groups import Seen
+    from inner_detectors.data.groups import UsedImage
 
     source, key = pictures.sources[0], pictures.items[place][1]
-    return share_of(Seen(0, key, None, digest_in(source, key, source.sample(key))), seed, "validation") < 0.3
+    return share_of(UsedImage(0, key, None, digest_in(source, key, source.sample(key))), seed, "validation") < 0.3
 
 
 def test_another_network_than_dissected(these):
     with pytest.raises(InputError) as refused:
-        of_network(these.found, stepped())
+        load_alone(these.found, stepped())
     assert_says(str(refused.value), "is of planted, not of stepped")
-    assert detector_bank(of_network(these.found, planted_model())).table.equals(detector_bank(these).table)
+    assert detector_bank(load_alone(these.found, planted_model())).table.equals(detector_bank(these).table)
 
 
 # ---- baselines
@@ -469,7 +498,7 @@ def test_all_units_are_the_networks_own(bank, pictures):
 
 
 def test_the_parts_are_disjoint(bank, pictures):
-    part = part_of(bank, pictures, shown_classes(pictures, progress=False), progress=False)
+    part = pool_images(bank, pictures, classes_from_masks(pictures, progress=False), progress=False)
     for seed in range(3):
         names = [{seen.name for seen in one.units.images} for one in split(part, seed, test=True).values()]
         assert sum(map(len, names)) == len(set().union(*names)) == len(pictures)
@@ -492,7 +521,7 @@ def test_others_are_no_parts_of_the_named():
         named, others = pick(why, masks, 3, np.random.default_rng(seed))
         assert named == ["dog/head", "sky"] and len(others) == 2
         assert not {"dog", "dog/head", "dog/head/ear", "sky"} & set(others)
-    assert related("dog", "dog/head") and not related("dog", "dogs") and not related("dog/leg", "dog/head")
+    assert are_related("dog", "dog/head") and not are_related("dog", "dogs") and not are_related("dog/leg", "dog/head")
 
 
 def test_quality_is_balanced():
@@ -700,7 +729,7 @@ def test_the_stage_misleads(lite0_weights):
     from inner_detectors.transfer.baselines import whole_probe
 
     classes = ["dog", "car", "house", "face", "flower", "clock"]
-    part, other = (part_of(bank, data, folder_classes(data), classes, progress=False) for data in (train, swapped))
+    part, other = (pool_images(bank, data, folder_classes(data), classes, progress=False) for data in (train, swapped))
     parts = {**split(part, 0, test=False), "swapped": other}
     scores = whole_probe(parts, "mean", 6)
     at = {name: quality(scores[name], parts[name].truth)["balanced_accuracy"] for name in parts}

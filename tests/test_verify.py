@@ -24,11 +24,11 @@ from dataclasses import replace
 from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.analysis import write_analysis
 from inner_detectors.dissection.study import study
-from inner_detectors.networks.spelling import made_of
+from inner_detectors.networks.spelling import stand_for
 from inner_detectors.networks.model import Model
 from inner_detectors.analyses.concept_removal import ConceptRemoval, planted_removal, planted_summary, concept_removal
-from inner_detectors.analyses.occlusion import black, elsewhere, flat
-from inner_detectors.analyses.statistics import resampled
+from inner_detectors.analyses.occlusion import fill_black, move_mask, fill_flat
+from inner_detectors.analyses.statistics import bootstrap_correlations
 from inner_detectors.analyses.verdict import verdict
 from inner_detectors.synthetic.planted import PLANTED, Rings, planted_model
 
@@ -36,7 +36,7 @@ HALF = replace(netdissect, quantile=0.02)
 
 
 class Films(Rings):
-    "The same pictures, four of them from one film each."
+    "The same images, four of them from one film each."
 
     def sample(self, key):
         one = super().sample(key)
@@ -44,7 +44,7 @@ class Films(Rings):
 
 
 class Walls:
-    "Pictures that one concept fills to more than half, and one that shows nothing; nobody shows a sky."
+    "Images that one concept fills to more than half, and one that shows nothing; nobody shows a sky."
 
     name, concepts, keys = "walls", Vocabulary([Concept("wall", "object"), Concept("sky", "object")]), ["a", "b", "c"]
 
@@ -115,7 +115,7 @@ def slowly(these, fill):
                 return np.asarray(forward(these.model.parameters, ready)["planted"][0], np.float64).mean((0, 1))
 
             name = these.data.concepts[place].name
-            moved = elsewhere(mask, draw_for(0, one.name, name))
+            moved = move_mask(mask, draw_for(0, one.name, name))
             before, after = look(one.image), look(fill(one.image, mask))
             own = sums.setdefault(name, [np.zeros(8) for _ in range(6)] + [0, 0])
             for at, value in enumerate([before, before, after]):
@@ -131,7 +131,10 @@ def slowly(these, fill):
 
 def test_numbers_are_those_of_slow_code(rings, verified):
     table = verified.table
-    for fill, painted in (("black", black), ("mean", lambda image, mask: flat(image, mask, table.mean_colour.values))):
+    for fill, painted in (
+        ("black", fill_black),
+        ("mean", lambda image, mask: fill_flat(image, mask, table.mean_colour.values)),
+    ):
         for name, (before, weight, after, control_before, control_weight, control_after, images, none) in slowly(
             rings, painted
         ).items():
@@ -177,7 +180,7 @@ def test_the_bootstrap_is_that_of_slow_code():
     random = np.random.default_rng(0)
     values, score, groups = random.random((12, 4, 9)).astype(np.float32), random.random(9), np.repeat(np.arange(6), 2)
     values[3, 3] = np.nan
-    fast, beyond = resampled(values, groups, score, draw_for(1), 5)
+    fast, beyond = bootstrap_correlations(values, groups, score, draw_for(1), 5)
     counts = draw_for(1).multinomial(6, np.full(6, 1 / 6), 5)
     for sample, count in enumerate(counts):
         rows = [
@@ -216,7 +219,7 @@ def test_batch_does_not_matter(rings, verified):
 
 
 def test_a_picture_means_the_same_in_any_set(rings, verified):
-    "Controls depend on the picture's name: a part of the data gives the same readings."
+    "Controls depend on the image's name: a part of the data gives the same readings."
     part = concept_removal(these_of(rings.data.at(range(9, 24))), progress=False).table
     names = [str(verified.table.image.values[image]) for image in verified.table.row_image.values]
     late = np.isin(names, part.image.values)
@@ -255,7 +258,7 @@ def test_killed_and_started_again(tmp_path, capsys):
 
 
 def test_passes_are_hardly_more_than_needed():
-    "Counted by a network outside JAX: every picture it is shown, padding included."
+    "Counted by a network outside JAX: every image it is shown, padding included."
     shown, net = [], planted_model()
 
     def forward(_, images, names):
@@ -265,7 +268,7 @@ def test_passes_are_hardly_more_than_needed():
 
     counter = Model(
         "counter",
-        made_of(forward, "red less the others"),
+        stand_for(forward, "red less the others"),
         size=64,
         geometry=net.geometry,
         record={"weights_sha256": "none"},
@@ -275,7 +278,7 @@ def test_passes_are_hardly_more_than_needed():
     shown.clear()
     table = concept_removal(these, fills=["black", "mean"], concepts=["red ball"], progress=False).table
     needed = table.sizes["image"] + 2 * (2 * table.sizes["row"] - int(table.no_control.sum()))
-    assert table.sizes["image"] < 20, "pictures without a red ball are not run"
+    assert table.sizes["image"] < 20, "images without a red ball are not run"
     assert needed <= sum(shown) <= 1.15 * needed + 8
 
 
@@ -296,7 +299,7 @@ def test_where_no_control_fits(tmp_path):
 
 
 class Dots(Walls):
-    "Large pictures with a dot that is sampled at S x S, but not at the size of the input."
+    "Large images with a dot that is sampled at S x S, but not at the size of the input."
 
     name, concepts, keys = "dots", Vocabulary([Concept("wall", "object"), Concept("dot", "object")]), ["a"]
 
@@ -343,7 +346,7 @@ def test_verdict_takes_what_is_there(tmp_path):
     concept_removal(these, tmp_path, progress=False)
     said = verdict(tmp_path).set_index("unit")
     assert said.verdict.tolist() == ["holds"] * 3 + ["fails"] * 3 + ["holds"]
-    assert said.failed[3] == "concept removal" and said.failed[5] == "concept removal"
+    assert said.failed["planted:3"] == "concept removal" and said.failed["planted:5"] == "concept removal"
     assert {"removed_logprob", "removed_class", "best_quantile_iou", "hidden_change"} <= set(said)
 
 

@@ -25,14 +25,14 @@ from dataclasses import replace
 from inner_detectors.dissection.detectors import read_netdissect
 from inner_detectors.dissection.result import Dissection
 from inner_detectors.dissection.run import dissect
-from inner_detectors.dissection.store import save
+from inner_detectors.dissection.store import save_table
 from inner_detectors.dissection.study import study
 from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model
 from inner_detectors.data.readers.registry import load_data
 from inner_detectors.analyses.top_images import TopImages, top_images
 from inner_detectors.core.text import HIDDEN, file_name, label
-from inner_detectors.views.comparison import compare_figure, compared, layers_apart
+from inner_detectors.views.comparison import compare_figure, detectors_by_run, layers_apart
 from inner_detectors.views.figures import (
     PRINT,
     distribution_figure,
@@ -43,7 +43,16 @@ from inner_detectors.views.figures import (
     write_figure,
     write_figures,
 )
-from inner_detectors.views.overlays import UNIT, agreement, contours, crop, draw_outline, heat, laid_over, reveal
+from inner_detectors.views.overlays import (
+    UNIT,
+    agreement_overlay,
+    contours,
+    crop,
+    draw_outline,
+    heat,
+    interpolate_over_image,
+    reveal,
+)
 from inner_detectors.views.unit_images import WAYS, outcome_figure, show, unit_figure, write_unit_pictures
 
 HOSTILE = [
@@ -72,10 +81,10 @@ def closed():
 
 
 class Blocks:
-    """Pictures of a bright block each: its concept goes by a name that the test gives. `gone`: keys that can no longer
+    """Images of a bright block each: its concept goes by a name that the test gives. `gone`: keys that can no longer
     be read."""
 
-    def __init__(self, names=("left", "right"), count=12, called="picture {}.jpg"):
+    def __init__(self, names=("left", "right"), count=12, called="image {}.jpg"):
         self.name, self.called, self.gone = "blocks", called, set()
         self.keys = [str(place) for place in range(count)]
         self.concepts = Vocabulary([Concept(name, "object") for name in names])
@@ -188,7 +197,7 @@ def test_names_of_files():
 
 @pytest.fixture(scope="module")
 def hostile():
-    "Concepts, pictures and a layer with hostile names; NUL is refused in a concept's."
+    "Concepts, images and a layer with hostile names; NUL is refused in a concept's."
     return made(
         Blocks([name.replace("\x00", "") for name in HOSTILE], 28, "pic $ {} \u202e\n" + "n" * 9_000),
         ("$layer_{\u202e\n" + "l" * 5_000, "pool"),
@@ -196,7 +205,7 @@ def hostile():
 
 
 def harmless(figure, paths):
-    "No control or turning letters, nothing long, no picture wider than a page."
+    "No control or turning letters, nothing long, no image wider than a page."
     for text in texts(figure):
         assert all(unicodedata.category(letter) not in HIDDEN for letter in text.replace("\n", ""))
         assert max(map(len, text.split("\n"))) < 160
@@ -246,7 +255,7 @@ def test_without_photographs(plain, tmp_path):
     "From top-images.nc alone."
     found, best, _ = plain
     file = tmp_path / "top"
-    save(best.table.assign_attrs(format=2, run="", columns="[]"), file / "top-images.nc")
+    save_table(best.table.assign_attrs(format=2, run="", columns="[]"), file / "top-images.nc")
     again = TopImages.load(file)
     for axes in (
         unit_figure(None, again, None, "maps:0", ways=list(WAYS)),
@@ -262,7 +271,7 @@ def test_without_photographs(plain, tmp_path):
 
 def test_needs_no_photographs_and_no_dissection_in_a_process_of_its_own(plain, tmp_path):
     "A folder that holds nothing but top-images.nc."
-    save(plain[1].table.assign_attrs(format=2, run="", columns="[]"), tmp_path / "top-images.nc")
+    save_table(plain[1].table.assign_attrs(format=2, run="", columns="[]"), tmp_path / "top-images.nc")
     words = (
         "import sys; from inner_detectors.analyses.top_images import TopImages; from inner_detectors.views.unit_images "
         "import write_unit_pictures; "
@@ -297,9 +306,7 @@ def test_pictures_of_another_data_set(plain):
     others = unit_figure(found, best, Data([Blocks(called="other {}.jpg")]), "maps:0", ways=["picture"])
     said = [[text.get_text() for axis in axes for text in axis.texts] for axes in (few, others)]
     assert (
-        set(said[0]) <= {"not in the data", "another picture"}
-        and len(said[0]) >= 3
-        and said[1] == ["another picture"] * 4
+        set(said[0]) <= {"not in the data", "another image"} and len(said[0]) >= 3 and said[1] == ["another image"] * 4
     )
 
 
@@ -341,7 +348,7 @@ def test_layers_of_a_picture():
     lit = reveal(image, on)
     np.testing.assert_array_equal(lit[on], image[on])
     assert (lit[~on][:, :1] == lit[~on]).all() and lit[~on].max() <= 102
-    both = agreement(image, on, mask)
+    both = agreement_overlay(image, on, mask)
     assert (
         both.dtype == np.uint8
         and (both[~on & ~mask].max() <= 90)
@@ -356,7 +363,7 @@ def test_layers_of_a_picture():
 
 
 def test_the_region_is_that_of_the_counts(plain):
-    """A map laid over the picture at S x S exceeds the threshold where the counts say, to the last point, whatever 16
+    """A map laid over the image at S x S exceeds the threshold where the counts say, to the last point, whatever 16
     bits do to it."""
     found, best, data = plain
     geometry = json.loads(best.table.attrs["geometry"])["maps"]
@@ -364,11 +371,12 @@ def test_the_region_is_that_of_the_counts(plain):
         limit = float(best.limits(unit)[0])
         for rank, cells in enumerate(best.maps(unit)):
             np.testing.assert_array_equal(
-                laid_over(cells, best.lit(unit)[rank], limit, geometry, 32).max() > limit, best.lit(unit)[rank].any()
+                interpolate_over_image(cells, best.lit(unit)[rank], limit, geometry, 32).max() > limit,
+                best.lit(unit)[rank].any(),
             )
     close = np.float32([[1 + 2**-20, 1 - 2**-20], [1, 3]])
     rounded = close.astype(np.float16).astype(np.float32)
-    values = laid_over(rounded, close > 1, 1.0, {"centre": (0, 0), "jump": (1, 1)}, 2)
+    values = interpolate_over_image(rounded, close > 1, 1.0, {"centre": (0, 0), "jump": (1, 1)}, 2)
     np.testing.assert_array_equal(values > 1, close > 1)
 
 
@@ -396,7 +404,7 @@ def test_outlines_are_lines_in_print(plain, tmp_path):
     axes = unit_figure(found, best, data, "maps:0", ways=["outline"], shown=False)
     assert all(any(isinstance(one, LineCollection) for one in axis.collections) for axis in axes)
     pdf = drawn(axes[0].figure, tmp_path)[1].read_bytes()
-    assert set(re.findall(rb"/Width (\d+)", pdf)) == {b"32"}  # no picture was drawn anew
+    assert set(re.findall(rb"/Width (\d+)", pdf)) == {b"32"}  # no image was drawn anew
 
 
 def test_photographs_in_print(tmp_path):
@@ -452,7 +460,7 @@ def test_runs_side_by_side(plain, tmp_path):
         "unit,object-label,object-iou,scene-label,scene-iou\n1,left,.5,street-s,.1\n2,sofa,.3,,.0\n3,sofa,.01,pier-s,.2\n"
     )
     runs = {**layers_apart(found), "published": read_netdissect(tmp_path / "tally.csv")}
-    rows = compared(runs).set_index("concept")
+    rows = detectors_by_run(runs).set_index("concept")
     assert rows.published[rows.published > 0].to_dict() == {"left": 1, "couch": 1, "pier": 1}
     assert rows.loc["pier", "category"] == "scene" and "street" not in rows.index
     for layer in ("maps", "pool"):
@@ -477,7 +485,7 @@ def test_published_tables(samples):
         name: read_netdissect(folder / f"{name}.csv")
         for name in ("caffe_reference_imagenet", "ResNet-152-model_imagenet")
     }
-    rows = compared(runs)
+    rows = detectors_by_run(runs)
     assert [int(rows[name].sum()) for name in runs] == [97, 1325] and not rows.concept.str.endswith(("-s", "-c")).any()
     assert [int((rows[name] > 0).sum()) for name in runs] == [50, 197]
     assert {"skyscraper", "skyscraper (scene)"} <= set(rows.concept)
@@ -485,7 +493,7 @@ def test_published_tables(samples):
 
 
 def test_scores_that_are_means_of_images(tmp_path):
-    "The per-image protocol: its word stands on the axes, and thresholds are each picture's."
+    "The per-image protocol: its word stands on the axes, and thresholds are each image's."
     found, best, data = made(Blocks(), ("maps",), per_image)
     assert distribution_figure(found, "concept").get_xlabel() == "score of units"
     axes = unit_figure(found, best, data, "maps:0")
@@ -573,7 +581,7 @@ def test_real_units(vgg16_weights, tmp_path):
     found = dissect(model, data, ["conv5_3"], progress=False, batch=4)
     best = top_images(study(found, model, data, 4), number=3, progress=False)
     unit = found.units().sort_values("iou", ascending=False).iloc[0]
-    written = write_unit_pictures(found, best, data, tmp_path, [f"{unit.layer}:{unit.unit}"], ways=list(WAYS), number=3)
+    written = write_unit_pictures(found, best, data, tmp_path, [unit.unit], ways=list(WAYS), number=3)
     assert len(written) == 4 and all(path.stat().st_size > 5_000 for path in written)
 
 

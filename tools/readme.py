@@ -1,6 +1,6 @@
 """README.md from nbs/index.ipynb.
 
-python tools/readme.py           writes README.md, and the notebook's pictures into nbs/images
+python tools/readme.py           writes README.md, and the notebook's images into nbs/images
 python tools/readme.py --check   writes nothing; shows what differs and exits with 1
 """
 
@@ -86,7 +86,7 @@ def shown(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def plain(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    "Of several forms of one output, the one that GitHub shows: markdown, picture, text. HTML stays in the notebook."
+    "Of several forms of one output, the one that GitHub shows: markdown, image, text. HTML stays in the notebook."
     if "data" in output:
         kept = next((kind for kind in ("text/markdown", "image/png", "text/plain") if kind in output.data), None)
         output.data = {kept: output.data[kept]} if kept else {}
@@ -94,7 +94,7 @@ def plain(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def readme() -> tuple[str, dict[Path, bytes]]:
-    "The text of README.md, and the pictures that it shows."
+    "The text of README.md, and the images that it shows."
     exporter = MarkdownExporter(config=Config(ExtractOutputPreprocessor={"output_filename_template": PICTURE}))
     notebook = shown(nbformat.read(NOTEBOOKS / "index.ipynb", as_version=4))
     text, resources = exporter.from_notebook_node(notebook)
@@ -108,7 +108,7 @@ def readme() -> tuple[str, dict[Path, bytes]]:
 
 
 def differences(text: str, pictures: dict[Path, bytes]) -> list[str]:
-    "What README.md and its pictures would have to change, as lines to print."
+    "What README.md and its images would have to change, as lines to print."
     path = ROOT / "README.md"
     old = path.read_text(encoding="utf-8") if path.exists() else ""
     lines = list(unified_diff(old.splitlines(), text.splitlines(), "README.md", "nbs/index.ipynb", lineterm=""))

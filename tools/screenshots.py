@@ -1,4 +1,4 @@
-"""The README's pictures of the report, the explorer and the reasons, from what `make demo transfer visualise` wrote, on
+"""The README's images of the report, the explorer and the reasons, from what `make demo transfer visualise` wrote, on
 the generated set.
 
 python tools/screenshots.py                     writes nbs/images/report.webp, explorer.webp and reasons.webp; needs
@@ -29,7 +29,7 @@ Explorer({str(DEMO)!r}, load_data("scenes:64"), load_model("vgg16"), unit="conv5
 
 
 def saved(picture: Image.Image, name: str) -> None:
-    "Write a picture of the README."
+    "Write an image of the README."
     path = ROOT / "nbs" / "images" / f"{name}.webp"
     picture.save(path, quality=85, method=6)
     print(f"{path}: {path.stat().st_size} bytes")
@@ -74,7 +74,7 @@ def paint(page) -> None:
 
 
 def explorer(browser) -> None:
-    "The explorer in JupyterLab: a unit's pictures, what fires at a point, and a picture painted over."
+    "The explorer in JupyterLab: a unit's images, what fires at a point, and an image painted over."
     page = browser.new_page(viewport={"width": 1640, "height": 1900})
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "work").mkdir()
@@ -96,7 +96,7 @@ def explorer(browser) -> None:
 
 
 def reasons(browser) -> None:
-    "Why a transferred network answers as it does, for one picture."
+    "Why a transferred network answers as it does, for one image."
     page = browser.new_context(viewport={"width": 1000, "height": 1000}, offline=True).new_page()
     page.goto((DEMO / "transfer" / "explanations.html").as_uri())
     page.wait_for_timeout(1500)

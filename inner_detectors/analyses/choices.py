@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core.errors import InputError
 from ..data.dataset import Data
-from ..data.labels import Labels, as_labels, folder_classes, read_classes, shown_classes
+from ..data.labels import Labels, as_labels, folder_classes, read_class_labels, classes_from_masks
 from ..data.readers.registry import load_data
 from ..dissection.study import Study, read_units
 from ..networks.model import layers
@@ -45,9 +45,9 @@ def labels_of(
         return folder_classes(data, classes)
     if word == "shown":
         side, keep = (112, 0.0) if view is None else (view.side, view.keep)
-        return shown_classes(data, chosen, side, keep)
+        return classes_from_masks(data, chosen, side, keep)
     if isinstance(labels, (str, Path)):
-        return as_labels(read_classes(labels, classes), data)
+        return as_labels(read_class_labels(labels, classes), data)
     return as_labels(labels, data, classes)
 
 

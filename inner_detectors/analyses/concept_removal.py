@@ -17,15 +17,15 @@ import xarray as xr
 
 from inner_detectors.analyses.concept_changes import (
     ConceptRemoval,
-    SHOWN,
+    CHANGE_LINES,
     change_figure,
     hiding_parts,
     numbers_of,
-    with_readings,
+    readings_table,
 )
 from .drawing import new_axis
-from .hiding import Removals, removing
-from .occlusion import blank, colouring, filling, inpainting, known_fill
+from .hiding import Removals, hiding_fold
+from .occlusion import blank_model, mean_colour_fold, get_fill, inpainting_version, check_fill
 from ..core.errors import InputError, at_least, near
 from ..core.text import file_name
 from ..data.dataset import Data
@@ -78,7 +78,7 @@ def plan_concept_removal(study: Study, choices: ConceptRemovalChoices) -> Plan:
     at_least(0, seed=choices.seed)
     if choices.units is not None and not len(choices.units):
         raise InputError("no unit was given. Name units, or leave them out for all.")
-    fills = [known_fill(name) for name in dict.fromkeys(choices.fills)] or [known_fill("")]
+    fills = [check_fill(name) for name in dict.fromkeys(choices.fills)] or [check_fill("")]
     names, found = wanted_concepts(study.found, choices.concepts, choices.least), study.found.table
     every = list(range(found.sizes["unit"]))
     places = sorted(set(unit_places(study.found, choices.units))) if choices.units else every
@@ -88,7 +88,7 @@ def plan_concept_removal(study: Study, choices: ConceptRemovalChoices) -> Plan:
         units=choices.units and found.unit.values[places].tolist(),
         seed=choices.seed,
         resamples=choices.resamples,
-        inpainting=inpainting() if "inpaint" in fills else "",
+        inpainting=inpainting_version() if "inpaint" in fills else "",
     )
 
     def passes():
@@ -100,7 +100,7 @@ def plan_concept_removal(study: Study, choices: ConceptRemovalChoices) -> Plan:
         )
         colour = np.zeros(3, np.uint8)
         if "mean" in fills:
-            colour, _ = yield Pass("colour", colouring(), [], model=blank(study.model))
+            colour, _ = yield Pass("colour", mean_colour_fold(), [], model=blank_model(study.model))
         layer, index = found.layer.values[places], found["index"].values[places]
         by_layer = {name: index[layer == name] for name in study.names if (layer == name).any()}
         view = replace(study.view, side=study.view.size, maskless="dropped")
@@ -112,12 +112,12 @@ def plan_concept_removal(study: Study, choices: ConceptRemovalChoices) -> Plan:
             study.view.side,
             choices.seed,
         )
-        hiding = [filling(name, colour) for name in fills]
-        fold = removing(study.model, by_layer, hiding, len(data.concepts), view, study.devices[0])
+        hiding = [get_fill(name, colour) for name in fills]
+        fold = hiding_fold(study.model, by_layer, hiding, len(data.concepts), view, study.devices[0])
         rows, swept = yield Pass("hiding", fold, list(by_layer), data, view)
         groups = independent(swept.images)[rows.image]
         each = numbers_of(rows, study, places, names, fills, groups, choices.seed, choices.resamples)
-        table = with_readings(each, rows, study, places, swept.images)
+        table = readings_table(each, rows, study, places, swept.images)
         return table.assign(mean_colour=("channel", colour)).assign_attrs(measure=study.found.protocol.measure)
 
     return Plan(record, passes)
@@ -150,8 +150,8 @@ verdict.csv says side by side what all analyses have found of each label.""",
     ConceptRemovalChoices,
     plan_concept_removal,
     ConceptRemoval,
-    columns=tuple(SHOWN),
-    in_verdict=(*SHOWN, "falls"),
+    columns=tuple(CHANGE_LINES),
+    in_verdict=(*CHANGE_LINES, "falls"),
     figures=surest_figures,
     section=Section(
         "Concept removal",

@@ -14,17 +14,17 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .pairs import cut, joined
+from .pairs import cut_tree, link_units
 from ..core.errors import InputError
 from ..core.text import as_html
 from ..dissection.analysis import Finding
-from ..dissection.parts import Part, numbers, rows_of, strongest_few, table_part, text_of
+from ..dissection.parts import SectionPart, plain_numbers, rows_of, strongest_few, table_part, text_of
 from ..dissection.result import Dissection, near_unit
 
 # %% ../../nbs/analyses/20_correlations.ipynb #f1fe93d6
 @dataclass(frozen=True, repr=False)
 class Correlation(Finding):
-    "How units go together, with each other and with what pictures show."
+    "How units go together, with each other and with what images show."
 
     name: ClassVar[str] = "correlation"
 
@@ -90,7 +90,7 @@ class Correlation(Finding):
 
     @property
     def constant(self) -> list[str]:
-        "The units that are the same in all pictures: they have no correlation."
+        "The units that are the same in all images: they have no correlation."
         return self.table.unit.values[self.table.constant.values].tolist()
 
     def matrix(self, units: Sequence[str] | None = None) -> xr.DataArray:
@@ -122,7 +122,7 @@ class Correlation(Finding):
         if number is not None and number < 1:
             raise InputError(f"{number} clusters: at least one is needed. Give a number from 1.")
         r = self.matrix(units)
-        order, cluster = cut(joined(r.values), number, distance)
+        order, cluster = cut_tree(link_units(r.values), number, distance)
         rows = pd.DataFrame({"unit": r.unit.values[order], "cluster": cluster[order]})
         asked = self.table.unit.values[self.table.detector.values] if units is None else units
         still = pd.DataFrame({"unit": [name for name in asked if name in set(self.constant)], "cluster": 0})
@@ -150,7 +150,7 @@ class Correlation(Finding):
         return as_html(self, self.rows().head(8), "3g")
 
 # %% ../../nbs/analyses/20_correlations.ipynb #a9b89d9d
-def partner_parts(table: xr.Dataset, found: Dissection, most: int = 5) -> list[Part]:
+def partner_parts(table: xr.Dataset, found: Dissection, most: int = 5) -> list[SectionPart]:
     "The units that go with a unit most; and the concepts (and classes) that do."
     label = dict(zip(found.table.unit.values.tolist(), found.units().concept.tolist()))
     units, others, r, rho = (
@@ -167,7 +167,7 @@ def partner_parts(table: xr.Dataset, found: Dissection, most: int = 5) -> list[P
         best = [i for i in strongest_few(size, most) if size[i] >= 0]
         if best:
             rows[row] = [
-                [others[i], text_of(label.get(others[i], "")), *numbers(np.array([r[row, i], rho[row, i]]))]
+                [others[i], text_of(label.get(others[i], "")), *plain_numbers(np.array([r[row, i], rho[row, i]]))]
                 for i in best
             ]
     places = rows_of(units, found)
@@ -177,11 +177,11 @@ def partner_parts(table: xr.Dataset, found: Dissection, most: int = 5) -> list[P
     ]
 
 
-def columns_part(table: xr.Dataset, places: Sequence[int | None], most: int = 3) -> list[Part]:
+def columns_part(table: xr.Dataset, places: Sequence[int | None], most: int = 3) -> list[SectionPart]:
     "The concepts (and classes, where some were asked for) that a unit goes with most."
     parts = []
     for name, axis, said in (
-        ("presence", "concept", "Concept in the picture"),
+        ("presence", "concept", "Concept in the image"),
         ("predicted", "class", "Class predicted"),
     ):
         if f"{name}_pearson" not in table:
@@ -193,7 +193,7 @@ def columns_part(table: xr.Dataset, places: Sequence[int | None], most: int = 3)
         )
         best = np.argsort(-np.nan_to_num(np.abs(r), nan=-1.0), axis=1, kind="stable")[:, :most].tolist()
         rows = {
-            row: [[words[i], *numbers(np.array([r[row, i], q[row, i]]))] for i in some if np.isfinite(r[row, i])]
+            row: [[words[i], *plain_numbers(np.array([r[row, i], q[row, i]]))] for i in some if np.isfinite(r[row, i])]
             for row, some in enumerate(best)
         }
         parts.append(
@@ -209,7 +209,7 @@ def matrix_figure(found: Correlation, units: Sequence[str] | None = None, axis=N
     from inner_detectors.analyses.drawing import new_axis
 
     r = found.matrix(units)
-    order = leaves_list(joined(r.values))
+    order = leaves_list(link_units(r.values))
     axis = axis or new_axis(3.6, 3.2)
     drawn = axis.imshow(r.values[order][:, order], cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
     names = tree_names(found, r.unit.values[order].tolist())
@@ -233,7 +233,7 @@ def dendrogram_figure(found: Correlation, units: Sequence[str] | None = None, di
     axis = axis or new_axis(3.6, max(2.0, min(0.09 * len(names), 9)))
     few = len(names) <= 120
     dendrogram(
-        joined(r.values),
+        link_units(r.values),
         orientation="left",
         labels=names,
         ax=axis,

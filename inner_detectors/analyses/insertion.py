@@ -31,7 +31,7 @@ def insert(
     "What a later layer says before and after units are forced to a value in a region."
     wanted = wanted or "prob"
     both, maps = halves(model, layer, [wanted]), np.array(probe(model, [layer])(images)[layer])
-    refuse_infinite({layer: maps}, [f"picture {place}" for place in range(len(maps))])
+    refuse_infinite({layer: maps}, [f"image {place}" for place in range(len(maps))])
     some = np.ones(maps.shape[1:3], bool) if region is None else region
     if some.shape != maps.shape[1:3]:
         raise InputError(f"region: {some.shape}, {layer!r} has maps of {maps.shape[1:3]}. Give booleans of that size.")

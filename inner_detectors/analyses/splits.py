@@ -13,24 +13,24 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64
 
-from ..data.groups import Seen, families
+from ..data.groups import UsedImage, families
 
 # %% ../../nbs/analyses/01_splits.ipynb #c33456cc
-def share_of(word: Seen | str, *salt: object) -> float:
+def share_of(word: UsedImage | str, *salt: object) -> float:
     "A number from 0 to 1 that depends on a word (of an image: its group or its bytes) and the salt alone."
-    if isinstance(word, Seen):
+    if isinstance(word, UsedImage):
         word = families([word])[0]
     return int.from_bytes(hashlib.sha256(json.dumps([*map(str, salt), word]).encode()).digest()[:8], "big") / 2**64
 
 
-def shares(images: Sequence[Seen], *salt: object) -> Float64[np.ndarray, " image"]:
-    """A number from 0 to 1 for each image, the same for all of one family (`data.families`): for copies of a picture,
+def shares(images: Sequence[UsedImage], *salt: object) -> Float64[np.ndarray, " image"]:
+    """A number from 0 to 1 for each image, the same for all of one family (`data.families`): for copies of an image,
     and for a group."""
     return np.array([share_of(word, *salt) for word in families(images)], np.float64)
 
 
 def parts(
-    images: Sequence[Seen],
+    images: Sequence[UsedImage],
     split: int,
     seed: int = 0,
     fitted: int | None = None,  # the seed of a probe that took half of the images

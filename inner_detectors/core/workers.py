@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from .errors import InputError
-from .files import Changed
+from .files import FileChangedError
 
 # %% ../../nbs/core/04_workers.ipynb #f90b7f6b
 def read_ahead(read: Callable, items: Iterable, threads: int, ahead: int) -> Iterator:
@@ -20,7 +20,7 @@ def read_ahead(read: Callable, items: Iterable, threads: int, ahead: int) -> Ite
     def one(item):
         try:
             return read(item)
-        except Changed:
+        except FileChangedError:
             raise  # would mix two states of the data
         except InputError as refused:
             return refused

@@ -15,7 +15,7 @@ from PIL import Image
 from ..core.errors import InputError
 from .dataset import check
 from .images import open_turn, read_turned, tag_of, turn
-from .sample import Sample, Source, united
+from .sample import Sample, Source, unite_masks
 
 # %% ../../nbs/data/05_outlines.ipynb #c7558b57
 class Outline(NamedTuple):
@@ -32,7 +32,7 @@ class Outline(NamedTuple):
 
 def outline_of(sample: Sample) -> Outline:
     "A sample in numbers, with a problem for every annotation whose mask is empty."
-    masks = united(sample.regions)
+    masks = unite_masks(sample.regions)
     annotations = {name: sum(region.concept == name for region in sample.regions) for name in masks}
     empty = (region.concept for region in sample.regions if not region.mask.any())
     problems = sample.notes + tuple(

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Passes', 'ANALYSES', 'Pass', 'Plan', 'Section', 'Vote', 'Analysis', 'function_of', 'about_analysis', 'write_analysis',
-           'finished_analysis', 'tidy', 'AnalysisRun', 'checkpoint_of', 'sharing', 'sweep_together', 'run_pass',
-           'check_images', 'write', 'run_alone', 'analyse', 'named']
+           'load_finished', 'tidy', 'AnalysisRun', 'checkpoint_of', 'share_pass', 'sweep_together', 'run_pass',
+           'check_images', 'write_result', 'run_alone', 'analyse', 'find_analysis']
 
 # %% ../../nbs/dissection/15_analysis.ipynb #82bbf20a
 import dataclasses
@@ -25,21 +25,21 @@ import xarray as xr
 
 from ..core.errors import InputError, at_least, without_notes
 from ..core.locks import writes_alone
-from ..core.plugins import registered
+from ..core.plugins import make_registry
 from ..data.dataset import Data
 from .finding import Finding
-from .identity import differences, identity_of, prints_of, run_by
+from .identity import differences, identity_of, recorded_fingerprint, environment_record
 from .result import Dissection
 from .checks import make_folder
-from .remarks import nothing_left, unchanged
-from .store import FORMAT, save
+from .remarks import nothing_left, check_unchanged
+from .store import TABLE_FORMAT, save_table
 from .study import Study
-from .tables import OLDER, file_stem, load_analysis, several, write_tables
+from .tables import OLDER, file_stem, load_analysis, count_words, write_tables
 from ..networks.model import Model
 from ..passes.batches import View
-from ..passes.checkpoint import places_reached
+from ..passes.checkpoint import read_places
 from ..passes.fold import Fold
-from ..passes.sweep import Checkpoint, Swept, sweep_all
+from ..passes.sweep import Checkpoint, SweepResult, sweep_all
 
 # %% ../../nbs/dissection/15_analysis.ipynb #cf560211
 class Pass(NamedTuple):
@@ -53,7 +53,7 @@ class Pass(NamedTuple):
     model: Model | None = None
 
 
-Passes = Generator[Pass, tuple[Any, Swept], xr.Dataset]
+Passes = Generator[Pass, tuple[Any, SweepResult], xr.Dataset]
 
 
 class Plan(NamedTuple):
@@ -128,7 +128,7 @@ def about_analysis(name: str, study: Study, record: Mapping) -> dict:
         "analysis": name,
         "choices": json.loads(json.dumps(dict(record))),
         "view": theirs["view"],
-        **run_by(study.view, study.devices),
+        **environment_record(study.view, study.devices),
     }
 
 
@@ -147,7 +147,7 @@ def write_analysis(
     InputError where it cannot be written."""
     about = about_analysis(name, study, record)
     made = {
-        "format": FORMAT,
+        "format": TABLE_FORMAT,
         "analysis": name,
         "key": key,
         "run": about["run"],
@@ -164,12 +164,12 @@ def write_analysis(
     }
     table = table.assign_attrs(made | table.attrs)
     if out is not None:
-        save(table, make_folder(out) / f"{file_stem(name, key)}.nc")
+        save_table(table, make_folder(out) / f"{file_stem(name, key)}.nc")
         tidy(study, out, file_stem(name, key))
     return table
 
 
-def finished_analysis(out: str | Path | None, name: str, study: Study, plan: Plan) -> xr.Dataset | None:
+def load_finished(out: str | Path | None, name: str, study: Study, plan: Plan) -> xr.Dataset | None:
     """What this very analysis left in a folder, if anything. Raises InputError where the folder holds another
     dissection, whose tables would be written over, or where other choices were made."""
     if out is None:
@@ -222,7 +222,7 @@ class AnalysisRun:
     def stem(self) -> str:
         return file_stem(self.analysis.name, self.plan.key)
 
-    def go_on(self, answer: tuple[Any, Swept] | None = None) -> None:
+    def go_on(self, answer: tuple[Any, SweepResult] | None = None) -> None:
         "On to its next pass, or to its table."
         try:
             self.waits = self.passes.send(answer)  # type: ignore[arg-type]
@@ -236,16 +236,16 @@ def checkpoint_of(job: AnalysisRun, study: Study, out: str | Path | None, every:
         return None
     about = about_analysis(job.analysis.name, study, job.plan.record) | {"pass": job.waits.label, "key": job.plan.key}
     path = make_folder(out) / f"{job.stem}.{job.waits.label}.checkpoint.npz"
-    return Checkpoint(path, identity_of(about), every, prints_of(study.found))
+    return Checkpoint(path, identity_of(about), every, recorded_fingerprint(study.found))
 
 
-def sharing(jobs: Sequence[AnalysisRun], study: Study, out: str | Path | None, every: float) -> list[AnalysisRun]:
+def share_pass(jobs: Sequence[AnalysisRun], study: Study, out: str | Path | None, every: float) -> list[AnalysisRun]:
     "The first of the analyses that wait, and those that wait for the same pass at the same place."
 
     def of(job: AnalysisRun) -> tuple:
         wanted, checkpoint = job.waits, checkpoint_of(job, study, out, every)
         assert wanted is not None
-        reached = None if checkpoint is None else places_reached(checkpoint.path, checkpoint.identity)
+        reached = None if checkpoint is None else read_places(checkpoint.path, checkpoint.identity)
         return wanted.data or study.data, wanted.view or study.view, id(wanted.model or study.model), reached
 
     first = of(jobs[0])
@@ -258,7 +258,7 @@ def sweep_together(
     checkpoints: Sequence[Checkpoint | None],  # one a pass
     label: str,
     progress: bool,
-) -> list[Swept]:
+) -> list[SweepResult]:
     "One sweep for the folds of several passes, over what they name or else the study's. Refuses as `check_images`."
     data = wanted[0].data or study.data
     swept = sweep_all(
@@ -293,25 +293,25 @@ def run_pass(jobs: Sequence[AnalysisRun], study: Study, out: str | Path | None, 
             job.waits = None
             errors.append(error)
         if job.table is not None:
-            job.table = write(job, study, out)
+            job.table = write_result(job, study, out)
     if errors:
         raise errors[0]
 
 
-def check_images(study: Study, data: Data, swept: Swept) -> None:
+def check_images(study: Study, data: Data, swept: SweepResult) -> None:
     "Refuse images that are not what they were, or of which none is left; warn of those that now cannot be read."
     if not swept.images:
         raise InputError(nothing_left(data, swept.problems))
     ours = data.sources == study.data.sources
     if ours:
-        unchanged(study.data, json.loads(study.found.table.attrs["about"]))
+        check_unchanged(study.data, json.loads(study.found.table.attrs["about"]))
     known = set(json.loads(study.found.table.attrs["problems"])) if ours else set()
     fresh = [problem for problem in without_notes(swept.problems) if problem not in known]
     if fresh:
-        warnings.warn(f"{several(len(fresh), 'image')} could not be used. The first: {fresh[0]}", stacklevel=6)
+        warnings.warn(f"{count_words(len(fresh), 'image')} could not be used. The first: {fresh[0]}", stacklevel=6)
 
 
-def write(job: AnalysisRun, study: Study, out: str | Path | None) -> xr.Dataset:
+def write_result(job: AnalysisRun, study: Study, out: str | Path | None) -> xr.Dataset:
     "The table of an analysis, on disk where it is wanted there."
     assert job.table is not None
     names = [name.format(measure=study.found.protocol.measure) for name in job.analysis.columns]
@@ -321,7 +321,7 @@ def write(job: AnalysisRun, study: Study, out: str | Path | None) -> xr.Dataset:
     )
 
 
-def run_alone(study: Study, wanted: Pass, progress: bool = True) -> tuple[Any, Swept]:
+def run_alone(study: Study, wanted: Pass, progress: bool = True) -> tuple[Any, SweepResult]:
     "One pass without a file: the result of its fold, and what was swept."
     (swept,) = sweep_together(study, [wanted], [None], wanted.label, progress)
     return wanted.fold.result(swept.state), swept
@@ -340,22 +340,24 @@ def analyse(
     what is finished is read, and what was interrupted goes on. Raises InputError where a choice cannot be, before any
     work; and where one of them fails, after the others have gone on."""
     at_least(0, every=every)
-    pairs = [one if isinstance(one, tuple) else (known, known.choices()) for one in asked for known in [named(one)]]
+    pairs = [
+        one if isinstance(one, tuple) else (known, known.choices()) for one in asked for known in [find_analysis(one)]
+    ]
     jobs = [
         AnalysisRun(analysis, plan, plan.passes())
         for analysis, choices in pairs
         for plan in [analysis.plan(study, choices)]
     ]
     for job in jobs:
-        job.table = finished_analysis(out, job.analysis.name, study, job.plan)
+        job.table = load_finished(out, job.analysis.name, study, job.plan)
         if job.table is None:
             job.go_on()
         if job.table is not None and job.waits is None and "identity" not in job.table.attrs:
-            job.table = write(job, study, out)  # without a pass
+            job.table = write_result(job, study, out)  # without a pass
     failed: list[InputError] = []
     while waiting := [job for job in jobs if job.waits is not None]:
         try:
-            run_pass(sharing(waiting, study, out, every), study, out, every, progress)
+            run_pass(share_pass(waiting, study, out, every), study, out, every, progress)
         except InputError as error:
             failed.append(error)
             if all(job.waits is not None for job in waiting):
@@ -365,7 +367,7 @@ def analyse(
     return [job.analysis.result(job.table) for job in jobs if job.table is not None]
 
 # %% ../../nbs/dissection/15_analysis.ipynb #9621abdb
-ANALYSES = registered(
+ANALYSES = make_registry(
     "inner_detectors.analyses",
     {
         "chance": "inner_detectors.analyses.chance:CHANCE",
@@ -381,6 +383,6 @@ ANALYSES = registered(
 )
 
 
-def named(one: str | Analysis | tuple[Analysis, Any]) -> Analysis:
+def find_analysis(one: str | Analysis | tuple[Analysis, Any]) -> Analysis:
     "An analysis by its name, or as it is. Raises InputError where there is none of that name."
     return ANALYSES[one] if isinstance(one, str) else one[0] if isinstance(one, tuple) else one

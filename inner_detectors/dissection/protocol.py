@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EARLIER', 'netdissect', 'pnas', 'per_image', 'protocols', 'OwnBound', 'OwnWord', 'Protocol', 'read_protocol',
-           'protocol_of', 'in_earlier_words']
+           'protocol_of', 'as_earlier_versions']
 
 # %% ../../nbs/dissection/01_protocol.ipynb #351fdd3a
 import json
@@ -128,7 +128,7 @@ def protocol_of(table: Any) -> Protocol:
     return read_protocol(json.loads(table.attrs.get("protocol", "{}")))
 
 
-def in_earlier_words(choices: Mapping[str, Any]) -> dict[str, Any]:
+def as_earlier_versions(choices: Mapping[str, Any]) -> dict[str, Any]:
     "A protocol's choices with its score as earlier versions say it, where they can."
     older = {name: over for over, name in EARLIER.items()}
     if choices.get("score") not in older:

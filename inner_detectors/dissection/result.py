@@ -17,9 +17,9 @@ import xarray as xr
 
 from ..core.errors import InputError, at_least, near
 from ..core.text import as_html
-from .detectors import best_labels, plain, scores, summarise
+from .detectors import best_labels, plain_category, scores, summarise
 from .protocol import Protocol, protocol_of
-from .store import load, save
+from .store import load_table, save_table
 
 # %% ../../nbs/dissection/06_result.ipynb #23eaf8ce
 @dataclass(frozen=True, repr=False)
@@ -43,7 +43,7 @@ class Dissection:
         return best_labels(self.table)
 
     def units(self, layer: str | None = None) -> pd.DataFrame:
-        """One row a unit: layer, unit, concept, category, iou (or another score), intersection, unit_area,
+        """One row a unit: unit, layer, index, concept, category, iou (or another score), intersection, unit_area,
         concept_area, threshold, as far as the protocol has them; images (that show the concept). No concept where
         nothing is shared."""
         found = unit_table(self.table, self.scores)
@@ -54,7 +54,7 @@ class Dissection:
         return concept_table(self.table, self.scores, self.detectors())
 
     def detectors(self) -> pd.DataFrame:
-        "The labels that units keep and detect: layer, unit, rank, concept, iou (or another score), images."
+        "The labels that units keep and detect: unit, layer, index, rank, concept, iou (or another score), images."
         kept = self.top(self.protocol.labels)
         return kept[self.protocol.detected(kept[self.protocol.measure])].reset_index(drop=True)
 
@@ -63,7 +63,7 @@ class Dissection:
         return summarise(self.labels, self.protocol)
 
     def top(self, number: int = 3) -> pd.DataFrame:
-        "Each unit's best concepts in order: layer, unit, rank, concept, iou (or another score), images."
+        "Each unit's best concepts in order: unit, layer, index, rank, concept, iou (or another score), images."
         return top_table(self.table, self.scores, number)
 
     def known(self, axis: str, name: str) -> str:
@@ -78,12 +78,12 @@ class Dissection:
 
     def save(self, folder: str | Path) -> Path:
         "Write FOLDER/dissection.nc (netCDF-4). Raises InputError where the disk is full; nothing half-written is left."
-        return save(self.table, Path(folder) / "dissection.nc")
+        return save_table(self.table, Path(folder) / "dissection.nc")
 
     @classmethod
     def load(cls, folder: str | Path) -> "Dissection":
-        "Read what `save` wrote. Raises InputError where it is missing, damaged, or of another format."
-        return cls(load(Path(folder) / "dissection.nc"))
+        "Read what `save_table` wrote. Raises InputError where it is missing, damaged, or of another format."
+        return cls(load_table(Path(folder) / "dissection.nc"))
 
     def __repr__(self) -> str:
         about, table = self.table.attrs, self.table
@@ -104,12 +104,13 @@ def unit_table(table: xr.Dataset, scores: xr.DataArray) -> pd.DataFrame:
     found = scores.values
     best, every = found.argmax(1), np.arange(len(found))
     named = found[every, best] > 0
-    categories = np.array([plain(name) for name in table.concept_category.values], object)
+    categories = np.array([plain_category(name) for name in table.concept_category.values], object)
     counts = {name: values[every, best] for name, values in protocol_of(table).scoring.beside(table).items()}
     return pd.DataFrame(
         {
+            "unit": table.unit.values,
             "layer": table.layer.values,
-            "unit": table["index"].values,
+            "index": table["index"].values,
             "concept": np.where(named, table.concept.values[best], ""),
             "category": np.where(named, categories[best], ""),
             str(scores.name): found[every, best],
@@ -128,7 +129,7 @@ def concept_table(table: xr.Dataset, scores: xr.DataArray, detectors: pd.DataFra
     return pd.DataFrame(
         {
             "concept": table.concept.values,
-            "category": [plain(name) for name in table.concept_category.values],
+            "category": [plain_category(name) for name in table.concept_category.values],
             "images": table.concept_images.values,
             "area": table.concept_area.values,
             "detectors": [int(number.get(name, 0)) for name in table.concept.values],
@@ -147,8 +148,9 @@ def top_table(table: xr.Dataset, scores: xr.DataArray, number: int) -> pd.DataFr
     concept = best.ravel()
     rows = pd.DataFrame(
         {
+            "unit": table.unit.values[unit],
             "layer": table.layer.values[unit],
-            "unit": table["index"].values[unit],
+            "index": table["index"].values[unit],
             "rank": rank + 1,
             "concept": table.concept.values[concept],
             str(scores.name): found[unit, concept],

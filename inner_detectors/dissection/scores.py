@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FINE', 'TAKEN', 'iou_over_data', 'mean_iou', 'mean_dice', 'known_scores', 'iou', 'dice', 'precision', 'recall',
-           'Counted', 'Score', 'Counts', 'summed', 'unit_areas', 'along', 'OverData', 'Means', 'MeanOfImages',
-           'find_score', 'measure_title']
+           'ImageCounts', 'Score', 'Counts', 'add_states', 'unit_areas', 'align_concepts', 'OverData', 'Means',
+           'MeanOfImages', 'find_score', 'measure_title']
 
 # %% ../../nbs/dissection/00_scores.ipynb #a7b65c40
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Int64, Num
 
 from ..core.errors import InputError
-from ..core.plugins import registered
+from ..core.plugins import make_registry
 
 if TYPE_CHECKING:  # takes seconds to import, and whoever asks for a name needs none of it
     from inner_detectors.passes.fold import Batch, Fold
@@ -60,8 +60,8 @@ TAKEN = (
 ).split()  # names that tables have for something else
 
 
-class Counted(NamedTuple):
-    "What was counted in one picture. Behind `unit` there may be a further axis: of thresholds."
+class ImageCounts(NamedTuple):
+    "What was counted in one image. Behind `unit` there may be a further axis: of thresholds."
 
     source: int
     ids: Int[np.ndarray, " shown"]  # the concepts that it shows
@@ -78,7 +78,7 @@ class Score:
     name: str  # in a protocol, in `--score`, and of an entry point: mean-iou
     column: str  # in tables: score
     title: str  # on axes and in rules: IoU
-    words: str  # in a sentence: the mean IoU of the pictures that show the concept
+    words: str  # in a sentence: the mean IoU of the images that show the concept
     ratio: Callable = iou  # of the shared area, the unit's and the concept's: the same in every unit of area
     bound: float  # a unit detects a concept where its score reaches it, unless a protocol says otherwise
     strict: bool = False  # ... where it is larger, that is; else at least so large
@@ -104,7 +104,7 @@ class Score:
 
     def fold(
         self,
-        pictures: "Callable[[Batch], Iterator[Counted]]",
+        pictures: "Callable[[Batch], Iterator[ImageCounts]]",
         sizes: Mapping[str, int],  # of the axes: concept, unit, and maybe more
         annotated: Bool[np.ndarray, "source category"],  # where a unit's area is summed
     ) -> "Fold":
@@ -118,7 +118,7 @@ class Score:
     def of_images(
         self, both: Int[np.ndarray, " image"], unit: Int[np.ndarray, " image"], concept: Int[np.ndarray, " image"]
     ) -> float:
-        "Of one unit and one concept, from their areas in single pictures: the definition."
+        "Of one unit and one concept, from their areas in single images: the definition."
         raise NotImplementedError
 
     def beside(self, table: Any) -> dict[str, Int64[np.ndarray, "unit concept"]]:
@@ -135,7 +135,7 @@ class Counts(NamedTuple):
     concept_images: Int64[np.ndarray, " concept"]  # images that show it
 
 
-def summed(a: tuple, b: tuple) -> tuple:
+def add_states(a: tuple, b: tuple) -> tuple:
     "Two states whose fields are sums, as one."
     return type(a)(*map(np.add, a, b))
 
@@ -145,7 +145,7 @@ def unit_areas(table: Any) -> Int64[np.ndarray, "unit concept *at"]:
     return table.unit_area.sel(category=table.concept_category).transpose("unit", "concept", ...).values
 
 
-def along(values: Num[np.ndarray, " concept"], behind: int) -> Num[np.ndarray, "concept ..."]:
+def align_concepts(values: Num[np.ndarray, " concept"], behind: int) -> Num[np.ndarray, "concept ..."]:
     "Numbers by concept, to be put beside an array that has so many axes behind that of the concepts."
     return values.reshape(-1, *[1] * behind)
 
@@ -179,15 +179,15 @@ class OverData(Score):
             named = axes, ("category", *axes[1:]), axes[:1], axes[:1]
             return {name: (where, values) for name, where, values in zip(Counts._fields, named, state)}
 
-        return Fold(init, step, summed, result)
+        return Fold(init, step, add_states, result)
 
     def values(self, table: Any) -> np.ndarray:
         "The ratio of the sums."
         both = table.intersection.transpose("unit", "concept", ...).values
-        return self.ratio(both, unit_areas(table), along(table.concept_area.values, both.ndim - 2))
+        return self.ratio(both, unit_areas(table), align_concepts(table.concept_area.values, both.ndim - 2))
 
     def of_images(self, both: np.ndarray, unit: np.ndarray, concept: np.ndarray) -> float:
-        "All pictures are one."
+        "All images are one."
         return float(self.ratio(*(areas.sum(keepdims=True) for areas in (both, unit, concept)))[0])
 
     def beside(self, table: Any) -> dict[str, np.ndarray]:
@@ -205,7 +205,7 @@ class Means(NamedTuple):
     @property
     def score(self) -> Float[np.ndarray, "concept unit *at"]:
         "The mean over the images that show the concept; 0 where none does."
-        return self.ratios / FINE / np.maximum(along(self.concept_images, self.ratios.ndim - 1), 1)
+        return self.ratios / FINE / np.maximum(align_concepts(self.concept_images, self.ratios.ndim - 1), 1)
 
 
 class MeanOfImages(Score):
@@ -237,14 +237,14 @@ class MeanOfImages(Score):
             areas = {name: (axes[:1], getattr(state, name)) for name in ("concept_area", "concept_images")}
             return {self.column: (axes, state.score), **areas}
 
-        return Fold(init, step, summed, result)
+        return Fold(init, step, add_states, result)
 
     def values(self, table: Any) -> np.ndarray:
         "The means themselves, which is what is kept."
         return table[self.column].transpose("unit", "concept", ...).values
 
     def of_images(self, both: np.ndarray, unit: np.ndarray, concept: np.ndarray) -> float:
-        "Each picture that shows the concept is asked by itself."
+        "Each image that shows the concept is asked by itself."
         shows = concept > 0
         total = self.fine(both[shows], unit[shows], concept[shows]).sum()
         return float(total / FINE / max(shows.sum(), 1))
@@ -255,20 +255,20 @@ mean_iou = MeanOfImages(
     name="mean-iou",
     column="score",
     title="score",
-    words="the mean IoU of the pictures that show the concept",
+    words="the mean IoU of the images that show the concept",
     bound=0.1,
 )
 mean_dice = MeanOfImages(
     name="mean-dice",
     column="dice",
     title="Dice",
-    words="the mean Dice of the pictures that show the concept",
+    words="the mean Dice of the images that show the concept",
     ratio=dice,
     bound=0.18,
 )
 
 # %% ../../nbs/dissection/00_scores.ipynb #48e6485b
-known_scores = registered(
+known_scores = make_registry(
     "inner_detectors.scores", {score.name: score for score in (iou_over_data, mean_iou, mean_dice)}, "score", Score
 )
 

@@ -19,7 +19,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 from ..core.errors import InputError, near
-from .model import Model, check_layers, layers, preprocessor, words_of
+from .model import Model, check_layers, layers, preprocessor, error_words
 
 # %% ../../nbs/networks/03_cut.ipynb #bb5e78c1
 def program_of(model: Model, images: int) -> tuple[ClosedJaxpr, list[str]]:
@@ -203,7 +203,7 @@ class Division(NamedTuple):
 
     later: tuple[str, ...]
     beside: int  # how many arrays stand beside the layer
-    find: Callable  # (parameters, pictures) -> these
+    find: Callable  # (parameters, images) -> these
     follow: Callable  # (parameters, values, *these) -> {later layer: activations}
 
 
@@ -324,7 +324,7 @@ def outside_cut(model: Model, layer: str) -> Cut:
             raise InputError(
                 f"{model.name}: edit(parameters, images, names, layer, values) does not run on {len(images)} images "
                 "and "
-                f"{layer!r} ({words_of(error)}). Call it so to see where, and mend it there."
+                f"{layer!r} ({error_words(error)}). Call it so to see where, and mend it there."
             ) from None
         for name in names:
             if name not in found:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LITE0_BLOCKS', 'same_pads', 'lite0_geometry', 'depthwise_slowly', 'shifted_sum', 'depthwise', 'LiteBlock',
-           'EfficientNetLite0', 'lukemelas', 'timm', 'lite0_form', 'symmetric', 'efficientnet_lite0',
+           'EfficientNetLite0', 'lukemelas', 'timm', 'lite0_form', 'is_symmetric', 'efficientnet_lite0',
            'write_efficientnet_lite0']
 
 # %% ../../nbs/networks/12_efficientnet.ipynb #df7e61f7
@@ -21,7 +21,14 @@ from flax import nnx
 from jaxtyping import Array, Float32
 
 from ..core.errors import InputError
-from .building import folded, in_eights, loaded, mean_map, parameter_file, run_steps
+from inner_detectors.networks.building import (
+    fold_batch_norm,
+    eight_at_a_time,
+    load_parameters,
+    mean_map,
+    parameter_file,
+    run_steps,
+)
 from .geometry import Geometry
 from .model import Model
 from .weights.formats import read_metadata, read_weights
@@ -94,6 +101,7 @@ def shifted_sum(
     return sum(copy(down, right) for down in range(size) for right in range(size))
 
 
+@partial(jax.jit, static_argnames="stride", inline=True)
 def depthwise(x: Float32[Array, "batch height width unit"], kernel: Float32[Array, "k k 1 unit"], stride: int) -> Array:
     "A depthwise convolution with TensorFlow's SAME padding, in the form that is fast where it runs."
     return jax.lax.platform_dependent(
@@ -141,7 +149,7 @@ class EfficientNetLite0(nnx.Module):
             yield f"blocks_{place}", block if place else lambda x, block=block: block(nnx.relu6(self.stem(x)))
         yield from (("head.pre", self.head), ("head", nnx.relu6), ("pool", mean_map))
         if self.fc is not None:
-            yield from (("fc", partial(in_eights, self.fc)), ("prob", partial(in_eights, nnx.softmax)))
+            yield from (("fc", partial(eight_at_a_time, self.fc)), ("prob", partial(eight_at_a_time, nnx.softmax)))
 
     def __call__(self, x: Float32[Array, "batch height width _"]) -> dict[str, Float32[Array, "batch _ _ _"]]:
         return run_steps(self.steps(), x)
@@ -180,7 +188,7 @@ def lite0_form(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, np.nda
         raise InputError(
             f"{path}: array {strange[0]!r} has no place in Lite0. These are the weights of another network."
         )
-    if own and symmetric(path):
+    if own and is_symmetric(path):
         raise InputError(
             f"{path}: these are timm's efficientnet_lite0, which pads both sides alike. Give tf_efficientnet_lite0's."
         )
@@ -199,7 +207,7 @@ def lite0_form(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, np.nda
     fc = "classifier" if own else "_fc"
     try:
         for name, pair in (timm if own else lukemelas)(blocks):
-            out[f"{name}/kernel"], out[f"{name}/bias"] = folded(arrays, *pair)
+            out[f"{name}/kernel"], out[f"{name}/bias"] = fold_batch_norm(arrays, *pair)
     except KeyError as name:
         raise InputError(f"{path}: no array {name}. These are the weights of another network.") from None
     if f"{fc}.weight" in arrays and f"{fc}.bias" in arrays and arrays[f"{fc}.weight"].shape[1:] == (1280,):
@@ -207,7 +215,7 @@ def lite0_form(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, np.nda
     return out
 
 
-def symmetric(path: Path) -> bool:
+def is_symmetric(path: Path) -> bool:
     """Whether a file says, by its name or by the config.json beside it, that it is the Lite0 that timm trained anew:
     its names are the same, its padding is not."""
     if re.search(r"efficientnet_lite0[._]ra", str(path)):
@@ -234,7 +242,7 @@ def efficientnet_lite0(weights: Path | str | None = None, size: int = 224, prepr
             ("fc", "prob"), f"needs a fully connected layer of 1280 values a unit, and {path.name} has none. Take pool."
         )
     )
-    return loaded(
+    return load_parameters(
         "efficientnet-lite0",
         lambda rngs: EfficientNetLite0(classes, rngs=rngs),
         arrays,

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SAME', 'VIEWS', 'CUT', 'REDUCED', 'PRODUCTS', 'FRONT', 'CONVOLUTION', 'POINTWISE', 'ONNX_POINTWISE', 'ONNX_FRONT',
-           'ONNX_CONVOLUTIONS', 'ONNX_SIZES', 'torch_step', 'following', 'jax_step', 'jax_layouts', 'scanned',
+           'ONNX_CONVOLUTIONS', 'ONNX_SIZES', 'torch_step', 'follow_layouts', 'jax_step', 'jax_layouts', 'scan_layouts',
            'onnx_step', 'onnx_layouts']
 
 # %% ../../nbs/networks/05_layout_steps.ipynb #a2c5188f
@@ -14,16 +14,16 @@ from typing import Any
 
 from inner_detectors.networks.layouts import (
     Layout,
-    concatenated,
+    concatenate_layouts,
     first_channels,
-    flipped,
-    joined,
-    multiplied,
-    reduced,
-    reshaped,
-    resized,
-    unknown,
-    whole,
+    flip_axes,
+    broadcast_layouts,
+    multiply_layouts,
+    reduce_axes,
+    reshape_layout,
+    resize_axis,
+    unknown_layout,
+    whole_axis,
 )
 
 # %% ../../nbs/networks/05_layout_steps.ipynb #dadf40b5
@@ -56,7 +56,7 @@ def torch_step(
     """The layout of what one of PyTorch's operations gives. `given` are its arguments by name; `layouts` and `shapes`
     those of the arrays among them."""
     if not layouts:
-        return unknown(out)
+        return unknown_layout(out)
     first, alike = layouts[0], len(layouts[0]) == len(out)
 
     def axes(key="dim"):
@@ -64,50 +64,52 @@ def torch_step(
         return [found] if isinstance(found, int) else found
 
     if CONVOLUTION.search(name):
-        return first_channels(first, out, fresh=True) if alike else unknown(out)
+        return first_channels(first, out, fresh=True) if alike else unknown_layout(out)
     if FRONT.search(name):
-        return first_channels(first, out, fresh="pixel" in name) if alike and len(out) > 1 else unknown(out)
+        return first_channels(first, out, fresh="pixel" in name) if alike and len(out) > 1 else unknown_layout(out)
     if name == "flip":
-        return flipped(first, given["dims"])
+        return flip_axes(first, given["dims"])
     if name in SAME:
-        return first if tuple(shapes[0]) == tuple(out) else unknown(out)
+        return first if tuple(shapes[0]) == tuple(out) else unknown_layout(out)
     if name in VIEWS:
-        return reshaped(first, out)
+        return reshape_layout(first, out)
     if name == "copy":
-        return joined(layouts[1:], out)
+        return broadcast_layouts(layouts[1:], out)
     if name in ("permute", "permute_copy"):
         return tuple(first[axis] for axis in given["dims"])
     if name in ("transpose", "swapaxes", "t"):
         one, two = (0, len(out) - 1) if name == "t" else (given["dim0"] % len(out), given["dim1"] % len(out))
         return tuple(first[{one: two, two: one}.get(place, place)] for place in range(len(out)))
     if name in ("expand", "expand_as", "repeat"):
-        return joined([first], out)
+        return broadcast_layouts([first], out)
     if name in ("select", "unbind"):
         gone = (given.get("dim") or 0) % len(first)
         return first[:gone] + first[gone + 1 :]
     if name in CUT:
-        return tuple(map(resized, first, out)) if alike else unknown(out)
+        return tuple(map(resize_axis, first, out)) if alike else unknown_layout(out)
     if name in ("cat", "concat", "concatenate"):
-        return concatenated([one for one in layouts if len(one) == len(out)], (given.get("dim") or 0) % len(out), out)
+        return concatenate_layouts(
+            [one for one in layouts if len(one) == len(out)], (given.get("dim") or 0) % len(out), out
+        )
     if name == "stack":
         at = (given.get("dim") or 0) % len(out)
-        under = joined(layouts, [*out[:at], *out[at + 1 :]])
-        return under[:at] + (whole("?", out[at]),) + under[at:]
+        under = broadcast_layouts(layouts, [*out[:at], *out[at + 1 :]])
+        return under[:at] + (whole_axis("?", out[at]),) + under[at:]
     if name in REDUCED:
-        found = reduced(first, axes(), bool(given.get("keepdim")))
-        return found if len(found) == len(out) else unknown(out)
+        found = reduce_axes(first, axes(), bool(given.get("keepdim")))
+        return found if len(found) == len(out) else unknown_layout(out)
     if name in PRODUCTS:
         a, b = layouts[-2:] if name in ("addmm", "baddbmm") else layouts[:2]
         if name == "linear" or len(b) < 2:
-            return multiplied(a, b, ([len(a) - 1], [len(b) - 1]), ([], []))
+            return multiply_layouts(a, b, ([len(a) - 1], [len(b) - 1]), ([], []))
         if len(b) == 2 or len(a) < 3:
-            return multiplied(a, b, ([len(a) - 1], [len(b) - 2]), ([], []))
+            return multiply_layouts(a, b, ([len(a) - 1], [len(b) - 2]), ([], []))
         beside = list(range(len(a) - 2))
-        return multiplied(a, b, ([len(a) - 1], [len(b) - 2]), (beside, beside))
+        return multiply_layouts(a, b, ([len(a) - 1], [len(b) - 2]), (beside, beside))
     if name.startswith("linear") or name == "_weight_int8pack_mm":
-        return multiplied(first, unknown((out[-1], out[-1])), ([len(first) - 1], [0]), ([], []))
+        return multiply_layouts(first, unknown_layout((out[-1], out[-1])), ([len(first) - 1], [0]), ([], []))
     if name.startswith("_scaled_dot_product"):
-        return first[:-1] + layouts[2][-1:] if alike else unknown(out)
+        return first[:-1] + layouts[2][-1:] if alike else unknown_layout(out)
     if pointwise or name in (
         "where",
         "masked_fill",
@@ -118,11 +120,11 @@ def torch_step(
         "mul_relu",
         "add_scalar",
     ):
-        return joined(layouts, out)
-    return unknown(out)
+        return broadcast_layouts(layouts, out)
+    return unknown_layout(out)
 
 
-def following(start: Any, layout: Layout) -> Any:
+def follow_layouts(start: Any, layout: Layout) -> Any:
     """Watches PyTorch compute and keeps the layout of every tensor that comes of `start`: `with following(images,
     layout) as seen`; `seen.layout(tensor)`."""
     import torch
@@ -136,7 +138,7 @@ def following(start: Any, layout: Layout) -> Any:
             self.kept[start] = layout
 
         def layout(self, tensor: Any) -> Layout:
-            return self.kept.get(tensor) or unknown(tensor.shape)
+            return self.kept.get(tensor) or unknown_layout(tensor.shape)
 
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             out = func(*args, **(kwargs or {}))
@@ -167,7 +169,7 @@ def following(start: Any, layout: Layout) -> Any:
                     tuple(out.shape),
                 )
             except (IndexError, KeyError, TypeError, ValueError):
-                self.kept[out] = unknown(out.shape)
+                self.kept[out] = unknown_layout(out.shape)
 
     return Following()
 
@@ -185,7 +187,7 @@ def jax_step(name: str, given: Mapping[str, Any], layouts: Sequence[Layout], out
     "The layout of what one of JAX's operations gives."
     first = layouts[0]
     if name in POINTWISE:
-        return joined(layouts, out)
+        return broadcast_layouts(layouts, out)
     if name == "conv_general_dilated":
         numbers = given["dimension_numbers"]
         turned = first_channels(
@@ -193,23 +195,23 @@ def jax_step(name: str, given: Mapping[str, Any], layouts: Sequence[Layout], out
         )
         return tuple(turned[numbers.out_spec.index(axis)] for axis in range(len(out)))
     if name.startswith("reduce_window") or name in ("slice", "dynamic_slice", "pad", "split"):
-        return tuple(map(resized, first, out))
+        return tuple(map(resize_axis, first, out))
     if name == "transpose":
         return tuple(first[axis] for axis in given["permutation"])
     if name == "rev":
-        return flipped(first, given["dimensions"])
+        return flip_axes(first, given["dimensions"])
     if name in ("reshape", "squeeze", "expand_dims"):
-        return reshaped(first, out)
+        return reshape_layout(first, out)
     if name == "broadcast_in_dim":
         axes = dict(zip(given["broadcast_dimensions"], first, strict=True))
-        return joined([tuple(axes.get(place, whole("?", 1)) for place in range(len(out)))], out)
+        return broadcast_layouts([tuple(axes.get(place, whole_axis("?", 1)) for place in range(len(out)))], out)
     if name == "concatenate":
-        return concatenated(layouts, given["dimension"], out)
+        return concatenate_layouts(layouts, given["dimension"], out)
     if name.startswith("reduce_") or name in ("argmax", "argmin"):
-        return reduced(first, given["axes"], False)
+        return reduce_axes(first, given["axes"], False)
     if name == "dot_general":
-        return multiplied(layouts[0], layouts[1], *given["dimension_numbers"])
-    return unknown(out)
+        return multiply_layouts(layouts[0], layouts[1], *given["dimension_numbers"])
+    return unknown_layout(out)
 
 
 def jax_layouts(jaxpr: Any, given: Sequence[Layout]) -> list[Layout]:
@@ -217,7 +219,9 @@ def jax_layouts(jaxpr: Any, given: Sequence[Layout]) -> list[Layout]:
     seen: dict[Any, Layout] = dict(zip(jaxpr.invars, given, strict=True))
 
     def of(atom):
-        return unknown(getattr(atom.aval, "shape", ())) if hasattr(atom, "val") or atom not in seen else seen[atom]
+        return (
+            unknown_layout(getattr(atom.aval, "shape", ())) if hasattr(atom, "val") or atom not in seen else seen[atom]
+        )
 
     for step in jaxpr.eqns:
         name, before = step.primitive.name, [of(atom) for atom in step.invars]
@@ -226,25 +230,26 @@ def jax_layouts(jaxpr: Any, given: Sequence[Layout]) -> list[Layout]:
         within = getattr(within, "jaxpr", within)
         try:
             if step.params.get("name") == "_resize":
-                after = [tuple(map(resized, before[0], shape)) for shape in shapes]
+                after = [tuple(map(resize_axis, before[0], shape)) for shape in shapes]
             elif name == "cond":
                 ways = zip(*(jax_layouts(way.jaxpr, before[1:]) for way in step.params["branches"]), strict=True)
                 after = [
-                    way[0] if len(set(way)) == 1 else unknown(shape) for way, shape in zip(ways, shapes, strict=True)
+                    way[0] if len(set(way)) == 1 else unknown_layout(shape)
+                    for way, shape in zip(ways, shapes, strict=True)
                 ]
             elif name == "scan":
-                after = scanned(within, step.params, before, shapes)
+                after = scan_layouts(within, step.params, before, shapes)
             elif within is not None:
                 after = jax_layouts(within, before)
             else:
                 after = [jax_step(name, step.params, before, shape) for shape in shapes]
         except (IndexError, KeyError, TypeError, ValueError):
-            after = list(map(unknown, shapes))
+            after = list(map(unknown_layout, shapes))
         seen |= zip(step.outvars, after, strict=True)
     return [of(atom) for atom in jaxpr.outvars]
 
 
-def scanned(
+def scan_layouts(
     within: Any, given: Mapping[str, Any], before: Sequence[Layout], shapes: Sequence[Sequence[int]]
 ) -> list[Layout]:
     """What a loop over layers of one kind carries along, if every turn leaves it laid out as it was. What its turns
@@ -253,10 +258,10 @@ def scanned(
     each = [layout[1:] for layout in before[constants + carried :]]
     after = jax_layouts(within, [*before[: constants + carried], *each])[:carried]
     same = [
-        one if one == other else unknown(shape)
+        one if one == other else unknown_layout(shape)
         for one, other, shape in zip(after, before[constants:], shapes, strict=False)
     ]
-    return [*same, *map(unknown, shapes[carried:])]
+    return [*same, *map(unknown_layout, shapes[carried:])]
 
 # %% ../../nbs/networks/05_layout_steps.ipynb #8bd4b31d
 ONNX_POINTWISE = set(
@@ -287,41 +292,45 @@ def onnx_step(
     if kind in ONNX_FRONT:
         return first_channels(first, out, fresh=kind in ("DepthToSpace", "SpaceToDepth"))
     if kind in ONNX_POINTWISE:
-        return joined(layouts, out)
+        return broadcast_layouts(layouts, out)
     if kind == "Transpose":
         return tuple(first[axis] for axis in given.get("perm", range(len(first))[::-1]))
     if kind in ("Reshape", "Flatten", "Squeeze", "Unsqueeze"):
-        return reshaped(first, out)
+        return reshape_layout(first, out)
     if kind in ONNX_SIZES:
-        return tuple(map(resized, first, out))
+        return tuple(map(resize_axis, first, out))
     if kind == "Concat":
-        return concatenated(layouts, given["axis"] % len(out), out)
+        return concatenate_layouts(layouts, given["axis"] % len(out), out)
     if kind in ("MatMul", "MatMulInteger", "QLinearMatMul", "FusedMatMul"):
         a, b = layouts[0], layouts[3 if kind == "QLinearMatMul" else 1]
         if len(a) < 2 or len(b) < 2:
-            return unknown(out)
+            return unknown_layout(out)
         if len(a) == 2 < len(b):
-            mixture, *rest = multiplied(a, b, ([1], [len(b) - 2]), ([], []))
+            mixture, *rest = multiply_layouts(a, b, ([1], [len(b) - 2]), ([], []))
             return (*rest[:-1], mixture, rest[-1])
         beside = list(range(len(a) - 2)) if len(a) == len(b) else []
         return (
-            multiplied(a, b, ([len(a) - 1], [len(b) - 2]), (beside, beside))
+            multiply_layouts(a, b, ([len(a) - 1], [len(b) - 2]), (beside, beside))
             if len(a) == len(b) or len(b) == 2
-            else unknown(out)
+            else unknown_layout(out)
         )
     if kind == "Gemm":
-        return multiplied(
+        return multiply_layouts(
             first, layouts[1], ([0 if given.get("transA") else 1], [1 if given.get("transB") else 0]), ([], [])
         )
     if kind.startswith("Reduce") or kind in ("ArgMax", "ArgMin"):
         if len(out) == len(first):
-            return tuple(map(resized, first, out))
+            return tuple(map(resize_axis, first, out))
         axes = given.get("axes", given.get("axis") if kind.startswith("Arg") else None)
-        return reduced(first, [axes] if isinstance(axes, int) else axes, False) if axes is not None else unknown(out)
+        return (
+            reduce_axes(first, [axes] if isinstance(axes, int) else axes, False)
+            if axes is not None
+            else unknown_layout(out)
+        )
     if kind == "Gather" and len(shapes[1]) == 0:
         gone = given.get("axis", 0) % len(first)
         return first[:gone] + first[gone + 1 :]
-    return unknown(out)
+    return unknown_layout(out)
 
 
 def onnx_layouts(
@@ -339,7 +348,7 @@ def onnx_layouts(
     seen = dict(given)
     for node in nodes:
         names = [name for name in node.input if name in shapes]
-        before = [seen.get(name) or unknown(shapes[name]) for name in names]
+        before = [seen.get(name) or unknown_layout(shapes[name]) for name in names]
         attributes = {one.name: get_attribute_value(one) for one in node.attribute}
         if node.op_type.startswith("Reduce") and len(node.input) > 1 and node.input[1] in numbers:
             attributes["axes"] = numbers[node.input[1]]
@@ -350,11 +359,11 @@ def onnx_layouts(
             out = shapes.get(name, ())
             try:
                 found = (
-                    unknown(out)
+                    unknown_layout(out)
                     if graphs
                     else onnx_step(node.op_type, attributes, before, [shapes[one] for one in names], out)
                 )
             except (IndexError, KeyError, TypeError, ValueError):
-                found = unknown(out)
-            seen[name] = found if len(found) == len(out) else unknown(out)
+                found = unknown_layout(out)
+            seen[name] = found if len(found) == len(out) else unknown_layout(out)
     return seen

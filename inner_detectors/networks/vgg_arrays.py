@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['VGG16_UNITS', 'CONVOLUTIONS', 'DENSE', 'FAMILY', 'KERAS_DENSE', 'KERAS_NUMBERED', 'GLUON_NUMBERED', 'NORMALISED',
-           'ALTERED', 'Placed', 'vgg16_place', 'numbered', 'blocks_of', 'Tower', 'torch_towers', 'named_towers',
-           'family_of', 'the_tower', 'head_of']
+           'ALTERED', 'ArrayPlace', 'vgg16_place', 'module_rows', 'blocks_of', 'ConvolutionRow', 'torch_rows',
+           'named_rows', 'family_of', 'find_row', 'head_kernels']
 
 # %% ../../nbs/networks/10_vgg_arrays.ipynb #2ec76360
 import re
@@ -65,7 +65,7 @@ NORMALISED = r"(?i)batch_?norm|(^|[/._])bn\d*([/._]|$)|moving_(mean|var)|running
 ALTERED = r"(?i)scale|zero_?point|mask|_orig$|_[guv]$|exp_avg|momentum|/[mv](:0)?$"
 
 
-class Placed(NamedTuple):
+class ArrayPlace(NamedTuple):
     "Where an array belongs: what its name begins with, the layer, and whose way of naming that is."
 
     before: str
@@ -73,21 +73,21 @@ class Placed(NamedTuple):
     form: str
 
 
-def vgg16_place(name: str) -> Placed | None:
+def vgg16_place(name: str) -> ArrayPlace | None:
     "Where an array belongs whose name has the layer's in it; None where it has none."
     if at := re.fullmatch(r"(.*?)layers/((?:conv2d|dense)(?:_\d+)?)/vars/[01]", name):
-        return Placed(at[1], KERAS_NUMBERED[at[2]], "keras") if at[2] in KERAS_NUMBERED else None
+        return ArrayPlace(at[1], KERAS_NUMBERED[at[2]], "keras") if at[2] in KERAS_NUMBERED else None
     if at := re.fullmatch(r"(.*?)((?:conv|dense)\d+)_(?:weight|bias)", name):
-        return Placed(at[1], GLUON_NUMBERED[at[2]], "torchvision") if at[2] in GLUON_NUMBERED else None
+        return ArrayPlace(at[1], GLUON_NUMBERED[at[2]], "torchvision") if at[2] in GLUON_NUMBERED else None
     if at := re.match(r"(|.*?[/._])(?:block(\d)_conv(\d)|(fc1|fc2|predictions))(?=[/._]|$)", name):
-        return Placed(at[1], f"conv{at[2]}_{at[3]}" if at[2] else KERAS_DENSE[at[4]], "keras")
+        return ArrayPlace(at[1], f"conv{at[2]}_{at[3]}" if at[2] else KERAS_DENSE[at[4]], "keras")
     if at := re.match(r"(|.*?[/._])(?:conv\d/)?(conv\d_\d|fc[678])(?=[/._]|$)(.*)", name):
         slim = re.fullmatch(r"/(weights|biases)(:0)?", at[3]) and "vgg_16" in at[1]
-        return Placed(at[1], at[2], "rgb" if slim or re.fullmatch(r"_[Wb]", at[3]) else "caffe")
+        return ArrayPlace(at[1], at[2], "rgb" if slim or re.fullmatch(r"_[Wb]", at[3]) else "caffe")
     return None
 
 
-def numbered(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[int, str]]:
+def module_rows(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[int, str]]:
     """PyTorch's rows of modules that have 3 x 3 convolutions among them: what the names begin with -> number -> the
     name of the module."""
     rows: dict[str, dict[int, str]] = {}
@@ -114,7 +114,7 @@ def blocks_of(places: Sequence[int], step: int) -> list[str]:
     return names
 
 
-class Tower(NamedTuple):
+class ConvolutionRow(NamedTuple):
     "A row of convolutions that may be VGG16's, in a file."
 
     before: str  # what the names of its network begin with
@@ -125,10 +125,10 @@ class Tower(NamedTuple):
     own: frozenset[str] = frozenset()  # names of all arrays of the row
 
 
-def torch_towers(arrays: Mapping[str, np.ndarray], path: Path, exported: bool) -> Iterator[Tower]:
+def torch_rows(arrays: Mapping[str, np.ndarray], path: Path, exported: bool) -> Iterator[ConvolutionRow]:
     """The rows of numbered modules. Refuses one that has more in it than convolutions and the batch normalisations
     behind them."""
-    for before, row in numbered(arrays).items():
+    for before, row in module_rows(arrays).items():
         places = [place for place in sorted(row) if arrays.get(f"{row[place]}.weight", np.zeros(0)).ndim == 4]
         names, norms = blocks_of(places, 2), {}
         if not names and (names := blocks_of(places, 3)):  # a batch normalisation is one more module
@@ -171,7 +171,7 @@ def torch_towers(arrays: Mapping[str, np.ndarray], path: Path, exported: bool) -
             )
         if not names:
             continue
-        yield Tower(
+        yield ConvolutionRow(
             before.removesuffix("features."),
             "torchvision",
             {name: f"{stem}.weight" for name, stem in stems.items()},
@@ -181,7 +181,7 @@ def torch_towers(arrays: Mapping[str, np.ndarray], path: Path, exported: bool) -
         )
 
 
-def named_towers(arrays: Mapping[str, np.ndarray], path: Path) -> Iterator[Tower]:
+def named_rows(arrays: Mapping[str, np.ndarray], path: Path) -> Iterator[ConvolutionRow]:
     "The networks whose arrays have the layers' names in theirs. Refuses two arrays for one place."
     found: dict[str, dict[bool, dict[str, str]]] = {}
     forms: dict[str, str] = {}
@@ -199,7 +199,7 @@ def named_towers(arrays: Mapping[str, np.ndarray], path: Path) -> Iterator[Tower
         forms.setdefault(at.before, at.form)
     for before, parts in found.items():
         if any(layer.startswith("conv") for layer in parts[True] | parts[False]):
-            yield Tower(
+            yield ConvolutionRow(
                 before,
                 forms[before],
                 parts[True],
@@ -209,7 +209,7 @@ def named_towers(arrays: Mapping[str, np.ndarray], path: Path) -> Iterator[Tower
             )
 
 
-def family_of(tower: Tower) -> str:
+def family_of(tower: ConvolutionRow) -> str:
     "Which of the VGGs a row of convolutions is; empty where it is none."
     blocks = [layer[4] for layer in {**tower.layers, **tower.biases} if layer.startswith("conv")]
     return (
@@ -217,13 +217,13 @@ def family_of(tower: Tower) -> str:
     )
 
 
-def the_tower(arrays: Mapping[str, np.ndarray], path: Path, exported: bool) -> Tower | None:
+def find_row(arrays: Mapping[str, np.ndarray], path: Path, exported: bool) -> ConvolutionRow | None:
     """The one VGG16 in a file; None where nothing in it has a name of VGG16's. Refuses another VGG, and two that
     differ, naming them."""
-    towers = [*torch_towers(arrays, path, exported), *named_towers(arrays, path)]
+    towers = [*torch_rows(arrays, path, exported), *named_rows(arrays, path)]
     whole = [tower for tower in towers if family_of(tower) == "VGG16"]
 
-    def same(one: Tower, other: Tower) -> bool:
+    def same(one: ConvolutionRow, other: ConvolutionRow) -> bool:
         return all(
             layer in other.layers and np.array_equal(arrays[name], arrays[other.layers[layer]])
             for layer, name in one.layers.items()
@@ -243,7 +243,7 @@ def the_tower(arrays: Mapping[str, np.ndarray], path: Path, exported: bool) -> T
     return max(towers, key=lambda tower: len(tower.layers), default=None)
 
 
-def head_of(arrays: Mapping[str, np.ndarray], tower: Tower) -> list[str]:
+def head_kernels(arrays: Mapping[str, np.ndarray], tower: ConvolutionRow) -> list[str]:
     """The names of the kernels of a network's fully connected layers, in their order, up to three; none where it has
     others than VGG16 has."""
     if any(layer in tower.layers for layer in DENSE):

@@ -64,7 +64,7 @@ function bits(text, length) {
   return Array.from({length}, (_, i) => packed.charCodeAt(i >> 3) >> (7 - (i & 7)) & 1);
 }
 
-// The lit cells of a map as one shape to fill and the lines around it, in hundredths of the picture.
+// The lit cells of a map as one shape to fill and the lines around it, in hundredths of the image.
 function shapeOf(on, {rows, columns, place: [cy, cx, jy, jx]}, size) {
   const line = (cells, centre, jump) => Array.from({length: cells + 1}, (_, i) => i === 0 ? 0 : i === cells ? 100
     : Math.round(1e4 * Math.max(0, Math.min(1, (centre + jump * (i - 0.5) + 0.5) / size))) / 100);
@@ -132,9 +132,9 @@ function render({model, el}) {
     return {one, without, standard, scores, chances: net.probabilities(scores), now: net.said(scores)};
   }
 
-  // ---- which picture
+  // ---- which image
   let filter = "all";
-  const strip = h("ul", {class: "idx-strip", role: "listbox", "aria-label": "Pictures", "aria-orientation": "horizontal", onkeydown: walk});
+  const strip = h("ul", {class: "idx-strip", role: "listbox", "aria-label": "Images", "aria-orientation": "horizontal", onkeydown: walk});
   const choice = h("select", {id: id("filter"), onchange: () => { filter = choice.value; fill(true); }}), none = h("span", {class: "idx-soft"});
 
   function kinds() {
@@ -153,7 +153,7 @@ function render({model, el}) {
     put(choice, [...titles, ...classes.map((one, place) => [String(place), one.shown])]
       .map(([name, title]) => option(name, `${title} (${found[name].length})`, name === filter)));
     const here = found[filter], now = model.get("picture"), reached = here.includes(now) ? now : here[0];
-    none.textContent = here.length ? "" : "No picture is of this kind.";
+    none.textContent = here.length ? "" : "No image is of this kind.";
     strip.hidden = !here.length;
     put(strip, here.map(i => tile(i, said[i], was[i], i === reached)));
     if (focused) strip.querySelector("[tabindex='0']")?.focus();
@@ -162,10 +162,10 @@ function render({model, el}) {
   function tile(place, said, was, reached) {
     const one = pictures[place], wrong = isWrong(said, one), changed = !same(said, was);
     const truth = one.truth ? `; in truth ${plain(one.truth)}${wrong ? ", so wrong" : ""}` : "";
-    const label = `Picture ${place + 1}, ${one.shown}. Answer: ${plain(said)}${truth}.${changed ? " Changed by what is forbidden." : ""} ${one.gone}`.trim();
+    const label = `Image ${place + 1}, ${one.shown}. Answer: ${plain(said)}${truth}.${changed ? " Changed by what is forbidden." : ""} ${one.gone}`.trim();
     return h("li", {role: "option", class: "idx-tile", "data-picture": place, "aria-selected": String(place === model.get("picture")), "aria-label": label,
       title: label, tabindex: reached ? "0" : "-1", onclick: () => pick(place)},
-    one.photo ? h("img", {src: one.photo, alt: "", draggable: "false"}) : h("span", {class: "idx-gone"}, "no picture"),
+    one.photo ? h("img", {src: one.photo, alt: "", draggable: "false"}) : h("span", {class: "idx-gone"}, "no image"),
     wrong && h("span", {class: "idx-mark", "aria-hidden": "true"}, "✕"),
     changed && h("span", {class: "idx-mark idx-changed", "aria-hidden": "true"}, "↺"));
   }
@@ -203,7 +203,7 @@ function render({model, el}) {
   let question = null, order = [], all = false, rows = new Map(), rest = null, widest = 0, open = new Set();
   const why = h("div", {class: "idx-why"}), list = h("ul", {class: "idx-reasons", "aria-label": "Reasons"}), sums = h("dl", {class: "idx-sums"});
   const undo = h("button", {type: "button", class: "idx-button", onclick: () => { tell({raised: {}}); list.querySelector("input")?.focus(); }},
-    "Put this picture's evidence back");
+    "Put this image's evidence back");
 
   function ask(wanted) {
     const own = net.standard(picture().evidence), size = concept => Math.abs(total(members[concept], i => own[i] * net.weight(i, question)));
@@ -219,10 +219,10 @@ function render({model, el}) {
     const shown = all || order.length <= FIRST + 1 ? order : order.slice(0, FIRST);
     const heads = h("li", {class: "idx-row idx-heads idx-soft", "aria-hidden": "true"}, h("span", {}, "Concept"),
       h("span", {class: "idx-sides"}, h("span", {}, "against"), h("span", {}, "for")), h("span"),
-      h("span", {title: "in standard deviations of the training pictures"}, "raise or lower (SD)"), h("span", {}, "forbid"));
+      h("span", {title: "in standard deviations of the training images"}, "raise or lower (SD)"), h("span", {}, "forbid"));
     rest = order.length <= FIRST + 1 ? null : others(order.slice(shown.length));
     put(list, order.length ? [heads, shown.map(concept => (rows.get(concept) || reason(concept)).item), rest && rest.item]
-      : h("li", {class: "idx-soft"}, "No detector has a say in this. The answer is that of the average picture."));
+      : h("li", {class: "idx-soft"}, "No detector has a say in this. The answer is that of the average image."));
   }
   function others(some) {
     const bar = h("span", {class: "idx-bar", "aria-hidden": "true"}), value = h("span", {class: "idx-number"});
@@ -231,14 +231,14 @@ function render({model, el}) {
     return {some, bar, value, item: h("li", {class: "idx-row"}, turn, bar, value)};
   }
   function tick(name, shown) {
-    const box = h("input", {type: "checkbox", "aria-label": `Forbid ${shown} in all pictures`, onchange: () => allow(name, !box.checked)});
+    const box = h("input", {type: "checkbox", "aria-label": `Forbid ${shown} in all images`, onchange: () => allow(name, !box.checked)});
     const update = gone => { box.checked = gone; box.disabled = gone && !model.get("forbidden").includes(name); };
     return {update, item: h("label", {class: "idx-tick"}, box, h("span", {class: "idx-narrow"}, "forbid"))};
   }
   function reason(concept) {
     const {shown, name} = concepts[concept], bar = h("span", {class: "idx-bar", "aria-hidden": "true"}), value = h("span", {class: "idx-number"});
     const by = h("output", {class: "idx-number"}), usual = h("span", {class: "idx-usual"}), forbid = tick(name, shown), parts = members[concept].map(detector);
-    const slider = h("input", {type: "range", min: -MOST, max: MOST, step: "0.1", "aria-label": `Raise or lower ${shown} in this picture`,
+    const slider = h("input", {type: "range", min: -MOST, max: MOST, step: "0.1", "aria-label": `Raise or lower ${shown} in this image`,
       oninput: () => raise(name, Number(slider.value)), ondblclick: () => raise(name, 0)});
     const inner = h("ul", {class: "idx-inner", id: id(`inner-${concept}`), "aria-label": `Detectors of ${shown}`}, parts.map(part => part.item));
     const turn = h("button", {type: "button", class: "idx-name", "aria-controls": inner.id, title: shown,
@@ -270,7 +270,7 @@ function render({model, el}) {
     }
     const lead = ["Together: ", many ? "the log-odds of " : "the lead of ", word(classes[question.of].shown),
       !many && [" over ", word(classes[question.against].shown)]];
-    put(sums, [["Concepts", sum(order)], ["Bias: what the average picture gets", base], [lead, base + sum(order)]]
+    put(sums, [["Concepts", sum(order)], ["Bias: what the average image gets", base], [lead, base + sum(order)]]
       .map(([name, value]) => [h("dt", {}, name), h("dd", {class: "idx-number"}, signed(value))]));
     undo.hidden = !Object.keys(model.get("raised")).length;
     paint();
@@ -305,7 +305,7 @@ function render({model, el}) {
     const beside = !many && [" rather than ", select("against", "of", "rather than this class")];
     put(why, h("h3", {}, "Why ", select("of", "against", "Why this class"), beside, "?"), turn);
   }
-  // How a concept's evidence differs from the average picture's, by the detectors that weigh here.
+  // How a concept's evidence differs from the average image's, by the detectors that weigh here.
   function usually(concept, standard) {
     const size = i => Math.abs(net.weight(i, question)), far = total(members[concept], i => size(i) * standard[i]) / (total(members[concept], size) || 1);
     return Math.abs(far) < 0.1 ? "as usual" : `${Math.abs(far) < 1 ? "a little " : Math.abs(far) > 2 ? "much " : ""}${far < 0 ? "less" : "more"} than usual`;
@@ -354,7 +354,7 @@ function render({model, el}) {
     const names = model.get("forbidden"), {said: now, was} = kinds(), judged = pictures.map((_, i) => i).filter(i => pictures[i].truth);
     const share = said => total(judged, i => rate(said[i], pictures[i])) / judged.length;
     const changed = now.filter((one, i) => !same(one, was[i])).length;
-    const before = judged.length ? share(was) : "", after = judged.length ? share(now) : "", shown = several(pictures.length, "picture");
+    const before = judged.length ? share(was) : "", after = judged.length ? share(now) : "", shown = several(pictures.length, "image");
     const rightly = many ? `answers to the ${shown} shown are right` : `${shown} shown are answered rightly`;
     const first = !judged.length ? "" : ` ${percent(before)} of the ${rightly}.`
       + " They were chosen to show right and wrong answers of each class, so this share says nothing of others.";
@@ -428,10 +428,10 @@ function render({model, el}) {
     h("h2", {id: id(`title-${name}`)}, title), inner);
   const labelled = (text, select, ...more) => h("div", {class: "idx-tools"}, h("label", {for: select.id}, text), select, more);
   const soft = text => h("p", {class: "idx-soft"}, text);
-  const lost = data.problems.length > 0 && h("details", {class: "idx-soft"}, h("summary", {}, `${several(data.problems.length, "picture")} could not be read`),
+  const lost = data.problems.length > 0 && h("details", {class: "idx-soft"}, h("summary", {}, `${several(data.problems.length, "image")} could not be read`),
     h("ul", {}, data.problems.map(text => h("li", {}, word(text)))));
   put(root,
-    section("one", "One picture", labelled("Pictures", choice, none), strip, lost,
+    section("one", "One image", labelled("Images", choice, none), strip, lost,
       h("div", {class: "idx-pair"}, h("figure", {}, frame, caption), h("div", {}, said, chances, why, list, sums, undo)),
       h("div", {class: "idx-forbidden"}, effects, chips, reset)),
     section("class", "One class", soft("How much each concept speaks for it or against it, for one standard deviation of evidence."),

@@ -1,5 +1,5 @@
-// The pictures of `explore`: an ES module for anywidget. It asks no server for anything, and all names from data are set as text.
-// A gallery shows the region of a unit in each picture and tells Python where the pointer is; a bench is a picture to paint on.
+// The images of `explore`: an ES module for anywidget. It asks no server for anything, and all names from data are set as text.
+// A gallery shows the region of a unit in each image and tells Python where the pointer is; a bench is an image to paint on.
 
 const raw = view => view ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength) : new Uint8Array(0);
 const numbers = (view, kind) => new kind(raw(view).slice().buffer);
@@ -58,7 +58,7 @@ function packed(on) {
   return bytes;
 }
 
-// The border of a bit map as closed loops, in shares of the picture.
+// The border of a bit map as closed loops, in shares of the image.
 function outline(on, side) {
   const from = new Map(), path = new Path2D(), at = (x, y) => x >= 0 && y >= 0 && x < side && y < side && on[y * side + x];
   const edge = (x, y, right, below) => { const key = y * (side + 1) + x; from.has(key) ? from.get(key).push([right, below]) : from.set(key, [[right, below]]); };
@@ -187,8 +187,8 @@ function gallery(model, root) {
     const share = tile.on ? tile.on.reduce((a, b) => a + b, 0) / tile.on.length : 0;
     const lit = tile.values ? `${said(100 * share)} % lit` : "no map here";
     tile.lit.textContent = lit;
-    tile.button.setAttribute("aria-label", `Picture ${tile.turn + 1}: ${tile.name}. ${tile.values ? `Peak ${said(tile.peak)}, ${lit}.` : lit}`
-      + `${tile.mask ? " The concept is outlined." : ""}${tile.gone ? ` ${tile.gone}` : ""} Arrow keys move the point that is read; Enter takes the picture to the bench.`);
+    tile.button.setAttribute("aria-label", `Image ${tile.turn + 1}: ${tile.name}. ${tile.values ? `Peak ${said(tile.peak)}, ${lit}.` : lit}`
+      + `${tile.mask ? " The concept is outlined." : ""}${tile.gone ? ` ${tile.gone}` : ""} Arrow keys move the point that is read; Enter takes the image to the bench.`);
     tile.button.setAttribute("aria-pressed", String(held(tile)));
   }
   function all() {
@@ -246,7 +246,7 @@ function gallery(model, root) {
         found.concepts.length ? null : h("span", {className: "ide-soft", textContent: "nothing annotated"})));
   }
   model.on("change:pictures", fill);
-  // Once the message has been taken in whole: it may bring other pictures, too.
+  // Once the message has been taken in whole: it may bring other images, too.
   for (const name of ["limits", "manner", "outlined", "held"]) model.on(`change:${name}`, () => queueMicrotask(() => { if (filled) all(); }));
   model.on("change:reading", read); model.on("change:hint", read); model.on("change:caption", captioned); model.on("change:level", told);
   fill(); read(); captioned();
@@ -259,7 +259,7 @@ function bench(model, root) {
   const canvas = () => h("canvas", {width: 480, height: 480, "aria-hidden": "true"});
   const left = canvas(), right = canvas();
   const paper = h("button", {type: "button", className: "ide-tile ide-paper",
-    "aria-label": "The picture. Drag to paint over it; or move the brush with the arrow keys, and paint with the space bar. Delete clears, [ and ] change the brush."}, left);
+    "aria-label": "The image. Drag to paint over it; or move the brush with the arrow keys, and paint with the space bar. Delete clears, [ and ] change the brush."}, left);
   const size = h("input", {type: "range", min: 1, max: 30, value: 6});
   const clear = h("button", {type: "button", className: "ide-button", textContent: "Clear the paint"});
   const other = h("div", {className: "ide-tile", role: "img"}, right), table = h("div", {className: "ide-answer", role: "status", "aria-live": "polite"});

@@ -61,7 +61,7 @@ const report = (() => {
     try { return decodeURIComponent(text); } catch { return text; }
   }
 
-  // ---- data: one script a layer, asked for when a picture or a page of it is ---
+  // ---- data: one script a layer, asked for when an image or a page of it is ---
   function layer(place) {
     if (!layers.has(place)) {
       layers.set(place, new Promise((good, bad) => {
@@ -123,7 +123,7 @@ const report = (() => {
 
   const round = value => Math.round(100 * value) / 100;
   const even = side => value => round(100 * value / side);
-  // Where the border before cell i lies, in hundredths of the picture: half-way between two cells' centres; the outermost cells reach the edge.
+  // Where the border before cell i lies, in hundredths of the image: half-way between two cells' centres; the outermost cells reach the edge.
   const border = (cells, centre, jump) => i => i === 0 ? 0 : i === cells ? 100
     : round(100 * Math.max(0, Math.min(1, (centre + jump * (i - 0.5) + 0.5) / run.size)));
   const cellAt = (cells, centre, jump, side) => Int32Array.from({length: side}, (_, i) =>
@@ -155,7 +155,7 @@ const report = (() => {
   }
 
   function photograph(image, alt) {
-    const gone = () => h("span", {class: "gone"}, run.images.file[image] ? "The picture's file is not in this folder." : run.gone);
+    const gone = () => h("span", {class: "gone"}, run.images.file[image] ? "The image's file is not in this folder." : run.gone);
     if (!run.images.file[image]) return gone();
     const source = $("pictures") ? pictures()[image] : `images/${image}.jpg`;
     const made = h("img", {src: source, alt, loading: "lazy", decoding: "async"});
@@ -173,7 +173,7 @@ const report = (() => {
       one("Units", count(run.units.index.length), several(run.layers.length, "layer")),
       one("Detectors", count(detectors), run.rule),
       one("Concepts found", count(run.unique), `of ${count(run.concepts.length)}`),
-      one("Pictures", count(run.pictures)),
+      one("Images", count(run.pictures)),
       run.tested && one("Labels that hold", count(given("holds")), `of ${count(given("holds") + given("fails"))} tested`));
   }
 
@@ -387,7 +387,7 @@ const report = (() => {
 
   function picturesOf(state) {
     const {data, unit, where} = state;
-    if (!run.ranks || !data.top) return panel("Where it fires most", h("p", {}, run.ranks ? "No pictures of this layer were kept." : run.nopictures));
+    if (!run.ranks || !data.top) return panel("Where it fires most", h("p", {}, run.ranks ? "No images of this layer were kept." : run.nopictures));
     const some = data.top[unit].map((image, rank) => [image, rank]).filter(([image]) => image >= 0), list = h("ul", {class: "pictures"});
     state.legend = h("span", {});
     state.draw = () => {
@@ -398,12 +398,12 @@ const report = (() => {
     const toggle = kind => event => list.classList.toggle(`no-${kind}`, !event.target.checked);
     const tick = (kind, text) => h("label", {}, h("input", {type: "checkbox", checked: true, onchange: toggle(kind)}), swatch(kind), text);
     const maps = where.rows * where.columns > 1, points = `${run.side} × ${run.side} points`;
-    const said = maps ? `The ${several(some.length, "picture")} with its largest activations. Lit are the layer's own ${where.rows} × ${where.columns} cells ` +
+    const said = maps ? `The ${several(some.length, "image")} with its largest activations. Lit are the layer's own ${where.rows} × ${where.columns} cells ` +
       `above its threshold; the ${run.measure} is measured on the map interpolated to ${points}, where regions have finer borders.`
-      : "This layer has no maps: the unit answers to a picture as a whole, so no place in it can be shown.";
+      : "This layer has no maps: the unit answers to an image as a whole, so no place in it can be shown.";
     return h("section", {"aria-labelledby": "pictures-title"}, h("h2", {id: "pictures-title"}, "Where it fires most"), h("p", {class: "soft small"}, said),
       !some.some(([image]) => run.images.file[image]) && h("p", {class: "note"}, run.gone),
-      maps && h("fieldset", {class: "shows"}, h("legend", {class: "unseen"}, "Shown over the pictures"), tick("region", "the unit"),
+      maps && h("fieldset", {class: "shows"}, h("legend", {class: "unseen"}, "Shown over the images"), tick("region", "the unit"),
         state.concept != null && [tick("mask", state.legend), tick("both", "both")]),
       list);
   }
@@ -412,7 +412,7 @@ const report = (() => {
     const {data, unit, where, concept} = state, name = run.images.name[image], shows = concept != null && data.mask.has(`${image} ${concept}`);
     const mine = concept == null ? "" : run.concepts[concept][0], peak = data.peak[unit][rank];
     const told = concept == null ? "" : shows ? ` Shows ${mine}.` : ` Does not show ${mine}.`;
-    const alt = `Picture ${rank + 1}, ${name}. Largest activation ${number(peak)}.${told}`;
+    const alt = `Image ${rank + 1}, ${name}. Largest activation ${number(peak)}.${told}`;
     return h("figure", {}, h("div", {class: "picture"}, photograph(image, alt), overlay(data, where, unit, rank, image, concept)),
       h("figcaption", {}, h("span", {title: name}, word(name)), h("span", {class: "number", title: "largest activation"}, number(peak))));
   }
@@ -429,13 +429,13 @@ const report = (() => {
         tick.style.left = `${100 * data[level][unit][place] / most}%`;
         bar.append(tick);
       }
-      const pick = h("input", {type: "radio", name: "shown", checked: concept === state.concept, "aria-label": `Show ${name} in the pictures`,
+      const pick = h("input", {type: "radio", name: "shown", checked: concept === state.concept, "aria-label": `Show ${name} in the images`,
         onchange: () => { state.concept = concept; if (state.draw) state.draw(); }});
       return h("tr", {}, run.ranks > 0 && h("td", {}, pick), first(word(name)), h("td", {}, bar), end(score(data.scores[unit][place])),
         known.map(level => end(score(data[level][unit][place]), "soft")), end(count(images), "soft"));
     });
     const levels = known.map(level => heading(level[0].toUpperCase() + level.slice(1), "end"));
-    const headings = [run.ranks > 0 && heading("Show"), heading("Concept"), heading(run.measure), heading(""), levels, heading("Pictures", "end")];
+    const headings = [run.ranks > 0 && heading("Show"), heading("Concept"), heading(run.measure), heading(""), levels, heading("Images", "end")];
     const said = "The ticks in the bars are what chance gives: as if places did not matter (dashed), and as if only places did.";
     return panel("Concepts", h("p", {}, "Its label first, then the runners-up. ", known.length ? said : run.nochance),
       scroll("Concepts of this unit", table(headings.flat().filter(Boolean), body)));
@@ -526,10 +526,10 @@ const report = (() => {
     const one = image => h("div", {class: "picture", title: run.images.name[image]}, photograph(image, run.images.name[image]),
       overlay(data, where, unit, rankOf(data, unit, image), image, state.concept));
     const cases = outcomes.map(([present, fires, says, number, images]) => h("div", {},
-      h("h3", {}, `${has[present]}, unit ${fires ? "fires" : "is silent"}${said[says] || ""}`, h("span", {}, several(number, "picture"))),
+      h("h3", {}, `${has[present]}, unit ${fires ? "fires" : "is silent"}${said[says] || ""}`, h("span", {}, several(number, "image"))),
       h("div", {class: "few"}, images.map(one))));
-    const any = h("div", {}, h("h3", {}, "Any, at random", h("span", {}, several(run.pictures, "picture"))), h("div", {class: "few"}, run.images.random.map(one)));
-    return panel("By outcome", h("p", {}, "Is ", word(mine[0]), " in the picture, and does the unit fire anywhere in it? A few pictures of each case: the ",
+    const any = h("div", {}, h("h3", {}, "Any, at random", h("span", {}, several(run.pictures, "image"))), h("div", {class: "few"}, run.images.random.map(one)));
+    return panel("By outcome", h("p", {}, "Is ", word(mine[0]), " in the image, and does the unit fire anywhere in it? A few images of each case: the ",
       "strongest where it fires, the weakest where it is silent. To compare them with: a few drawn at random, the same for every unit."),
       h("div", {class: "outcomes"}, cases, any));
   }

@@ -56,7 +56,7 @@ def stack(examples: Sequence[Example], batch: int, places: Sequence[int] = ()) -
 # %% ../../nbs/passes/04_batches.ipynb #e2de7524
 @dataclass(frozen=True)
 class View:
-    "How pictures and masks are cut, and how many at once."
+    "How images and masks are cut, and how many at once."
 
     size: int  # of the network's input
     side: int  # S: masks and maps are compared on S x S points

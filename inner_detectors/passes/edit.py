@@ -17,7 +17,7 @@ from ..core.errors import InputError
 from ..networks.cut import Cut, check_later, cut_at
 from ..networks.model import Model
 from .fold import first_infinite
-from .probe import as_floats, compiled, probe
+from .probe import as_floats, compile_forward, probe
 
 # %% ../../nbs/passes/08_edit.ipynb #438db2ee
 class Halves(NamedTuple):
@@ -50,7 +50,9 @@ def halves(
         return as_floats(at.after(parameters, values, beside), names)
 
     return Halves(
-        at, compiled(at.beside, model, device) if at.around else lambda images: (), compiled(follow, model, device)
+        at,
+        compile_forward(at.beside, model, device) if at.around else lambda images: (),
+        compile_forward(follow, model, device),
     )
 
 # %% ../../nbs/passes/08_edit.ipynb #bd571b05

@@ -22,7 +22,7 @@ from ..networks.model import Model
 
 # %% ../../nbs/synthetic/06_planted.ipynb #3c48d3f0
 class Rings:
-    """Made-up pictures of 64 x 64 pixels: red balls inside green rings, which belong to no concept, and blue balls
+    """Made-up images of 64 x 64 pixels: red balls inside green rings, which belong to no concept, and blue balls
     without."""
 
     def __init__(self, pictures: int = 24, seed: int = 0):

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from ..core.errors import InputError
 from ..data.sample import Region, Sample
 from .painting import Canvas, Frame, MATERIALS, flood, paint
-from .scenes import GROUNDED, cloth, colour_regions, developed, grouped, stroke_mask
+from .scenes import GROUNDED, cloth, colour_regions, to_bytes, group_strokes, stroke_mask
 from .things import THINGS, one_of, vocabulary
 
 # %% ../../nbs/synthetic/04_staged.ipynb #26fe596b
@@ -29,7 +29,7 @@ def stage(
     name: str,
     material: str,
 ) -> tuple[UInt8[np.ndarray, "size size 3"], tuple[Region, ...]]:
-    "A picture of one thing before a material, with all its masks. `rng` draws thing and place, `behind` the material."
+    "An image of one thing before a material, with all its masks. `rng` draws thing and place, `behind` the material."
     canvas = Canvas(behind, size)
     flood(canvas, 0, 1, MATERIALS[material](behind))
     if rng.random() < 0.5:
@@ -41,13 +41,13 @@ def stage(
     canvas.things += 1
     for stroke in thing.strokes:
         paint(canvas, frame, stroke)
-    image = developed(canvas)
-    drawn = [Region(concept, stroke_mask(canvas, numbers)) for (_, concept), numbers in grouped(canvas).items()]
+    image = to_bytes(canvas)
+    drawn = [Region(concept, stroke_mask(canvas, numbers)) for (_, concept), numbers in group_strokes(canvas).items()]
     return image, (*drawn, *colour_regions(image))
 
 
 class Staged:
-    """A generated set of pictures of one thing each, its class, on the stage of its class or (`swapped`) of another.
+    """A generated set of images of one thing each, its class, on the stage of its class or (`swapped`) of another.
     Keys are CLASS/NUMBER."""
 
     name = "staged"
@@ -55,10 +55,10 @@ class Staged:
 
     def __init__(
         self, count: int, seed: int = 0, swapped: bool = False, size: int = 224, own: float = 0.95
-    ):  # share of pictures on their class's stage, where not swapped
+    ):  # share of images on their class's stage, where not swapped
         if count < 1 or size < 16 or seed < 0 or not 0 <= own <= 1:
             raise InputError(
-                f"staged:{count} (seed {seed}, {size} pixels, {own} on their own stage): needs a picture, a seed from "
+                f"staged:{count} (seed {seed}, {size} pixels, {own} on their own stage): needs an image, a seed from "
                 "0, 16 pixels, and a share "
                 "from 0 to 1. Try staged:240."
             )
@@ -68,11 +68,11 @@ class Staged:
 
     @classmethod
     def parse(cls, text: str, seed: int = 0, **_) -> "Staged":
-        "The set that `staged:TEXT` means: a number of pictures, or NUMBER,swapped."
+        "The set that `staged:TEXT` means: a number of images, or NUMBER,swapped."
         number, comma, word = text.partition(",")
         if not (number.isascii() and number.isdigit() and word == ("swapped" if comma else "")):
             raise InputError(
-                f"staged:{text}: is no number of pictures, nor NUMBER,swapped. Try staged:240 or staged:240,swapped."
+                f"staged:{text}: is no number of images, nor NUMBER,swapped. Try staged:240 or staged:240,swapped."
             )
         return cls(int(number), seed, bool(comma))
 
@@ -88,10 +88,10 @@ class Staged:
         return one_of(behind, others) if behind.random() >= self.own or self.swapped else STAGES[name]
 
     def sample(self, key: str) -> Sample:
-        "The picture of a key with its masks. Safe to call from several threads."
+        "The image of a key with its masks. Safe to call from several threads."
         name, _, number = key.partition("/")
         if not (number.isascii() and number.isdigit() and int(number) < self.count and key == self.keys[int(number)]):
-            raise InputError(f"{self!r}: no picture {key!r}. Keys run from {self.keys[0]!r} to {self.keys[-1]!r}.")
+            raise InputError(f"{self!r}: no image {key!r}. Keys run from {self.keys[0]!r} to {self.keys[-1]!r}.")
         rng, behind = (np.random.default_rng([self.seed, int(number), which]) for which in (1, 2))
         image, regions = stage(rng, behind, self.size, name, self.material(name, behind))
         return Sample(key, image, regions)
@@ -99,7 +99,7 @@ class Staged:
     def identity(self) -> dict[str, str]:
         "What decides every pixel, hashed."
         text = (
-            f"staged {self.version}: {self.count} pictures of {self.size} pixels, seed {self.seed}, swapped "
+            f"staged {self.version}: {self.count} images of {self.size} pixels, seed {self.seed}, swapped "
             f"{self.swapped}, own {self.own}"
         )
         return {"staged": hashlib.sha256(text.encode()).hexdigest()}

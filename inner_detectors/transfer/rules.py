@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from ..analyses.ablation import standard_error
-from ..data.groups import Seen
+from ..data.groups import UsedImage
 from .bank import Bank
 from .network import Transfer
 
@@ -29,7 +29,7 @@ class Rules:
     several: bool
 
     def scores(self, values: Float[np.ndarray, "image detector"]) -> Float64[np.ndarray, "image class"]:
-        "The share of training pictures of each class in the leaf; of several less 1/2, so that yes is above zero."
+        "The share of training images of each class in the leaf; of several less 1/2, so that yes is above zero."
         if self.several:
             return np.stack([tree.predict_proba(values)[:, 1] for tree in self.trees], 1) - 0.5
         return self.trees[0].predict_proba(values)
@@ -50,7 +50,7 @@ class Rules:
         return f"Rules({sum(tree.get_n_leaves() for tree in self.trees)} leaves for {len(self.classes)} classes)"
 
 
-def small_tree(values, truth: np.ndarray, other, held: np.ndarray, images: Sequence[Seen], most: int, seed: int):
+def small_tree(values, truth: np.ndarray, other, held: np.ndarray, images: Sequence[UsedImage], most: int, seed: int):
     "The smallest tree whose validation error is within one standard error of the best."
     from sklearn.tree import DecisionTreeClassifier
 

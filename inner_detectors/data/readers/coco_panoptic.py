@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import Problems, InputError
-from ..images import oriented, read_image, read_turned
-from .coco import alone_in_group, asked, record, taken
-from .coco_files import beside, existing, located, place_of_coco
+from ..images import check_orientation, read_image, read_turned
+from .coco import alone_in_group, record_options, record, read_tables
+from .coco_files import folder_with_images, existing_entries, locate_images, place_of_coco
 from inner_detectors.data.readers.coco_json import (
-    inside,
+    is_inside,
     key_of,
     read_categories,
     read_entries,
@@ -24,7 +24,7 @@ from inner_detectors.data.readers.coco_json import (
     read_json,
 )
 from .label_maps import label_regions
-from .masks import whole
+from .masks import as_whole_number
 from .voc import wide_high
 from ..sample import Region, Sample
 from ..vocabulary import Vocabulary
@@ -46,10 +46,10 @@ class CocoPanoptic:
         self.annotations, self.problems, self.orientation, self.group = (
             Path(annotations),
             Problems(on_problem),
-            oriented(orientation),
+            check_orientation(orientation),
             group,
         )
-        self.tables = taken(self.annotations)
+        self.tables = read_tables(self.annotations)
         read = read_json(self.annotations, "segments_info")
         categories = read_categories(self.annotations, read["categories"])
         self.concepts = Vocabulary(dict.fromkeys(categories.values()))
@@ -65,10 +65,12 @@ class CocoPanoptic:
             for number, entry in (read_image_entry(self.annotations, image) for image in read["images"])
             if number in of_image
         }
-        self.images = beside(self.annotations, maps) if images is None else Path(images)
-        self.entries = existing({name: entries[name] for name in maps}, self.annotations, self.images, self.problems)
+        self.images = folder_with_images(self.annotations, maps) if images is None else Path(images)
+        self.entries = existing_entries(
+            {name: entries[name] for name in maps}, self.annotations, self.images, self.problems
+        )
         alone_in_group(self.entries.values(), self.annotations, group, self.problems)
-        where, _ = located(maps, self.images)
+        where, _ = locate_images(maps, self.images)
         self.maps = {where[name]: path for name, path in maps.items() if name in where}
         self.keys = list(self.entries)
 
@@ -95,7 +97,7 @@ class CocoPanoptic:
     def identity(self) -> dict[str, str]:
         "SHA-256 of the json and the label maps, and of the sorted list of image names and the digests of their files."
         maps, images = [self.maps[key] for key in self.keys], [self.images / name for name in self.keys]
-        return record([*self.tables, *maps], images, self.images) | asked(
+        return record([*self.tables, *maps], images, self.images) | record_options(
             orientation=self.orientation, group=self.group
         )
 
@@ -111,14 +113,14 @@ class CocoPanoptic:
 def segments(annotation: dict) -> Iterator[tuple[object, object, None]]:
     "(id, category id, no mask of its own) of an image's segments."
     for segment in annotation["segments_info"]:
-        yield whole(segment.get("id")), segment.get("category_id"), None
+        yield as_whole_number(segment.get("id")), segment.get("category_id"), None
 
 
 def whole_segments(path: Path, annotation: dict, problems: Problems) -> bool:
     "Whether an image's annotation names a label map in its folder and lists segments; it is a problem where not."
     name, listed, image = (annotation.get(key) for key in ("file_name", "segments_info", "image_id"))
-    good = isinstance(name, str) and inside(name) and isinstance(listed, list) and key_of(image) is not None
-    good = good and all(isinstance(one, dict) and whole(one.get("id")) is not None for one in listed or ())
+    good = isinstance(name, str) and is_inside(name) and isinstance(listed, list) and key_of(image) is not None
+    good = good and all(isinstance(one, dict) and as_whole_number(one.get("id")) is not None for one in listed or ())
     if not good:
         problems.met(
             f"{path}: the annotation of image {image} has no file_name (of a label map, none outside) or no list "

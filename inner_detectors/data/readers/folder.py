@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...core.errors import Problems, InputError
-from ..images import oriented, read_turned
-from .coco import asked, record, taken
-from .label_maps import MAPS, doubtful, label_regions, read_labels
-from .names import find_names, names_of, read_table
-from .pairing import BESIDE, by_picture, files_in, maps_in, pairs, pictures_in, unfit
+from ..images import check_orientation, read_turned
+from .coco import record_options, record, read_tables
+from .label_maps import MAPS, doubt_labels, label_regions, read_labels
+from .names import find_names, first_names, read_table
+from .pairing import COMPANIONS, by_image, files_in, maps_in, pairs, images_in, why_unread
 from .voc import wide_high
 from ..sample import Sample
 
 # %% ../../../nbs/data/readers/10_folder.ipynb #5e6b64a1
 class Folder:
-    "Pictures, label maps and a table of names."
+    "Images, label maps and a table of names."
 
     name, options = "folder", ("orientation", "group")
 
@@ -31,33 +31,31 @@ class Folder:
         self.folder, self.problems, self.orientation, self.group = (
             Path(folder),
             Problems(on_problem),
-            oriented(orientation),
+            check_orientation(orientation),
             group,
         )
         for place in (self.folder, self.folder / "images", self.folder / "masks"):
             if not place.is_dir():
                 raise InputError(
-                    f"{place}: no such folder. Put pictures in images/, label maps in masks/ and names in names.csv."
+                    f"{place}: no such folder. Put images in images/, label maps in masks/ and names in names.csv."
                 )
         tables = sorted(
             find_names(self.folder, self.folder / "masks"), key=lambda path: path.name.lower() != "names.csv"
         )
-        self.tables = taken(*(tables[:1] or [self.folder / "names.csv"]), self.folder / "images.csv")
-        self.names = names_of(tables or [self.folder / "names.csv"])
+        self.tables = read_tables(*(tables[:1] or [self.folder / "names.csv"]), self.folder / "images.csv")
+        self.names = first_names(tables or [self.folder / "names.csv"])
         self.concepts = self.names.concepts
         if self.names.note:
             self.problems.noted(self.names.note)
-        maps = by_picture(
-            maps_in(self.folder / "masks", nested=True), pictures_in(self.folder / "images"), self.problems
-        )
+        maps = by_image(maps_in(self.folder / "masks", nested=True), images_in(self.folder / "images"), self.problems)
         unread = {
             path.stem: path for path in files_in(self.folder / "masks", nested=True) if path.suffix.lower() not in MAPS
         }
         for path in sorted((self.folder / "images").iterdir()):
-            if path.stem in maps or path.name[0] == "." or path.suffix.lower() in BESIDE:
+            if path.stem in maps or path.name[0] == "." or path.suffix.lower() in COMPANIONS:
                 continue
             if path.stem in unread:
-                self.problems.met(f"{path}: has no label map that can be read. {unfit(unread[path.stem])}")
+                self.problems.met(f"{path}: has no label map that can be read. {why_unread(unread[path.stem])}")
             else:
                 self.problems.met(
                     f"{path}: has no label map masks/{path.stem}.png. Draw one (of zeros where it shows nothing), or "
@@ -84,7 +82,7 @@ class Folder:
         regions = [
             region for path, one in zip(paths, labels) for region in label_regions(path, one, names.called, names.void)
         ]
-        doubts = (doubtful(path, one, names.called, names.path) for path, one in zip(paths, labels))
+        doubts = (doubt_labels(path, one, names.called, names.path) for path, one in zip(paths, labels))
         doubt = None if regions else next(filter(None, doubts), None)
         return Sample(key, image, tuple(regions), self.groups.get(key), notes if regions else (), doubt)
 
@@ -99,7 +97,7 @@ class Folder:
             [path for paths, _ in self.files.values() for path in paths],
             [image for _, image in self.files.values()],
         )
-        return record([*self.tables, *maps], images) | asked(orientation=self.orientation, group=self.group)
+        return record([*self.tables, *maps], images) | record_options(orientation=self.orientation, group=self.group)
 
     @classmethod
     def parse(

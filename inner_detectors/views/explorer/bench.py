@@ -19,18 +19,18 @@ from ...core.errors import InputError
 from ...networks.model import layers
 from ...passes.interpolation import Between
 from inner_detectors.views.explorer.measuring import (
-    Heard,
+    NetworkAnswer,
     PAINTS,
     as_jpeg,
-    asking,
-    changed,
+    answer_function,
+    change_rows,
     example_at,
     frame_of,
     limits_at,
-    painted_over,
+    paint_over,
 )
-from .material import Material, at_hand
-from .shelf import layer_of, shown, unit_options
+from .material import Material, require_data
+from .shelf import unit_layer, page_name, unit_options
 from .unit_view import Bench
 
 # %% ../../../nbs/views/explorer/04_bench.ipynb #211ad2a5
@@ -43,11 +43,11 @@ class Subject(NamedTuple):
     image: UInt8[np.ndarray, "size size 3"]
     name: str
     around: tuple[Between, Between]
-    before: Heard
+    before: NetworkAnswer
 
 
 class BenchView(widgets.VBox):
-    "A picture painted over, or a unit taken out, and what the network says then."
+    "An image painted over, or a unit taken out, and what the network says then."
 
     fill = traitlets.Unicode("colour")
     colour = traitlets.Unicode("#767676")
@@ -55,11 +55,11 @@ class BenchView(widgets.VBox):
 
     def __init__(self, these: Material):
         self.these, self.level, self.pins, self.turn = these, 0.0, tuple[str, ...](), 0
-        self.after: Heard | None = None
+        self.after: NetworkAnswer | None = None
         self.altered = b""
         self.subject: Subject | None = None
         self.asks: dict[str, tuple[Callable, str]] = {}
-        self.head, self.page = widgets.HTML(), Bench(kind="bench", title="The bench: paint over a picture")
+        self.head, self.page = widgets.HTML(), Bench(kind="bench", title="The bench: paint over an image")
         self.head.add_class("ide-head")
         wide, near_by = widgets.Layout(width="auto"), {"description_width": "auto"}
         self.fills = widgets.Dropdown(description="paint with", options=PAINTS, layout=wide, style=near_by)
@@ -81,9 +81,9 @@ class BenchView(widgets.VBox):
         self.clear()
 
     def asking(self, layer: str) -> tuple[Callable, str]:
-        "A layer's function of a picture, made once."
+        "A layer's function of an image, made once."
         if layer not in self.asks:
-            self.asks[layer] = asking(at_hand(self.these)[1], layer)
+            self.asks[layer] = answer_function(require_data(self.these)[1], layer)
         return self.asks[layer]
 
     def clear(self, why: str = "") -> None:
@@ -92,22 +92,22 @@ class BenchView(widgets.VBox):
         if why:
             said = html.escape(why)
         elif self.these.live:
-            said = "Click a picture to take it here: paint over it, or take the unit out, and see what changes."
+            said = "Click an image to take it here: paint over it, or take the unit out, and see what changes."
         else:
             said = (
-                "Painting over a picture or taking a unit out runs the network again: give data and network, as in "
+                "Painting over an image or taking a unit out runs the network again: give data and network, as in "
                 "Explorer(dissection, data, model)."
             )
         self.head.value = f"<p class=ide-soft>{said}</p>"
 
     def take(self, unit: str, place: int, level: float) -> None:
-        "The picture at a place of the data, and a unit with its threshold."
+        "The image at a place of the data, and a unit with its threshold."
         if self.these.model is None:
             return self.clear()
         example = example_at(self.these, place)
         if isinstance(example, str):
             return self.clear(example)
-        layer = layer_of(unit)
+        layer = unit_layer(unit)
         row, shape = self.these.units(layer).index(unit), layers(self.these.model)[layer]
         fresh = self.subject is None or self.subject.name != example.name
         self.level, around = level, self.these.around(layer, shape[:2])
@@ -117,7 +117,7 @@ class BenchView(widgets.VBox):
             return self.clear(str(problem))
         self.subject = Subject(layer, unit, row, example.image, example.name, around, before)
         self.controls.layout.display = ""
-        words = [html.escape(shown(one)) for one in (example.name, unit)]
+        words = [html.escape(page_name(one)) for one in (example.name, unit)]
         self.head.value = (
             f"<p><b><bdi>{words[0]}</bdi></b> <span class=ide-soft>and unit</span> <bdi>{words[1]}</bdi></p>"
         )
@@ -139,7 +139,7 @@ class BenchView(widgets.VBox):
             self.page.of, self.page.painted = self.turn, np.packbits(mask).tobytes()
 
     def hear(self) -> None:
-        "What was painted; a stroke that was meant for the picture before is wiped off."
+        "What was painted; a stroke that was meant for the image before is wiped off."
         if self.page.painted and self.page.of != self.turn:
             self.page.painted = b""
         else:
@@ -154,7 +154,7 @@ class BenchView(widgets.VBox):
         return [units.index(name) for name in names if name in units]
 
     def answer(self) -> None:
-        "What the network says of the altered picture."
+        "What the network says of the altered image."
         on, side, bits = self.subject, self.these.view.side, np.frombuffer(self.page.painted, np.uint8)
         if on is None or len(bits) not in (0, -(-(side**2) // 8)):
             return  # of a page that is behind
@@ -165,7 +165,7 @@ class BenchView(widgets.VBox):
         )
         self.after = None  # of what was there before
         try:
-            altered = painted_over(on.image, paint, self.fill, self.colour)
+            altered = paint_over(on.image, paint, self.fill, self.colour)
             self.after, self.altered = self.asking(on.layer)[0](altered, self.removed(on)), as_jpeg(altered)
         except (InputError, ValueError) as problem:
             return self.tell(problem)
@@ -179,7 +179,9 @@ class BenchView(widgets.VBox):
         removed, why = self.removed(on), self.asking(on.layer)[1]
         maps = np.stack([heard.maps[..., on.row] for heard in (on.before, after)])
         limits = limits_at(self.these.found, self.level, maps).tolist()
-        rows = changed(on.before, after, on.row, (limits[0], limits[1]), on.around, at_hand(self.these)[1].classes)
+        rows = change_rows(
+            on.before, after, on.row, (limits[0], limits[1]), on.around, require_data(self.these)[1].classes
+        )
         notes = [why] * bool(why) + ["No unit of this layer is pinned."] * (
             self.remove == "the pinned units" and not removed
         )
@@ -199,7 +201,7 @@ class BenchView(widgets.VBox):
         self.page.answer = {
             **self.page.answer,
             "turn": self.page.answer.get("turn", 0) + 1,
-            "notes": [shown(str(problem), 300)],
+            "notes": [page_name(str(problem), 300)],
         }
 
 # %% ../../../nbs/views/explorer/04_bench.ipynb #695e19a7
@@ -214,7 +216,7 @@ class Chooser(widgets.VBox):
     def __init__(self, these: Material, rows: int = 13, between: Sequence[widgets.Widget] = ()):
         self.found, self.busy, auto = these.found, False, widgets.Layout(width="auto")
         self.layers = widgets.Dropdown(
-            description="layer", options=[(shown(name), name) for name in these.layers], layout=auto
+            description="layer", options=[(page_name(name), name) for name in these.layers], layout=auto
         )
         self.search = widgets.Text(
             description="search", placeholder="a unit or a concept", continuous_update=True, layout=auto

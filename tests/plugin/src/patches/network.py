@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from inner_detectors.networks.geometry import half_pixel
 from inner_detectors.networks.model import Model
-from inner_detectors.networks.registry import Known
+from inner_detectors.networks.registry import Family
 
 
 def forward(_, images):
@@ -16,4 +16,4 @@ def colour_net(weights=None) -> Model:
     return Model("colour-net", forward, size=64, geometry={"colours": half_pixel(64, (16, 16))})
 
 
-COLOUR_NET = Known("three units: red, green and blue", colour_net)
+COLOUR_NET = Family("three units: red, green and blue", colour_net)
