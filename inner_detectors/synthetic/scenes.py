@@ -270,8 +270,8 @@ class Scenes:
         return Sample(key, image, regions)
 
     def identity(self) -> dict[str, str]:
-        "What decides every pixel, hashed."
-        text = f"scenes {self.version}: {self.count} images of {self.size} pixels, seed {self.seed}"
+        "What decides every pixel, hashed: in the words of the first version, whose folders are found by it."
+        text = f"scenes {self.version}: {self.count} pictures of {self.size} pixels, seed {self.seed}"
         return {"scenes": hashlib.sha256(text.encode()).hexdigest()}
 
 # %% ../../nbs/synthetic/03_scenes.ipynb #4462639b

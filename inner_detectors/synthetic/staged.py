@@ -99,7 +99,7 @@ class Staged:
     def identity(self) -> dict[str, str]:
         "What decides every pixel, hashed."
         text = (
-            f"staged {self.version}: {self.count} images of {self.size} pixels, seed {self.seed}, swapped "
+            f"staged {self.version}: {self.count} pictures of {self.size} pixels, seed {self.seed}, swapped "
             f"{self.swapped}, own {self.own}"
         )
         return {"staged": hashlib.sha256(text.encode()).hexdigest()}
