@@ -386,7 +386,8 @@ def test_a_bank_of_the_first_version_opens(tmp_path):
     about = json.loads(said["about"])
     for row in about["detectors"]:
         row["unit"] = row.pop("index")
-    write_safetensors(tmp_path / "older.safetensors", read_weights(path), said | {"about": json.dumps(about)})
+    older_words = {"format": "inner-detectors bank 1", "about": json.dumps(about)}
+    write_safetensors(tmp_path / "older.safetensors", read_weights(path), said | older_words)
     older, _, _ = read_bank(tmp_path / "older.safetensors", {"planted": planted_model()})
     pd.testing.assert_frame_equal(older.table, read_bank(path, {"planted": planted_model()})[0].table)
     assert older.names == ["planted.planted:6", "planted.planted:0"]

@@ -27,6 +27,7 @@ from .drawing import COLOURS, new_axis
 from ..data.dataset import Data
 from ..dissection.analysis import Analysis, Finding, Pass, Plan, Vote, function_of
 from ..dissection.counts import counter, batch_images, rows_at_once
+from ..dissection.detectors import unit_keys
 from ..dissection.result import Dissection
 from ..dissection.scores import ImageCounts, Score, iou, measure_title, add_states, unit_areas
 from ..dissection.study import Study
@@ -205,9 +206,7 @@ class Chance(Finding):
         table, measure = self.table, self.table.attrs["measure"]
         rows = pd.DataFrame(
             {
-                "unit": table.unit.values,
-                "layer": table.layer.values,
-                "index": table["index"].values,
+                **unit_keys(table),
                 "label": table.label.values,
                 measure: table.best.values,
                 "uniform": table.chance_uniform.values,

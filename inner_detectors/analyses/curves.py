@@ -23,6 +23,7 @@ from ..core.text import as_html
 from ..dissection.analysis import Finding
 from ..dissection.parts import SectionPart, plain_numbers, rows_of, strongest_few, text_of
 from ..dissection.protocol import Protocol, protocol_of
+from ..dissection.detectors import unit_keys
 from ..dissection.result import Dissection
 from ..dissection.study import unit_places
 
@@ -100,9 +101,7 @@ class Sensitivity(Finding):
         ]
         return pd.DataFrame(
             {
-                "unit": self.table.unit.values,
-                "layer": self.table.layer.values,
-                "index": self.table["index"].values,
+                **unit_keys(self.table),
                 **{name: self.table[name].values for name in told},
             }
         )

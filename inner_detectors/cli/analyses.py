@@ -108,8 +108,8 @@ def value_of(word: str, flag, value: str):
     kind = settings.get("type", str)
     try:
         if settings.get("nargs") == "+":
-            return [kind(unquote(one)) for one in value.split(",")]
-        value = unquote(value)
+            return [kind(unquote(one, errors="strict")) for one in value.split(",")]
+        value = unquote(value, errors="strict")
         return value.lower() in ("", "true", "yes", "1") if "action" in settings else kind(value)
     except ValueError:
         raise InputError(f"{word}: {flag.parameter.name}={value!r} is no {kind.__name__}. Give one.") from None
@@ -128,5 +128,5 @@ def study_command(
 
     Each writes what its own command writes. What is finished is read; what was interrupted goes on. Choices stand
     behind a name, several values with commas: 'correlation?statistic=mean&layers=conv5_3,pool5'; a comma inside a
-    value is written %2C."""
+    value is written %2C, an & %26, a % %25."""
     run_analyses(folder, [parse_analysis(word) for word in with_], opening, json)

@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 from .. import __version__
 from .analyses import analysis_command, study_command
-from .flags import Command, command_of, parser
+from .flags import Command, command_name, command_of, parser
 from .map import map_command
 from .match import match_command
 from .options import remark
@@ -29,9 +29,9 @@ from ..core.locks import holding
 from ..core.plugins import package_of_entry, make_registry
 
 # %% ../../nbs/cli/08_main.ipynb #9f913962
-FIRST = {command_of(function).name: function for function in (match_command, map_command)}
+FIRST = {command_name(function): function for function in (match_command, map_command)}
 LATER = {
-    command_of(function).name: function
+    command_name(function): function
     for function in (
         study_command,
         visualise_command,

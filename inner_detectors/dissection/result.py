@@ -17,7 +17,7 @@ import xarray as xr
 
 from ..core.errors import InputError, at_least, near
 from ..core.text import as_html
-from .detectors import best_labels, plain_category, scores, summarise
+from .detectors import best_labels, plain_category, scores, summarise, unit_keys
 from .protocol import Protocol, protocol_of
 from .store import load_table, save_table
 
@@ -82,7 +82,7 @@ class Dissection:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Dissection":
-        "Read what `save_table` wrote. Raises InputError where it is missing, damaged, or of another format."
+        "What `save` wrote, read-only. Raises InputError where it is missing, damaged, or of another format."
         return cls(load_table(Path(folder) / "dissection.nc"))
 
     def __repr__(self) -> str:
@@ -108,9 +108,7 @@ def unit_table(table: xr.Dataset, scores: xr.DataArray) -> pd.DataFrame:
     counts = {name: values[every, best] for name, values in protocol_of(table).scoring.beside(table).items()}
     return pd.DataFrame(
         {
-            "unit": table.unit.values,
-            "layer": table.layer.values,
-            "index": table["index"].values,
+            **unit_keys(table),
             "concept": np.where(named, table.concept.values[best], ""),
             "category": np.where(named, categories[best], ""),
             str(scores.name): found[every, best],
@@ -148,9 +146,7 @@ def top_table(table: xr.Dataset, scores: xr.DataArray, number: int) -> pd.DataFr
     concept = best.ravel()
     rows = pd.DataFrame(
         {
-            "unit": table.unit.values[unit],
-            "layer": table.layer.values[unit],
-            "index": table["index"].values[unit],
+            **unit_keys(table, unit),
             "rank": rank + 1,
             "concept": table.concept.values[concept],
             str(scores.name): found[unit, concept],

@@ -35,7 +35,7 @@ from ..passes.interpolation import enlarge, sampling_grid
 from ..passes.probe import probe
 
 # %% ../../nbs/transfer/00_bank.ipynb #1edf2566
-BANK_FORMAT = 1  # of the file
+BANK_FORMAT = 2  # of the file
 EVIDENCE_STATISTICS = ("max", "mean", "area")
 BANK_COLUMNS = ("network", "unit", "layer", "index", "threshold", "concept", "category", "score")  # of a bank's table
 

@@ -30,7 +30,7 @@ def read_bank(path: str | Path, networks: Mapping[str, Model] | None = None) -> 
     another's, or a network is missing or has changed."""
     path, given = Path(path), dict(networks or {})
     said = read_metadata(path).get("format", "")
-    if said != f"inner-detectors bank {BANK_FORMAT}":
+    if said not in (f"inner-detectors bank {number}" for number in (1, BANK_FORMAT)):
         if said.startswith("inner-detectors bank"):
             raise InputError(
                 f"{path}: was saved by another version ({said}), this one reads {BANK_FORMAT}. Make it again with "
