@@ -92,7 +92,7 @@ checks: setup  ## of the repository alone, in half a minute
 	$(BIN)/python -m pytest tests/test_repository.py
 
 notebooks: setup weights
-	cd nbs && JAX_PLATFORMS=cpu TF_CPP_MIN_LOG_LEVEL=3 MPLBACKEND=agg ../$(BIN)/nbdev_test --n_workers $(NOTEBOOKS)
+	cd nbs && JAX_PLATFORMS=cpu TF_CPP_MIN_LOG_LEVEL=3 MPLBACKEND=agg ../$(BIN)/python ../tools/notebooks.py --n_workers $(NOTEBOOKS)
 
 # In the order of tests/conftest.py, which begins with the files that take longest.
 pytest: setup weights

@@ -59,7 +59,7 @@ def opening(browser, page: Path) -> dict[str, float]:
     until(
         "open a unit",
         lambda: tab.evaluate("location.hash = '#conv5_3:132'"),
-        "document.querySelectorAll('.pictures .region').length === 12",
+        "document.querySelectorAll('.images .region').length === 12",
     )
     context.close()
     return spent
@@ -100,7 +100,7 @@ def main() -> None:
             [f"{place:06}.jpg" for place in range(chosen.images)],
         )
         save_table(
-            these.found.table[["dead"]].assign_attrs(these.found.table.attrs | {"columns": "[]"}),
+            these.dissection.table[["dead"]].assign_attrs(these.dissection.table.attrs | {"columns": "[]"}),
             Path(folder) / "noise.nc",
         )
         start = time.monotonic()

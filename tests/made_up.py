@@ -152,9 +152,9 @@ def dissection(layers: dict[str, tuple[int, int]], words: list[str], images: lis
     )
 
 
-def pictures(found: Dissection, layers: dict[str, tuple[int, int]], ranks: int = 12, seed: int = 1) -> xr.Dataset:
+def pictures(dissection: Dissection, layers: dict[str, tuple[int, int]], ranks: int = 12, seed: int = 1) -> xr.Dataset:
     "Analysis `top-images` of a made-up dissection: the strongest images drawn at random, a blob lit in each, some masks."
-    random, table = np.random.default_rng(seed), found.table
+    random, table = np.random.default_rng(seed), dissection.table
     units, images, concepts, side = table.sizes["unit"], table.sizes["image"], table.sizes["concept"], 112
     peak = random.gamma(2, 1, (images, units)).astype(np.float32)
     best = np.argsort(-peak, axis=0)[:ranks].T.astype(np.int32)

@@ -488,8 +488,8 @@ def test_groups_of_classes_and_named_sets(these, labels):
 
 def test_without_targets_or_detectors(these, labels, tmp_path):
     "A class that few images show is no target, and a layer may have no detector: the tables are empty, and saved."
-    strict = json.dumps({**json.loads(these.found.table.attrs["protocol"]), "detects": 0.9})
-    blind = these._replace(found=Dissection(these.found.table.assign_attrs(protocol=strict)))
+    strict = json.dumps({**json.loads(these.dissection.table.attrs["protocol"]), "detects": 0.9})
+    blind = these._replace(dissection=Dissection(these.dissection.table.assign_attrs(protocol=strict)))
     for _ in range(2):
         found = unit_removal(blind, layer="units", labels=labels, least=50, controls=1, out=tmp_path, progress=False)
     assert found.table.sizes["target"] == 0 and not len(found.links())

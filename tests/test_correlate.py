@@ -299,7 +299,7 @@ def test_any_batch_gives_the_same(these, found):
 
 def test_goes_on_where_it_stopped(these, tmp_path, monkeypatch, capsys):
     whole = correlation(these, keep="all", statistic="mean", progress=False)
-    these.found.save(tmp_path)
+    these.dissection.save(tmp_path)
 
     def stopping(*words):
         fold = image_levels_fold(*words)
@@ -328,7 +328,7 @@ def test_goes_on_where_it_stopped(these, tmp_path, monkeypatch, capsys):
 
 
 def test_some_layers_and_some_units(these, found, tmp_path):
-    these.found.save(tmp_path)
+    these.dissection.save(tmp_path)
     some = correlation(these, tmp_path, layers=["large"], keep=["large:2", "large:0"], progress=False)
     assert some.table.pearson.shape == (12, 2) and some.table.other.values.tolist() == ["large:0", "large:2"]
     np.testing.assert_array_equal(some.table.pearson[3:], found.table.pearson.sel(other=some.table.other)[3:])

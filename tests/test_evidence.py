@@ -90,7 +90,7 @@ def looked_at(data, limits):
 
 def assert_positional(found, these):
     """The paired counts and both levels, from loops over all pairs of images."""
-    seen, data, table = looked_at(these.data, these.limits), these.data, these.found.table
+    seen, data, table = looked_at(these.data, these.limits), these.data, these.dissection.table
     places = np.array([source for source, _ in data.items])
     expected = np.zeros((table.sizes["unit"], len(data.concepts)))
     for source in range(len(data.sources)):
@@ -106,7 +106,7 @@ def assert_positional(found, these):
     np.testing.assert_allclose(found.table.positional, expected / np.maximum(areas + concept - expected, 1), rtol=1e-12)
     for unit in range(len(areas)):
         for c in range(len(concept)):
-            every = these.found.protocol.area == "all"
+            every = these.dissection.protocol.area == "all"
             told = sum(every or data.annotated[source, data.category_of[c]] for source in places) * SIDE**2
             a, p = areas[unit, c] / told, concept[c] / told
             assert float(found.table.uniform[unit, c]) == pytest.approx(
@@ -206,7 +206,7 @@ def halt(monkeypatch, at):
 def test_goes_on_where_it_stopped(two, tmp_path, monkeypatch, capsys):
     these = started(two, batch=2)
     whole = chance(these, progress=False)
-    these.found.save(tmp_path)
+    these.dissection.save(tmp_path)
     halt(monkeypatch, at=4)
     with pytest.raises(KeyboardInterrupt):
         chance(these, tmp_path, every=0, progress=False)
@@ -226,10 +226,10 @@ def test_goes_on_where_it_stopped(two, tmp_path, monkeypatch, capsys):
 
 def test_says_where_activations_are_others(one):
     these = started(one)
-    moved = these.found.table.copy(deep=True)
+    moved = these.dissection.table.copy(deep=True)
     moved["unit_area"][0, 0] += 7
     with pytest.warns(UserWarning, match="7 of [0-9]+ pixels are lit otherwise"):
-        chance(these._replace(found=replace(these.found, table=moved)), progress=False)
+        chance(these._replace(dissection=replace(these.dissection, table=moved)), progress=False)
 
 
 def test_pairs_beyond_64_bits():

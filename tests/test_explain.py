@@ -139,7 +139,7 @@ def answer(tab) -> list[float]:
 
 
 def choose(tab, place: int) -> None:
-    tab.locator(f".idx-tile[data-picture='{place}']").click()
+    tab.locator(f".idx-tile[data-image='{place}']").click()
 
 
 def row(tab, concept: str):
@@ -162,7 +162,7 @@ def test_answers_are_those_of_transfer(kind, request, visit):
     "Of every image, with evidence raised, and with concepts and detectors forbidden."
     page, these = request.getfixturevalue(kind)
     tab, made = opened(visit(page)), these.network
-    for place, picture in enumerate(these.pictures):
+    for place, picture in enumerate(these.images):
         choose(tab, place)
         np.testing.assert_allclose(answer(tab), what_if(made, picture.evidence, {}), atol=1e-6)
         why = reasons(made, picture.evidence)
@@ -176,7 +176,7 @@ def test_answers_are_those_of_transfer(kind, request, visit):
     first = row(tab, made.bank.table.concept[0])
     first.locator(".idx-name").click()
     first.get_by_label(made.bank.names[0]).check()
-    for place, picture in enumerate(these.pictures):
+    for place, picture in enumerate(these.images):
         choose(tab, place)
         np.testing.assert_allclose(answer(tab), what_if(made.forbid(*without), picture.evidence, {}), atol=1e-6)
         shown = row(tab, WORDS[-1]) if tab.locator(".idx-reason").count() else None
@@ -190,13 +190,13 @@ def test_choosing_a_picture(one, visit):
     assert tab.locator(".idx-tile").count() == 12
     for place in (3, 7):
         choose(tab, place)
-        picture, why = these.pictures[place], these.reasons(place)
+        picture, why = these.images[place], these.reasons(place)
         said = tab.locator(".idx-said").inner_text()
         assert said.startswith(f"{why.name} {round(100 * why.probability)}%") and f"rather than {why.against}" in said
         assert ("✓ right" in said) == (CLASSES[picture.truth[0]] == why.name) == ("wrong" not in said)
         assert picture.name in tab.locator("figcaption").inner_text()
-        assert tab.locator(".idx-picture img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
-        assert tab.locator("[aria-selected=true]").get_attribute("data-picture") == str(place)
+        assert tab.locator(".idx-image img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
+        assert tab.locator("[aria-selected=true]").get_attribute("data-image") == str(place)
 
 
 def test_reasons_add_up(one, visit):
@@ -260,16 +260,16 @@ def test_filters(one, visit):
     "All, wrong ones, those of a class."
     page, these = one
     tab = opened(visit(page))
-    wrong = [place for place, (said, picture) in enumerate(zip(these.said(), these.pictures)) if said != picture.truth]
+    wrong = [place for place, (said, picture) in enumerate(zip(these.said(), these.images)) if said != picture.truth]
     wanted = {
         "wrong": wrong,
-        "1": [place for place, picture in enumerate(these.pictures) if picture.truth == (1,)],
+        "1": [place for place, picture in enumerate(these.images) if picture.truth == (1,)],
         "all": list(range(12)),
     }
     assert 0 < len(wrong) < 12
     for kind, places in wanted.items():
         tab.get_by_label("Images", exact=True).first.select_option(kind)
-        assert [int(tile.get_attribute("data-picture")) for tile in tab.locator(".idx-tile").all()] == places
+        assert [int(tile.get_attribute("data-image")) for tile in tab.locator(".idx-tile").all()] == places
         assert tab.locator("[aria-selected=true]").count() == 1
 
 
@@ -283,25 +283,25 @@ def test_pointing_at_a_reason(one, visit):
     page, these = one
     tab, bank = opened(visit(page)), these.network.bank
     seen = 0
-    for place, picture in enumerate(these.pictures[:6]):
+    for place, picture in enumerate(these.images[:6]):
         choose(tab, place)
         for concept in these.reasons(place).concepts().concept[:4]:
             mine = [spread_cells(lit, bank, at) for at, lit in picture.lit.items() if bank.table.concept[at] == concept]
             region = np.any(mine, 0)
             row(tab, concept).locator(".idx-bar").hover()
-            assert (tab.locator(".idx-picture .idx-dim").count() == 1) == region.any()
-            assert tab.locator(".idx-picture g").count() == region.any()
+            assert (tab.locator(".idx-image .idx-dim").count() == 1) == region.any()
+            assert tab.locator(".idx-image g").count() == region.any()
             if not region.any():
                 assert "none of its detectors is above its threshold" in tab.locator("figcaption").inner_text()
                 continue
-            paths = tab.locator(".idx-picture mask path").evaluate_all(
+            paths = tab.locator(".idx-image mask path").evaluate_all(
                 "paths => paths.map(path => path.getAttribute('d'))"
             )
             np.testing.assert_array_equal(np.array(tab.evaluate(INSIDE, paths)).reshape(64, 64), region)
             seen += 1
     assert seen > 5
     tab.mouse.move(0, 0)
-    assert tab.locator(".idx-picture .idx-dim").count() == 0 and tab.locator(".idx-picture g").count() > 0
+    assert tab.locator(".idx-image .idx-dim").count() == 0 and tab.locator(".idx-image g").count() > 0
     choose(tab, place)
     tab.locator(".idx-reason input[type=range]").first.focus()
     assert tab.locator(".idx-lone").count() == 1
@@ -364,26 +364,24 @@ def test_by_keyboard(one, visit):
     on_to(lambda: focus() == "idx-tile")
     for _ in range(2):
         tab.keyboard.press("ArrowRight")
-    assert tab.locator("[aria-selected=true]").get_attribute("data-picture") == "2" and focus() == "idx-tile"
-    np.testing.assert_allclose(answer(tab), what_if(these.network, these.pictures[2].evidence, {}), atol=1e-6)
+    assert tab.locator("[aria-selected=true]").get_attribute("data-image") == "2" and focus() == "idx-tile"
+    np.testing.assert_allclose(answer(tab), what_if(these.network, these.images[2].evidence, {}), atol=1e-6)
     on_to(lambda: focus() == "range")
     concept = these.reasons(2).concepts().concept[0]
     for _ in range(5):
         tab.keyboard.press("ArrowRight")
-    np.testing.assert_allclose(
-        answer(tab), what_if(these.network, these.pictures[2].evidence, {concept: 0.5}), atol=1e-6
-    )
+    np.testing.assert_allclose(answer(tab), what_if(these.network, these.images[2].evidence, {concept: 0.5}), atol=1e-6)
     tab.keyboard.press("Tab")
     tab.keyboard.press("Space")
     np.testing.assert_allclose(
-        answer(tab), what_if(these.network.forbid(concept), these.pictures[2].evidence, {}), atol=1e-6
+        answer(tab), what_if(these.network.forbid(concept), these.images[2].evidence, {}), atol=1e-6
     )
     on_to(lambda: "idx-name" in focus())
     tab.keyboard.press("Enter")
     assert tab.locator(".idx-detector:visible").count() > 0
     on_to(lambda: tab.evaluate("document.activeElement.textContent") == "Reset all")
     tab.keyboard.press("Enter")
-    np.testing.assert_allclose(answer(tab), what_if(these.network, these.pictures[2].evidence, {}), atol=1e-6)
+    np.testing.assert_allclose(answer(tab), what_if(these.network, these.images[2].evidence, {}), atol=1e-6)
     assert tab.evaluate("document.activeElement.tagName") == "SELECT"
 
 
@@ -464,7 +462,7 @@ def test_a_picture_that_is_gone(one, visit, tmp_path):
     from inner_detectors.views.explained import gather_evidence
 
     data, _ = Data([Named([f"{place}.png" for place in range(40)])]), one
-    made, gone = one[1].network, one[1].pictures[4].name
+    made, gone = one[1].network, one[1].images[4].name
     less = Data([Named([f"{place}.png" for place in range(40)], gone=(gone,))])
     evidence, _, _ = gather_evidence(made, data, progress=False)
     for choices, there in (({}, 39), ({"evidence": evidence}, 40)):
@@ -475,11 +473,9 @@ def test_a_picture_that_is_gone(one, visit, tmp_path):
         if there == 39:
             assert "1 image could not be read" in tab.locator("summary").first.inner_text()
             continue
-        choose(tab, int(tab.locator(".idx-tile", has=tab.locator(".idx-gone")).get_attribute("data-picture")))
-        assert (
-            "could not be read" in tab.locator(".idx-picture").inner_text() and tab.locator(".idx-reason").count() > 3
-        )
-        np.testing.assert_allclose(answer(tab), what_if(made, one[1].pictures[4].evidence, {}), atol=1e-6)
+        choose(tab, int(tab.locator(".idx-tile", has=tab.locator(".idx-gone")).get_attribute("data-image")))
+        assert "could not be read" in tab.locator(".idx-image").inner_text() and tab.locator(".idx-reason").count() > 3
+        np.testing.assert_allclose(answer(tab), what_if(made, one[1].images[4].evidence, {}), atol=1e-6)
 
 
 def test_a_network_without_a_reason(visit, tmp_path, one):
@@ -489,7 +485,7 @@ def test_a_network_without_a_reason(visit, tmp_path, one):
     path = explanation_page(empty, Data([Named(["a", "b"])]), tmp_path / "why.html", progress=False)
     tab = opened(visit(path))
     assert "No detector has a say" in tab.locator(".idx-reasons").inner_text()
-    np.testing.assert_allclose(answer(tab), what_if(empty, one[1].pictures[0].evidence, {}), atol=1e-6)
+    np.testing.assert_allclose(answer(tab), what_if(empty, one[1].images[0].evidence, {}), atol=1e-6)
 
 
 def test_the_page_is_one_file(one):
@@ -499,7 +495,7 @@ def test_the_page_is_one_file(one):
     assert {**kept, "made": 0} == {**json.loads(json.dumps(page_of(these))), "made": 0}
     assert [path.name for path in page.parent.iterdir()] == ["why.html"]
     assert (
-        len({picture["photo"] for picture in kept["pictures"]}) == 12
+        len({picture["photo"] for picture in kept["images"]}) == 12
         and fill_explanation_page(these).count("data:image/jpeg") == 12
     )
 
@@ -529,11 +525,11 @@ look = Explanation(made, data, {{key: CLASSES[place % 3] for place, (_, key) in 
 look
 """
 SPARE = """
-print('STATE', json.dumps(dict(picture=look.picture, raised=look.raised, forbidden=look.forbidden, class_name=look.class_name,
+print('STATE', json.dumps(dict(image=look.image, raised=look.raised, forbidden=look.forbidden, class_name=look.class_name,
                                answer=list(look.answer.values()))))
 """
 SETS = (
-    "look.picture, look.class_name = 2, 'none'; look.forbidden = ['red', 'other.planted:5']; look.raised = {'blue': "
+    "look.image, look.class_name = 2, 'none'; look.forbidden = ['red', 'other.planted:5']; look.raised = {'blue': "
     "1.5, 'shape': -0.5}"
 )
 
@@ -583,13 +579,13 @@ def test_the_widget(browser, tmp_path):
         page.get_by_label("Class", exact=True).select_option("blue")
         wait_until(page, lambda: state()["class_name"] == "blue", "Python heard nothing")
         there = agrees()
-        assert (there["picture"], there["raised"], there["forbidden"]) == (5, {"blue": 2}, ["ring"])
+        assert (there["image"], there["raised"], there["forbidden"]) == (5, {"blue": 2}, ["ring"])
 
         drawn = told(page, "drawn")
         run_cell(page, 2)
         wait_until(page, lambda: told(page, "drawn") != drawn, "nothing was drawn")
         assert agrees()["raised"] == {"blue": 1.5, "shape": -0.5}
-        assert page.locator(".idx-tile[aria-selected=true]").get_attribute("data-picture") == "2"
+        assert page.locator(".idx-tile[aria-selected=true]").get_attribute("data-image") == "2"
         assert page.get_by_label("Class", exact=True).input_value() == "none"
         assert row(page, "red").locator(".idx-row input[type=checkbox]").is_checked()
 

@@ -103,7 +103,7 @@ found = dissect(planted_model(), there, ["planted"], rule, progress=False)
 found.save("kept")
 top_images(study(found, planted_model(), there), "kept", number=6, progress=False)
 gone = Explorer("kept", there, planted_model(), unit="planted:0", number=6)
-for picture in gone.main.gallery.pictures[:2]: (Path("rings/images")/f"{Path(picture['name']).stem}.png").unlink()
+for tile in gone.main.gallery.images[:2]: (Path("rings/images")/f"{Path(tile['name']).stem}.png").unlink()
 gone.cache.photographs.clear()
 gone.renew()
 left = Explorer("kept", there, unit="planted:0", number=6)
@@ -114,11 +114,11 @@ little = Explorer(found, there, planted_model(), unit="planted:0", number=6, mem
 for one in (hostile, gone, later, left, alone, bare, little): display(one)
 """
 SPARE = (
-    "import json; print('STATE', json.dumps({name: getattr(look, name) for name in \"unit threshold score pins picture "
+    "import json; print('STATE', json.dumps({name: getattr(look, name) for name in \"unit threshold score pins image "
     'other".split()}))'
 )
 
-PAINTS = "if look.picture >= 0: look.bench.paint(np.ones((look.these.view.side,) * 2, bool))"
+PAINTS = "if look.image >= 0: look.bench.paint(np.ones((look.material.view.side,) * 2, bool))"
 
 
 def notebook(*cells: str) -> str:

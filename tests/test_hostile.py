@@ -206,7 +206,7 @@ def test_a_hostile_data_set_through_every_command(tmp_path, command):
     names = check_files(out)
     assert {f"{name}.{kind}" for name in FIGURES for kind in ("png", "pdf")} <= names
     assert (
-        len([name for name in names if name.startswith("pictures/")]) == 6
+        len([name for name in names if name.startswith("unit-images/")]) == 6
     )  # the layer without maps has no label, so no outcomes
     assert len(list((out / "report" / "images").iterdir())) > 10
     check_page(out / "report" / "index.html")

@@ -267,7 +267,7 @@ def test_names_of_other_networks():
 @pytest.mark.parametrize("name", ["<script>window.stolen = 1</script>", "=1+1", "\u202egod", "a" * 10_000, "dog.n.01"])
 def test_strange_names_do_no_harm(name):
     found = match_vocabulary(words(name))
-    assert "<script>" not in found._repr_html_() and not found.found[0].classes
+    assert "<script>" not in found._repr_html_() and not found.matches[0].classes
     assert not any(concepts_of(["cat", "dog"], words(name)).values())
 
 

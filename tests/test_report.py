@@ -176,8 +176,8 @@ def test_a_unit(noise, visit):
     card.click()
     tab.locator("#unit-title").wait_for()  # the page follows its address a moment later
     assert tab.url.endswith(address) and tab.locator("h1:visible").inner_text() == concept and concept in tab.title()
-    tab.locator(".pictures img").first.wait_for()
-    assert tab.locator(".pictures figure").count() == 12
+    tab.locator(".images img").first.wait_for()
+    assert tab.locator(".images figure").count() == 12
     tab.get_by_role("link", name="Next →").click()
     tab.wait_for_url(lambda url: not url.endswith(address))
     tab.go_back()
@@ -214,9 +214,9 @@ def test_regions_are_those_of_the_table(noise, visit):
     unit, first = found.table.unit.values[row], int(np.flatnonzero(found.table.layer.values == "conv5_3")[0])
     lit = np.unpackbits(best.lit_1.values[row - first], axis=1, count=196).reshape(-1, 14, 14).astype(bool)
     tab = visit(page, f"#{unit}")
-    tab.locator(".pictures svg").first.wait_for()
-    tab.wait_for_function("document.querySelectorAll('.pictures figure').length === 12")
-    inside = """path => { const all = [...document.querySelectorAll('.pictures svg')]; return all.map(svg => {
+    tab.locator(".images svg").first.wait_for()
+    tab.wait_for_function("document.querySelectorAll('.images figure').length === 12")
+    inside = """path => { const all = [...document.querySelectorAll('.images svg')]; return all.map(svg => {
         const shape = svg.querySelector(path); if (!shape) return null;
         const made = new Path2D(shape.getAttribute('d')), to = document.createElement('canvas').getContext('2d'), on = [];
         for (let y = 0; y < 112; y++) for (let x = 0; x < 112; x++) on.push(to.isPointInPath(made, (x + .5) / 1.12, (y + .5) / 1.12, 'evenodd'));
@@ -240,16 +240,16 @@ def test_what_is_drawn_can_be_chosen(noise, visit):
     found = Dissection.load(noise[0])
     row = int((found.scores.values[40:180] > 0).sum(1).argmax()) + 40
     tab = visit(noise[2], f"#{found.table.unit.values[row]}")
-    region = tab.locator(".pictures .region").first
+    region = tab.locator(".images .region").first
     region.wait_for(state="attached")
     tab.get_by_label("the unit").uncheck()
     assert not region.is_visible()
-    before = tab.locator(".pictures .mask .over").evaluate_all(
+    before = tab.locator(".images .mask .over").evaluate_all(
         "paths => paths.map(path => path.getAttribute('d')).join()"
     )
     tab.get_by_role("radio").nth(1).check()
     assert (
-        tab.locator(".pictures .mask .over").evaluate_all("paths => paths.map(path => path.getAttribute('d')).join()")
+        tab.locator(".images .mask .over").evaluate_all("paths => paths.map(path => path.getAttribute('d')).join()")
         != before
     )
 
@@ -267,7 +267,7 @@ def test_by_keyboard(noise, visit):
         tab.keyboard.press("Tab")
     assert tab.evaluate("document.activeElement.className") == "unit"
     tab.keyboard.press("Enter")
-    tab.locator(".pictures img").first.wait_for()
+    tab.locator(".images img").first.wait_for()
     assert tab.evaluate("document.activeElement.id") == "unit-title"
     first = tab.url
     tab.keyboard.press("ArrowRight")
@@ -360,9 +360,9 @@ def test_one_file(planted, visit, tmp_path):
     "The same without anything beside it; where it is small it is written along with the folder."
     alone = Path(shutil.copy(planted[2].parent / "report.html", tmp_path / "sent.html"))
     tab = visit(alone, "#planted:1")
-    tab.locator(".pictures img").first.wait_for()
-    assert tab.locator(".pictures img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
-    assert tab.locator(".pictures .region").count() and alone.stat().st_size < ONE_FILE
+    tab.locator(".images img").first.wait_for()
+    assert tab.locator(".images img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
+    assert tab.locator(".images .region").count() and alone.stat().st_size < ONE_FILE
     single = report(*planted[:2], tmp_path / "single", single=True, progress=False)
     assert [path.name for path in single.parent.iterdir()] == ["index.html"]
     visit(single).locator(".unit img").first.wait_for()  # of a folder alone: test_written_again
@@ -394,7 +394,7 @@ def test_hostile_names(visit, tmp_path):
                 "place => { location.hash = '#' + encodeURIComponent(place) }",
                 f"{[*layers][unit['layer'][place]]}:{unit['index'][place]}",
             )
-            tab.locator(".pictures img").first.wait_for()
+            tab.locator(".images img").first.wait_for()
             assert tab.evaluate("document.documentElement.scrollWidth") <= 360 and tab.evaluate("window.stolen") is None
     markup = page.with_name("report.html").read_text().split("<body>")[1].split("<script")[0]
     assert "<script>" not in (page.parent / "data" / "run.js").read_text() and "<img" not in markup
@@ -496,7 +496,7 @@ def test_pictures_at_random(planted, visit):
         case = tab.locator(".outcomes > div").last
         case.locator("img").first.wait_for()
         assert case.locator("h3").inner_text() == "Any, at random\n24 images"
-        pictures = case.locator(".picture").evaluate_all(
+        pictures = case.locator(".image").evaluate_all(
             "all => all.map(one => [one.title, one.querySelector('.mask') !== null])"
         )
         assert pictures == [[image, shown[labels[unit]][image]] for image in drawn] and any(
@@ -533,8 +533,8 @@ def test_the_class_is_chosen_on_other_pictures():
 def test_a_layer_without_maps(noise, visit):
     "Says so, and shows its images."
     tab = visit(noise[2], "#head:2")
-    tab.locator(".pictures img").first.wait_for()
-    assert "has no maps" in tab.locator("#one").inner_text() and tab.locator(".pictures .region").count() == 0
+    tab.locator(".images img").first.wait_for()
+    assert "has no maps" in tab.locator("#one").inner_text() and tab.locator(".images .region").count() == 0
 
 
 def test_a_picture_that_is_gone(noise, visit):
@@ -548,10 +548,10 @@ def test_a_picture_that_is_gone(noise, visit):
     gone = run["images"]["name"].index("0003.jpg")
     unit = next(place for place, images in enumerate(layer["top"]) if gone in images)
     tab = visit(page, f"#conv5_3:{unit}")
-    tab.locator(".pictures .gone").first.wait_for()
+    tab.locator(".images .gone").first.wait_for()
     assert (
-        "could not be read" in tab.locator(".pictures .gone").first.inner_text()
-        and tab.locator(".pictures img").count() == 11
+        "could not be read" in tab.locator(".images .gone").first.inner_text()
+        and tab.locator(".images img").count() == 11
     )
 
 
@@ -562,10 +562,10 @@ def test_a_picture_lost_from_the_report(noise, visit, tmp_path):
         image.unlink()
     (copy / "data" / "layer-0.js").unlink()
     tab = visit(copy / "index.html", "#conv5_3:5", fine=False)
-    tab.locator(".pictures .gone").first.wait_for()
+    tab.locator(".images .gone").first.wait_for()
     assert (
-        "not in this folder" in tab.locator(".pictures .gone").first.inner_text()
-        and tab.locator(".pictures .region").count()
+        "not in this folder" in tab.locator(".images .gone").first.inner_text()
+        and tab.locator(".images .region").count()
     )
     tab.goto(f"{(copy / 'index.html').as_uri()}#conv4_3:5")
     tab.locator("#one .note").wait_for()
@@ -576,7 +576,7 @@ def test_without_photographs_and_without_pictures(noise, visit, tmp_path):
     "A dissection whose data set is not there; and one of which `top-images` was never asked."
     folder = noise[0]
     tab = visit(report(folder, None, tmp_path / "bare", progress=False), "#conv5_3:5")
-    tab.locator(".pictures .region").first.wait_for()
+    tab.locator(".images .region").first.wait_for()
     assert "not at hand" in tab.locator(".note:visible").inner_text() and tab.locator("img").count() == 0
     shutil.copy(folder / "dissection.nc", tmp_path / "dissection.nc")
     tab = visit(report(tmp_path, progress=False))
@@ -645,7 +645,7 @@ def test_means_of_images(visit, tmp_path):
     these = study(dissect(model, data, ["planted"], per_image, tmp_path, progress=False), model, data)
     top_images(these, tmp_path, number=4, progress=False)
     tab = visit(report(tmp_path, these, progress=False), "#planted:0")
-    tab.locator(".pictures .region").first.wait_for()
+    tab.locator(".images .region").first.wait_for()
     assert (
         "score" in tab.locator(".under-title").inner_text()
         and "Threshold" not in tab.locator(".facts").first.inner_text()
@@ -673,9 +673,9 @@ def test_notes_are_not_listed_as_left_out(noise):
 
     folder, these, _ = noise
     read = read_folder(folder, {})
-    table = these.found.table.assign_attrs(
+    table = these.dissection.table.assign_attrs(
         problems=json.dumps(["a.png: cannot be read.", "note: b.png: was turned."]), untold=2
     )
-    whole = front_page_data(read._replace(found=replace(these.found, table=table)), None, [])
+    whole = front_page_data(read._replace(dissection=replace(these.dissection, table=table)), None, [])
     assert whole["problems"] == ["a.png: cannot be read."] and whole["noted"] == ["b.png: was turned."]
     assert "2 more images" in dict(whole["made"])["Without a place"]

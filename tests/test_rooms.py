@@ -274,7 +274,7 @@ def looked_at(matched, tmp_path_factory):
 
 def test_pictures_and_a_report(looked_at, capsys):
     assert (looked_at / "report" / "index.html").exists() and (looked_at / "top-images.nc").exists()
-    assert {path.name for path in (looked_at / "pictures").iterdir()} >= {
+    assert {path.name for path in (looked_at / "unit-images").iterdir()} >= {
         "unit-mixed-3.png",
         "unit-mixed-3.pdf",
     }
@@ -282,8 +282,8 @@ def test_pictures_and_a_report(looked_at, capsys):
     assert code == 0, err
     files = json.loads(out)
     assert Path(files["report"]) == looked_at / "report" / "index.html"
-    assert sum("cells" in path for path in files["pictures"]) >= 12 and all(
-        Path(path).exists() for path in files["pictures"]
+    assert sum("cells" in path for path in files["images"]) >= 12 and all(
+        Path(path).exists() for path in files["images"]
     )
 
 
@@ -330,7 +330,7 @@ def test_the_pictures_are_gone(looked_at, capsys, tmp_path):
         assert code == 0, err
         assert "no photographs" in err and "gone" in err
         assert (folder / "report" / "index.html").exists()
-        assert (folder / "pictures").exists() == (name == "with")
+        assert (folder / "unit-images").exists() == (name == "with")
     code, _, err = said(capsys, "visualise", tmp_path / "with", "--data", f"folder:{tmp_path / 'gone'}", "--quiet")
     assert code == 1 and "gone" in err
 

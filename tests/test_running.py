@@ -126,7 +126,7 @@ def test_a_network_with_hooks_is_found_again(tmp_path):
             dissect(model, data, ["0"], TENTH, tmp_path, progress=False).table.attrs["date"]
             == found.table.attrs["date"]
         )
-        assert study(found, model, data).found is found
+        assert study(found, model, data).dissection is found
         with torch.no_grad():
             network[0].weight *= 1.5
         with pytest.raises(InputError, match="another run"):

@@ -175,8 +175,8 @@ def test_labels_and_peaks():
     these = made()
     found = sensitivity(these, progress=False)
     units = found.units()
-    assert units.label.tolist() == these.found.units().concept.tolist()
-    counted = these.found.summary().query("rule == 'best-label' and category == 'all'")
+    assert units.label.tolist() == these.dissection.units().concept.tolist()
+    counted = these.dissection.summary().query("rule == 'best-label' and category == 'all'")
     assert found.summary().query("quantile == 0.005").detectors.tolist() == counted.detectors.tolist()
     for row, unit in zip(units.itertuples(), found.table.unit.values):
         curves = found.iou(unit)
@@ -246,7 +246,7 @@ def test_stopped_while_it_counts(protocol, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "sensitivity.levels.checkpoint.npz").exists()
     again = sensitivity(these, tmp_path, quantiles=TEN, every=0, progress=False)
     assert "going on at image 4," in capsys.readouterr().err
-    assert again.table.equals(whole.table) and Sensitivity.load(tmp_path, these.found).table.equals(whole.table)
+    assert again.table.equals(whole.table) and Sensitivity.load(tmp_path, these.dissection).table.equals(whole.table)
     assert not list(tmp_path.glob("*.checkpoint.npz"))
 
 
@@ -318,7 +318,7 @@ def test_folders_of_others(tmp_path):
         sensitivity(other, tmp_path / "mine", progress=False)
     assert_says(said.value, tmp_path / "mine", "another dissection")
     with pytest.raises(InputError) as said:
-        Sensitivity.load(tmp_path / "mine", other.found)
+        Sensitivity.load(tmp_path / "mine", other.dissection)
     assert_says(said.value, "another dissection")
     path = tmp_path / "mine" / "sensitivity.nc"
     path.write_bytes(path.read_bytes()[:-50])

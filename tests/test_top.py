@@ -411,7 +411,7 @@ room.top_images(these, sys.argv[2], number=4, every=0, progress=False)
 def test_killed(tmp_path, capsys):
     "By SIGKILL in its fourth batch: the same call goes on there, and its table is that of a run left alone."
     these = started(Data([Patches(25, broken=(5,))]), ALL)
-    these.found.save(tmp_path)
+    these.dissection.save(tmp_path)
     whole = top_images(these, number=4, progress=False)
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path)],
@@ -431,7 +431,7 @@ def test_killed(tmp_path, capsys):
 
 def test_a_finished_analysis_is_read(tmp_path, monkeypatch):
     these = started(Data([Patches(9)]))
-    these.found.save(tmp_path)
+    these.dissection.save(tmp_path)
     first = top_images(these, tmp_path, number=3, progress=False)
     monkeypatch.setattr(analysis, "run_pass", None)
     equal(first, top_images(these, tmp_path, number=3, progress=False))

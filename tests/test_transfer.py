@@ -300,7 +300,7 @@ def test_a_network_reads_like_any_other(found, these):
     again = dissect(network.model, these.data, ["bank/planted.planted", "evidence", "prob"], PROTOCOL, progress=False)
     assert network.model.geometry["bank/planted.planted"] == half_pixel(64, (32, 32))
     assert network.model.classes == ("red ball", "blue ball")
-    inner, theirs = again.table.sel(unit=again.table.layer == "bank/planted.planted"), these.found.table
+    inner, theirs = again.table.sel(unit=again.table.layer == "bank/planted.planted"), these.dissection.table
     for row, unit in enumerate(network.bank.table.unit):
         mine = theirs.sel(unit=unit)
         assert (inner.intersection.values[row] == mine.intersection.values).all()
@@ -439,7 +439,7 @@ def test_wrong_banks(these, bank):
             detector_bank(these, **wrong)
         assert_says(str(refused.value), *words)
     strict = these._replace(
-        found=dissect(planted_model(), these.data, ["planted"], replace(PROTOCOL, detects=0.9), progress=False)
+        dissection=dissect(planted_model(), these.data, ["planted"], replace(PROTOCOL, detects=0.9), progress=False)
     )
     with pytest.raises(InputError) as refused:
         detector_bank(strict, concepts=["blue ball"])
@@ -481,9 +481,9 @@ def aside(pictures, seed, place):
 
 def test_another_network_than_dissected(these):
     with pytest.raises(InputError) as refused:
-        load_alone(these.found, stepped())
+        load_alone(these.dissection, stepped())
     assert_says(str(refused.value), "is of planted, not of stepped")
-    assert detector_bank(load_alone(these.found, planted_model())).table.equals(detector_bank(these).table)
+    assert detector_bank(load_alone(these.dissection, planted_model())).table.equals(detector_bank(these).table)
 
 
 # ---- baselines

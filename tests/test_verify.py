@@ -88,7 +88,7 @@ def assert_same(one, two):
 
 def test_ten_seeds_of_planted_truth():
     "What detects balls falls; what answers to the ring around them does not, however good its IoU."
-    units = planted_removal(range(10), pictures=16)
+    units = planted_removal(range(10), images=16)
     found = planted_summary(units).set_index("planted")
     assert found.units.min() >= 9 and (units[units.planted == "ring"].score > 0.04).mean() > 0.9
     assert found.falls.red == found.units.red and found.falls.blue == found.units.blue
@@ -315,7 +315,7 @@ class Dots(Walls):
 
 def test_a_dot_with_nothing_to_hide():
     these = these_of(Data([Dots()]))
-    assert these.found.table.concept_images.values.tolist() == [1, 1]
+    assert these.dissection.table.concept_images.values.tolist() == [1, 1]
     assert set(concept_removal(these, progress=False).concepts().concept) == {"wall"}
 
 
@@ -377,7 +377,7 @@ def test_another_network_or_other_data(rings):
     doubled = replace(rings.model, parameters=rings.model.parameters * 2)
     for model, data, word in ((doubled, rings.data, "weights"), (rings.model, Data([Rings(seed=9)]), "data")):
         with pytest.raises(InputError) as refused:
-            study(rings.found, model, data)
+            study(rings.dissection, model, data)
         assert_says(refused.value, f"other {word}")
 
 

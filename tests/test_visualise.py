@@ -53,7 +53,7 @@ from inner_detectors.views.overlays import (
     interpolate_over_image,
     reveal,
 )
-from inner_detectors.views.unit_images import WAYS, outcome_figure, show, unit_figure, write_unit_pictures
+from inner_detectors.views.unit_images import WAYS, outcome_figure, show, unit_figure, write_unit_images
 
 HOSTILE = [
     "plain",
@@ -228,7 +228,7 @@ def test_hostile_names_in_figures_of_runs(hostile, tmp_path):
 def test_hostile_names_in_pictures_of_units(hostile, tmp_path):
     found, best, data = hostile
     units = [unit for unit in best.table.unit.values.tolist() if not unit.startswith("pool")][:2]
-    written = write_unit_pictures(found, best, data, tmp_path, units, says="red")
+    written = write_unit_images(found, best, data, tmp_path, units, says="red")
     assert (
         len(written) == 8 and {path.parent for path in written} == {tmp_path} and all(path.exists() for path in written)
     )
@@ -266,7 +266,7 @@ def test_without_photographs(plain, tmp_path):
         drawn(axes[0].figure, tmp_path)
     outlines = unit_figure(None, again, None, "maps:0", ways=["outline"])
     assert all(axis.images[0].get_array().min() == 225 and axis.collections for axis in outlines)
-    assert len(write_unit_pictures(None, again, None, tmp_path / "pictures", ["maps:0", "pool:1"])) == 8
+    assert len(write_unit_images(None, again, None, tmp_path / "pictures", ["maps:0", "pool:1"])) == 8
 
 
 def test_needs_no_photographs_and_no_dissection_in_a_process_of_its_own(plain, tmp_path):
@@ -274,8 +274,8 @@ def test_needs_no_photographs_and_no_dissection_in_a_process_of_its_own(plain, t
     save_table(plain[1].table.assign_attrs(format=2, run="", columns="[]"), tmp_path / "top-images.nc")
     words = (
         "import sys; from inner_detectors.analyses.top_images import TopImages; from inner_detectors.views.unit_images "
-        "import write_unit_pictures; "
-        "print(len(write_unit_pictures(None, TopImages.load(sys.argv[1]), None, sys.argv[1], ['maps:1'])))"
+        "import write_unit_images; "
+        "print(len(write_unit_images(None, TopImages.load(sys.argv[1]), None, sys.argv[1], ['maps:1'])))"
     )
     done = subprocess.run(
         [sys.executable, "-c", words, str(tmp_path)],
@@ -328,7 +328,7 @@ def test_units_that_say_nothing(plain, tmp_path):
     found, best, data = plain
     axes = unit_figure(found, best, data, "maps:2")
     assert axes[0].figure.get_suptitle() == "maps:2: no label\n(the unit is silent in all)"
-    assert [path.suffix for path in write_unit_pictures(found, best, data, tmp_path, ["maps:2"])] == [".png", ".pdf"]
+    assert [path.suffix for path in write_unit_images(found, best, data, tmp_path, ["maps:2"])] == [".png", ".pdf"]
     with pytest.raises(InputError) as refused:
         outcome_figure(found, best, data, "maps:2")
     assert_says(refused.value, "Name a concept")
@@ -581,7 +581,7 @@ def test_real_units(vgg16_weights, tmp_path):
     found = dissect(model, data, ["conv5_3"], progress=False, batch=4)
     best = top_images(study(found, model, data, 4), number=3, progress=False)
     unit = found.units().sort_values("iou", ascending=False).iloc[0]
-    written = write_unit_pictures(found, best, data, tmp_path, [unit.unit], ways=list(WAYS), number=3)
+    written = write_unit_images(found, best, data, tmp_path, [unit.unit], ways=list(WAYS), number=3)
     assert len(written) == 4 and all(path.stat().st_size > 5_000 for path in written)
 
 

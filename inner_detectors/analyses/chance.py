@@ -187,10 +187,10 @@ def chance_in_images(
     return score.fold(expected, {"concept": len(data.concepts), "unit": units}, data.annotated)
 
 
-def chance_fold(these: Study) -> Fold:
+def chance_fold(study: Study) -> Fold:
     "What passes over the data for the chance of a dissection's scores."
-    parts = these.data, these.model, these.names, these.limits, these.view
-    scoring = these.found.protocol.scoring
+    parts = study.data, study.model, study.names, study.limits, study.view
+    scoring = study.dissection.protocol.scoring
     return lit_counts_fold(*parts) if scoring.positional else chance_in_images(*parts, scoring)
 
 # %% ../../nbs/analyses/05_chance.ipynb #2e1941da
@@ -236,27 +236,27 @@ class Chance(Finding):
         return as_html(self, self.rows().head(8), "3f")
 
 # %% ../../nbs/analyses/05_chance.ipynb #6e90464d
-def area_sources(these: Study) -> Int64[np.ndarray, "source category"]:
+def area_sources(study: Study) -> Int64[np.ndarray, "source category"]:
     """1 where a unit's area is summed over a source's images for a category: where they are annotated for it, or
     everywhere."""
-    annotated = these.data.annotated.astype(np.int64)
-    return annotated if these.found.protocol.area == "annotated" else np.ones_like(annotated)
+    annotated = study.data.annotated.astype(np.int64)
+    return annotated if study.dissection.protocol.area == "annotated" else np.ones_like(annotated)
 
 
-def area_pixels(these: Study, images: Int64[np.ndarray, " source"]) -> Int64[np.ndarray, " concept"]:
+def area_pixels(study: Study, images: Int64[np.ndarray, " source"]) -> Int64[np.ndarray, " concept"]:
     "Pixels of all images that a unit's area is summed over, for each concept's category."
-    return (images @ area_sources(these))[these.data.category_of] * these.view.side**2
+    return (images @ area_sources(study))[study.data.category_of] * study.view.side**2
 
 
-def chance_of_counts(these: Study, piled: LitCounts) -> xr.Dataset:
+def chance_of_counts(study: Study, piled: LitCounts) -> xr.Dataset:
     "Both chance levels of a ratio over the data set."
-    ratio = these.found.protocol.scoring.ratio
-    table, kinds = these.found.table, np.array(these.data.kinds, object)
+    ratio = study.dissection.protocol.scoring.ratio
+    table, kinds = study.dissection.table, np.array(study.data.kinds, object)
     areas, concept = unit_areas(table), table.concept_area.values
     together = np.stack([paired_sums(maps, masks, int(images)) for maps, masks, images in zip(*piled)])
     return xr.Dataset(
         {
-            "uniform": (("unit", "concept"), uniform(areas, concept, area_pixels(these, piled.images), ratio)),
+            "uniform": (("unit", "concept"), uniform(areas, concept, area_pixels(study, piled.images), ratio)),
             "positional": (("unit", "concept"), positional(together, piled.images, areas, concept, ratio)),
             "paired": (("source", "unit", "concept"), together),
             "source_images": ("source", piled.images),
@@ -265,18 +265,18 @@ def chance_of_counts(these: Study, piled: LitCounts) -> xr.Dataset:
     )
 
 
-def chance_of_means(these: Study, expected: Mapping[str, tuple]) -> xr.Dataset:
+def chance_of_means(study: Study, expected: Mapping[str, tuple]) -> xr.Dataset:
     "The chance level of means of images; the positional one is not defined."
-    names = {name: these.found.table[name] for name in ("concept_category", "category")}
-    mean = np.ascontiguousarray(these.found.protocol.scoring.values(xr.Dataset(dict(expected), names)))
+    names = {name: study.dissection.table[name] for name in ("concept_category", "category")}
+    mean = np.ascontiguousarray(study.dissection.protocol.scoring.values(xr.Dataset(dict(expected), names)))
     return xr.Dataset(
         {"uniform": (("unit", "concept"), mean), "positional": (("unit", "concept"), np.full_like(mean, np.nan))}
     )
 
 # %% ../../nbs/analyses/05_chance.ipynb #2bc31e7b
-def beside_labels(these: Study, levels: xr.Dataset) -> xr.Dataset:
+def beside_labels(study: Study, levels: xr.Dataset) -> xr.Dataset:
     "The chance levels with names on their axes, and those of each unit's label; NaN where it has none."
-    found, table = these.found, these.found.table
+    found, table = study.dissection, study.dissection.table
     best, every = found.scores.values.argmax(1), np.arange(table.sizes["unit"])
     score, label = found.scores.values[every, best], found.units().concept.to_numpy(object)
 
@@ -298,11 +298,11 @@ def beside_labels(these: Study, levels: xr.Dataset) -> xr.Dataset:
     )
 
 
-def warn_if_apart(these: Study, piled: LitCounts) -> None:
+def warn_if_apart(study: Study, piled: LitCounts) -> None:
     """Say so where the network lit other pixels than in the dissection: on another machine, or in other batches,
     activations may differ in the last bits."""
-    areas = piled.maps.sum(1, dtype=np.int64).T @ area_sources(these)
-    apart = int(np.abs(areas - these.found.table.unit_area.transpose("unit", "category").values).sum())
+    areas = piled.maps.sum(1, dtype=np.int64).T @ area_sources(study)
+    apart = int(np.abs(areas - study.dissection.table.unit_area.transpose("unit", "category").values).sum())
     if apart:
         warnings.warn(
             f"{apart} of {int(areas.sum())} pixels are lit otherwise than in the dissection: here activations differ "
@@ -320,7 +320,7 @@ def plan_chance(study: Study, choices: ChanceChoices) -> Plan:
     "One pass: the images of each source laid on each other, or the chance in each image."
 
     def passes():
-        positional = study.found.protocol.scoring.positional
+        positional = study.dissection.protocol.scoring.positional
         sums, _ = yield Pass("chance", chance_fold(study), study.names)
         if positional:
             warn_if_apart(study, sums)
@@ -329,10 +329,10 @@ def plan_chance(study: Study, choices: ChanceChoices) -> Plan:
     return Plan({}, passes)
 
 
-def above_chance(table: xr.Dataset, found: Dissection) -> Vote:
+def above_chance(table: xr.Dataset, dissection: Dissection) -> Vote:
     "Whether each label's score is above both of its chance levels, as far as they are defined."
     most = np.fmax(table.chance_uniform.values, table.chance_positional.values)
-    return Vote(np.isfinite(most), found.scores.values.max(1) > most)
+    return Vote(np.isfinite(most), dissection.scores.values.max(1) > most)
 
 
 CHANCE = Analysis(

@@ -30,7 +30,7 @@ from ..core.errors import InputError, near
 from ..core.text import as_html
 from ..data.groups import UsedImage
 from ..dissection.analysis import Finding
-from ..dissection.detectors import plain_category
+from ..dissection.detectors import keys_from_names, plain_category
 from ..dissection.parts import SectionPart, plain_numbers, rows_of, table_part
 from ..dissection.result import Dissection
 from ..dissection.scores import measure_title
@@ -113,7 +113,7 @@ def one_concept(
 
 def numbers_of(
     rows: Rows,
-    these: Study,
+    study: Study,
     units: Sequence[int],
     names: Sequence[str],
     fills: Sequence[str],
@@ -122,15 +122,15 @@ def numbers_of(
     resamples: int,
 ) -> xr.Dataset:
     "Sums, changes and what is said of them, by unit and concept. `units` are rows of the dissection's table."
-    found, kept = these.found.table, np.asarray(units)
-    words, label = found.concept.values.tolist(), these.found.units().concept.to_numpy(object)[kept]
-    scores, living = these.found.scores.values[kept], ~found.dead.values[kept].astype(bool)
+    found, kept = study.dissection.table, np.asarray(units)
+    words, label = found.concept.values.tolist(), study.dissection.units().concept.to_numpy(object)[kept]
+    scores, living = study.dissection.scores.values[kept], ~found.dead.values[kept].astype(bool)
     parts = []
     names = [
         name for name in names if (rows.concept == words.index(name)).any()
     ]  # a mask of a pixel at S x S may have none at the input's size
     for place, name in ((words.index(name), name) for name in names):
-        here, mine = rows.concept == place, (label == name) & these.found.protocol.detected(scores[:, place])
+        here, mine = rows.concept == place, (label == name) & study.dissection.protocol.detected(scores[:, place])
         parts.append(
             one_concept(
                 rows.values[here],
@@ -168,10 +168,10 @@ CHANGE_LINES = {
 
 
 def readings_table(
-    numbers: xr.Dataset, rows: Rows, these: Study, units: Sequence[int], images: Sequence[UsedImage]
+    numbers: xr.Dataset, rows: Rows, study: Study, units: Sequence[int], images: Sequence[UsedImage]
 ) -> xr.Dataset:
     "The table of the analysis: the numbers, what they are of, and the readings of every image."
-    found, fills = these.found, numbers.sizes["fill"]
+    found, fills = study.dissection, numbers.sizes["fill"]
     labels, best = found.units(), found.scores.values.max(1)
     order = {
         name: numbers[name].transpose(*(axis for axis in ("fill", "unit", "concept") if axis in numbers[name].dims))
@@ -224,9 +224,8 @@ class ConceptRemoval(Finding):
         return found[[*first, *CONCEPT_NUMBERS[3:], "detectors", "dead_units", "undefined_units"]]
 
     def units(self) -> pd.DataFrame:
-        """One row a unit (of those asked for, with a label that was hidden) and fill: unit, concept, score, detects (by
-        the protocol), fill, change,
-        control, beyond, p, q, falls (beyond the control)."""
+        """One row a unit (of those asked for, with a label that was hidden) and fill: unit, layer, index, concept,
+        score, detects (by the protocol), fill, change, control, beyond, p, q, falls (beyond the control)."""
         table = self.table.sel(unit=self.table.kept.values)
         names = {f"own_{name}": name for name in ("change", "control", "beyond", "p", "q")}
         each = (
@@ -237,7 +236,7 @@ class ConceptRemoval(Finding):
         )
         once = pd.DataFrame(
             {
-                "unit": table.unit.values,
+                **keys_from_names(table.unit.values),
                 "concept": table.label.values,
                 "score": table.label_score.values,
                 "detects": table.detects.values.astype(bool),
@@ -312,7 +311,7 @@ CONCEPT_NUMBERS = [
 ]
 
 # %% ../../nbs/analyses/10_concept_changes.ipynb #3905e443
-def hiding_parts(table: xr.Dataset, found: Dissection) -> list[SectionPart]:
+def hiding_parts(table: xr.Dataset, dissection: Dissection) -> list[SectionPart]:
     "What hiding the concept of a unit does, beside the same shape elsewhere; a row a fill."
     names = ["own_change", "own_control", "own_q", "falls"]
     change, control, q, falls = (table[name].transpose("unit", "fill").values for name in names)
@@ -333,7 +332,7 @@ def hiding_parts(table: xr.Dataset, found: Dissection) -> list[SectionPart]:
             ["Hidden by", "Its concept", "Elsewhere", "q", "Falls beyond"],
             ["text", "share", "share", "q", "yes"],
             rows,
-            rows_of(table.unit.values.tolist(), found),
+            rows_of(table.unit.values.tolist(), dissection),
         )
     ]
 

@@ -39,10 +39,10 @@ from ..dissection.study import Study, study, unit_places
 from ..synthetic.planted import PLANTED, Rings, planted_model
 
 # %% ../../nbs/analyses/11_concept_removal.ipynb #b187a4e2
-def wanted_concepts(found: Dissection, names: Sequence[str] | None, least: int) -> list[str]:
+def wanted_concepts(dissection: Dissection, names: Sequence[str] | None, least: int) -> list[str]:
     """The concepts named, or all that at least `least` images show. Raises InputError where one is unknown, or no image
     shows it."""
-    shown = dict(zip(found.table.concept.values.tolist(), found.table.concept_images.values.tolist()))
+    shown = dict(zip(dissection.table.concept.values.tolist(), dissection.table.concept_images.values.tolist()))
     for name in names or []:
         if name not in shown:
             raise InputError(f"no concept {name!r} in this dissection. {near(name, shown)}")
@@ -79,9 +79,9 @@ def plan_concept_removal(study: Study, choices: ConceptRemovalChoices) -> Plan:
     if choices.units is not None and not len(choices.units):
         raise InputError("no unit was given. Name units, or leave them out for all.")
     fills = [check_fill(name) for name in dict.fromkeys(choices.fills)] or [check_fill("")]
-    names, found = wanted_concepts(study.found, choices.concepts, choices.least), study.found.table
+    names, found = wanted_concepts(study.dissection, choices.concepts, choices.least), study.dissection.table
     every = list(range(found.sizes["unit"]))
-    places = sorted(set(unit_places(study.found, choices.units))) if choices.units else every
+    places = sorted(set(unit_places(study.dissection, choices.units))) if choices.units else every
     record = dict(
         fills=fills,
         concepts=names,
@@ -118,12 +118,12 @@ def plan_concept_removal(study: Study, choices: ConceptRemovalChoices) -> Plan:
         groups = independent(swept.images)[rows.image]
         each = numbers_of(rows, study, places, names, fills, groups, choices.seed, choices.resamples)
         table = readings_table(each, rows, study, places, swept.images)
-        return table.assign(mean_colour=("channel", colour)).assign_attrs(measure=study.found.protocol.measure)
+        return table.assign(mean_colour=("channel", colour)).assign_attrs(measure=study.dissection.protocol.measure)
 
     return Plan(record, passes)
 
 # %% ../../nbs/analyses/11_concept_removal.ipynb #b062547c
-def falls_beyond(table: xr.Dataset, found: Dissection) -> Vote:
+def falls_beyond(table: xr.Dataset, dissection: Dissection) -> Vote:
     "Whether each unit falls when its concept is hidden, and more than when as much is hidden elsewhere."
     return Vote(np.isfinite(table.hidden_q.values), table.falls.values[0] == 1, confirms=True)
 
@@ -165,14 +165,14 @@ concept_removal = function_of(CONCEPT_REMOVAL)
 
 # %% ../../nbs/analyses/11_concept_removal.ipynb #1b32b208
 def planted_removal(
-    seeds: Iterable[int], pictures: int = 24, fills: Sequence[str] = ("black",), progress: bool = False
+    seeds: Iterable[int], images: int = 24, fills: Sequence[str] = ("black",), progress: bool = False
 ) -> pd.DataFrame:
     """Units that detect balls, and units of the rings around them, under concept removal: the columns of
     `ConceptRemoval.units`, seed, planted;
     a row a seed, unit and fill."""
     model, tables = planted_model(), []
     for seed in seeds:
-        data = Data([Rings(pictures, seed)])
+        data = Data([Rings(images, seed)])
         found = dissect(model, data, ["planted"], replace(netdissect, quantile=0.02), progress=progress)
         units = concept_removal(study(found, model, data), fills=fills, seed=seed, resamples=20, progress=progress)
         units = units.units()

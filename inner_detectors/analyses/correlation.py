@@ -58,14 +58,14 @@ class CorrelationRequest(NamedTuple):
 
 
 def read_request(
-    these: Study, statistic: str, names: Sequence[str] | None, keep: str | Sequence[str], classes: Sequence[str]
+    study: Study, statistic: str, names: Sequence[str] | None, keep: str | Sequence[str], classes: Sequence[str]
 ) -> CorrelationRequest:
     "Everything that was asked for by name, found. Raises InputError at the first that is not there."
-    found, table, model = these.found, these.found.table, these.model
+    found, table, model = study.dissection, study.dissection.table, study.model
     if statistic not in PAIR_STATISTICS:
         raise InputError(f"statistic {statistic!r}: no such choice. {near(statistic, PAIR_STATISTICS)}")
-    chosen = [found.known("layer", name) for name in dict.fromkeys(names or these.names)]
-    chosen = [name for name in these.names if name in chosen]
+    chosen = [found.known("layer", name) for name in dict.fromkeys(names or study.names)]
+    chosen = [name for name in study.names if name in chosen]
     rows = np.flatnonzero(np.isin(table.layer.values, chosen))
     if keep == "all":
         kept = np.arange(len(rows))
@@ -86,18 +86,19 @@ def read_request(
     return CorrelationRequest(chosen, rows, kept, [model.classes.index(name) for name in classes])
 
 # %% ../../nbs/analyses/21_correlation.ipynb #0aeb2670
-def unit_labels(these: Study) -> xr.Dataset:
+def unit_labels(study: Study) -> xr.Dataset:
     "Each unit's layer, index and label, and whether that counts as detected."
-    table = these.found.table
+    table = study.dissection.table
     known = xr.Dataset(coords={name: table[name] for name in ("unit", "layer", "index", "concept")})
     return known.assign(
-        label=("unit", these.found.units().concept.to_numpy(object)), detector=("unit", detecting_units(these.found))
+        label=("unit", study.dissection.units().concept.to_numpy(object)),
+        detector=("unit", detecting_units(study.dissection)),
     )
 
 
-def spread_rows(these: Study, rows: Int64[np.ndarray, " asked"], part: xr.Dataset) -> xr.Dataset:
+def spread_rows(study: Study, rows: Int64[np.ndarray, " asked"], part: xr.Dataset) -> xr.Dataset:
     "A table of the units asked for, as one of all units: NaN, false or empty for the rest."
-    units = these.found.table.unit.values
+    units = study.dissection.table.unit.values
     if len(rows) == len(units):
         return part.assign_coords(unit=units)
     whole = {}
@@ -110,7 +111,7 @@ def spread_rows(these: Study, rows: Int64[np.ndarray, " asked"], part: xr.Datase
 
 
 def units_with_units(
-    these: Study,
+    study: Study,
     asked: CorrelationRequest,
     values: Float32[np.ndarray, "image unit"],
     members: int,
@@ -119,7 +120,7 @@ def units_with_units(
     seed: int,
 ) -> xr.Dataset:
     "Matrices, partners, strongest pairs, and whether units of one label correlate."
-    names = unit_labels(these).isel(unit=asked.rows)
+    names = unit_labels(study).isel(unit=asked.rows)
     unit, layer = names.unit.values, names.layer.values
     r, rho = pearson(values), pearson(rank(values)).astype(np.float32)
     original, living = originals(values), ~np.isnan(np.diagonal(r))
@@ -154,7 +155,7 @@ def units_with_units(
     )
     return xr.merge(
         [
-            spread_rows(these, asked.rows, mine),
+            spread_rows(study, asked.rows, mine),
             pair_table(r, rho, original, layer, unit, members, pairs),
             counted,
             listed,
@@ -163,10 +164,10 @@ def units_with_units(
 
 # %% ../../nbs/analyses/21_correlation.ipynb #c1c7d7bf
 def units_with_columns(
-    these: Study, asked: CorrelationRequest, seen: ImageLevels, images: Sequence[UsedImage], classes: Sequence[str]
+    study: Study, asked: CorrelationRequest, seen: ImageLevels, images: Sequence[UsedImage], classes: Sequence[str]
 ) -> xr.Dataset:
     "r, rho and q of units with what images show, and with the probabilities of classes."
-    members, data = independent(images), these.data
+    members, data = independent(images), study.data
     told = data.annotated[[one.source for one in images]][:, data.category_of]
     tables = [
         correlation_variables(with_presence(seen, told, members), "presence", "concept").assign_coords(
@@ -183,7 +184,7 @@ def units_with_columns(
         "presence_images": ("concept", told.sum(0)),
         "presence_independent": ("concept", [len(np.unique(members[one])) for one in told.T]),
     }
-    return xr.merge([*(spread_rows(these, asked.rows, table) for table in tables), xr.Dataset(counts)])
+    return xr.merge([*(spread_rows(study, asked.rows, table) for table in tables), xr.Dataset(counts)])
 
 
 def warn_of_groups(images: int, members: int) -> None:

@@ -18,6 +18,7 @@ from .pairs import cut_tree, link_units
 from ..core.errors import InputError
 from ..core.text import as_html
 from ..dissection.analysis import Finding
+from ..dissection.detectors import keys_from_names
 from ..dissection.parts import SectionPart, plain_numbers, rows_of, strongest_few, table_part, text_of
 from ..dissection.result import Dissection, near_unit
 
@@ -39,12 +40,13 @@ class Correlation(Finding):
         return rows.reset_index(drop=True)
 
     def presence(self, number: int = 1) -> pd.DataFrame:
-        "Each unit's `number` concepts of largest |r| with presence: unit, label, concept, r, rho, q, rho_q."
+        """Each unit's `number` concepts of largest |r| with presence: unit, layer, index, label, concept, r, rho, q,
+        rho_q."""
         return self.columns("presence", "concept", number)
 
     def predicted(self, number: int = 1) -> pd.DataFrame:
-        """Each unit's `number` classes of largest |r| with the predicted probability: unit, label, class, r, rho, q,
-        rho_q."""
+        """Each unit's `number` classes of largest |r| with the predicted probability: unit, layer, index, label,
+        class, r, rho, q, rho_q."""
         if "class" not in self.table.dims:
             raise InputError(
                 "correlations: no class was asked for. Name some in `classes`, of a network that gives probabilities."
@@ -60,7 +62,7 @@ class Correlation(Finding):
         parts = {"r": "pearson", "rho": "spearman", "q": "q", "rho_q": "rho_q"}
         rows = pd.DataFrame(
             {
-                "unit": table.unit.values[unit],
+                **keys_from_names(table.unit.values[unit]),
                 "label": table.label.values[unit],
                 column: table[column].values[place],
                 **{short: table[f"{name}_{part}"].values[unit, place] for short, part in parts.items()},
@@ -115,8 +117,8 @@ class Correlation(Finding):
     def clusters(
         self, units: Sequence[str] | None = None, number: int | None = None, distance: float | None = None
     ) -> pd.DataFrame:
-        """unit, label, cluster, in the order of the tree: at most `number` clusters, or those that are `distance` (0.5)
-        apart. Constant units have none: 0."""
+        """unit, layer, index, label, cluster, in the order of the tree: at most `number` clusters, or those that
+        are `distance` (0.5) apart. Constant units have none: 0."""
         if number is not None and distance is not None:
             raise InputError("clusters: a number and a distance were given. Give one of them.")
         if number is not None and number < 1:
@@ -127,10 +129,9 @@ class Correlation(Finding):
         asked = self.table.unit.values[self.table.detector.values] if units is None else units
         still = pd.DataFrame({"unit": [name for name in asked if name in set(self.constant)], "cluster": 0})
         both = pd.concat([rows, still], ignore_index=True) if len(still) else rows
-        both.insert(
-            1, "label", both.unit.map(dict(zip(self.table.unit.values.tolist(), self.table.label.values.tolist())))
-        )
-        return both
+        labels = dict(zip(self.table.unit.values.tolist(), self.table.label.values.tolist()))
+        keys = pd.DataFrame(keys_from_names(both.unit))
+        return keys.assign(label=keys.unit.map(labels), cluster=both.cluster)
 
     def rows(self) -> pd.DataFrame:
         "The strongest pairs across layers; within one where there is only one."
@@ -150,9 +151,9 @@ class Correlation(Finding):
         return as_html(self, self.rows().head(8), "3g")
 
 # %% ../../nbs/analyses/20_correlations.ipynb #a9b89d9d
-def partner_parts(table: xr.Dataset, found: Dissection, most: int = 5) -> list[SectionPart]:
+def partner_parts(table: xr.Dataset, dissection: Dissection, most: int = 5) -> list[SectionPart]:
     "The units that go with a unit most; and the concepts (and classes) that do."
-    label = dict(zip(found.table.unit.values.tolist(), found.units().concept.tolist()))
+    label = dict(zip(dissection.table.unit.values.tolist(), dissection.units().concept.tolist()))
     units, others, r, rho = (
         table.unit.values.tolist(),
         table.other.values.tolist(),
@@ -170,7 +171,7 @@ def partner_parts(table: xr.Dataset, found: Dissection, most: int = 5) -> list[S
                 [others[i], text_of(label.get(others[i], "")), *plain_numbers(np.array([r[row, i], rho[row, i]]))]
                 for i in best
             ]
-    places = rows_of(units, found)
+    places = rows_of(units, dissection)
     return [
         table_part(["Unit", "Its label", "r", "Rank correlation"], ["unit", "text", "r", "round"], rows, places),
         *columns_part(table, places),

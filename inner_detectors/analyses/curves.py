@@ -142,7 +142,7 @@ class Sensitivity(Finding):
         return as_html(self, best, "4g")
 
 # %% ../../nbs/analyses/07_curves.ipynb #831354a3
-def threshold_curves(table: xr.Dataset, found: Dissection, most: int = 3) -> list[SectionPart]:
+def threshold_curves(table: xr.Dataset, dissection: Dissection, most: int = 3) -> list[SectionPart]:
     "The curves of the label and of the concepts that come highest at any threshold."
     names, label, curves = table.concept.values.tolist(), table.label.values.tolist(), []
     for part in in_parts(table.sizes["unit"]):
@@ -152,7 +152,7 @@ def threshold_curves(table: xr.Dataset, found: Dissection, most: int = 3) -> lis
                 peak[names.index(label[row])] = np.inf
             best = [i for i in strongest_few(peak, most) if peak[i] > 0]
             curves.append([[text_of(names[i]), line_points(values[i]).tolist()] for i in best] or None)
-    places, protocol = rows_of(table.unit.values.tolist(), found), found.protocol
+    places, protocol = rows_of(table.unit.values.tolist(), dissection), dissection.protocol
     return [
         SectionPart(
             "curves",

@@ -290,11 +290,11 @@ def as_ranges(places: Iterable[int]) -> str:
 class VocabularyMatch:
     "What became of a vocabulary's concepts."
 
-    found: tuple[ConceptMatch, ...]
+    matches: tuple[ConceptMatch, ...]
 
     def of(self, outcome: str) -> list[str]:
         "The concepts with an outcome: mapped, no class, ambiguous, or no thing."
-        return [one.concept for one in self.found if one.outcome == outcome]
+        return [one.concept for one in self.matches if one.outcome == outcome]
 
     def table(self) -> pd.DataFrame:
         """A row a concept: outcome, number of classes, their indices, names of some, what the name was taken to mean,
@@ -313,7 +313,7 @@ class VocabularyMatch:
                 " ".join(one.synsets),
                 one.note,
             )
-            for one in self.found
+            for one in self.matches
         ]
         return pd.DataFrame(rows, columns=["concept", "outcome", "classes", "indices", "names", "synsets", "note"])
 
@@ -323,7 +323,7 @@ class VocabularyMatch:
             for outcome in ("mapped", "no class", "ambiguous", "no thing")
             if self.of(outcome)
         ]
-        return f"VocabularyMatch({len(self.found)} concepts to ImageNet: {', '.join(counts) or 'none'})"
+        return f"VocabularyMatch({len(self.matches)} concepts to ImageNet: {', '.join(counts) or 'none'})"
 
     def _repr_html_(self) -> str:
         return f"<p><code>{html.escape(repr(self))}</code></p>{self.table().to_html(index=False, escape=True)}"
@@ -373,7 +373,7 @@ def concepts_of(
             for place, name in enumerate(classes)
         }
     named: dict[int, list[str]] = {place: [] for place in range(len(classes))}
-    for one in match_vocabulary(vocabulary, senses).found:
+    for one in match_vocabulary(vocabulary, senses).matches:
         for place in one.classes:
             named[place].append(one.concept)
     return {place: tuple(names) for place, names in named.items()}

@@ -20,6 +20,7 @@ from .removal_trials import link_targets
 from ..core.errors import InputError, near
 from ..core.text import as_html
 from ..dissection.analysis import Finding
+from ..dissection.detectors import keys_from_names
 from ..dissection.parts import SectionPart, plain_numbers, rows_of, table_part
 from ..dissection.result import Dissection
 
@@ -31,13 +32,13 @@ class UnitRemoval(Finding):
     name: ClassVar[str] = "unit-removal"
 
     def units(self) -> pd.DataFrame:
-        """One row a unit, what hurts most first: unit, concept (what it detects) and score; changes of log-probability
-        (with its standard error) and of
-        accuracy on the test images; the target it matters most to and the change there."""
+        """One row a unit, what hurts most first: unit, layer, index, concept (what it detects) and score; changes
+        of log-probability (with its standard error) and of accuracy on the test images; the target it matters most
+        to and the change there."""
         table = self.table
         places = [table.unit.values.tolist().index(unit) for unit in table.removed.values]
-        rows = pd.DataFrame({name: table[name].values for name in ("concept", "score", "logprob", "error", "accuracy")})
-        rows.insert(0, "unit", table.removed.values)
+        numbers = {name: table[name].values for name in ("concept", "score", "logprob", "error", "accuracy")}
+        rows = pd.DataFrame(keys_from_names(table.removed.values) | numbers)
         rows["class"], rows["class_change"] = (
             table.removed_class.values[places],
             table.removed_class_change.values[places],
@@ -45,15 +46,15 @@ class UnitRemoval(Finding):
         return rows.sort_values("logprob", kind="stable", ignore_index=True)
 
     def links(self, number: int = 3) -> pd.DataFrame:
-        """unit, concept, rank, target, splits, change: the targets that each unit matters most to, as the ranking
-        images say in so many splits; and the mean
-        change of their log-probability on the test images of these."""
+        """unit, layer, index, concept, rank, target, splits, change: the targets that each unit matters most to, as
+        the ranking images say in so many splits; and the mean change of their log-probability on the test images of
+        these."""
         table = self.table
         place, times, change = link_targets(table.target_ranked.values, table.target_tested.values, number)
         unit, rank = np.divmod(np.arange(place.size), max(place.shape[1], 1))
         rows = pd.DataFrame(
             {
-                "unit": table.removed.values[unit],
+                **keys_from_names(table.removed.values[unit]),
                 "concept": table.concept.values[unit],
                 "rank": rank + 1,
                 "target": table.target.values[place.ravel()],
@@ -215,9 +216,9 @@ def set_table(ablated: UnitRemoval, target: str | None = None) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["concept", "label", "units", *numbers, "as_bad"])
 
 # %% ../../nbs/analyses/15_removal_costs.ipynb #93e988c1
-def removal_parts(table: xr.Dataset, found: Dissection, most: int = 4) -> list[SectionPart]:
+def removal_parts(table: xr.Dataset, dissection: Dissection, most: int = 4) -> list[SectionPart]:
     "What the network loses without a unit, and which classes lose most, on images that had no say in the choice."
-    places = rows_of(table.removed.values.tolist(), found)
+    places = rows_of(table.removed.values.tolist(), dissection)
     whole = plain_numbers(np.stack([table[name].values for name in ("logprob", "error", "accuracy")], 1))
     classes = [str(name) for name in table.target.values.tolist()]
     target, times, change = link_targets(table.target_ranked.values, table.target_tested.values, most)

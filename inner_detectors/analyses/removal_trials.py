@@ -59,7 +59,7 @@ class Removal(NamedTuple):
 
 
 def plan_ablation(
-    these: Study,
+    study: Study,
     layer: str,
     units: Sequence[str] | None,
     concepts: Sequence[str] | None,
@@ -67,7 +67,7 @@ def plan_ablation(
 ) -> Removal:
     """Which units are meant. Raises InputError where a name is unknown, of another layer, or where no unit detects a
     concept."""
-    found = these.found
+    found = study.dissection
     table = found.table
     found.known("layer", layer)
 
@@ -107,7 +107,7 @@ def check_choices(fill: str, by: str, **numbers: int) -> None:
 class Setting(NamedTuple):
     "What all passes of one removal of units share."
 
-    these: Study
+    study: Study
     labels: Labels
     plan: Removal
     data: Data
@@ -115,12 +115,12 @@ class Setting(NamedTuple):
 
     def pass_of(self, label: str, fold: Fold, data: Data) -> Pass:
         "One pass of the layer; an image has a class whether or not it has masks."
-        return Pass(label, fold, [self.plan.layer], data, replace(self.these.view, maskless="kept"), self.these.model)
+        return Pass(label, fold, [self.plan.layer], data, replace(self.study.view, maskless="kept"), self.study.model)
 
     def removing(self, label: str, sets: Sets, data: Data, instead: Callable) -> Pass:
         "A pass whose result are the answers with sets of units removed."
         scores = self.choices["scores"]
-        fold = removal_fold(self.these.model, self.plan.layer, self.labels, sets, len(data), instead, scores)
+        fold = removal_fold(self.study.model, self.plan.layer, self.labels, sets, len(data), instead, scores)
         return self.pass_of(label, fold, data)
 
 

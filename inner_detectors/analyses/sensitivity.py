@@ -45,32 +45,32 @@ class SensitivityRequest(NamedTuple):
     units: Int64[np.ndarray, " unit"]  # rows of the dissection's table, ascending
     words: dict[str, Any]  # the same in words, for the record
 
-    def by_layer(self, found: Dissection) -> dict[str, Int64[np.ndarray, "_"]]:
+    def by_layer(self, dissection: Dissection) -> dict[str, Int64[np.ndarray, "_"]]:
         "layer -> which of its units, in the order of the table."
-        layer, index = found.table.layer.values[self.units], found.table["index"].values[self.units]
+        layer, index = dissection.table.layer.values[self.units], dissection.table["index"].values[self.units]
         return {name: index[layer == name].astype(np.int64) for name in dict.fromkeys(layer.tolist())}
 
 
 def choose(
-    these: Study, quantiles: Sequence[float] | None, concepts: Sequence[str] | None, units: Sequence[str] | None
+    study: Study, quantiles: Sequence[float] | None, concepts: Sequence[str] | None, units: Sequence[str] | None
 ) -> SensitivityRequest:
     "What is asked for, in the order of the table. Raises InputError at the first name that is not there."
-    if not these.found.protocol.scoring.at_many:
+    if not study.dissection.protocol.scoring.at_many:
         raise InputError(
-            f"sensitivity: score {these.found.protocol.score!r} is not defined at many thresholds at once. "
+            f"sensitivity: score {study.dissection.protocol.score!r} is not defined at many thresholds at once. "
             "Dissect with another score."
         )
-    names = these.found.table.concept.values.tolist()
-    shares = quantile_grid(these.found.protocol.quantile) if quantiles is None else check_quantiles(quantiles)
+    names = study.dissection.table.concept.values.tolist()
+    shares = quantile_grid(study.dissection.protocol.quantile) if quantiles is None else check_quantiles(quantiles)
     for kind, asked in dict(concept=concepts, unit=units).items():
         if asked is not None and not len(asked):
             raise InputError(f"no {kind} was given. Name {kind}s, or leave them out for all.")
     ids = (
         list(range(len(names)))
         if concepts is None
-        else sorted({names.index(these.found.known("concept", name)) for name in concepts})
+        else sorted({names.index(study.dissection.known("concept", name)) for name in concepts})
     )
-    rows = list(range(len(these.units))) if units is None else sorted(set(unit_places(these.found, units)))
+    rows = list(range(len(study.units))) if units is None else sorted(set(unit_places(study.dissection, units)))
     return SensitivityRequest(
         shares,
         np.array(ids),
@@ -78,36 +78,36 @@ def choose(
         {
             "quantiles": shares,
             "concepts": "all" if len(ids) == len(names) else [names[place] for place in ids],
-            "units": "all" if len(rows) == len(these.units) else [these.units[row] for row in rows],
+            "units": "all" if len(rows) == len(study.units) else [study.units[row] for row in rows],
         },
     )
 
 # %% ../../nbs/analyses/08_sensitivity.ipynb #445c553a
 def sensitivity_memory(
-    these: Study,
+    study: Study,
     quantiles: Sequence[float] | None = None,
     concepts: Sequence[str] | None = None,
     units: Sequence[str] | None = None,
 ) -> dict[str, int]:
     "thresholds_mb, counts_mb: what `sensitivity` would take of memory, one after the other, beside the network's own."
-    chosen, shapes = choose(these, quantiles, concepts, units), layers(these.model)
+    chosen, shapes = choose(study, quantiles, concepts, units), layers(study.model)
     kept = sum(
         4
         * len(some)
         * buffer_sizes(
-            len(these.data) * shapes[name][0] * shapes[name][1], shapes[name][0] * shapes[name][1], chosen.quantiles
+            len(study.data) * shapes[name][0] * shapes[name][1], shapes[name][0] * shapes[name][1], chosen.quantiles
         )[1]
-        for name, some in chosen.by_layer(these.found).items()
+        for name, some in chosen.by_layer(study.dissection).items()
     )
-    counts = 8 * len(chosen.units) * (len(chosen.quantiles) + 1) * (len(chosen.concepts) + len(these.data.categories))
-    over_data = these.found.protocol.threshold_over == "data"
+    counts = 8 * len(chosen.units) * (len(chosen.quantiles) + 1) * (len(chosen.concepts) + len(study.data.categories))
+    over_data = study.dissection.protocol.threshold_over == "data"
     return {"thresholds_mb": round(kept / 1e6) if over_data else 0, "counts_mb": round(3 * counts / 1e6)}
 
 # %% ../../nbs/analyses/08_sensitivity.ipynb #1488deac
-def with_peaks(table: xr.Dataset, found: Dissection, chosen: SensitivityRequest) -> xr.Dataset:
+def with_peaks(table: xr.Dataset, dissection: Dissection, chosen: SensitivityRequest) -> xr.Dataset:
     "The table with each unit's label, its best quantile, and its label at its best."
-    measure = found.protocol.measure
-    own = found.scores.values[chosen.units][:, chosen.concepts]
+    measure = dissection.protocol.measure
+    own = dissection.scores.values[chosen.units][:, chosen.concepts]
     labels, named = own.argmax(1), own.max(1) > 0
     top = peaks(table, labels)
     some, names = top["most"] > 0, table.concept.values
@@ -124,21 +124,21 @@ def with_peaks(table: xr.Dataset, found: Dissection, chosen: SensitivityRequest)
 
 # %% ../../nbs/analyses/08_sensitivity.ipynb #c050832d
 def counting_at(
-    these: Study,
+    study: Study,
     chosen: SensitivityRequest,
     limits: Mapping | None,  # layer -> Float32[quantile unit]; None where each image has its own
 ) -> Fold:
     "The fold that counts: its result is {name: (dimensions, numbers)}."
-    protocol, data, by_layer = these.found.protocol, these.data, chosen.by_layer(these.found)
-    shown = level_counter(these.model, by_layer, chosen.quantiles, limits, chosen.concepts, these.view)
+    protocol, data, by_layer = study.dissection.protocol, study.data, chosen.by_layer(study.dissection)
+    shown = level_counter(study.model, by_layer, chosen.quantiles, limits, chosen.concepts, study.view)
     sizes = {"concept": len(chosen.concepts), "unit": len(chosen.units), "quantile": len(chosen.quantiles)}
     annotated = data.annotated if protocol.area == "annotated" else np.ones_like(data.annotated)
     return protocol.scoring.fold(shown, sizes, annotated)
 
 
-def table_at(numbers: dict[str, tuple], limits: Mapping | None, these: Study, chosen: SensitivityRequest) -> xr.Dataset:
+def table_at(numbers: dict[str, tuple], limits: Mapping | None, study: Study, chosen: SensitivityRequest) -> xr.Dataset:
     "Numbers with names on their axes, units first, and each unit's label and best quantile."
-    whole = these.found.table
+    whole = study.dissection.table
     some, concepts = whole.isel(unit=chosen.units), whole.isel(concept=chosen.concepts)
     fixed = (
         {} if limits is None else {"threshold": (("quantile", "unit"), np.concatenate(list(limits.values()), axis=1))}
@@ -157,25 +157,26 @@ def table_at(numbers: dict[str, tuple], limits: Mapping | None, these: Study, ch
     )
     table = table.transpose("unit", "concept", "category", "quantile", missing_dims="ignore")
     made = {name: whole.attrs[name] for name in ("protocol", "model", "data", "images")}
-    return with_peaks(table.assign_attrs(made), these.found, chosen)
+    return with_peaks(table.assign_attrs(made), study.dissection, chosen)
 
 # %% ../../nbs/analyses/08_sensitivity.ipynb #63179dd6
-def warn_of_borrowed(found: Dissection) -> None:
+def warn_of_borrowed(dissection: Dissection) -> None:
     "Say so where a dissection's thresholds are not quantiles of its own images."
-    if "thresholds_of" in json.loads(found.table.attrs["about"]):
+    if "thresholds_of" in json.loads(dissection.table.attrs["about"]):
         warnings.warn(
-            f"{found!r}: has the thresholds of another run; the curves are of quantiles over its own images, and "
+            f"{dissection!r}: has the thresholds of another run; the curves are of quantiles over its own images, and "
             "its scores do not lie on them.",
             stacklevel=4,
         )
 
 
-def same_images(found: Dissection, used: Sequence[tuple[str, str]]) -> None:  # source and name of each
+def same_images(dissection: Dissection, used: Sequence[tuple[str, str]]) -> None:  # source and name of each
     "Raises InputError where other images could be read than when the dissection was made."
-    apart = sorted(set(zip(found.table.image_source.values, found.table.image.values)) ^ set(used))
+    apart = sorted(set(zip(dissection.table.image_source.values, dissection.table.image.values)) ^ set(used))
     if apart:
         raise InputError(
-            f"{found!r}: was made of {found.table.sizes['image']} images, now {len(used)} could be used. Run match "
+            f"{dissection!r}: was made of {dissection.table.sizes['image']} images, now {len(used)} could be "
+            "used. Run match "
             "again. "
             f"The first that differs: {apart[0][1]} of {apart[0][0]}."
         )
@@ -196,7 +197,7 @@ def plan_sensitivity(study: Study, choices: SensitivityChoices) -> Plan:
     "A pass for the thresholds, where they are over the data set; and one that counts."
     asked = (choices.quantiles, choices.concepts, choices.units)
     chosen = choose(study, *asked)
-    warn_of_borrowed(study.found)
+    warn_of_borrowed(study.dissection)
 
     def passes():
         takes = sensitivity_memory(study, *asked)
@@ -206,14 +207,14 @@ def plan_sensitivity(study: Study, choices: SensitivityChoices) -> Plan:
             "Name units or concepts, or leave out the largest quantiles: --quantiles 0.001 0.005 0.01.",
         )
         limits, first = None, None
-        if study.found.protocol.threshold_over != "image":
-            shapes, by_layer = layers(study.model), chosen.by_layer(study.found)
+        if study.dissection.protocol.threshold_over != "image":
+            shapes, by_layer = layers(study.model), chosen.by_layer(study.dissection)
             fold = thresholds_at(shapes, by_layer, len(study.data), chosen.quantiles)
             limits, first = yield Pass("thresholds", fold, study.names)
         numbers, second = yield Pass("levels", counting_at(study, chosen, limits), study.names)
         if first is not None and (first.problems, first.images) != (second.problems, second.images):
             raise InputError(unsteady_message(first.problems, second.problems))
-        same_images(study.found, [(study.data.kinds[image.source], image.name) for image in second.images])
+        same_images(study.dissection, [(study.data.kinds[image.source], image.name) for image in second.images])
         return table_at(numbers, limits, study, chosen)
 
     partial = not chosen.words["units"] == chosen.words["concepts"] == "all"

@@ -111,30 +111,30 @@ def straight(
     return (activation - slope * mask).astype(np.float32), slope.astype(np.float32)
 
 
-def concept_of_units(these: Study, plan: Removal) -> Int[np.ndarray, " unit"]:
+def concept_of_units(study: Study, plan: Removal) -> Int[np.ndarray, " unit"]:
     """The concept that predicts each unit of the layer: the first of its labels among those asked for; -1 for a unit
     without one."""
     found = np.full(plan.of, -1)
-    rows = these.found.detectors()
+    rows = study.dissection.detectors()
     mine = rows[(rows.layer == plan.layer) & rows.concept.isin(list(plan.concepts))].sort_values(
         "rank", ascending=False
     )
     for index, concept in zip(mine["index"], mine.concept):
-        found[index] = these.data.concepts.index(concept)
+        found[index] = study.data.concepts.index(concept)
     return found
 
 
 def simulated_table(
-    these: Study, plan: Removal, r: np.ndarray, logprob: np.ndarray, images: Sequence[UsedImage]
+    study: Study, plan: Removal, r: np.ndarray, logprob: np.ndarray, images: Sequence[UsedImage]
 ) -> xr.Dataset:
     """Pearson's r of all units; and of each concept, over the test images that tell whether it is there, the
     log-probabilities intact, removed and replaced."""
     half = logprob.shape[1] // 2
     sets, of = distinct([Trial("concept", name, len(some), -1, some) for name, some in plan.concepts.items()], plan.of)
-    annotated = these.data.annotated[[seen.source for seen in images]]
+    annotated = study.data.annotated[[seen.source for seen in images]]
     rows = []
     for name, place in zip(plan.concepts, of):
-        told = np.flatnonzero(annotated[:, these.data.category_of[these.data.concepts.index(name)]])
+        told = np.flatnonzero(annotated[:, study.data.category_of[study.data.concepts.index(name)]])
         some = logprob[told][:, [0, place, half + place]]
         error = (
             standard_error(some[:, 1:2] - some[:, :1], [images[int(one)] for one in told])[0] if len(told) else np.nan
@@ -146,7 +146,7 @@ def simulated_table(
     each = dict(zip([f"{plan.layer}:{i}" for i in range(plan.of)], r))
     return xr.Dataset(
         {
-            "simulated_r": ("unit", np.array([each.get(unit, np.nan) for unit in these.units])),
+            "simulated_r": ("unit", np.array([each.get(unit, np.nan) for unit in study.units])),
             **{
                 name: ("concept", values)
                 for name, values in dict(
@@ -155,7 +155,7 @@ def simulated_table(
             },
             "units": ("concept", [len(some) for some in plan.concepts.values()]),
         },
-        {"unit": np.array(these.units, object), "concept": name_coordinate(plan.concepts)},
+        {"unit": np.array(study.units, object), "concept": name_coordinate(plan.concepts)},
     )
 
 
@@ -229,17 +229,17 @@ def plan_simulation(study: Study, choices: SimulationChoices) -> Plan:
 
 
 def simulation_passes(
-    these: Study, layer: str, labels: Labels, plan: Removal, wanted: str, probe: str, seed: int
+    study: Study, layer: str, labels: Labels, plan: Removal, wanted: str, probe: str, seed: int
 ) -> Passes:
     "The two passes, and their table."
-    concept = concept_of_units(these, plan)
-    pool = pooler(these.model, layer, these.view.size, these.view.side, concept)
-    view = replace(these.view, maskless="kept")
-    fold = moments(layer, plan.of, len(these.data), pool)
-    found, swept = yield Pass("moments", fold, [layer], view=view, model=these.model)
+    concept = concept_of_units(study, plan)
+    pool = pooler(study.model, layer, study.view.size, study.view.side, concept)
+    view = replace(study.view, maskless="kept")
+    fold = moments(layer, plan.of, len(study.data), pool)
+    found, swept = yield Pass("moments", fold, [layer], view=view, model=study.model)
     use = parts(swept.images, 0, seed, json.loads(probe)["seed"] if probe else None)
-    check_split(use, these.data)
-    told = these.data.annotated[[seen.source for seen in swept.images]][:, np.array(these.data.category_of)[concept]]
+    check_split(use, study.data)
+    told = study.data.annotated[[seen.source for seen in swept.images]][:, np.array(study.data.category_of)[concept]]
     start, slope = straight(found[use == "rank"], told[use == "rank"])
     tests = found[use == "test"]
     predicted = start + slope * tests[:, 1]
@@ -251,11 +251,11 @@ def simulation_passes(
 
     sets, _ = distinct([Trial("concept", name, len(some), -1, some) for name, some in plan.concepts.items()], plan.of)
     both = Sets(np.concatenate([sets.keep, sets.keep]), np.repeat(np.array([0, 1], np.int32), len(sets.keep)))
-    fold = removal_fold(these.model, layer, labels, both, len(these.data), instead, wanted)
-    tested = test_images(these.data, swept.images, use)
-    outcome, seen = yield Pass("replaced", fold, [layer], tested, view, these.model)
-    table = simulated_table(these, plan, r, outcome.logprob.astype(np.float64).mean(2), seen.images)
-    return table.assign_attrs(layer=layer, model=these.model.name)
+    fold = removal_fold(study.model, layer, labels, both, len(study.data), instead, wanted)
+    tested = test_images(study.data, swept.images, use)
+    outcome, seen = yield Pass("replaced", fold, [layer], tested, view, study.model)
+    table = simulated_table(study, plan, r, outcome.logprob.astype(np.float64).mean(2), seen.images)
+    return table.assign_attrs(layer=layer, model=study.model.name)
 
 
 SIMULATION = Analysis(

@@ -24,6 +24,7 @@ from .strongest import StrongestState, StrongestSettings, strongest_fold
 from ..core.errors import InputError, at_least, near
 from ..data.groups import UsedImage
 from ..dissection.analysis import Analysis, Finding, Pass, Plan, function_of
+from ..dissection.detectors import unit_keys
 from ..dissection.result import near_unit
 from ..dissection.checks import refuse_memory
 from ..dissection.study import Study
@@ -187,13 +188,13 @@ def place_among(what: str, name: str, names: list[str]) -> int:
     return names.index(name)
 
 # %% ../../nbs/analyses/26_top_images.ipynb #7bf7b412
-def outcome_table(found: TopImages, unit: str, concept: str | None, says: str | Sequence[str] | None) -> pd.DataFrame:
+def outcome_table(top: TopImages, unit: str, concept: str | None, says: str | Sequence[str] | None) -> pd.DataFrame:
     "What each image shows, what the unit does there and what the classifier says."
-    table, name = found.table, concept or found.label(unit)
+    table, name = top.table, concept or top.label(unit)
     if not name:
         raise InputError(f"unit {unit!r}: has no label, so there is nothing to compare with. Name a concept.")
-    row, present, fires = found.row(unit), found.presence[:, found.concept(name)], found.fires(unit)
-    predicted = np.array([found.classes[place] if place >= 0 else "" for place in table.predicted.values], object)
+    row, present, fires = top.row(unit), top.presence[:, top.concept(name)], top.fires(unit)
+    predicted = np.array([top.classes[place] if place >= 0 else "" for place in table.predicted.values], object)
     rows = pd.DataFrame(
         {
             "image": table.image.values,
@@ -208,31 +209,29 @@ def outcome_table(found: TopImages, unit: str, concept: str | None, says: str | 
         return rows.assign(
             said=pd.array([None] * len(rows), "boolean"), kind=[*map(kind, present.tolist(), fires.tolist())]
         )
-    if not found.classes:
+    if not top.classes:
         raise InputError(
-            f"{found!r}: has no classifier, so nothing is said. Leave out `says`, or give a network with a layer "
-            "'prob'."
+            f"{top!r}: has no classifier, so nothing is said. Leave out `says`, or give a network with a layer 'prob'."
         )
     wanted = [says] if isinstance(says, str) else list(says)
     for word in wanted:
-        place_among("class", word, found.classes)
+        place_among("class", word, top.classes)
     said = np.isin(predicted, wanted)
     return rows.assign(
         said=pd.array(said, "boolean"), kind=[*map(kind, present.tolist(), fires.tolist(), said.tolist())]
     )
 
 
-def top_unit_table(found: TopImages) -> pd.DataFrame:
+def top_unit_table(top: TopImages) -> pd.DataFrame:
     "What is kept of each unit, in a row."
-    table = found.table
+    table = top.table
     first, peaks = table.top_image.values[:, 0], table.peak.values
     return pd.DataFrame(
         {
-            "unit": table.unit.values,
-            "layer": table.layer.values,
+            **unit_keys(table),
             "label": table.label.values,
             **({"threshold": table.threshold.values} if "threshold" in table else {}),
-            "fires": found.firing.mean(0),
+            "fires": top.firing.mean(0),
             "peak": peaks[first, np.arange(len(first))],
             "image": table.image.values[first],
         }
@@ -269,10 +268,10 @@ def has_classes(model: Model) -> bool:
 
 
 def strongest_table(
-    found: StrongestState, seen: Sequence[UsedImage], these: Study, kept: StrongestSettings
+    found: StrongestState, seen: Sequence[UsedImage], study: Study, kept: StrongestSettings
 ) -> xr.Dataset:
     "What was gathered, with names on its axes."
-    table, data = these.found.table, these.data
+    table, data = study.dissection.table, study.data
     per_layer = {}
     for place, best in enumerate(found.best):
         unit, rows, columns, cells = (f"{axis}_{place}" for axis in ("units", "rows", "columns", "bytes"))
@@ -304,7 +303,7 @@ def strongest_table(
             "top_image": (("unit", "rank"), np.concatenate([best.image for best in found.best])),
             **per_layer,
             **masks,
-            "label": ("unit", these.found.units().concept.to_numpy(object)),
+            "label": ("unit", study.dissection.units().concept.to_numpy(object)),
             "annotated": (("source", "concept"), data.annotated[:, data.category_of]),
         },
         {
@@ -315,11 +314,11 @@ def strongest_table(
         },
         {
             **{name: table.attrs[name] for name in ("model", "data", "geometry")},
-            "layers": json.dumps(these.names),
-            "classes": json.dumps(layer_classes(these.model) if kept.classifier else []),
+            "layers": json.dumps(study.names),
+            "classes": json.dumps(layer_classes(study.model) if kept.classifier else []),
             "side": kept.side,
-            "size": these.view.size,
-            "keep": these.view.keep,
+            "size": study.view.size,
+            "keep": study.view.keep,
         },
     )
 

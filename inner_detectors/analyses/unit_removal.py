@@ -41,11 +41,11 @@ from ..networks.model import layer_classes
 
 # %% ../../nbs/analyses/16_unit_removal.ipynb #51f13b9c
 def columns_of(
-    these: Study, setting: Setting, table: xr.Dataset, classes: np.ndarray, change: np.ndarray
+    study: Study, setting: Setting, table: xr.Dataset, classes: np.ndarray, change: np.ndarray
 ) -> xr.Dataset:
     "What units.csv gets: a value for every unit of the dissection, not a number for those that were not removed."
     rows = {name: row for row, name in enumerate(table.removed.values.tolist())}
-    at = [rows.get(unit) for unit in these.units]
+    at = [rows.get(unit) for unit in study.units]
 
     def spread(values, empty):
         return np.array([empty if row is None else values[row] for row in at], object if empty == "" else np.float64)
@@ -56,13 +56,13 @@ def columns_of(
             "removed_class": ("unit", spread(classes, "")),
             "removed_class_change": ("unit", spread(change, np.nan)),
         },
-        {"unit": np.array(these.units, object)},
+        {"unit": np.array(study.units, object)},
     )
 
 # %% ../../nbs/analyses/16_unit_removal.ipynb #836c2279
 def removal_passes(setting: Setting) -> Passes:
     "Every unit alone, then sets of them, a pass each; what it costs as one table."
-    these, labels, choices = setting.these, setting.labels, setting.choices
+    these, labels, choices = setting.study, setting.labels, setting.choices
     found, images, uses, fills = yield from remove_each(setting)
     truth = labels.truth(images)
     targets = find_targets(labels, choices["groups"], truth, uses, choices["least"])
@@ -113,14 +113,14 @@ def removal_passes(setting: Setting) -> Passes:
     return table.assign(counts).assign_attrs(about)
 
 # %% ../../nbs/analyses/16_unit_removal.ipynb #836c2272
-def label_columns(these: Study, removed: Sequence[str]) -> xr.Dataset:
+def label_columns(study: Study, removed: Sequence[str]) -> xr.Dataset:
     "The labels that the units detect, and their scores."
-    places, units = unit_places(these.found, removed), these.found.units()
-    concept = np.where(detecting_units(these.found), units.concept.to_numpy(object), "")
+    places, units = unit_places(study.dissection, removed), study.dissection.units()
+    concept = np.where(detecting_units(study.dissection), units.concept.to_numpy(object), "")
     return xr.Dataset(
         {
             "concept": ("removed", concept[places]),
-            "score": ("removed", units[these.found.protocol.measure].to_numpy(float)[places]),
+            "score": ("removed", units[study.dissection.protocol.measure].to_numpy(float)[places]),
         }
     )
 

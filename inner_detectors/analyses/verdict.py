@@ -47,11 +47,11 @@ def verdict(folder: str | Path) -> pd.DataFrame:
     return table[table.concept != ""].reset_index(drop=True)
 
 
-def run_so_far(folder: str | Path, found: Dissection) -> Iterator[tuple[Analysis, list[xr.Dataset]]]:
+def run_so_far(folder: str | Path, dissection: Dissection) -> Iterator[tuple[Analysis, list[xr.Dataset]]]:
     "The analyses that have been run in a folder, each with its tables, which have a row for each unit."
-    units = found.table.unit.values
+    units = dissection.table.unit.values
     for name in ANALYSES:
-        if tables := load_analyses(folder, name, found):
+        if tables := load_analyses(folder, name, dissection):
             try:
                 analysis = ANALYSES[name]
             except InputError as reason:  # of another package, which is broken; its table stays

@@ -40,23 +40,23 @@ def visualise_command(
       inner-detectors visualise results/coco conv5_3:132 dog pool5
 
     The folder gets top-images.nc, report/index.html (open it in a browser, or send the folder to a colleague) and
-    pictures/. Run chance, sensitivity, concept-removal and correlation before it: the report shows what is there."""
+    unit-images/. Run chance, sensitivity, concept-removal and correlation before it: the report shows what is there."""
     from inner_detectors.analyses.top_images import TopImages, top_images
     from inner_detectors.dissection.result import Dissection
     from inner_detectors.dissection.tables import analysis_files
     from inner_detectors.views.report import report as write_report
-    from inner_detectors.views.unit_images import write_unit_pictures
+    from inner_detectors.views.unit_images import write_unit_images
 
     found = Dissection.load(folder)
     units, these = chosen_units(found, what), open_or_none(folder, opening)
     shown = TopImages.load(folder) if these is None and analysis_files(folder, "top-images") else None
     if these is not None:
         shown = top_images(these, folder, number=number, progress=not opening.quiet)
-    data, place = None if these is None else these.data, Path(folder) / "pictures"
-    pictures = [] if shown is None else write_unit_pictures(found, shown, data, place, units)
+    data, place = None if these is None else these.data, Path(folder) / "unit-images"
+    written = [] if shown is None else write_unit_images(found, shown, data, place, units)
     page = write_report(folder, these, single=single or None, progress=not opening.quiet)
     if json:
-        return print(dumps({"report": str(page), "pictures": [str(path) for path in pictures]}))
+        return print(dumps({"report": str(page), "images": [str(path) for path in written]}))
     print_text(f"{found!r}\n\nThe report: {page}\nImages of {len(units)} units: {place}")
 
 

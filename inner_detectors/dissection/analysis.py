@@ -122,9 +122,9 @@ def function_of(analysis: Analysis) -> Callable:
 # %% ../../nbs/dissection/15_analysis.ipynb #19d1f4fb
 def about_analysis(name: str, study: Study, record: Mapping) -> dict:
     "Everything that moves the numbers of an analysis, in words."
-    theirs = json.loads(study.found.table.attrs["about"])
+    theirs = json.loads(study.dissection.table.attrs["about"])
     return {
-        "run": study.found.table.attrs["run"],
+        "run": study.dissection.table.attrs["run"],
         "analysis": name,
         "choices": json.loads(json.dumps(dict(record))),
         "view": theirs["view"],
@@ -160,7 +160,7 @@ def write_analysis(
             {"inner-detectors": about["version"], "python": platform.python_version(), **about["packages"]}
         ),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **{name: study.found.table.attrs[name] for name in ("model", "data")},
+        **{name: study.dissection.table.attrs[name] for name in ("model", "data")},
     }
     table = table.assign_attrs(made | table.attrs)
     if out is not None:
@@ -174,16 +174,17 @@ def load_finished(out: str | Path | None, name: str, study: Study, plan: Plan) -
     dissection, whose tables would be written over, or where other choices were made."""
     if out is None:
         return None
-    if (Path(out) / "dissection.nc").exists() and Dissection.load(out).table.attrs["run"] != study.found.table.attrs[
+    if (Path(out) / "dissection.nc").exists() and Dissection.load(out).table.attrs[
         "run"
-    ]:
+    ] != study.dissection.table.attrs["run"]:
         raise InputError(
-            f"{out}: holds another dissection than {study.found!r}. Give the folder of that one, or one of its own."
+            f"{out}: holds another dissection than {study.dissection!r}. Give the folder of that one, or one "
+            "of its own."
         )
     path = Path(out) / f"{file_stem(name, plan.key)}.nc"
     if path.stem in OLDER or not path.exists():
         return None
-    there = load_analysis(out, name, study.found, plan.key)
+    there = load_analysis(out, name, study.dissection, plan.key)
     if there is None:
         return None
     about = about_analysis(name, study, plan.record)
@@ -204,7 +205,7 @@ def tidy(study: Study, out: str | Path, stem: str) -> None:
     for left in Path(out).glob(f"{stem}.*.checkpoint.npz"):
         left.unlink()
     if (Path(out) / "dissection.nc").exists():
-        write_tables(study.found, out)
+        write_tables(study.dissection, out)
 
 # %% ../../nbs/dissection/15_analysis.ipynb #a2521bd8
 @dataclass
@@ -236,7 +237,7 @@ def checkpoint_of(job: AnalysisRun, study: Study, out: str | Path | None, every:
         return None
     about = about_analysis(job.analysis.name, study, job.plan.record) | {"pass": job.waits.label, "key": job.plan.key}
     path = make_folder(out) / f"{job.stem}.{job.waits.label}.checkpoint.npz"
-    return Checkpoint(path, identity_of(about), every, recorded_fingerprint(study.found))
+    return Checkpoint(path, identity_of(about), every, recorded_fingerprint(study.dissection))
 
 
 def share_pass(jobs: Sequence[AnalysisRun], study: Study, out: str | Path | None, every: float) -> list[AnalysisRun]:
@@ -304,8 +305,8 @@ def check_images(study: Study, data: Data, swept: SweepResult) -> None:
         raise InputError(nothing_left(data, swept.problems))
     ours = data.sources == study.data.sources
     if ours:
-        check_unchanged(study.data, json.loads(study.found.table.attrs["about"]))
-    known = set(json.loads(study.found.table.attrs["problems"])) if ours else set()
+        check_unchanged(study.data, json.loads(study.dissection.table.attrs["about"]))
+    known = set(json.loads(study.dissection.table.attrs["problems"])) if ours else set()
     fresh = [problem for problem in without_notes(swept.problems) if problem not in known]
     if fresh:
         warnings.warn(f"{count_words(len(fresh), 'image')} could not be used. The first: {fresh[0]}", stacklevel=6)
@@ -314,7 +315,7 @@ def check_images(study: Study, data: Data, swept: SweepResult) -> None:
 def write_result(job: AnalysisRun, study: Study, out: str | Path | None) -> xr.Dataset:
     "The table of an analysis, on disk where it is wanted there."
     assert job.table is not None
-    names = [name.format(measure=study.found.protocol.measure) for name in job.analysis.columns]
+    names = [name.format(measure=study.dissection.protocol.measure) for name in job.analysis.columns]
     columns = [] if job.plan.partial else [name for name in names if name in job.table]
     return write_analysis(
         job.analysis.name, job.table, study, job.plan.record, out, columns, list(job.problems), job.plan.key

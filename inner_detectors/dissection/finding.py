@@ -16,6 +16,7 @@ import xarray as xr
 
 from ..core.errors import InputError
 from ..core.text import as_html
+from .detectors import keys_from_names
 from .result import Dissection
 from .tables import file_stem, load_analysis
 
@@ -28,10 +29,10 @@ class Finding:
     name: ClassVar[str] = ""  # of the analysis
 
     @classmethod
-    def load(cls, folder: str | Path, found: Dissection | None = None, key: str | None = None) -> Any:
+    def load(cls, folder: str | Path, dissection: Dissection | None = None, key: str | None = None) -> Any:
         """Read what the analysis wrote into a folder. Raises InputError where it wrote nothing, is damaged, or belongs
-        to another dissection than `found`; and where there are several and no `key` says which."""
-        table = load_analysis(folder, cls.name, found, key)
+        to another dissection than `dissection`; and where there are several and no `key` says which."""
+        table = load_analysis(folder, cls.name, dissection, key)
         if table is None:
             where = f"{file_stem(cls.name, key or '')}.nc"
             raise InputError(f"{folder}: holds no {where}. Run `inner-detectors {cls.name} {folder}` first.")
@@ -40,7 +41,9 @@ class Finding:
     def rows(self) -> pd.DataFrame:
         "What a person reads first: one row a unit, with the columns that units.csv has."
         names = json.loads(self.table.attrs.get("columns", "[]"))
-        return pd.DataFrame({"unit": self.table.unit.values, **{name: self.table[name].values for name in names}})
+        return pd.DataFrame(
+            {**keys_from_names(self.table.unit.values), **{name: self.table[name].values for name in names}}
+        )
 
     def text(self) -> str:
         "What is said above the rows."

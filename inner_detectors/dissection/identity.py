@@ -92,9 +92,9 @@ def hash_shown(model: Model, values: Sequence[Any]) -> str:
         return hash_values(*values)  # a file
     ready = preprocessor(model)
 
-    def run(pictures: int) -> None:
+    def run(images: int) -> None:
         try:
-            model.forward(model.parameters, ready(fixed_images(model.size)[:pictures]), None)
+            model.forward(model.parameters, ready(fixed_images(model.size)[:images]), None)
         except Exception:
             return  # which is said where it is run for its answers
 
@@ -220,14 +220,17 @@ def check_order(model: Model, look: Callable, pair: UInt8[np.ndarray, "2 size si
 
 
 def recorded_fingerprint(
-    found: "Dissection", names: Sequence[str] | None = None
+    dissection: "Dissection", names: Sequence[str] | None = None
 ) -> Float32[np.ndarray, "unit 3"] | None:
     "The fingerprint that a dissection keeps, of some layers in an order; None where it has none."
-    if "fingerprint" not in found.table:
+    if "fingerprint" not in dissection.table:
         return None
-    layer = found.table.layer.values
+    layer = dissection.table.layer.values
     return np.concatenate(
-        [found.table.fingerprint.values[layer == name] for name in (dict.fromkeys(layer) if names is None else names)]
+        [
+            dissection.table.fingerprint.values[layer == name]
+            for name in (dict.fromkeys(layer) if names is None else names)
+        ]
     )
 
 

@@ -51,10 +51,10 @@ class SectionPart(NamedTuple):
     more: Mapping[str, Any] = {}  # kinds of the values; of curves x and a mark
 
 
-def rows_of(names: Sequence[str], found: Dissection) -> list[int | None]:
+def rows_of(names: Sequence[str], dissection: Dissection) -> list[int | None]:
     "The place of each unit of a dissection among some names of units."
     places = {name: place for place, name in enumerate(names)}
-    return [places.get(unit) for unit in found.table.unit.values.tolist()]
+    return [places.get(unit) for unit in dissection.table.unit.values.tolist()]
 
 
 def table_part(
@@ -72,13 +72,15 @@ def strongest_few(size: Float[np.ndarray, " other"], most: int) -> list[int]:
     return some[np.argsort(-size[some], kind="stable")].tolist()
 
 # %% ../../nbs/dissection/16_parts.ipynb #16b488bb
-def by_columns(table: xr.Dataset, found: Dissection) -> list[SectionPart]:
+def by_columns(table: xr.Dataset, dissection: Dissection) -> list[SectionPart]:
     "The columns that an analysis adds to units.csv, as facts."
     names = json.loads(table.attrs["columns"])
     if not names:
         return []
     places = (
-        rows_of(table.unit.values.tolist(), found) if "unit" in table.coords else list(range(found.table.sizes["unit"]))
+        rows_of(table.unit.values.tolist(), dissection)
+        if "unit" in table.coords
+        else list(range(dissection.table.sizes["unit"]))
     )
     values = [table[name].values.tolist() for name in names]
 

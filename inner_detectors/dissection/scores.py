@@ -104,7 +104,7 @@ class Score:
 
     def fold(
         self,
-        pictures: "Callable[[Batch], Iterator[ImageCounts]]",
+        images: "Callable[[Batch], Iterator[ImageCounts]]",
         sizes: Mapping[str, int],  # of the axes: concept, unit, and maybe more
         annotated: Bool[np.ndarray, "source category"],  # where a unit's area is summed
     ) -> "Fold":
@@ -155,7 +155,7 @@ class OverData(Score):
 
     positional = True
 
-    def fold(self, pictures: Callable, sizes: Mapping[str, int], annotated: np.ndarray) -> "Fold":
+    def fold(self, images: Callable, sizes: Mapping[str, int], annotated: np.ndarray) -> "Fold":
         "A fold of `Counts`: exact, of integers."
         from inner_detectors.passes.fold import Fold
 
@@ -167,7 +167,7 @@ class OverData(Score):
             return Counts(*(np.zeros(shape, np.int64) for shape in shapes))
 
         def step(state, batch):
-            for one in pictures(batch):
+            for one in images(batch):
                 for place, both in zip(one.ids, one.both):
                     state.intersection[place] += both
                 state.unit_area[annotated[one.source]] += one.unit
@@ -215,7 +215,7 @@ class MeanOfImages(Score):
         "Ratios in units of 1 / FINE."
         return np.rint(self.ratio(both, unit, concept) * FINE).astype(np.int64)
 
-    def fold(self, pictures: Callable, sizes: Mapping[str, int], annotated: np.ndarray) -> "Fold":
+    def fold(self, images: Callable, sizes: Mapping[str, int], annotated: np.ndarray) -> "Fold":
         "A fold of `Means`: of integers, so that the order of the images moves nothing."
         from inner_detectors.passes.fold import Fold
 
@@ -226,7 +226,7 @@ class MeanOfImages(Score):
             return Means(*(np.zeros(shape, np.int64) for shape in ((concepts, *rest), concepts, concepts)))
 
         def step(state, batch):
-            for one in pictures(batch):
+            for one in images(batch):
                 for place, both, concept in zip(one.ids, one.both, one.concept[:, None]):
                     state.ratios[place] += self.fine(both, one.unit, concept)
                 state.concept_area[one.ids] += one.concept

@@ -42,7 +42,7 @@ from ..passes.batches import View
 class Study(NamedTuple):
     "A dissection with the network and the images that it was made of."
 
-    found: Dissection
+    dissection: Dissection
     model: Model  # with the geometry that the dissection used
     data: Data
     view: View
@@ -50,22 +50,25 @@ class Study(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        return list(dict.fromkeys(self.found.table.layer.values.tolist()))
+        return list(dict.fromkeys(self.dissection.table.layer.values.tolist()))
 
     @property
     def units(self) -> list[str]:
-        return self.found.table.unit.values.tolist()
+        return self.dissection.table.unit.values.tolist()
 
     @property
     def limits(self) -> dict[str, Float32[np.ndarray, " unit"]] | float:
         "The thresholds of each layer's units; or the quantile, where each image has its own."
-        if "threshold" not in self.found.table:
-            return self.found.protocol.quantile
-        return {name: self.found.table.threshold.values[self.found.table.layer.values == name] for name in self.names}
+        if "threshold" not in self.dissection.table:
+            return self.dissection.protocol.quantile
+        return {
+            name: self.dissection.table.threshold.values[self.dissection.table.layer.values == name]
+            for name in self.names
+        }
 
 
 def study(
-    found: Dissection,
+    dissection: Dissection,
     model: Model,
     data: Data,
     batch: int = 8,
@@ -73,23 +76,24 @@ def study(
 ) -> Study:
     """What later rooms start from. Raises InputError where network or images are not those of the dissection, naming
     the difference."""
-    theirs = json.loads(found.table.attrs["about"])
+    theirs = json.loads(dissection.table.attrs["about"])
     forget_layers(model)
     if model.name == theirs["model"]:
         check_layers(model, theirs["layers"])
     else:
         raise InputError(
-            f"{found!r}: is of {theirs['model']}, not of {model.name}. Give the network that it was made with."
+            f"{dissection!r}: is of {theirs['model']}, not of {model.name}. Give the network that it was made with."
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of an unknown geometry, which was said when the dissection was made
-        model = with_geometry(model, theirs["layers"], found.protocol, data)
+        model = with_geometry(model, theirs["layers"], dissection.protocol, data)
     view = replace(View(**theirs["view"]), batch=batch)
     devices = tuple(devices or jax.local_devices()[:1])
-    mine = about_run(model, data, theirs["layers"], found.protocol, view, devices)
+    mine = about_run(model, data, theirs["layers"], dissection.protocol, view, devices)
     if sizes_remark(theirs) and not sizes_remark(mine):
         raise InputError(
-            f"{found!r}: {sizes_remark(theirs)}, so that nobody can tell whether it is of these. Run match again into "
+            f"{dissection!r}: {sizes_remark(theirs)}, so that nobody can tell whether it is of these. Run "
+            "match again into "
             "another folder."
         )
     apart = (
@@ -102,35 +106,37 @@ def study(
     ]
     if apart:
         raise InputError(
-            f"{found!r}: was made with other {' and other '.join(apart)}. Give the network and the data that it was "
+            f"{dissection!r}: was made with other {' and other '.join(apart)}. Give the network and the data "
+            "that it was "
             "made with."
         )
-    check_prints(found, model, mine, theirs, devices[0])
-    return Study(found, model, data, view, devices)
+    check_prints(dissection, model, mine, theirs, devices[0])
+    return Study(dissection, model, data, view, devices)
 
 
-def check_prints(found: Dissection, model: Model, mine: Mapping, theirs: Mapping, device: jax.Device) -> None:
+def check_prints(dissection: Dissection, model: Model, mine: Mapping, theirs: Mapping, device: jax.Device) -> None:
     """Refuse a network that does not answer two fixed images as that of a dissection did. `mine` and `theirs`:
     weights, backend and view of both."""
-    kept = recorded_fingerprint(found, theirs["layers"])
+    kept = recorded_fingerprint(dissection, theirs["layers"])
     if kept is None:
         raise InputError(
-            f"{found!r}: keeps no fingerprint of its network, so whether {model.name} is that one cannot be told. "
+            f"{dissection!r}: keeps no fingerprint of its network, so whether {model.name} is that one cannot be told. "
             "Dissect it again."
         )
     given = fingerprint(model, theirs["layers"], mine["weights"], mine["view"]["batch"], device)
     if fingerprints_match(given, kept, tolerance(mine, theirs)):
         return
     raise InputError(
-        f"{found!r}: was made with a network that answers two fixed images otherwise. Give the network that it was "
+        f"{dissection!r}: was made with a network that answers two fixed images otherwise. Give the network "
+        "that it was "
         "made with."
     )
 
 # %% ../../nbs/dissection/13_study.ipynb #9681f9d2
-def detecting_units(found: Dissection) -> Bool[np.ndarray, " unit"]:
+def detecting_units(dissection: Dissection) -> Bool[np.ndarray, " unit"]:
     "The units whose best label counts as detected."
-    units = found.units()
-    return (found.protocol.detected(units[found.protocol.measure]) & (units.concept != "")).to_numpy(bool)
+    units = dissection.units()
+    return (dissection.protocol.detected(units[dissection.protocol.measure]) & (units.concept != "")).to_numpy(bool)
 
 
 def read_units(path: str | Path) -> list[str]:
@@ -141,9 +147,9 @@ def read_units(path: str | Path) -> list[str]:
         raise InputError(f"{path}: cannot be read ({problem}). Give a file of a unit a line.") from None
 
 
-def unit_places(found: Dissection, words: Sequence[str]) -> list[int]:
+def unit_places(dissection: Dissection, words: Sequence[str]) -> list[int]:
     "The rows of units such as conv5_3:12 in the table. Raises InputError at the first that is not there."
-    rows = {unit: row for row, unit in enumerate(found.table.unit.values.tolist())}
+    rows = {unit: row for row, unit in enumerate(dissection.table.unit.values.tolist())}
     for word in words:
         if word not in rows:
             raise InputError(f"no unit {str(word)!r} in this dissection. {near_unit(word, rows)}")

@@ -60,13 +60,13 @@ def analysis_files(folder: str | Path, name: str = "") -> list[Path]:
     return [path for path in kept if not name or path in under(name) or OLDER.get(path.stem, ("",))[0] == name]
 
 
-def load_file(path: Path, found: Dissection | None = None) -> xr.Dataset:
+def load_file(path: Path, dissection: Dissection | None = None) -> xr.Dataset:
     """The table of an analysis, with its name and key as attributes. Raises InputError where it is damaged, or belongs
-    to another dissection than `found`."""
+    to another dissection than `dissection`."""
     name, of_key = OLDER.get(path.stem, (path.stem, ""))
     table = load_table(path, name)
     name = table.attrs.get("analysis", name)
-    if found is not None and table.attrs.get("run") != found.table.attrs["run"]:
+    if dissection is not None and table.attrs.get("run") != dissection.table.attrs["run"]:
         raise InputError(
             f"{path}: belongs to another dissection than the one in {path.parent}. Delete it and run {name} again."
         )
@@ -74,19 +74,19 @@ def load_file(path: Path, found: Dissection | None = None) -> xr.Dataset:
     return table.assign_attrs(known)
 
 
-def load_analyses(folder: str | Path, name: str, found: Dissection | None = None) -> dict[str, xr.Dataset]:
+def load_analyses(folder: str | Path, name: str, dissection: Dissection | None = None) -> dict[str, xr.Dataset]:
     """key -> what an analysis wrote; the key is empty where there is only one of its kind. Raises InputError as
     `load_file` does."""
-    tables = [load_file(path, found) for path in analysis_files(folder, name)]
+    tables = [load_file(path, dissection) for path in analysis_files(folder, name)]
     return {table.attrs["key"]: table for table in tables if table.attrs["analysis"] == name}
 
 
 def load_analysis(
-    folder: str | Path, name: str, found: Dissection | None = None, key: str | None = None
+    folder: str | Path, name: str, dissection: Dissection | None = None, key: str | None = None
 ) -> xr.Dataset | None:
     """What an analysis wrote, or None where it has not been run. Raises InputError where it is damaged, belongs to
-    another dissection than `found`, or where there are several and no key is given."""
-    tables = load_analyses(folder, name, found)
+    another dissection than `dissection`, or where there are several and no key is given."""
+    tables = load_analyses(folder, name, dissection)
     if key is not None:
         return tables.get(key)
     if len(tables) > 1:
@@ -121,10 +121,10 @@ def merge_columns(tables: Iterable[xr.Dataset], units: np.ndarray) -> dict[str, 
     return columns
 
 
-def analysis_columns(found: Dissection, folder: str | Path) -> dict[str, np.ndarray]:
+def analysis_columns(dissection: Dissection, folder: str | Path) -> dict[str, np.ndarray]:
     "The columns that the analyses which have been run add to units.csv."
-    tables = [load_file(path, found) for path in analysis_files(folder) if has_columns(path)]
-    return merge_columns(tables, found.table.unit.values)
+    tables = [load_file(path, dissection) for path in analysis_files(folder) if has_columns(path)]
+    return merge_columns(tables, dissection.table.unit.values)
 
 # %% ../../nbs/dissection/12_tables.ipynb #f9a81a33
 def one_line(name: str) -> str:

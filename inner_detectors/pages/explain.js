@@ -113,14 +113,14 @@ const dimmed = (holes, name) => [s("mask", {id: name}, s("rect", {width: 100, he
 
 function render({model, el}) {
   const data = model.get("page"), net = networkOf(data), view = ++views, id = name => `idx-${view}-${name}`;
-  const {classes, concepts, detectors, pictures, layers} = data, many = data.several, nobody = detectors.map(() => false);
+  const {classes, concepts, detectors, images, layers} = data, many = data.several, nobody = detectors.map(() => false);
   const members = concepts.map((_, concept) => detectors.map((_, i) => i).filter(i => detectors[i].concept === concept));
   const root = h("div", {class: "idx", role: "group", "aria-label": "Why the network answers as it does"});
 
   const tell = values => { for (const [name, value] of Object.entries(values)) model.set(name, value); model.save_changes(); };
   const raise = (name, by) => { const {[name]: _, ...others} = model.get("raised"); tell({raised: by === 0 ? others : {...others, [name]: by}}); };
   const allow = (name, yes) => tell({forbidden: [...model.get("forbidden").filter(one => one !== name), ...(yes ? [] : [name])]});
-  const picture = () => pictures[model.get("picture")];
+  const image = () => images[model.get("image")];
   const struck = () => net.anyOf(model.get("forbidden"));
   const answerOf = (one, without) => net.said(net.scores(net.standard(one.evidence), without));
   const rate = (said, one) => right(said, one.truth, classes, many);
@@ -128,7 +128,7 @@ function render({model, el}) {
   const named = places => places.length ? places.map((place, i) => [i > 0 && " and ", word(classes[place].shown)]) : "nothing";
   const plain = places => places.map(place => classes[place].shown).join(" and ") || "nothing";
   function state() {
-    const one = picture(), without = struck(), standard = net.standard(one.evidence, model.get("raised")), scores = net.scores(standard, without);
+    const one = image(), without = struck(), standard = net.standard(one.evidence, model.get("raised")), scores = net.scores(standard, without);
     return {one, without, standard, scores, chances: net.probabilities(scores), now: net.said(scores)};
   }
 
@@ -138,12 +138,12 @@ function render({model, el}) {
   const choice = h("select", {id: id("filter"), onchange: () => { filter = choice.value; fill(true); }}), none = h("span", {class: "idx-soft"});
 
   function kinds() {
-    const without = struck(), every = pictures.map((_, i) => i), found = {all: every};
-    const said = pictures.map(one => answerOf(one, without)), was = pictures.map(one => answerOf(one, nobody));
-    const known = pictures.some(one => one.truth);
-    if (known) found.wrong = every.filter(i => isWrong(said[i], pictures[i]));
+    const without = struck(), every = images.map((_, i) => i), found = {all: every};
+    const said = images.map(one => answerOf(one, without)), was = images.map(one => answerOf(one, nobody));
+    const known = images.some(one => one.truth);
+    if (known) found.wrong = every.filter(i => isWrong(said[i], images[i]));
     if (without.includes(true)) found.changed = every.filter(i => !same(said[i], was[i]));
-    classes.forEach((_, place) => { found[place] = every.filter(i => (known ? pictures[i].truth || [] : said[i]).includes(place)); });
+    classes.forEach((_, place) => { found[place] = every.filter(i => (known ? images[i].truth || [] : said[i]).includes(place)); });
     return {found, said, was};
   }
   function fill(choose) {
@@ -152,7 +152,7 @@ function render({model, el}) {
     const titles = [["all", "All"], ["wrong", "Wrong answers"], ["changed", "Answers changed by what is forbidden"]].filter(([name]) => found[name]);
     put(choice, [...titles, ...classes.map((one, place) => [String(place), one.shown])]
       .map(([name, title]) => option(name, `${title} (${found[name].length})`, name === filter)));
-    const here = found[filter], now = model.get("picture"), reached = here.includes(now) ? now : here[0];
+    const here = found[filter], now = model.get("image"), reached = here.includes(now) ? now : here[0];
     none.textContent = here.length ? "" : "No image is of this kind.";
     strip.hidden = !here.length;
     put(strip, here.map(i => tile(i, said[i], was[i], i === reached)));
@@ -160,10 +160,10 @@ function render({model, el}) {
     if (choose && here.length && reached !== now) pick(reached);
   }
   function tile(place, said, was, reached) {
-    const one = pictures[place], wrong = isWrong(said, one), changed = !same(said, was);
+    const one = images[place], wrong = isWrong(said, one), changed = !same(said, was);
     const truth = one.truth ? `; in truth ${plain(one.truth)}${wrong ? ", so wrong" : ""}` : "";
     const label = `Image ${place + 1}, ${one.shown}. Answer: ${plain(said)}${truth}.${changed ? " Changed by what is forbidden." : ""} ${one.gone}`.trim();
-    return h("li", {role: "option", class: "idx-tile", "data-picture": place, "aria-selected": String(place === model.get("picture")), "aria-label": label,
+    return h("li", {role: "option", class: "idx-tile", "data-image": place, "aria-selected": String(place === model.get("image")), "aria-label": label,
       title: label, tabindex: reached ? "0" : "-1", onclick: () => pick(place)},
     one.photo ? h("img", {src: one.photo, alt: "", draggable: "false"}) : h("span", {class: "idx-gone"}, "no image"),
     wrong && h("span", {class: "idx-mark", "aria-hidden": "true"}, "✕"),
@@ -174,11 +174,11 @@ function render({model, el}) {
     const to = {ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: tiles.length - 1, Enter: at, " ": at}[event.key];
     if (to === undefined || at < 0) return;
     event.preventDefault();
-    pick(Number(tiles[Math.max(0, Math.min(tiles.length - 1, to))].dataset.picture));
+    pick(Number(tiles[Math.max(0, Math.min(tiles.length - 1, to))].dataset.image));
   }
   function pick(place) {
-    if (place !== model.get("picture")) tell({picture: place, raised: {}});
-    const at = strip.querySelector(`[data-picture='${place}']`);
+    if (place !== model.get("image")) tell({image: place, raised: {}});
+    const at = strip.querySelector(`[data-image='${place}']`);
     if (at) strip.scrollLeft = at.offsetLeft - strip.clientWidth / 2;
   }
 
@@ -206,7 +206,7 @@ function render({model, el}) {
     "Put this image's evidence back");
 
   function ask(wanted) {
-    const own = net.standard(picture().evidence), size = concept => Math.abs(total(members[concept], i => own[i] * net.weight(i, question)));
+    const own = net.standard(image().evidence), size = concept => Math.abs(total(members[concept], i => own[i] * net.weight(i, question)));
     question = wanted || net.asked(net.scores(own, struck()));
     order = concepts.map((_, concept) => concept).filter(concept => members[concept].some(i => net.weight(i, question) !== 0))
       .sort((a, b) => size(b) - size(a) || a - b);
@@ -313,10 +313,10 @@ function render({model, el}) {
 
   // ---- where they are
   let lone = null, shapes = new Map();
-  const frame = h("div", {class: "idx-picture"}), caption = h("figcaption", {class: "idx-soft"});
+  const frame = h("div", {class: "idx-image"}), caption = h("figcaption", {class: "idx-soft"});
 
   function place() {
-    const one = picture(), alt = `${one.shown}${one.truth ? `, in truth ${plain(one.truth)}` : ""}`;
+    const one = image(), alt = `${one.shown}${one.truth ? `, in truth ${plain(one.truth)}` : ""}`;
     shapes = new Map(one.lit.map(([i, text]) => {
       const layer = layers[detectors[i].layer];
       return [i, shapeOf(bits(text, layer.rows * layer.columns), layer, data.size)];
@@ -339,7 +339,7 @@ function render({model, el}) {
     }
     put(frame.querySelector("svg"), parts);
     const brief = h("b", {class: "idx-brief"}, named(now), !many && ` ${percent(chances[now[0]])}`);
-    put(caption, brief, lone == null ? [word(picture().shown), ". ", legend(parts.length > 0)] : [word(concepts[lone].shown),
+    put(caption, brief, lone == null ? [word(image().shown), ". ", legend(parts.length > 0)] : [word(concepts[lone].shown),
       parts.length ? ": where its detectors are above their thresholds." : ": none of its detectors is above its threshold here, and that counts, too."]);
   }
   const legend = drawn => drawn ? ["Outlined: where its reasons were seen, ", h("span", {class: "idx-key-for"}, "solid"), " for and ",
@@ -351,10 +351,10 @@ function render({model, el}) {
   const reset = h("button", {type: "button", class: "idx-button", onclick: () => { tell({forbidden: [], raised: {}}); choice.focus(); }}, "Reset all");
 
   function effect() {
-    const names = model.get("forbidden"), {said: now, was} = kinds(), judged = pictures.map((_, i) => i).filter(i => pictures[i].truth);
-    const share = said => total(judged, i => rate(said[i], pictures[i])) / judged.length;
+    const names = model.get("forbidden"), {said: now, was} = kinds(), judged = images.map((_, i) => i).filter(i => images[i].truth);
+    const share = said => total(judged, i => rate(said[i], images[i])) / judged.length;
     const changed = now.filter((one, i) => !same(one, was[i])).length;
-    const before = judged.length ? share(was) : "", after = judged.length ? share(now) : "", shown = several(pictures.length, "image");
+    const before = judged.length ? share(was) : "", after = judged.length ? share(now) : "", shown = several(images.length, "image");
     const rightly = many ? `answers to the ${shown} shown are right` : `${shown} shown are answered rightly`;
     const first = !judged.length ? "" : ` ${percent(before)} of the ${rightly}.`
       + " They were chosen to show right and wrong answers of each class, so this share says nothing of others.";
@@ -442,7 +442,7 @@ function render({model, el}) {
   el.append(root);
 
   const another = () => { open = new Set(); all = false; fill(); place(); ask(); };
-  const heard = {picture: another, raised: update, forbidden: () => { fill(); update(); classed(); }, class_name: classed};
+  const heard = {image: another, raised: update, forbidden: () => { fill(); update(); classed(); }, class_name: classed};
   const listeners = Object.entries(heard).map(([name, work]) => [`change:${name}`, () => work()]);
   for (const [name, work] of listeners) model.on(name, work);
   another(); classed(); table();

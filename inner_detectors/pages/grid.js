@@ -102,7 +102,7 @@ function stroke(pen, path, colour, width, dash = []) {
   pen.setLineDash([]);
 }
 
-// One picture: the photograph, what the unit does there as `look` wants it, the concept's mask, and a cross where the pointer is.
+// One image: the photograph, what the unit does there as `look` wants it, the concept's mask, and a cross where the pointer is.
 function draw(canvas, {bitmap, values, limit, mask, side}, look, cross) {
   const pen = canvas.getContext("2d"), size = canvas.width, line = size / 150;
   pen.imageSmoothingEnabled = true;
@@ -158,7 +158,7 @@ const place = (event, canvas, side) => {
 
 function gallery(model, root) {
   let tiles = [], filled = false, frame = null, cross = null, turn = 0;
-  const list = h("ul", {className: "ide-pictures"}), empty = h("p", {className: "ide-soft"});
+  const list = h("ul", {className: "ide-images"}), empty = h("p", {className: "ide-soft"});
   const reading = h("div", {className: "ide-reading", role: "status", "aria-live": "polite"});
   const caption = h("p", {className: "ide-soft ide-which"}), captioned = () => { caption.textContent = model.get("caption"); caption.hidden = !caption.textContent; };
   root.append(caption, empty, list, reading);
@@ -203,7 +203,7 @@ function gallery(model, root) {
     const gone = one.gone ? h("span", {className: "ide-gone", textContent: one.gone}) : null;
     const button = h("button", {type: "button", className: "ide-tile"}, canvas, gone);
     const lit = h("span", {className: "ide-number"});
-    const tile = {turn, image: one.image, name: one.name, gone: one.gone, peak: one.peak, canvas, button, lit, picture: one.picture,
+    const tile = {turn, image: one.image, name: one.name, gone: one.gone, peak: one.peak, canvas, button, lit, photo: one.photo,
       values: raw(one.map).length ? enlarge(numbers(one.map, Float32Array), frame) : null,
       mask: raw(one.mask).length ? unpacked(raw(one.mask), frame.side) : null};
     button.addEventListener("pointermove", event => { if (!model.get("held").length) point(tile, place(event, canvas, frame.side)); });
@@ -221,11 +221,11 @@ function gallery(model, root) {
     return tile;
   }
   async function fill() {
-    const mine = ++turn, some = model.get("pictures");
+    const mine = ++turn, some = model.get("images");
     filled = false;
     if (!some.length) { tiles = []; list.replaceChildren(); empty.hidden = false; empty.textContent = model.get("note"); reading.hidden = true; all(); return; }
     frame = frameOf(model.get("frame"));
-    const next = some.map(made), bitmaps = await Promise.all(next.map(tile => opened(tile.picture).catch(() => null)));
+    const next = some.map(made), bitmaps = await Promise.all(next.map(tile => opened(tile.photo).catch(() => null)));
     if (mine !== turn) return;
     next.forEach((tile, i) => { tile.bitmap = bitmaps[i]; });
     empty.hidden = true; reading.hidden = false;
@@ -245,7 +245,7 @@ function gallery(model, root) {
       line("shown here", ...found.concepts.map(name => h("span", {className: "ide-chip ide-concept"}, word(name))),
         found.concepts.length ? null : h("span", {className: "ide-soft", textContent: "nothing annotated"})));
   }
-  model.on("change:pictures", fill);
+  model.on("change:images", fill);
   // Once the message has been taken in whole: it may bring other images, too.
   for (const name of ["limits", "manner", "outlined", "held"]) model.on(`change:${name}`, () => queueMicrotask(() => { if (filled) all(); }));
   model.on("change:reading", read); model.on("change:hint", read); model.on("change:caption", captioned); model.on("change:level", told);
@@ -326,17 +326,17 @@ function bench(model, root) {
     const next = frameOf(found.frame);
     frame = next;
     on = unpacked(raw(model.get("painted")), frame.side);
-    const made = await opening(found.picture, found.map, next);
+    const made = await opening(found.photo, found.map, next);
     if (mine !== turn) return;
     before = made; show();
   }
   async function answer() {
     const found = model.get("answer");
-    if (!frame || !found.picture) return;
-    const mine = ++asked, at = frame, made = await opening(found.picture, found.map, at);
+    if (!frame || !found.photo) return;
+    const mine = ++asked, at = frame, made = await opening(found.photo, found.map, at);
     if (mine !== asked || at !== frame) return;                 // of an answer, or a subject, that has gone
     after = made;
-    other.setAttribute("aria-label", `The altered picture: ${found.words}`);
+    other.setAttribute("aria-label", `The altered image: ${found.words}`);
     const bar = (share, kind) => { const made = h("i", {className: kind}); made.style.width = `${Math.max(0, Math.min(100, 100 * share))}%`; return made; };
     const row = one => h("tr", {}, h("th", {scope: "row"}, word(one.name)), h("td", {className: "ide-number", textContent: one.before}), h("td", {className: "ide-number", textContent: one.after}),
       h("td", {className: "ide-bars", "aria-hidden": "true"}, one.bars && h("span", {}, bar(one.bars[0], "ide-was"), bar(one.bars[1], "ide-is"))));

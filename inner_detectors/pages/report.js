@@ -157,13 +157,13 @@ const report = (() => {
   function photograph(image, alt) {
     const gone = () => h("span", {class: "gone"}, run.images.file[image] ? "The image's file is not in this folder." : run.gone);
     if (!run.images.file[image]) return gone();
-    const source = $("pictures") ? pictures()[image] : `images/${image}.jpg`;
+    const source = $("photos") ? photos()[image] : `images/${image}.jpg`;
     const made = h("img", {src: source, alt, loading: "lazy", decoding: "async"});
     made.addEventListener("error", () => made.replaceWith(gone()));
     return made;
   }
   let inside = null;
-  const pictures = () => inside || (inside = JSON.parse($("pictures").textContent));
+  const photos = () => inside || (inside = JSON.parse($("photos").textContent));
 
   // ---- the whole ----
   function figures() {
@@ -173,7 +173,7 @@ const report = (() => {
       one("Units", count(run.units.index.length), several(run.layers.length, "layer")),
       one("Detectors", count(detectors), run.rule),
       one("Concepts found", count(run.unique), `of ${count(run.concepts.length)}`),
-      one("Images", count(run.pictures)),
+      one("Images", count(run.total)),
       run.tested && one("Labels that hold", count(given("holds")), `of ${count(given("holds") + given("fails"))} tested`));
   }
 
@@ -324,7 +324,7 @@ const report = (() => {
   function card(row) {
     const units = run.units, mine = label(row), strip = h("div", {class: "strip", "aria-hidden": "true"});
     if (run.ranks) {
-      const empty = Array.from({length: STRIP}, () => h("div", {class: "picture"}));
+      const empty = Array.from({length: STRIP}, () => h("div", {class: "image"}));
       strip.append(...empty);
       layer(units.layer[row]).then(data => drawStrip(data, row, empty), () => {});
     }
@@ -358,7 +358,7 @@ const report = (() => {
     if (at() !== row) return;
     const state = {row, unit, where, data, concept: run.units.concept[row] < 0 ? null : run.units.concept[row]};
     box.lastChild.remove();
-    box.append(picturesOf(state), conceptsOf(state),
+    box.append(imagesOf(state), conceptsOf(state),
       h("div", {class: "panels"}, factsOf(state), run.sections.map((section, place) => !section.missing && sectionOf(state, section, place))),
       ...[outcomesOf(state), missing()].filter(Boolean));
   }
@@ -385,14 +385,14 @@ const report = (() => {
     ? s("rect", {x: 4, y: 4, width: 20, height: 10, fill: "url(#hatch)"})
     : s("g", {class: kind}, s("rect", {x: 4, y: 4, width: 20, height: 10, class: "under"}), s("rect", {x: 4, y: 4, width: 20, height: 10, class: "over"})));
 
-  function picturesOf(state) {
+  function imagesOf(state) {
     const {data, unit, where} = state;
-    if (!run.ranks || !data.top) return panel("Where it fires most", h("p", {}, run.ranks ? "No images of this layer were kept." : run.nopictures));
-    const some = data.top[unit].map((image, rank) => [image, rank]).filter(([image]) => image >= 0), list = h("ul", {class: "pictures"});
+    if (!run.ranks || !data.top) return panel("Where it fires most", h("p", {}, run.ranks ? "No images of this layer were kept." : run.noimages));
+    const some = data.top[unit].map((image, rank) => [image, rank]).filter(([image]) => image >= 0), list = h("ul", {class: "images"});
     state.legend = h("span", {});
     state.draw = () => {
       if (state.concept != null) state.legend.replaceChildren(word(run.concepts[state.concept][0]));
-      list.replaceChildren(...some.map(([image, rank]) => h("li", {}, pictureOf(state, image, rank))));
+      list.replaceChildren(...some.map(([image, rank]) => h("li", {}, imageOf(state, image, rank))));
     };
     state.draw();
     const toggle = kind => event => list.classList.toggle(`no-${kind}`, !event.target.checked);
@@ -401,19 +401,19 @@ const report = (() => {
     const said = maps ? `The ${several(some.length, "image")} with its largest activations. Lit are the layer's own ${where.rows} × ${where.columns} cells ` +
       `above its threshold; the ${run.measure} is measured on the map interpolated to ${points}, where regions have finer borders.`
       : "This layer has no maps: the unit answers to an image as a whole, so no place in it can be shown.";
-    return h("section", {"aria-labelledby": "pictures-title"}, h("h2", {id: "pictures-title"}, "Where it fires most"), h("p", {class: "soft small"}, said),
+    return h("section", {"aria-labelledby": "images-title"}, h("h2", {id: "images-title"}, "Where it fires most"), h("p", {class: "soft small"}, said),
       !some.some(([image]) => run.images.file[image]) && h("p", {class: "note"}, run.gone),
       maps && h("fieldset", {class: "shows"}, h("legend", {class: "unseen"}, "Shown over the images"), tick("region", "the unit"),
         state.concept != null && [tick("mask", state.legend), tick("both", "both")]),
       list);
   }
 
-  function pictureOf(state, image, rank) {
+  function imageOf(state, image, rank) {
     const {data, unit, where, concept} = state, name = run.images.name[image], shows = concept != null && data.mask.has(`${image} ${concept}`);
     const mine = concept == null ? "" : run.concepts[concept][0], peak = data.peak[unit][rank];
     const told = concept == null ? "" : shows ? ` Shows ${mine}.` : ` Does not show ${mine}.`;
     const alt = `Image ${rank + 1}, ${name}. Largest activation ${number(peak)}.${told}`;
-    return h("figure", {}, h("div", {class: "picture"}, photograph(image, alt), overlay(data, where, unit, rank, image, concept)),
+    return h("figure", {}, h("div", {class: "image"}, photograph(image, alt), overlay(data, where, unit, rank, image, concept)),
       h("figcaption", {}, h("span", {title: name}, word(name)), h("span", {class: "number", title: "largest activation"}, number(peak))));
   }
 
@@ -523,12 +523,12 @@ const report = (() => {
     const {data, unit, where} = state, mine = label(state.row), outcomes = data.outcomes && data.outcomes[unit];
     if (!mine || !outcomes || !outcomes.length) return null;
     const has = {1: "Shows it", 0: "Does not show it", "-1": "Not annotated for it"}, said = {1: ", class said", 0: ", class not said"};
-    const one = image => h("div", {class: "picture", title: run.images.name[image]}, photograph(image, run.images.name[image]),
+    const one = image => h("div", {class: "image", title: run.images.name[image]}, photograph(image, run.images.name[image]),
       overlay(data, where, unit, rankOf(data, unit, image), image, state.concept));
     const cases = outcomes.map(([present, fires, says, number, images]) => h("div", {},
       h("h3", {}, `${has[present]}, unit ${fires ? "fires" : "is silent"}${said[says] || ""}`, h("span", {}, several(number, "image"))),
       h("div", {class: "few"}, images.map(one))));
-    const any = h("div", {}, h("h3", {}, "Any, at random", h("span", {}, several(run.pictures, "image"))), h("div", {class: "few"}, run.images.random.map(one)));
+    const any = h("div", {}, h("h3", {}, "Any, at random", h("span", {}, several(run.total, "image"))), h("div", {class: "few"}, run.images.random.map(one)));
     return panel("By outcome", h("p", {}, "Is ", word(mine[0]), " in the image, and does the unit fire anywhere in it? A few images of each case: the ",
       "strongest where it fires, the weakest where it is silent. To compare them with: a few drawn at random, the same for every unit."),
       h("div", {class: "outcomes"}, cases, any));

@@ -227,7 +227,7 @@ class Canvas:
 
     def __init__(self, rng: np.random.Generator, size: int):
         self.size, self.unit = size, size / 224  # pixels; pixels to a pixel of a 224 image
-        self.picture = np.zeros((3, size, size), np.float32)
+        self.image = np.zeros((3, size, size), np.float32)
         self.owner = np.zeros((size, size), np.intp)
         self.strokes: list[tuple] = [
             ((slice(0, size), slice(0, size)), 0, (), None, 0)
@@ -274,7 +274,7 @@ def paint(canvas: Canvas, frame: Frame, stroke: Stroke) -> None:
     v, u = own_coordinates(frame, where)
     depth = stroke.shape.distance(v, u) * -frame.size
     cover = np.clip(depth + 0.5, 0, 1)
-    picture = canvas.picture[:, where[0], where[1]]
+    picture = canvas.image[:, where[0], where[1]]
     picture += cover * (
         stroke_colours(stroke, frame, stroke.paint.look(patch_of(canvas, frame, where)), v, u, depth) - picture
     )
@@ -300,7 +300,7 @@ def flood(canvas: Canvas, top: float | int, bottom: float | int, paint: Paint) -
     "Paint a band across the image, from `top` to `bottom`, as shares of its height."
     where = slice(round(top * canvas.size), round(bottom * canvas.size)), slice(0, canvas.size)
     frame = Frame(where[0].start, 0, canvas.unit)
-    canvas.picture[:, where[0], where[1]] = paint.look(patch_of(canvas, frame, where))
+    canvas.image[:, where[0], where[1]] = paint.look(patch_of(canvas, frame, where))
     canvas.owner[where] = len(canvas.strokes)
     canvas.strokes.append((where, 0, (), paint.concept, paint.shows))
 
@@ -310,4 +310,4 @@ def shadow(canvas: Canvas, frame: Frame, shape: Shape, softness: float) -> None:
     top, left, bottom, right = shape.box
     where = window(canvas, frame, (top - softness, left - softness, bottom + softness, right + softness))
     depth = -shape.distance(*own_coordinates(frame, where))
-    canvas.picture[:, where[0], where[1]] *= 1 - np.clip(0.5 + depth / softness, 0, 1) * 0.45
+    canvas.image[:, where[0], where[1]] *= 1 - np.clip(0.5 + depth / softness, 0, 1) * 0.45

@@ -25,9 +25,9 @@ class Rings:
     """Made-up images of 64 x 64 pixels: red balls inside green rings, which belong to no concept, and blue balls
     without."""
 
-    def __init__(self, pictures: int = 24, seed: int = 0):
+    def __init__(self, images: int = 24, seed: int = 0):
         self.name, self.seed = "rings", seed
-        self.keys: Sequence[str] = [f"{number:04}" for number in range(pictures)]
+        self.keys: Sequence[str] = [f"{number:04}" for number in range(images)]
         self.concepts = Vocabulary([Concept("red ball", "object"), Concept("blue ball", "object")])
 
     def identity(self) -> dict[str, str]:

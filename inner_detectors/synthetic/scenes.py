@@ -186,7 +186,7 @@ def separate_colours(
 def to_bytes(canvas: Canvas) -> UInt8[np.ndarray, "height width 3"]:
     "The image as bytes."
     light = 1 + 0.09 * canvas.noise.cloud
-    image = np.clip(canvas.picture * light + 5 * canvas.noise.fine, 0, 255).astype(np.uint8).transpose(1, 2, 0).copy()
+    image = np.clip(canvas.image * light + 5 * canvas.noise.fine, 0, 255).astype(np.uint8).transpose(1, 2, 0).copy()
     separate_colours(image, np.array([stroke[-1] for stroke in canvas.strokes], np.uint16)[canvas.owner])
     return image
 
@@ -276,11 +276,11 @@ class Scenes:
 
 # %% ../../nbs/synthetic/03_scenes.ipynb #4462639b
 def sheet(
-    pictures: Iterable[UInt8[np.ndarray, "height width 3"]],  # of one size
+    images: Iterable[UInt8[np.ndarray, "height width 3"]],  # of one size
     columns: int = 6,
     gap: int = 4,  # pixels of white between them
 ) -> UInt8[np.ndarray, "rows columns 3"]:
     "Images side by side, row by row."
-    framed = [np.pad(picture, ((0, gap), (0, gap), (0, 0)), constant_values=255) for picture in pictures]
+    framed = [np.pad(picture, ((0, gap), (0, gap), (0, 0)), constant_values=255) for picture in images]
     framed += [np.full_like(framed[0], 255)] * (-len(framed) % columns)
     return np.vstack([np.hstack(framed[start : start + columns]) for start in range(0, len(framed), columns)])

@@ -37,16 +37,16 @@ from ..passes.sweep import Checkpoint, sweep
 from .bank import BANK_COLUMNS, Bank, TOLD, network_digest, network_hashes
 
 # %% ../../nbs/transfer/01_detector_bank.ipynb #aaa74f53
-def candidates(these: Study, folder: str | Path | None = None) -> pd.DataFrame:
+def candidates(study: Study, folder: str | Path | None = None) -> pd.DataFrame:
     """units.csv of a dissection as a table, with the columns of all rooms that have been run in its folder; `detects`
     says who passes the protocol's bar."""
-    found = these.found
+    found = study.dissection
     units = found.units().rename(columns={found.protocol.measure: "score"})
     rooms = {} if folder is None else analysis_columns(found, folder)
     threshold = units.threshold if "threshold" in units else pd.Series(np.nan, units.index)
     detects = found.protocol.detected(units.score) & (units.concept != "")
     more = {name: column for name, column in rooms.items() if name not in units}
-    known = units.assign(network=these.model.name, threshold=threshold, detects=detects, **more)
+    known = units.assign(network=study.model.name, threshold=threshold, detects=detects, **more)
     return known.assign(**{found.protocol.measure: known.score})  # under both names: a condition may say either
 
 
@@ -109,8 +109,8 @@ def detector_bank(
     made = {
         "dissections": [
             {
-                "run": these.found.table.attrs["run"],
-                "data": these.found.table.attrs["data"],
+                "run": these.dissection.table.attrs["run"],
+                "data": these.dissection.table.attrs["data"],
                 "network": these.model.name,
             }
             for these in studies
@@ -130,13 +130,15 @@ def detector_bank(
     )
 
 
-def load_alone(found: Dissection, model: Model, batch: int = 8, devices: Sequence[jax.Device] | None = None) -> Study:
+def load_alone(
+    dissection: Dissection, model: Model, batch: int = 8, devices: Sequence[jax.Device] | None = None
+) -> Study:
     """A dissection with its network alone: a bank needs no image of those it was found on. Raises InputError where
     the network is another, or has changed."""
-    theirs = json.loads(found.table.attrs["about"])
+    theirs = json.loads(dissection.table.attrs["about"])
     if model.name != theirs["model"]:
         raise InputError(
-            f"{found!r}: is of {theirs['model']}, not of {model.name}. Give the network that it was made with."
+            f"{dissection!r}: is of {theirs['model']}, not of {model.name}. Give the network that it was made with."
         )
     hashes, told = (
         theirs["weights"].get("weights_sha256") or theirs["weights"].get("computation_sha256", ""),
@@ -146,7 +148,8 @@ def load_alone(found: Dissection, model: Model, batch: int = 8, devices: Sequenc
         *({key: about[key] for key in told & about.keys()} for about in (weights_of(model), theirs["weights"]))
     ):
         raise InputError(
-            f"{found!r}: the parameters of {model.name}, how images are made ready for it, or what it computes have "
+            f"{dissection!r}: the parameters of {model.name}, how images are made ready for it, or what it "
+            "computes have "
             "changed since (SHA-256 "
             f"{network_digest(model)[:12]}, was {hashes[:12]}). Give the network that it was made with."
         )
@@ -155,7 +158,11 @@ def load_alone(found: Dissection, model: Model, batch: int = 8, devices: Sequenc
     }
     model = replace(model, geometry={**model.geometry, **geometry})
     return Study(
-        found, model, Data([]), replace(View(**theirs["view"]), batch=batch), tuple(devices or jax.local_devices()[:1])
+        dissection,
+        model,
+        Data([]),
+        replace(View(**theirs["view"]), batch=batch),
+        tuple(devices or jax.local_devices()[:1]),
     )
 
 
@@ -196,22 +203,22 @@ def find_units(table: pd.DataFrame, units: Sequence[str]) -> pd.DataFrame:
 
 def check_concept(name: str, every: pd.DataFrame, studies: Sequence[Study]) -> None:
     "Refuse a concept without a detector, naming what is near: other concepts, or the best units below the bar."
-    known = list(dict.fromkeys(str(word) for these in studies for word in these.found.table.concept.values))
+    known = list(dict.fromkeys(str(word) for these in studies for word in these.dissection.table.concept.values))
     if name not in known:
         raise InputError(f"bank: no concept {name!r} in these dissections. {near(name, known)}")
     if every.detects[every.concept == name].any():
         return
     best = []
     for these in studies:
-        if name not in these.found.table.concept.values:
+        if name not in these.dissection.table.concept.values:
             continue
-        scores = these.found.scores.sel(concept=name)
+        scores = these.dissection.scores.sel(concept=name)
         best += [
             (float(scores[i]), f"{these.model.name}.{scores.unit.values[i]}") for i in np.argsort(-scores.values)[:3]
         ]
     units = ", ".join(f"{unit} {score:.3f}" for score, unit in sorted(best, reverse=True)[:3])
     raise InputError(
-        f"bank: no unit has {name!r} as its label ({studies[0].found.protocol.rule}). The nearest: {units}. "
+        f"bank: no unit has {name!r} as its label ({studies[0].dissection.protocol.rule}). The nearest: {units}. "
         "Leave it out, or dissect more images of it."
     )
 

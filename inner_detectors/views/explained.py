@@ -116,13 +116,13 @@ class ExplainedNetwork:
     "A network with some images that it is explained by."
 
     network: TransferModel
-    pictures: tuple[ExplainedImage, ...]
+    images: tuple[ExplainedImage, ...]
     problems: tuple[str, ...] = ()  # a sentence for each image that could not be read at all
     record: Mapping[str, Any] = field(default_factory=dict)  # data, images (that they were chosen from), seed
 
-    def reasons(self, picture: int, of: str | None = None, against: str | None = None) -> Reasons:
+    def reasons(self, image: int, of: str | None = None, against: str | None = None) -> Reasons:
         "Why one of the images gets its answer, or another."
-        return reasons(self.network, self.pictures[picture].evidence, of, against)
+        return reasons(self.network, self.images[image].evidence, of, against)
 
     def said(self, forbidden: Sequence[str] = ()) -> list[tuple[int, ...]]:
         """The classes that the network says of each image, without the evidence of some concepts, categories or
@@ -130,7 +130,7 @@ class ExplainedNetwork:
         head = (self.network.forbid(*forbidden) if forbidden else self.network).head
         return [
             tuple(np.flatnonzero(row).tolist())
-            for row in answers(head, np.stack([one.evidence for one in self.pictures]))
+            for row in answers(head, np.stack([one.evidence for one in self.images]))
         ]
 
     def accuracy(self, forbidden: Sequence[str] = ()) -> float:
@@ -139,14 +139,14 @@ class ExplainedNetwork:
         classes, many = range(len(self.network.head.classes)), self.network.head.several
         each = [
             [(one in said) == (one in picture.truth) for one in classes] if many else [said[0] in picture.truth]
-            for said, picture in zip(self.said(forbidden), self.pictures)
+            for said, picture in zip(self.said(forbidden), self.images)
             if picture.truth is not None
         ]
         return float(np.mean(each)) if each else float("nan")
 
     def __repr__(self) -> str:
-        known = sum(one.truth is not None for one in self.pictures)
-        number = count_words(len(self.pictures), "image")
+        known = sum(one.truth is not None for one in self.images)
+        number = count_words(len(self.images), "image")
         return f"ExplainedNetwork({self.network!r}: {number}, the classes of {known} known)"
 
     def _repr_html_(self) -> str:
@@ -244,7 +244,7 @@ def explain_network(
 def load_images(
     network: TransferModel,
     data: Data,
-    found: BankEvidence,
+    evidence: BankEvidence,
     places: Sequence[int],
     chosen: Sequence[int],
     truth: Mapping[tuple[int, str], tuple[int, ...]],
@@ -265,13 +265,13 @@ def load_images(
     at = {
         order[place]: row
         for row, place in enumerate(seen.places[: int(seen.images)].tolist())
-        if seen.names[row] == found.names[order[place]]
+        if seen.names[row] == evidence.names[order[place]]
     }
 
     def picture(row: int) -> ExplainedImage:
-        classes = truth.get((found.images[row].source, found.names[row]))
+        classes = truth.get((evidence.images[row].source, evidence.names[row]))
         known = ExplainedImage(
-            found.names[row], places[row], found.values[row], classes, None, {}, "This image could not be read."
+            evidence.names[row], places[row], evidence.values[row], classes, None, {}, "This image could not be read."
         )
         return (
             known

@@ -58,8 +58,8 @@ def spread_cells(lit: Bool[np.ndarray, "height width"], bank: Bank, place: int) 
 
 
 def reasons_figure(
-    these: ExplainedNetwork,
-    picture: int,
+    explained: ExplainedNetwork,
+    image: int,
     of: str | None = None,
     against: str | None = None,
     number: int = 6,  # of concepts; the others are one bar
@@ -67,7 +67,7 @@ def reasons_figure(
     shown: bool = True,
 ) -> list:
     "An image with the regions of its reasons, and the reasons as bars. Returns the two axes."
-    why, one, bank = these.reasons(picture, of, against), these.pictures[picture], these.network.bank
+    why, one, bank = explained.reasons(image, of, against), explained.images[image], explained.network.bank
     concepts = why.concepts()
     first, rest = concepts.head(number), concepts.iloc[number:]
     bars = [
@@ -115,9 +115,9 @@ def draw_bars(axis, bars: Sequence[tuple[str, float]], score: float) -> None:
     axis.set_xlabel(f"together {score:+.2f}", fontsize=6)
 
 # %% ../../nbs/views/10_explanation.ipynb #768d089c
-def image_url(photo: UInt8[np.ndarray, "size size 3"], pictures: int) -> str:
+def image_url(photo: UInt8[np.ndarray, "size size 3"], images: int) -> str:
     "An image as a JPEG in an address, of up to 224 pixels."
-    side, file = thumbnail_side(len(photo), pictures), io.BytesIO()
+    side, file = thumbnail_side(len(photo), images), io.BytesIO()
     image = Image.fromarray(photo)
     (image if side == len(photo) else image.resize((side, side), Image.Resampling.BILINEAR)).save(
         file, "JPEG", quality=85, optimize=True
@@ -135,11 +135,11 @@ def shorten_names(names: Iterable[str], most: int = 80) -> list[dict[str, str]]:
     return [{"name": name, "shown": text_of(name, most)} for name in names]
 
 
-def page_image(one: ExplainedImage, used: Sequence[int], pictures: int) -> dict[str, Any]:
+def page_image(one: ExplainedImage, used: Sequence[int], images: int) -> dict[str, Any]:
     "What the page is told of an image."
     return {
         "shown": text_of(one.name, 80),
-        "photo": None if one.photo is None else image_url(one.photo, pictures),
+        "photo": None if one.photo is None else image_url(one.photo, images),
         "gone": one.gone,
         "evidence": one.evidence[list(used)].astype(float).tolist(),
         "truth": None if one.truth is None else list(one.truth),
@@ -161,9 +161,9 @@ def page_layers(bank: Bank) -> list[dict[str, Any]]:
     ]
 
 
-def page_of(these: ExplainedNetwork) -> dict[str, Any]:
+def page_of(explained: ExplainedNetwork) -> dict[str, Any]:
     "All that the page is drawn from."
-    head, bank, used = these.network.head, these.network.bank, these.network.used
+    head, bank, used = explained.network.head, explained.network.bank, explained.network.used
     table, names = bank.table, bank.names
     concepts = list(dict.fromkeys(table.concept.iloc[used]))
     layer = {place: turn for turn, level in enumerate(bank_levels(table)) for place in level.places}
@@ -187,10 +187,10 @@ def page_of(these: ExplainedNetwork) -> dict[str, Any]:
         "layers": page_layers(bank),
         "size": bank.size,
         "head": {name: values.tolist() for name, values in numbers.items()},
-        "pictures": [page_image(one, used, len(these.pictures)) for one in these.pictures],
+        "images": [page_image(one, used, len(explained.images)) for one in explained.images],
         "noplace": noplace,
-        "made": explanation_record(these),
-        "problems": [text_of(problem, 200) for problem in these.problems[:200]],
+        "made": explanation_record(explained),
+        "problems": [text_of(problem, 200) for problem in explained.problems[:200]],
     }
 
 
@@ -201,9 +201,9 @@ STATISTIC = {
 }
 
 
-def explanation_record(these: ExplainedNetwork) -> list[list[str]]:
+def explanation_record(explained: ExplainedNetwork) -> list[list[str]]:
     "How bank, head and page were made: a name and a text each."
-    network, bank, made = these.network, these.network.bank, these.network.made
+    network, bank, made = explained.network, explained.network.bank, explained.network.made
     dissections = "; ".join(
         f"{one.get('network', '')} on {one.get('data', '')}, run {one.get('run', '')}"
         for one in bank.made.get("dissections", [])
@@ -225,7 +225,7 @@ def explanation_record(these: ExplainedNetwork) -> list[list[str]]:
         "Labels": f"SHA-256 {made['labels']}" if "labels" in made else "",
         "Weights": "; ".join(f"{name} SHA-256 {network_digest(model)}" for name, model in bank.networks.items()),
         "Images": "{} of {images} of {data}: of each class some that are answered rightly and some that are "
-        "not, drawn with seed {seed}".format(len(these.pictures), **these.record),
+        "not, drawn with seed {seed}".format(len(explained.images), **explained.record),
         "With": ", ".join(
             [
                 f"inner-detectors {__version__}",
@@ -238,17 +238,17 @@ def explanation_record(these: ExplainedNetwork) -> list[list[str]]:
     return [[name, text_of(text, 1200)] for name, text in lines.items() if text]
 
 # %% ../../nbs/views/10_explanation.ipynb #6b246588
-def explanation_title(these: ExplainedNetwork) -> str:
+def explanation_title(explained: ExplainedNetwork) -> str:
     "What the page is called."
-    names = [text_of(name, 24) for name in these.network.head.classes]
+    names = [text_of(name, 24) for name in explained.network.head.classes]
     return (
         "Why this answer?" if len(names) > 8 else f"Why {', '.join(names[:-1])}{' or ' * (len(names) > 1)}{names[-1]}?"
     )
 
 
-def explanation_lead(these: ExplainedNetwork) -> str:
+def explanation_lead(explained: ExplainedNetwork) -> str:
     "The first sentences, as HTML."
-    network = these.network
+    network = explained.network
     number = network.bank.table.concept.iloc[network.used].nunique()
     return (
         f"This network decides by <b>{count_words(number, 'concept')}</b>, "
@@ -262,18 +262,18 @@ def explanation_lead(these: ExplainedNetwork) -> str:
     )
 
 
-def fill_explanation_page(these: ExplainedNetwork) -> str:
+def fill_explanation_page(explained: ExplainedNetwork) -> str:
     "The page, all parts put in at once, so that none is searched for another's."
-    head = these.network.head
-    values = {"page": page_of(these), "picture": 0, "class_name": head.classes[0], "forbidden": [], "raised": {}}
+    head = explained.network.head
+    values = {"page": page_of(explained), "image": 0, "class_name": head.classes[0], "forbidden": [], "raised": {}}
     start = (
         'render({model: held(JSON.parse(document.getElementById("data").textContent)), el: '
         'document.getElementById("view")});'
     )
     (script, code), (_, look) = inline(f"{page_file('explain.js')}\n{start}\n"), inline(page_file("explain.css"))
     parts = {
-        "title": html.escape(explanation_title(these)),
-        "lead": explanation_lead(these),
+        "title": html.escape(explanation_title(explained)),
+        "lead": explanation_lead(explained),
         "foot": html.escape(f"Made by inner-detectors {__version__}."),
         "styles": look,
         "style": page_file("explain.css"),
@@ -300,34 +300,34 @@ class Explanation(anywidget.AnyWidget):
     _esm = page_file("explain.js")
     _css = page_file("explain.css")
     page = traitlets.Dict().tag(sync=True)  # of `page_of`
-    picture = traitlets.Int(0).tag(sync=True)  # its place among `these.pictures`
+    image = traitlets.Int(0).tag(sync=True)  # its place among `explained.images`
     class_name = traitlets.Unicode("").tag(sync=True)  # whose weights are shown
     forbidden = traitlets.List(traitlets.Unicode()).tag(sync=True)  # concepts, categories or detectors
     raised = traitlets.Dict().tag(sync=True)  # the same names -> standard deviations, in this image
     answer = traitlets.Dict().tag(sync=True)  # class -> probability
 
     def __init__(self, network: TransferModel, data: Data, labels: Any = None, number: int = 24, **choices: Any):
-        self.these, self.heard = explain_network(network, data, labels, number, **choices), set[str]()
-        super().__init__(page=page_of(self.these), class_name=network.head.classes[0])
+        self.explained, self.heard = explain_network(network, data, labels, number, **choices), set[str]()
+        super().__init__(page=page_of(self.explained), class_name=network.head.classes[0])
         keep_order([self])
         self.follow()
 
     @property
     def network(self) -> TransferModel:
         "Without what is forbidden."
-        return self.these.network.forbid(*self.forbidden) if self.forbidden else self.these.network
+        return self.explained.network.forbid(*self.forbidden) if self.forbidden else self.explained.network
 
     @property
     def names(self) -> list[str]:
         "Of the images that are shown."
-        return [one.name for one in self.these.pictures]
+        return [one.name for one in self.explained.images]
 
-    @traitlets.validate("picture", "class_name", "forbidden", "raised")
+    @traitlets.validate("image", "class_name", "forbidden", "raised")
     def check_value(self, proposal) -> Any:
         "Images, classes and names that exist; numbers that are finite."
-        trait, value, network = proposal["trait"].name, proposal["value"], self.these.network
-        if trait == "picture" and not 0 <= value < len(self.these.pictures):
-            raise InputError(f"explain: no image {value}. There are {len(self.these.pictures)}, from 0.")
+        trait, value, network = proposal["trait"].name, proposal["value"], self.explained.network
+        if trait == "image" and not 0 <= value < len(self.explained.images):
+            raise InputError(f"explain: no image {value}. There are {len(self.explained.images)}, from 0.")
         if trait == "class_name" and value not in network.head.classes:
             raise InputError(f"explain: no class {value!r} in this network. {near(value, network.head.classes)}")
         if trait in ("forbidden", "raised") and value:
@@ -346,23 +346,23 @@ class Explanation(anywidget.AnyWidget):
         finally:
             self.heard = set()
 
-    @traitlets.observe("picture")
+    @traitlets.observe("image")
     def _picture(self, _) -> None:
         if "raised" not in self.heard:
             self.raised = {}  # else that is of the new image already
 
-    @traitlets.observe("picture", "forbidden", "raised")
+    @traitlets.observe("image", "forbidden", "raised")
     def follow(self, _=None) -> None:
         "The answer as it is now."
         network = self.network
-        chances = what_if(network, self.these.pictures[self.picture].evidence, self.raised)
+        chances = what_if(network, self.explained.images[self.image].evidence, self.raised)
         self.answer = dict(zip(network.head.classes, chances.tolist()))
 
     def why(self, of: str | None = None, against: str | None = None) -> Reasons:
         "The reasons for the answer as it is now."
         network = self.network
         return reasons(
-            network, raise_evidence(network, self.these.pictures[self.picture].evidence, self.raised), of, against
+            network, raise_evidence(network, self.explained.images[self.image].evidence, self.raised), of, against
         )
 
     def __repr__(self) -> str:
@@ -371,6 +371,6 @@ class Explanation(anywidget.AnyWidget):
             f"{len(self.raised)} raised"
         ] * bool(self.raised)
         return (
-            f"Explanation({text_of(self.names[self.picture], 60)}: {text_of(said, 40)} "
+            f"Explanation({text_of(self.names[self.image], 60)}: {text_of(said, 40)} "
             f"{self.answer[said]:.2f}{', ' * bool(edits)}{', '.join(edits)})"
         )

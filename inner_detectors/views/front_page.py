@@ -30,10 +30,10 @@ from .sections import ReportSection, Tables, not_run, sections_of, tables_of, wi
 from .unit_pages import FACTS, PageImages
 
 # %% ../../nbs/views/06_front_page.ipynb #c32111e6
-def read_verdicts(folder: Path, found: Dissection) -> tuple[list[str], list[str], str]:
+def read_verdicts(folder: Path, dissection: Dissection) -> tuple[list[str], list[str], str]:
     "Each unit's verdict and the tests it fails; and a sentence where they cannot be had."
-    units = found.table.unit.values.tolist()
-    words = np.where(detecting_units(found), "untested", "no detector").tolist()
+    units = dissection.table.unit.values.tolist()
+    words = np.where(detecting_units(dissection), "untested", "no detector").tolist()
     try:
         table = verdict(folder)
     except InputError as reason:
@@ -43,9 +43,9 @@ def read_verdicts(folder: Path, found: Dissection) -> tuple[list[str], list[str]
     return [word for word, _ in both], [failed for _, failed in both], ""
 
 
-def layer_rows(found: Dissection, shown: PageImages | None) -> list[dict]:
+def layer_rows(dissection: Dissection, shown: PageImages | None) -> list[dict]:
     "One entry a layer: names, counts, its grid, detectors by category."
-    summary, table = found.summary().query("rule == 'best-label'"), found.table
+    summary, table = dissection.summary().query("rule == 'best-label'"), dissection.table
     geometry, rows = json.loads(table.attrs.get("geometry", "{}")), []
     for layer in dict.fromkeys(table.layer.values.tolist()):
         mine = summary[summary.layer == layer].set_index("category")
@@ -69,9 +69,9 @@ def layer_rows(found: Dissection, shown: PageImages | None) -> list[dict]:
     return rows
 
 
-def unit_columns(found: Dissection, verdicts: Sequence[str], failed: Sequence[str]) -> dict[str, list]:
+def unit_columns(dissection: Dissection, verdicts: Sequence[str], failed: Sequence[str]) -> dict[str, list]:
     "The units, a list a column."
-    table, scores = found.table, found.scores.values
+    table, scores = dissection.table, dissection.scores.values
     layers, best = list(dict.fromkeys(table.layer.values.tolist())), scores.argmax(1)
     score = scores.max(1)
     return {
@@ -79,7 +79,7 @@ def unit_columns(found: Dissection, verdicts: Sequence[str], failed: Sequence[st
         "index": table["index"].values.tolist(),
         "concept": np.where(score > 0, best, -1).tolist(),
         "score": plain_numbers(score),
-        "detects": detecting_units(found).astype(int).tolist(),
+        "detects": detecting_units(dissection).astype(int).tolist(),
         "dead": table.dead.values.astype(int).tolist(),
         "sparse": table.sparse.values.astype(int).tolist(),
         "verdict": [VERDICTS.index(word) for word in verdicts],
@@ -103,13 +103,14 @@ def protocol_words(protocol: Protocol, side: int) -> str:
     )
 
 
-def report_record(found: Dissection, tables: Tables) -> list[list[str]]:
+def report_record(dissection: Dissection, tables: Tables) -> list[list[str]]:
     "How the run was made: a name and a text each."
-    attrs, about = found.table.attrs, json.loads(found.table.attrs["about"])
+    attrs, about = dissection.table.attrs, json.loads(dissection.table.attrs["about"])
     weights, versions = about.get("weights", {}), json.loads(attrs.get("versions", "{}"))
-    names = [layer for layer in dict.fromkeys(found.table.layer.values.tolist())]
+    names = [layer for layer in dict.fromkeys(dissection.table.layer.values.tolist())]
     marked = {
-        kind: found.table.unit.values[found.table[kind].values.astype(bool)].tolist() for kind in ("dead", "sparse")
+        kind: dissection.table.unit.values[dissection.table[kind].values.astype(bool)].tolist()
+        for kind in ("dead", "sparse")
     }
     sources = "; ".join(
         " ".join([source["name"], *(f"{key} {str(value)[:16]}" for key, value in source.items() if key != "name")])
@@ -149,7 +150,7 @@ def report_record(found: Dissection, tables: Tables) -> list[list[str]]:
         "Without a place": f"{attrs['untold']} more images, whose annotations are boxes, not used"
         if attrs.get("untold")
         else "",
-        "Protocol": protocol_words(found.protocol, about.get("view", {}).get("side", 0)),
+        "Protocol": protocol_words(dissection.protocol, about.get("view", {}).get("side", 0)),
         **{f"{kind.capitalize()} units": count_and_names(units) for kind, units in marked.items()},
         **{
             f"{name} {key}".strip().replace("-", " ").capitalize(): choice_words(table)
@@ -186,7 +187,7 @@ class FolderContents(NamedTuple):
     "What a folder holds: the dissection, the tables of its analyses, and the sections that these make."
 
     folder: Path
-    found: Dissection
+    dissection: Dissection
     tables: Tables
     sections: list[ReportSection]
 
@@ -211,7 +212,7 @@ REASONS = Path("transfer") / "explanations.html"  # the page that `transfer` wri
 
 def front_page_data(read: FolderContents, shown: PageImages | None, files: Sequence[bool]) -> dict:
     "All that the first page says, and what the pages of all units share. `files`: which images have a thumbnail."
-    found, attrs, protocol = read.found, read.found.table.attrs, read.found.protocol
+    found, attrs, protocol = read.dissection, read.dissection.table.attrs, read.dissection.protocol
     verdicts, failed, trouble = read_verdicts(read.folder, found)
     units, layers = unit_columns(found, verdicts, failed), layer_rows(found, shown)
     labels = [place for place, detects in zip(units["concept"], units["detects"]) if detects]
@@ -228,7 +229,7 @@ def front_page_data(read: FolderContents, shown: PageImages | None, files: Seque
         "side": view["side"],
         "verdicts": VERDICTS,
         "tested": bool({"holds", "fails"} & set(verdicts)),
-        "pictures": int(attrs["images"]),
+        "total": int(attrs["images"]),
         "unique": len(set(labels)),
         "layers": layers,
         "units": units,
@@ -258,9 +259,9 @@ def front_page_data(read: FolderContents, shown: PageImages | None, files: Seque
     }
 
 
-def concepts_of_all(found: Dissection, labels: Sequence[int]) -> dict[str, list]:
+def concepts_of_all(dissection: Dissection, labels: Sequence[int]) -> dict[str, list]:
     "Categories; and concepts with category, number of detectors (`labels`: the concept of each), images."
-    table = found.table
+    table = dissection.table
     kinds = [plain_category(name) for name in table.concept_category.values.tolist()]
     categories, number = (
         list(dict.fromkeys(kinds)),
@@ -284,7 +285,7 @@ def front_page_images(shown: PageImages | None, files: Sequence[bool], why: str)
     names = [] if shown is None else [text_of(name) for name in shown.table.image.values[shown.kept].tolist()]
     return {
         "ranks": 0 if shown is None else int(shown.table.sizes["rank"]),
-        "nopictures": why,
+        "noimages": why,
         "gone": GONE[any(files)],
         "images": {
             "name": names,
@@ -294,14 +295,14 @@ def front_page_images(shown: PageImages | None, files: Sequence[bool], why: str)
     }
 
 
-def report_title(found: Dissection) -> str:
+def report_title(dissection: Dissection) -> str:
     "What the report is called."
-    return text_of(f"{found.table.attrs['model']} on {found.table.attrs['data']}")
+    return text_of(f"{dissection.table.attrs['model']} on {dissection.table.attrs['data']}")
 
 
-def report_lead(found: Dissection, layers: int, detectors: int) -> list[str]:
+def report_lead(dissection: Dissection, layers: int, detectors: int) -> list[str]:
     "The first sentence: every second piece is set in bold."
-    table, protocol = found.table, found.protocol
+    table, protocol = dissection.table, dissection.protocol
     return [
         "",
         f"{detectors:,} of {table.sizes['unit']:,} units",

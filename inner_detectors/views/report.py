@@ -41,19 +41,23 @@ def fill_page(page: str, parts: Mapping[str, str]) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], page_file(page))
 
 
-def fill_report_page(found: Dissection, **parts: str) -> str:
+def fill_report_page(dissection: Dissection, **parts: str) -> str:
     "The report's page with its parts."
-    ours = json.loads(found.table.attrs.get("versions", "{}")).get("inner-detectors", "")
+    ours = json.loads(dissection.table.attrs.get("versions", "{}")).get("inner-detectors", "")
     return fill_page(
         "report.html",
-        {"title": html.escape(report_title(found)), "foot": html.escape(f"Made by inner-detectors {ours}."), **parts},
+        {
+            "title": html.escape(report_title(dissection)),
+            "foot": html.escape(f"Made by inner-detectors {ours}."),
+            **parts,
+        },
     )
 
 
-def folder_page(found: Dissection) -> str:
+def folder_page(dissection: Dissection) -> str:
     "index.html of a folder."
     return fill_report_page(
-        found,
+        dissection,
         styles="'self' file:",
         scripts="'self' file:",
         style='<link rel="stylesheet" href="report.css">',
@@ -66,14 +70,18 @@ def inline(text: str) -> tuple[str, str]:
     return f"<script>{text}</script>", f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def one_page(found: Dissection, whole: str, layers: Sequence[str], images: Sequence[bytes | None]) -> str:
+def one_page(dissection: Dissection, whole: str, layers: Sequence[str], images: Sequence[bytes | None]) -> str:
     "The same as one file; `whole` and `layers` are JSON."
     code, style = inline(f"{page_file('report.js')}report.run({whole})"), page_file("report.css")
-    pictures = script_json([image and f"data:image/jpeg;base64,{base64.b64encode(image).decode()}" for image in images])
-    blocks = {"pictures": pictures, **{f"layer-{place}": text for place, text in enumerate(layers)}}
+    photos = script_json([image and f"data:image/jpeg;base64,{base64.b64encode(image).decode()}" for image in images])
+    blocks = {"photos": photos, **{f"layer-{place}": text for place, text in enumerate(layers)}}
     data = "\n".join(f'<script type="application/json" id="{name}">{text}</script>' for name, text in blocks.items())
     return fill_report_page(
-        found, styles=inline(style)[1], scripts=code[1], style=f"<style>{style}</style>", script=f"{data}\n{code[0]}"
+        dissection,
+        styles=inline(style)[1],
+        scripts=code[1],
+        style=f"<style>{style}</style>",
+        script=f"{data}\n{code[0]}",
     )
 
 
@@ -114,7 +122,7 @@ def remove_files(out: Path, names: Iterable[str]) -> None:
 # %% ../../nbs/views/07_report.ipynb #da385219
 def report(
     folder: str | Path,  # of a match
-    these: Study | None = None,  # gives the photographs; without it there are none
+    study: Study | None = None,  # gives the photographs; without it there are none
     out: str | Path | None = None,  # FOLDER/report where None
     *,
     single: bool | None = None,  # True: one file; False: a folder; None: a folder, and one file where that is small
@@ -123,10 +131,10 @@ def report(
 ) -> Path:  # index.html
     "Write a report of all that a folder holds. What is not there is said in its place."
     read = read_folder(Path(folder), sections)
-    found, out = read.found, make_folder(Path(folder) / "report" if out is None else out)
+    found, out = read.dissection, make_folder(Path(folder) / "report" if out is None else out)
     top = read.one("top-images")
     shown = None if top is None else page_images_of(top, found)
-    images = thumbnails(shown, these, progress)
+    images = thumbnails(shown, study, progress)
     whole = script_json(front_page_data(read, shown, [image is not None for image in images]))
     names, parts = dict.fromkeys(found.table.layer.values.tolist()), [one.parts for one in read.sections]
     layers = [script_json(layer_entry(found, name, shown, read.one("chance"), parts)) for name in names]
@@ -141,7 +149,7 @@ def report(
 @writes_alone
 def write_report(
     out: Path,
-    found: Dissection,
+    dissection: Dissection,
     whole: str,
     layers: Sequence[str],
     images: Sequence[bytes | None],
@@ -161,13 +169,13 @@ def write_report(
             **{name: page_file(name) for name in ("report.css", "report.js")},
         }
         if single is None and small:
-            files["report.html"] = one_page(found, whole, layers, images)
+            files["report.html"] = one_page(dissection, whole, layers, images)
     earlier = report_files(out)
     if files or earlier:
         write_text(out / LIST, json.dumps(sorted({*files, *earlier})))  # first, so that no file is ever unlisted
     for name, content in files.items():
         write_text(out / name, content)
-    write_text(out / "index.html", one_page(found, whole, layers, images) if single else folder_page(found))
+    write_text(out / "index.html", one_page(dissection, whole, layers, images) if single else folder_page(dissection))
     remove_files(out, [*(earlier - set(files)), *([] if files else [LIST])])
     if files:
         write_text(out / LIST, json.dumps(sorted(files)))

@@ -45,7 +45,7 @@ def pack_bits(bits: UInt8[np.ndarray, "*any"]) -> str:
     return base64.b64encode(zlib.compress(np.ascontiguousarray(bits).tobytes(), 9)).decode()
 
 # %% ../../nbs/views/04_sections.ipynb #a9c87ad9
-def evidence_weights(table: xr.Dataset, found: Dissection) -> list[SectionPart]:
+def evidence_weights(table: xr.Dataset, dissection: Dissection) -> list[SectionPart]:
     "What one standard deviation of a unit's evidence adds to the score of each class."
     classes, weights = [text_of(name) for name in table["class"].values.tolist()], table.transfer_weight.values
     rows = {
@@ -61,7 +61,7 @@ def evidence_weights(table: xr.Dataset, found: Dissection) -> list[SectionPart]:
             ["Class", "Weight of its evidence"],
             ["text", "number"],
             {row: some for row, some in rows.items() if some},
-            rows_of(table.unit.values.tolist(), found),
+            rows_of(table.unit.values.tolist(), dissection),
         )
     ]
 
@@ -90,12 +90,12 @@ class Tables(NamedTuple):
     reasons: dict[str, str]
 
 
-def tables_of(folder: Path, found: Dissection) -> Tables:
+def tables_of(folder: Path, dissection: Dissection) -> Tables:
     "Every table of a folder that can be read; a reason for every other."
     read = Tables({}, {})
     for path in analysis_files(folder):
         try:
-            table = load_file(path, found)
+            table = load_file(path, dissection)
         except InputError as reason:
             name = next(
                 (one for one in ANALYSES if path.stem.startswith(f"{one}-")), OLDER.get(path.stem, [path.stem])[0]
@@ -108,7 +108,7 @@ def tables_of(folder: Path, found: Dissection) -> Tables:
 
 def sections_of(
     folder: Path,
-    found: Dissection,
+    dissection: Dissection,
     read: Tables,
     more: Mapping[str, Section] = {},  # of tables that no analysis has written, by the names of their files
 ) -> list[ReportSection]:
@@ -125,7 +125,7 @@ def sections_of(
         tables = read.there.get(name, {})
         for key, table in tables.items():
             title = own.title if len(tables) == 1 else f"{own.title} ({text_of(key)})"
-            shown.append(ReportSection(title, own.about, "", own.parts(table, found)))
+            shown.append(ReportSection(title, own.about, "", own.parts(table, dissection)))
         if not tables and (reason or own.about):
             shown.append(ReportSection(own.title, own.about, reason or not_run(name, folder), []))
     return shown

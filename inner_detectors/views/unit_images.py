@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WAYS', 'UnitImage', 'example_of', 'mask_of', 'unit_image', 'region', 'show', 'draw_image', 'draw_reveal', 'draw_heat',
            'draw_crop', 'draw_outline_of', 'draw_agreement', 'unit_figure', 'short_name', 'say_missing', 'unit_title',
-           'notes', 'figure_note', 'samples', 'outcome_figure', 'write_unit_pictures']
+           'notes', 'figure_note', 'samples', 'outcome_figure', 'write_unit_images']
 
 # %% ../../nbs/views/03_unit_images.ipynb #aba62fa0
 import json
@@ -54,9 +54,9 @@ class UnitImage(NamedTuple):
     cells: int  # of the map: with one, there is no region
 
 
-def example_of(found: "TopImages", data: Data | None, image: int) -> tuple[Example | None, str]:
+def example_of(top: "TopImages", data: Data | None, image: int) -> tuple[Example | None, str]:
     "A photograph with its masks, as the network saw it; or None, and why."
-    about, place = found.table.attrs, int(found.table.image_index[image])
+    about, place = top.table.attrs, int(top.table.image_index[image])
     if data is None:
         return None, "no photographs"
     if place >= len(data):
@@ -65,31 +65,31 @@ def example_of(found: "TopImages", data: Data | None, image: int) -> tuple[Examp
         example = data.example(place, int(about["size"]), int(about["side"]), float(about.get("keep", 0)))
     except InputError:
         return None, "cannot be read"
-    return (example, "") if example.name == found.table.image.values[image] else (None, "another image")
+    return (example, "") if example.name == top.table.image.values[image] else (None, "another image")
 
 
 def mask_of(
-    found: "TopImages", data: Data | None, image: int, concept: str, example: Example | None
+    top: "TopImages", data: Data | None, image: int, concept: str, example: Example | None
 ) -> Bool[np.ndarray, "side side"] | None:
     "A concept's mask in an image: as it was kept, or from the data; None where it is not shown, or neither is there."
     if not concept:
         return None
-    kept = found.mask(image, concept)
+    kept = top.mask(image, concept)
     if kept is not None or example is None or data is None:
         return kept
     shown = dict(zip(example.concepts.tolist(), example.masks))
     return shown.get(data.concepts.index(concept)) if concept in data.concepts else None
 
 
-def unit_image(found: "TopImages", data: Data | None, unit: str, image: int, concept: str | None = None) -> UnitImage:
+def unit_image(top: "TopImages", data: Data | None, unit: str, image: int, concept: str | None = None) -> UnitImage:
     "A unit in one image; the map is there where the image is among the unit's strongest."
-    table, row, size, ranks = found.table, found.row(unit), int(found.table.attrs["size"]), found.images(unit)
-    (example, why), limit, values, cells = example_of(found, data, image), float(found.limits(unit)[image]), None, 0
+    table, row, size, ranks = top.table, top.row(unit), int(top.table.attrs["size"]), top.images(unit)
+    (example, why), limit, values, cells = example_of(top, data, image), float(top.limits(unit)[image]), None, 0
     if image in ranks:
         rank, geometry = ranks.index(image), json.loads(table.attrs["geometry"])[str(table.layer.values[row])]
-        cells = found.maps(unit)[rank].size
-        values = interpolate_over_image(found.maps(unit)[rank], found.lit(unit)[rank], limit, geometry, size)
-    mask = mask_of(found, data, image, concept or "", example)
+        cells = top.maps(unit)[rank].size
+        values = interpolate_over_image(top.maps(unit)[rank], top.lit(unit)[rank], limit, geometry, size)
+    mask = mask_of(top, data, image, concept or "", example)
     if mask is not None:
         mask = fit_mask(mask, size)
     picture = np.full((size, size, 3), 225, np.uint8) if example is None else example.image
@@ -169,7 +169,7 @@ WAYS = {
 
 
 def unit_figure(
-    found: "Dissection | None",
+    dissection: "Dissection | None",
     best: "TopImages",
     data: Data | None,
     unit: str,
@@ -189,7 +189,7 @@ def unit_figure(
     concept = concept or best.label(unit)
     seen = [unit_image(best, data, unit, image, concept) for image in best.images(unit)[:number]]
     across = width / (max(len(seen), 3) + 0.4)
-    title = unit_title(found, best, unit, concept) + notes(data, seen)
+    title = unit_title(dissection, best, unit, concept) + notes(data, seen)
     axes = new_figure(width, across * len(ways) + 0.7 + 0.13 * title.count("\n"), shown).subplots(
         len(ways), len(seen), squeeze=False
     )
@@ -228,14 +228,14 @@ def say_missing(row, seen: Sequence[UnitImage]) -> None:
         )
 
 
-def unit_title(found: "Dissection | None", best: "TopImages", unit: str, concept: str) -> str:
+def unit_title(dissection: "Dissection | None", best: "TopImages", unit: str, concept: str) -> str:
     "A unit, its concept and their score, as far as they are known."
     if not concept:
         return f"{label(unit)}: no label"
     score = (
         ""
-        if found is None
-        else f", {found.protocol.scoring.title} {float(found.scores.sel(unit=unit, concept=concept)):.3f}"
+        if dissection is None
+        else f", {dissection.protocol.scoring.title} {float(dissection.scores.sel(unit=unit, concept=concept)):.3f}"
     )
     return f"{label(unit)}: {label(concept)}{score}"
 
@@ -271,7 +271,7 @@ def samples(rows: pd.DataFrame, each: int) -> dict[str, tuple[int, list[int]]]:
 
 
 def outcome_figure(
-    found: "Dissection | None",
+    dissection: "Dissection | None",
     best: "TopImages",
     data: Data | None,
     unit: str,
@@ -285,7 +285,9 @@ def outcome_figure(
     kinds, concept = samples(best.outcomes(unit, concept, says), max(each, 1)), concept or best.label(unit)
     across = width / (each + 1.2)
     said = "" if says is None else f"\nsays {label(says if isinstance(says, str) else ' or '.join(says), 40)}"
-    title = unit_title(found, best, unit, concept) + said + ("\n(photographs are not at hand)" if data is None else "")
+    title = (
+        unit_title(dissection, best, unit, concept) + said + ("\n(photographs are not at hand)" if data is None else "")
+    )
     axes = new_figure(width, across * len(kinds) + 0.5 + 0.13 * title.count("\n"), shown).subplots(
         len(kinds), each, squeeze=False
     )
@@ -303,8 +305,8 @@ def outcome_figure(
     return axes.ravel().tolist()
 
 # %% ../../nbs/views/03_unit_images.ipynb #cb666b3c
-def write_unit_pictures(
-    found: "Dissection | None",
+def write_unit_images(
+    dissection: "Dissection | None",
     best: "TopImages",
     data: Data | None,
     folder: str | Path,
@@ -323,10 +325,10 @@ def write_unit_pictures(
     for unit in units:
         place = Path(folder) / file_name(unit)
         written += write_figure(
-            unit_figure(found, best, data, unit, concept, ways, number, shown=False)[0].figure, place
+            unit_figure(dissection, best, data, unit, concept, ways, number, shown=False)[0].figure, place
         )
         if not (concept or best.label(unit)):
             continue
-        axes = outcome_figure(found, best, data, unit, concept, says, shown=False)
+        axes = outcome_figure(dissection, best, data, unit, concept, says, shown=False)
         written += write_figure(axes[0].figure, place.with_name(f"{place.name}-outcomes"))
     return written

@@ -33,24 +33,24 @@ from ..dissection.parts import SectionPart, plain_numbers
 from .sections import pack_bits
 
 # %% ../../nbs/views/05_unit_pages.ipynb #602aca24
-def class_cases(pictures: xr.Dataset, found: Dissection) -> Int[np.ndarray, "image concept"]:
+def class_cases(shown: xr.Dataset, dissection: Dissection) -> Int[np.ndarray, "image concept"]:
     """1 where the class that the network says is a case of a concept, 0 where it is not, -1 where it has no class for
     the concept, or no classes."""
     from inner_detectors.analyses.imagenet import concepts_of
 
-    classes, names = json.loads(pictures.attrs.get("classes", "[]")), found.table.concept.values.tolist()
-    says = np.full(pictures.shown.shape, -1, np.int8)
+    classes, names = json.loads(shown.attrs.get("classes", "[]")), dissection.table.concept.values.tolist()
+    says = np.full(shown.shown.shape, -1, np.int8)
     if not classes:
         return says
     words = Vocabulary(
         Concept(name, plain_category(category))
-        for name, category in zip(names, found.table.concept_category.values.tolist())
+        for name, category in zip(names, dissection.table.concept_category.values.tolist())
     )
     of = concepts_of(classes, words)
     for column, name in enumerate(names):
         mine = [place for place, named in of.items() if name in named]
         if mine:
-            says[:, column] = np.isin(pictures.predicted.values, mine)
+            says[:, column] = np.isin(shown.predicted.values, mine)
     return says
 
 # %% ../../nbs/views/05_unit_pages.ipynb #0271dc7d
@@ -66,7 +66,7 @@ class PageImages(NamedTuple):
     masks: dict[tuple[int, int], int]  # (row of an image, concept) -> row of its mask
 
 
-def page_images_of(table: xr.Dataset, found: Dissection) -> PageImages:
+def page_images_of(table: xr.Dataset, dissection: Dissection) -> PageImages:
     "The table of `top-images`, ready to be asked."
     images, concepts = table.mask_image.values.tolist(), table.mask_concept.values.tolist()
     kept = np.unique(table.top_image.values)
@@ -74,7 +74,7 @@ def page_images_of(table: xr.Dataset, found: Dissection) -> PageImages:
         table,
         TopImages(table).firing,
         TopImages(table).presence,
-        class_cases(table, found),
+        class_cases(table, dissection),
         kept[kept >= 0],
         json.loads(table.attrs["layers"]),
         {pair: row for row, pair in enumerate(zip(images, concepts))},
@@ -128,9 +128,9 @@ WITHOUT = {
 }  # of a layer that has no images
 
 # %% ../../nbs/views/05_unit_pages.ipynb #8c6c98c7
-def thumbnail_side(size: int, pictures: int) -> int:
+def thumbnail_side(size: int, images: int) -> int:
     "Pixels: what the network saw, up to 224; smaller where there are very many, so that a report stays small."
-    return min(size, 224 if pictures <= 1500 else 160)
+    return min(size, 224 if images <= 1500 else 160)
 
 
 def thumbnail(data: Data, place: int, name: str, side: int) -> bytes | None:
@@ -147,14 +147,14 @@ def thumbnail(data: Data, place: int, name: str, side: int) -> bytes | None:
     return made.getvalue()
 
 
-def thumbnails(shown: PageImages | None, these: Study | None, progress: bool) -> list[bytes | None]:
+def thumbnails(shown: PageImages | None, study: Study | None, progress: bool) -> list[bytes | None]:
     "Of every image kept, decoded by several threads."
     if shown is None:
         return []
-    if these is None:
+    if study is None:
         return [None] * len(shown.kept)
-    data, names = these.data, shown.table.image.values.tolist()
-    side = thumbnail_side(these.view.size, len(shown.kept))
+    data, names = study.data, shown.table.image.values.tolist()
+    side = thumbnail_side(study.view.size, len(shown.kept))
 
     def read(row):
         return thumbnail(data, int(shown.table.image_index.values[row]), names[row], side)
@@ -177,10 +177,10 @@ FACTS = [
 
 
 def facts_of(
-    found: Dissection, units: Int[np.ndarray, " unit"], best: Int[np.ndarray, " unit"], shown: PageImages | None
+    dissection: Dissection, units: Int[np.ndarray, " unit"], best: Int[np.ndarray, " unit"], shown: PageImages | None
 ) -> list[list]:
     "The values of FACTS for some units; `best` are their best concepts."
-    table, none = found.table, np.full(len(units), np.nan)
+    table, none = dissection.table, np.full(len(units), np.nan)
 
     def ratio(both, whole):
         return np.divide(both, whole, out=np.full(len(units), np.nan), where=whole > 0)
@@ -198,7 +198,7 @@ def facts_of(
 
 
 def layer_entry(
-    found: Dissection,
+    dissection: Dissection,
     layer: str,
     shown: PageImages | None,
     chance: xr.Dataset | None,
@@ -206,8 +206,8 @@ def layer_entry(
     most: int = 5,
 ) -> dict:
     "All that the page says of a layer's units."
-    units = np.flatnonzero(found.table.layer.values == layer)
-    scores = found.scores.values[units]
+    units = np.flatnonzero(dissection.table.layer.values == layer)
+    scores = dissection.scores.values[units]
     best = [
         [i for i in row if score[i] > 0]
         for row, score in zip(np.argsort(-scores, axis=1, kind="stable")[:, :most].tolist(), scores)
@@ -222,7 +222,7 @@ def layer_entry(
         "concepts": best,
         "scores": of(scores),
         **levels,
-        "facts": facts_of(found, units, scores.argmax(1), shown),
+        "facts": facts_of(dissection, units, scores.argmax(1), shown),
         **pictures,
         "sections": [[[part.units[unit] for unit in units.tolist()] for part in some] for some in parts],
     }

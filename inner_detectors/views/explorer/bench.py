@@ -53,8 +53,8 @@ class BenchView(widgets.VBox):
     colour = traitlets.Unicode("#767676")
     remove = traitlets.Unicode("nothing")  # or `this unit`, `the pinned units`
 
-    def __init__(self, these: Material):
-        self.these, self.level, self.pins, self.turn = these, 0.0, tuple[str, ...](), 0
+    def __init__(self, material: Material):
+        self.material, self.level, self.pins, self.turn = material, 0.0, tuple[str, ...](), 0
         self.after: NetworkAnswer | None = None
         self.altered = b""
         self.subject: Subject | None = None
@@ -83,7 +83,7 @@ class BenchView(widgets.VBox):
     def asking(self, layer: str) -> tuple[Callable, str]:
         "A layer's function of an image, made once."
         if layer not in self.asks:
-            self.asks[layer] = answer_function(require_data(self.these)[1], layer)
+            self.asks[layer] = answer_function(require_data(self.material)[1], layer)
         return self.asks[layer]
 
     def clear(self, why: str = "") -> None:
@@ -91,7 +91,7 @@ class BenchView(widgets.VBox):
         self.subject, self.page.subject, self.controls.layout.display = None, {}, "none"
         if why:
             said = html.escape(why)
-        elif self.these.live:
+        elif self.material.live:
             said = "Click an image to take it here: paint over it, or take the unit out, and see what changes."
         else:
             said = (
@@ -102,15 +102,15 @@ class BenchView(widgets.VBox):
 
     def take(self, unit: str, place: int, level: float) -> None:
         "The image at a place of the data, and a unit with its threshold."
-        if self.these.model is None:
+        if self.material.model is None:
             return self.clear()
-        example = example_at(self.these, place)
+        example = example_at(self.material, place)
         if isinstance(example, str):
             return self.clear(example)
         layer = unit_layer(unit)
-        row, shape = self.these.units(layer).index(unit), layers(self.these.model)[layer]
+        row, shape = self.material.units(layer).index(unit), layers(self.material.model)[layer]
         fresh = self.subject is None or self.subject.name != example.name
-        self.level, around = level, self.these.around(layer, shape[:2])
+        self.level, around = level, self.material.around(layer, shape[:2])
         try:
             before = self.asking(layer)[0](example.image)
         except InputError as problem:
@@ -128,7 +128,7 @@ class BenchView(widgets.VBox):
             self.page.subject = {
                 "turn": self.turn,
                 "frame": frame_of(around, shape[:2]),
-                "picture": as_jpeg(example.image),
+                "photo": as_jpeg(example.image),
                 "map": before.maps[..., row].tobytes(),
             }
         self.answer()
@@ -149,13 +149,13 @@ class BenchView(widgets.VBox):
         "The units of the layer that are taken out."
         names, units = (
             {"nothing": (), "this unit": (on.unit,), "the pinned units": self.pins}[self.remove],
-            self.these.units(on.layer),
+            self.material.units(on.layer),
         )
         return [units.index(name) for name in names if name in units]
 
     def answer(self) -> None:
         "What the network says of the altered image."
-        on, side, bits = self.subject, self.these.view.side, np.frombuffer(self.page.painted, np.uint8)
+        on, side, bits = self.subject, self.material.view.side, np.frombuffer(self.page.painted, np.uint8)
         if on is None or len(bits) not in (0, -(-(side**2) // 8)):
             return  # of a page that is behind
         paint = (
@@ -178,9 +178,9 @@ class BenchView(widgets.VBox):
             return
         removed, why = self.removed(on), self.asking(on.layer)[1]
         maps = np.stack([heard.maps[..., on.row] for heard in (on.before, after)])
-        limits = limits_at(self.these.found, self.level, maps).tolist()
+        limits = limits_at(self.material.dissection, self.level, maps).tolist()
         rows = change_rows(
-            on.before, after, on.row, (limits[0], limits[1]), on.around, require_data(self.these)[1].classes
+            on.before, after, on.row, (limits[0], limits[1]), on.around, require_data(self.material)[1].classes
         )
         notes = [why] * bool(why) + ["No unit of this layer is pinned."] * (
             self.remove == "the pinned units" and not removed
@@ -189,7 +189,7 @@ class BenchView(widgets.VBox):
             self.page.limits = limits
             self.page.answer = {
                 "turn": self.page.answer.get("turn", 0) + 1,
-                "picture": self.altered,
+                "photo": self.altered,
                 "map": maps[1].tobytes(),
                 "rows": rows,
                 "notes": notes,
@@ -213,10 +213,10 @@ class Chooser(widgets.VBox):
     concept = traitlets.Unicode("")  # whose scores are listed; empty: each unit's own label
     unit = traitlets.Unicode("")  # empty: none
 
-    def __init__(self, these: Material, rows: int = 13, between: Sequence[widgets.Widget] = ()):
-        self.found, self.busy, auto = these.found, False, widgets.Layout(width="auto")
+    def __init__(self, material: Material, rows: int = 13, between: Sequence[widgets.Widget] = ()):
+        self.dissection, self.busy, auto = material.dissection, False, widgets.Layout(width="auto")
         self.layers = widgets.Dropdown(
-            description="layer", options=[(page_name(name), name) for name in these.layers], layout=auto
+            description="layer", options=[(page_name(name), name) for name in material.layers], layout=auto
         )
         self.search = widgets.Text(
             description="search", placeholder="a unit or a concept", continuous_update=True, layout=auto
@@ -226,11 +226,13 @@ class Chooser(widgets.VBox):
             layout=widgets.Layout(width="auto", height=f"{1.46 * rows:.1f}rem"),
             tooltip="Units: score and label, best first",
         )
-        head = widgets.HTML(f"<p class=ide-soft>{self.found.protocol.scoring.title}, unit, label; the best first</p>")
+        head = widgets.HTML(
+            f"<p class=ide-soft>{self.dissection.protocol.scoring.title}, unit, label; the best first</p>"
+        )
         head.add_class("ide-head")
         super().__init__([self.layers, *between, self.search, head, self.list])
         self.add_class("ide-chooser")
-        self.layer = these.layers[0]
+        self.layer = material.layers[0]
         traitlets.link((self, "layer"), (self.layers, "value"))
         traitlets.link((self, "words"), (self.search, "value"))
         self.observe(lambda _: self.fill(), ("layer", "words", "concept"))
@@ -240,7 +242,7 @@ class Chooser(widgets.VBox):
 
     def fill(self) -> None:
         "The units that fit, best first."
-        self.busy, self.list.options = True, unit_options(self.found, self.layer, self.words, self.concept)
+        self.busy, self.list.options = True, unit_options(self.dissection, self.layer, self.words, self.concept)
         self.busy = False
         self.point()
 

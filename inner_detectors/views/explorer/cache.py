@@ -39,13 +39,13 @@ class Cache:
 
     def __init__(
         self,
-        these: Material,
+        material: Material,
         asking: Callable,  # a layer -> (a function of an image, why it cannot say more): `measuring.answer_function`
         memory: float,  # bytes for a layer's maps; as much again for those of a unit beside it
         images: int | None = None,  # at most so many; as many as fit where None
         progress: Callable[[int | None, int], None] = lambda done, of: None,
     ):
-        self.these, self.asking, self.memory, self.images, self.progress = these, asking, memory, images, progress
+        self.material, self.asking, self.memory, self.images, self.progress = material, asking, memory, images, progress
         self.shelves: dict[str, Shelf] = {}
         self.saved: dict[str, Shelf] = {}
         self.photographs: dict[int, tuple[bytes, str]] = {}
@@ -62,26 +62,26 @@ class Cache:
     def make(self, layer: str) -> Shelf:
         "From the network; or, where that cannot be, from `top.nc`; or names alone, with the reason."
         why = ""
-        if self.these.live:
+        if self.material.live:
             try:
                 return self.sweep(layer)
             except InputError as problem:
                 why = str(problem)
-        return self.saved_shelf(layer) or shelf_of_nothing(self.these, layer, page_name(why, 400))
+        return self.saved_shelf(layer) or shelf_of_nothing(self.material, layer, page_name(why, 400))
 
     def saved_shelf(self, layer: str) -> Shelf | None:
         "From `top.nc`, where it has the layer."
-        if self.these.best is None or layer not in self.these.best.layers:
+        if self.material.best is None or layer not in self.material.best.layers:
             return None
         if layer not in self.saved:
-            self.saved[layer] = shelf_of_top(self.these, layer)
+            self.saved[layer] = shelf_of_top(self.material, layer)
         return self.saved[layer]
 
     def sweep(self, layer: str) -> Shelf:
         "One sweep over the images, with its progress."
         self.progress(0, 0)
         try:
-            return shelf_of_network(self.these, layer, self.memory, self.images, self.progress)
+            return shelf_of_network(self.material, layer, self.memory, self.images, self.progress)
         finally:
             self.progress(None, 0)
 
@@ -90,13 +90,13 @@ class Cache:
         shelf = self.shelf(layer)
         if places is None:
             return shelf if shelf.whole else self.saved_shelf(layer) or shelf
-        return shelf_of_few(self.these, layer, places) if self.these.live and -1 in shelf.at(places) else shelf
+        return shelf_of_few(self.material, layer, places) if self.material.live and -1 in shelf.at(places) else shelf
 
     def photograph(self, shelf: Shelf, image: int) -> tuple[bytes, str]:
         "An image of the shelf as it is sent, from the last few hundred."
         place = int(shelf.places[image])
         if place not in self.photographs:
-            found = image_at(self.these, place, shelf.names[image])
+            found = image_at(self.material, place, shelf.names[image])
             if len(self.photographs) > 300:
                 self.photographs.pop(next(iter(self.photographs)))
             self.photographs[place] = (b"", found) if isinstance(found, str) else (as_jpeg(found), "")
@@ -106,8 +106,8 @@ class Cache:
         "All units' maps of an image by the network, where that is at hand, from the last few."
         key = shelf.layer, int(shelf.places[image])
         if key not in self.maps:
-            found = image_at(self.these, key[1], shelf.names[image])
-            if not self.these.live or isinstance(found, str):
+            found = image_at(self.material, key[1], shelf.names[image])
+            if not self.material.live or isinstance(found, str):
                 return None
             if len(self.maps) > 24:
                 self.maps.pop(next(iter(self.maps)))

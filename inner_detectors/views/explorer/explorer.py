@@ -51,7 +51,7 @@ class Explorer(widgets.VBox):
     same = traitlets.Bool(False)  # whether both are shown on the same images
     manner = traitlets.Enum(("reveal", "outline", "heat"), "reveal")
     outlined = traitlets.Bool(True)  # whether the concept is outlined
-    picture = traitlets.Int(-1)  # the image on the bench, by its place in the data; -1: none
+    image = traitlets.Int(-1)  # the image on the bench, by its place in the data; -1: none
     pins = traitlets.List(traitlets.Unicode())
     file = traitlets.Unicode("pinned_units.txt")
     message = traitlets.Unicode("")  # the last thing that could not be done
@@ -71,10 +71,12 @@ class Explorer(widgets.VBox):
         batch: int = 8,
     ):
         at_least(1, number=number, images=images, batch=batch)
-        self.these = material(dissection, dataset, model, folder, batch)
+        self.material = material(dissection, dataset, model, folder, batch)
         if unit:
-            self.these.found.known("unit", unit)
-        first = self.these.found.known("layer", layer or (unit_layer(unit) if unit else self.these.layers[-1]))
+            self.material.dissection.known("unit", unit)
+        first = self.material.dissection.known(
+            "layer", layer or (unit_layer(unit) if unit else self.material.layers[-1])
+        )
         self.build(number, 1e6 * memory, images)
         super().__init__([self.bar, self.body, self.said])
         self.add_class("ide-root")
@@ -87,10 +89,10 @@ class Explorer(widgets.VBox):
         "The controls and their places."
         self.build_choices()
         self.build_pins()
-        self.bench = BenchView(self.these)
-        self.cache = Cache(self.these, self.bench.asking, memory, images, self.show_progress)
+        self.bench = BenchView(self.material)
+        self.cache = Cache(self.material, self.bench.asking, memory, images, self.show_progress)
         self.main, self.second = (
-            UnitView(self.these, self.cache.photograph, number, self.cache.all_maps) for _ in range(2)
+            UnitView(self.material, self.cache.photograph, number, self.cache.all_maps) for _ in range(2)
         )
         self.at = self.main  # whose unit is on the bench
         self.second.layout.display = "none"
@@ -100,7 +102,7 @@ class Explorer(widgets.VBox):
         )
         side = widgets.VBox(
             [
-                widgets.HTML(explorer_title(self.these.found)),
+                widgets.HTML(explorer_title(self.material.dissection)),
                 self.chooser,
                 self.pin,
                 self.keeping,
@@ -124,13 +126,13 @@ class Explorer(widgets.VBox):
 
     def build_choices(self) -> None:
         "What one chooses by, and how images are drawn."
-        auto, concepts = widgets.Layout(width="auto"), self.these.found.table.concept.values.tolist()
+        auto, concepts = widgets.Layout(width="auto"), self.material.dissection.table.concept.values.tolist()
         self.about = widgets.Dropdown(
             description="concept",
             options=[("each unit's own", ""), *((page_name(name, 40), name) for name in concepts)],
             layout=auto,
         )
-        self.chooser, self.beside = Chooser(self.these, 13, [self.about]), Chooser(self.these, 7)
+        self.chooser, self.beside = Chooser(self.material, 13, [self.about]), Chooser(self.material, 7)
         self.compare = widgets.ToggleButton(description="Compare with another unit", icon="columns", layout=auto)
         self.shared = widgets.Checkbox(description="on the same images", indent=False, layout=auto)
         self.comparing = widgets.VBox([self.beside, self.shared], layout=widgets.Layout(display="none"))
@@ -200,15 +202,17 @@ class Explorer(widgets.VBox):
         "Names that exist; empty is nothing."
         kind, value = proposal["trait"].name, proposal["value"]
         return (
-            self.these.found.known({"other": "unit", "other_layer": "layer"}.get(kind, kind), value) if value else value
+            self.material.dissection.known({"other": "unit", "other_layer": "layer"}.get(kind, kind), value)
+            if value
+            else value
         )
 
     @traitlets.observe("layer")
     def _layer(self, _) -> None:
         if not self.other:
             self.other_layer = self.layer
-        fit = unit_options(self.these.found, self.layer, self.words, self.concept) or unit_options(
-            self.these.found, self.layer
+        fit = unit_options(self.material.dissection, self.layer, self.words, self.concept) or unit_options(
+            self.material.dissection, self.layer
         )
         if unit_layer(self.unit) != self.layer:
             self.unit = fit[0][1]
@@ -235,7 +239,7 @@ class Explorer(widgets.VBox):
         if not compare:
             self.other = ""
 
-    @traitlets.observe("picture")
+    @traitlets.observe("image")
     def _picture(self, _) -> None:
         self.to_bench()
 
@@ -261,13 +265,15 @@ class Explorer(widgets.VBox):
         "The concept that a unit is shown with."
         if self.concept:
             return self.concept
-        return str(self.these.found.units().concept[self.these.found.table.unit.values.tolist().index(unit)])
+        return str(
+            self.material.dissection.units().concept[self.material.dissection.table.unit.values.tolist().index(unit)]
+        )
 
     def renew(self) -> None:
         "Show the unit anew."
         if not self.unit:
             return
-        self.message, self.picture = "", -1
+        self.message, self.image = "", -1
         self.name_pin()
         shelf, wall = self.cache.shelf(self.layer), self.cache.wall(self.layer)
         self.main.show(shelf, self.unit, self.label(self.unit), wall=wall)
@@ -277,7 +283,7 @@ class Explorer(widgets.VBox):
         "Show the other unit, where there is one; both are scored on the same images."
         self.second.layout.display = "" if self.other else "none"
         if self.at is self.second:
-            self.picture = -1
+            self.image = -1
         if self.main.sight is None:
             return
         if not self.other:
@@ -292,21 +298,21 @@ class Explorer(widgets.VBox):
 
     def take(self, view: UnitView, held: Sequence[int]) -> None:
         "An image that was clicked, onto the bench."
-        if not held or not self.these.live or view.sight is None:
+        if not held or not self.material.live or view.sight is None:
             return
         if held[0] not in view.sight.images:  # of a page that is behind
             view.gallery.held = []
             return
         self.at, place = view, int(view.sight.wall.places[held[0]])
-        if place == self.picture:
+        if place == self.image:
             self.to_bench()
         else:
-            self.picture = place
+            self.image = place
 
     def to_bench(self) -> None:
         "The image, and the unit that it was clicked for."
-        if self.picture >= 0:
-            self.bench.take(self.at.unit, self.picture, self.at.threshold)
+        if self.image >= 0:
+            self.bench.take(self.at.unit, self.image, self.at.threshold)
         else:
             self.at = self.main
             self.bench.clear()
@@ -324,7 +330,7 @@ class Explorer(widgets.VBox):
 
     def pick(self, picked: Sequence[Any]) -> None:
         "A unit that was clicked among those that fire."
-        if picked and picked[0] in self.these.found.table.unit.values:
+        if picked and picked[0] in self.material.dissection.table.unit.values:
             self.unit = picked[0]
 
     def toggle(self) -> None:
@@ -339,7 +345,7 @@ class Explorer(widgets.VBox):
         )
 
     def __repr__(self) -> str:
-        about = self.these.found.table.attrs
+        about = self.material.dissection.table.attrs
         return (
             f"Explorer({page_name(about['model'])} on {page_name(about['data'])}: {page_name(self.unit)} "
             f"at {self.threshold:.3g}, "
@@ -362,13 +368,13 @@ class Explorer(widgets.VBox):
         return None
 
 
-def explorer_title(found: Dissection) -> str:
+def explorer_title(dissection: Dissection) -> str:
     "What is explored, as HTML."
-    about = found.table.attrs
+    about = dissection.table.attrs
     return (
         f"<div class=ide-head><p class=ide-big><b><bdi>{html.escape(page_name(about['model'], 30))}</bdi></b></p>"
         f"<p class=ide-soft>on <bdi>{html.escape(page_name(about['data'], 40))}</bdi>: "
         f"{count_words(int(about['images']), 'image')}, "
-        f"{count_words(found.table.sizes['unit'], 'unit')}, "
-        f"{count_words(found.table.sizes['concept'], 'concept')}</p></div>"
+        f"{count_words(dissection.table.sizes['unit'], 'unit')}, "
+        f"{count_words(dissection.table.sizes['concept'], 'concept')}</p></div>"
     )

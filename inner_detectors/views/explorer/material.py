@@ -35,7 +35,7 @@ from .shelf import ShelfState, Shelf, shelf_fold, images_that_fit
 class Material:
     "A dissection with whatever of its data, network and top images is at hand."
 
-    found: Dissection
+    dissection: Dissection
     data: Data | None
     model: Model | None  # with the geometry that the dissection used
     best: TopImages | None
@@ -43,18 +43,18 @@ class Material:
 
     @property
     def layers(self) -> list[str]:
-        return list(dict.fromkeys(self.found.table.layer.values.tolist()))
+        return list(dict.fromkeys(self.dissection.table.layer.values.tolist()))
 
     @property
     def live(self) -> bool:
         return self.data is not None and self.model is not None
 
     def units(self, layer: str) -> tuple[str, ...]:
-        return tuple(self.found.table.unit.values[self.found.table.layer.values == layer].tolist())
+        return tuple(self.dissection.table.unit.values[self.dissection.table.layer.values == layer].tolist())
 
     def around(self, layer: str, shape: tuple[int, int]) -> tuple[Between, Between]:
         "A layer's maps laid over the points of the masks."
-        own = json.loads(self.found.table.attrs["geometry"]).get(layer)
+        own = json.loads(self.dissection.table.attrs["geometry"]).get(layer)
         where = (
             half_pixel(self.view.size, shape)
             if own is None
@@ -73,14 +73,14 @@ class RecordedData(Data):
         return dict(self.record or {})
 
 
-def with_own_geometry(found: Dissection, model: Model, data: Data, batch: int) -> Model:
+def with_own_geometry(dissection: Dissection, model: Model, data: Data, batch: int) -> Model:
     """The network with the geometry that the dissection used. Raises InputError where data or network are others; a
     image gone from the disk is no other data."""
     try:
-        return study(found, model, data, batch).model
+        return study(dissection, model, data, batch).model
     except FileGoneError:
-        record = json.loads(found.table.attrs["about"])["data"]
-        return study(found, model, RecordedData(data.sources, data.chosen, data.only, record), batch).model
+        record = json.loads(dissection.table.attrs["about"])["data"]
+        return study(dissection, model, RecordedData(data.sources, data.chosen, data.only, record), batch).model
 
 
 def material(
@@ -117,45 +117,48 @@ def annotations_of(data: Data, sources: Int[np.ndarray, " image"]) -> Bool[np.nd
 
 
 def shelf_of_network(
-    these: Material,
+    material: Material,
     layer: str,
     memory: float | int,
     images: int | None = None,  # at most so many; as many as fit where None
     reached: Callable[[int, int], None] = lambda done, of: None,
 ) -> Shelf:
     "A layer's maps from one sweep. Interrupted, it goes on with what it has."
-    data, model = require_data(these)
+    data, model = require_data(material)
     number, kind = images_that_fit(
-        len(data) if images is None else min(len(data), images), layers(model)[layer], these.view.side, memory
+        len(data) if images is None else min(len(data), images), layers(model)[layer], material.view.side, memory
     )
-    return sweep_maps(these, layer, data.take(number), kind, reached)
+    return sweep_maps(material, layer, data.take(number), kind, reached)
 
 
-def shelf_of_few(these: Material, layer: str, places: Sequence[int]) -> Shelf:
+def shelf_of_few(material: Material, layer: str, places: Sequence[int]) -> Shelf:
     "A layer's maps of some images, by their places in the data."
-    few = require_data(these)[0].at(set(places))
-    return sweep_maps(replace(these, view=replace(these.view, batch=min(these.view.batch, len(few)))), layer, few)
+    few = require_data(material)[0].at(set(places))
+    return sweep_maps(
+        replace(material, view=replace(material.view, batch=min(material.view.batch, len(few)))), layer, few
+    )
 
 
-def require_data(these: Material) -> tuple[Data, Model]:
+def require_data(material: Material) -> tuple[Data, Model]:
     "The data and the network. Raises InputError where they are not there."
-    if these.data is None or these.model is None:
+    if material.data is None or material.model is None:
         raise InputError(
-            f"{these.found!r}: its data and its network are not at hand. Give them, as in Explorer(dissection, data, "
+            f"{material.dissection!r}: its data and its network are not at hand. Give them, as in "
+            "Explorer(dissection, data, "
             "model)."
         )
-    return these.data, these.model
+    return material.data, material.model
 
 
 def sweep_maps(
-    these: Material,
+    material: Material,
     layer: str,
     some: Data,
     kind: type = np.float32,
     reached: Callable[[int, int], None] = lambda done, of: None,
 ) -> Shelf:
     "The maps of some of the images, from one sweep."
-    data, model = require_data(these)
+    data, model = require_data(material)
     shape, so_far = layers(model)[layer], list[ShelfState]()
     fold = shelf_fold(layer, shape, len(some), kind, lambda done: reached(done, len(some)))
 
@@ -165,7 +168,7 @@ def sweep_maps(
 
     gone: list[str] = []
     try:
-        made = sweep(fold._replace(step=step), some, model, [layer], these.view, progress=False)
+        made = sweep(fold._replace(step=step), some, model, [layer], material.view, progress=False)
         state, gone = made.state, without_notes(made.problems)
     except KeyboardInterrupt:
         if not so_far:
@@ -174,7 +177,7 @@ def sweep_maps(
     count = int(state.images)
     return Shelf(
         layer,
-        these.units(layer),
+        material.units(layer),
         tuple(data.concepts.names),
         state.maps[:, :count],
         np.broadcast_to(np.arange(count), (shape[2], count)),
@@ -183,9 +186,9 @@ def sweep_maps(
         positions(data, some)[state.places[:count]],
         annotations_of(data, state.sources[:count]),
         state.masks,
-        these.around(layer, shape[:2]),
-        these.view.side,
-        int(these.found.table.attrs["images"]),
+        material.around(layer, shape[:2]),
+        material.view.side,
+        int(material.dissection.table.attrs["images"]),
         gone=tuple(gone),
     )
 
@@ -198,12 +201,12 @@ def positions(data: Data, some: Data) -> Int64[np.ndarray, " image"]:
     return np.array([where[place] for place in some.chosen], np.int64)
 
 # %% ../../../nbs/views/explorer/01_material.ipynb #501f2767
-def shelf_of_top(these: Material, layer: str) -> Shelf:
+def shelf_of_top(material: Material, layer: str) -> Shelf:
     "A layer's maps as a saved `top-images.nc` has them: each unit's strongest images."
-    assert these.best is not None
-    table = these.best.table
+    assert material.best is not None
+    table = material.best.table
     rows = np.flatnonzero(table.layer.values == layer)
-    place = these.best.layers.index(layer)
+    place = material.best.layers.index(layer)
     maps = table[f"maps_{place}"].values
     masks = {
         (int(image), int(concept)): bits
@@ -220,16 +223,16 @@ def shelf_of_top(these: Material, layer: str) -> Shelf:
         table.image_index.values,
         table.annotated.values[table.image_source.values],
         masks,
-        these.around(layer, maps.shape[2:]),
-        these.view.side,
-        int(these.found.table.attrs["images"]),
+        material.around(layer, maps.shape[2:]),
+        material.view.side,
+        int(material.dissection.table.attrs["images"]),
         best=True,
     )
 
 
-def shelf_of_nothing(these: Material, layer: str, note: str = "") -> Shelf:
+def shelf_of_nothing(material: Material, layer: str, note: str = "") -> Shelf:
     "Names without maps: what is left where neither a network nor `top-images.nc` is at hand."
-    units, words = these.units(layer), tuple(these.found.table.concept.values.tolist())
+    units, words = material.units(layer), tuple(material.dissection.table.concept.values.tolist())
     return Shelf(
         layer,
         units,
@@ -241,8 +244,8 @@ def shelf_of_nothing(these: Material, layer: str, note: str = "") -> Shelf:
         np.zeros(0, np.int32),
         np.zeros((0, len(words)), bool),
         {},
-        these.around(layer, (1, 1)),
-        these.view.side,
-        int(these.found.table.attrs["images"]),
+        material.around(layer, (1, 1)),
+        material.view.side,
+        int(material.dissection.table.attrs["images"]),
         note=note,
     )

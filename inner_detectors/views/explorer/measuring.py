@@ -92,12 +92,12 @@ def score(
 
 # %% ../../../nbs/views/explorer/02_measuring.ipynb #32ef40d1
 def limits_at(
-    found: Dissection,
+    dissection: Dissection,
     level: float,  # a threshold; or, where each image has its own, the share of positions above it
     maps: Float32[np.ndarray, "image height width"],
 ) -> Float32[np.ndarray, " image"]:
     "The threshold of a unit in each of some images."
-    if found.protocol.threshold_over == "data":
+    if dissection.protocol.threshold_over == "data":
         return np.full(len(maps), level, np.float32)
     return np.percentile(maps.reshape(len(maps), maps.shape[1] * maps.shape[2]), 100 * (1 - level), axis=1).astype(
         np.float32
@@ -112,11 +112,11 @@ class ThresholdScale(NamedTuple):
     high: float
 
 
-def threshold_scale(found: Dissection, shelf: Shelf, unit: int) -> ThresholdScale:
+def threshold_scale(dissection: Dissection, shelf: Shelf, unit: int) -> ThresholdScale:
     "From the smallest to the largest value at hand; where each image has its own threshold, any share of positions."
-    if found.protocol.threshold_over == "image":
-        return ThresholdScale(0.0, found.protocol.quantile, 1.0)
-    own = float(found.table.threshold.sel(unit=shelf.units[unit]))
+    if dissection.protocol.threshold_over == "image":
+        return ThresholdScale(0.0, dissection.protocol.quantile, 1.0)
+    own = float(dissection.table.threshold.sel(unit=shelf.units[unit]))
     maps = shelf.maps[unit][shelf.slots[unit] >= 0]
     low, high = (float(maps.min()), float(maps.max())) if maps.size else (own, own)
     low, high = min(low, own, 0.0), max(high, own)
@@ -148,7 +148,7 @@ class Point(NamedTuple):
 
 
 def at_point(
-    found: Dissection,
+    dissection: Dissection,
     shelf: Shelf,
     image: int,
     row: int,
@@ -162,10 +162,10 @@ def at_point(
         units, maps = np.arange(len(shelf.units)), np.moveaxis(every, 2, 0)
     rows, columns = (Between(*(part[at : at + 1] for part in along)) for along, at in zip(shelf.around, (row, column)))
     values = enlarge_slowly(np.moveaxis(maps, 0, -1), rows, columns)[0, 0]
-    if found.protocol.threshold_over == "image":
-        limits = limits_at(found, found.protocol.quantile, maps)
+    if dissection.protocol.threshold_over == "image":
+        limits = limits_at(dissection, dissection.protocol.quantile, maps)
     else:
-        limits = found.table.threshold.sel(unit=[shelf.units[unit] for unit in units]).values
+        limits = dissection.table.threshold.sel(unit=[shelf.units[unit] for unit in units]).values
     beyond = np.where(limits > 0, values / np.maximum(limits, 1e-30), values - limits)
     order = [place for place in np.argsort(-beyond, kind="stable") if values[place] > limits[place]]
     concepts = [
@@ -286,26 +286,26 @@ def as_jpeg(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
     return file.getvalue()
 
 
-def example_at(these: Material, place: int) -> Example | str:
+def example_at(material: Material, place: int) -> Example | str:
     "An image of the data as the network sees it; or a sentence that says why there is none."
-    if these.data is None:
+    if material.data is None:
         return "The data is not at hand."
-    if not 0 <= place < len(these.data):
+    if not 0 <= place < len(material.data):
         return "The data has fewer images than the dissection saw."
     try:
-        return these.data.example(int(place), these.view.size, these.view.side, these.view.keep)
+        return material.data.example(int(place), material.view.size, material.view.side, material.view.keep)
     except InputError as problem:
         return page_name(str(problem), 160)
 
 
-def image_at(these: Material, place: int, name: str) -> UInt8[np.ndarray, "size size 3"] | str:
+def image_at(material: Material, place: int, name: str) -> UInt8[np.ndarray, "size size 3"] | str:
     "An image that the dissection saw; or a sentence that says why there is none."
-    example = example_at(these, place)
+    example = example_at(material, place)
     if (
         isinstance(example, str) or example.name != name
-    ) and these.data is not None:  # it may have moved up, where others are gone
-        moved = [at for at, (_, key) in enumerate(these.data.items) if key == name and at != place]
-        if moved and not isinstance(found := example_at(these, moved[0]), str):
+    ) and material.data is not None:  # it may have moved up, where others are gone
+        moved = [at for at, (_, key) in enumerate(material.data.items) if key == name and at != place]
+        if moved and not isinstance(found := example_at(material, moved[0]), str):
             example = found
     if isinstance(example, str):
         return example
@@ -336,7 +336,7 @@ def tiles(
             {
                 "image": int(image),
                 "name": page_name(shelf.names[image]),
-                "picture": jpeg,
+                "photo": jpeg,
                 "gone": gone,
                 "peak": float(shelf.peaks[unit, image]),
                 "map": b"" if np.isnan(own).any() else own.tobytes(),

@@ -32,18 +32,18 @@ def unit_layer(unit: str) -> str:
 
 
 def unit_options(
-    found: Dissection,
+    dissection: Dissection,
     layer: str,
     words: str = "",  # each of which must be in the unit's name or its label
     concept: str = "",  # whose scores are shown, best first; each unit's own label where empty
 ) -> list[tuple[str, str]]:
     "The units of a layer that fit, best first: what is read, and the name."
-    rows = found.units(layer)
+    rows = dissection.units(layer)
     names = rows.unit.tolist()
-    scores = rows[found.protocol.measure].to_numpy(float)
+    scores = rows[dissection.protocol.measure].to_numpy(float)
     labels = rows.concept.tolist()
     if concept:
-        scores = found.scores.sel(unit=names, concept=found.known("concept", concept)).values
+        scores = dissection.scores.sel(unit=names, concept=dissection.known("concept", concept)).values
         labels = [label if label != concept else "" for label in labels]
     every = [(f"{name}  {page_name(label, 30)}", name) for name, label in zip(names, labels)]
     fit = [

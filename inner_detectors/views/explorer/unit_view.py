@@ -54,7 +54,7 @@ class Page(anywidget.AnyWidget):
 class Gallery(Page):
     "Images with the region that a unit lights in each."
 
-    pictures = traitlets.List(traitlets.Dict()).tag(sync=True)  # of `tiles`
+    images = traitlets.List(traitlets.Dict()).tag(sync=True)  # of `tiles`
     frame = traitlets.Dict().tag(sync=True)  # of `frame_of`
     outlined = traitlets.Bool(True).tag(sync=True)  # whether the concept's mask is drawn
     caption = traitlets.Unicode("").tag(sync=True)  # which images these are
@@ -90,10 +90,14 @@ class UnitReading(NamedTuple):
 
 
 def count_pixels(
-    found: Dissection, shelf: Shelf, row: int, concept: str, among: Int[np.ndarray, " image"] | None = None
+    dissection: Dissection, shelf: Shelf, row: int, concept: str, among: Int[np.ndarray, " image"] | None = None
 ) -> dict[str, Any]:
     "What a unit's score is counted from: `both`, `inside` and `total` of a `UnitReading`."
-    both = measure_agreement(shelf, row, shelf.concepts.index(concept), found.protocol.area, among) if concept else None
+    both = (
+        measure_agreement(shelf, row, shelf.concepts.index(concept), dissection.protocol.area, among)
+        if concept
+        else None
+    )
     return {
         "both": both,
         "inside": shelf.look(row, [] if both is None else both.images.tolist()),
@@ -102,7 +106,7 @@ def count_pixels(
 
 
 def read_unit(
-    found: Dissection,
+    dissection: Dissection,
     shelf: Shelf,
     unit: str,
     concept: str,
@@ -114,11 +118,11 @@ def read_unit(
     "A unit, its strongest images (or those at some places of the data), and what its score is counted from."
     wall, row = wall or shelf, shelf.units.index(unit)
     images = wall.strongest(row, number) if places is None else [image for image in wall.at(places) if image >= 0]
-    own = threshold_scale(found, shelf, row)
-    there = own if wall is shelf else threshold_scale(found, wall, row)
+    own = threshold_scale(dissection, shelf, row)
+    there = own if wall is shelf else threshold_scale(dissection, wall, row)
     levels = ThresholdScale(min(own.low, there.low), own.own, max(own.high, there.high))
     return UnitReading(
-        shelf, wall, images, wall.look(row, images), levels, **count_pixels(found, shelf, row, concept, among)
+        shelf, wall, images, wall.look(row, images), levels, **count_pixels(dissection, shelf, row, concept, among)
     )
 
 # %% ../../../nbs/views/explorer/03_unit_view.ipynb #d179d57c
@@ -132,14 +136,20 @@ class UnitView(widgets.VBox):
 
     def __init__(
         self,
-        these: Material,
+        material: Material,
         photograph: Callable[[Shelf, int], tuple[bytes, str]],
         number: int = 12,
         network: Callable[[Shelf, int], np.ndarray | None] = lambda shelf, image: None,
     ):  # all units' maps of an image, where it can say
-        self.these, self.photograph, self.most, self.network, self.busy = these, photograph, number, network, False
+        self.material, self.photograph, self.most, self.network, self.busy = (
+            material,
+            photograph,
+            number,
+            network,
+            False,
+        )
         self.sight: UnitReading | None = None
-        own_each = these.found.protocol.threshold_over == "image"
+        own_each = material.dissection.protocol.threshold_over == "image"
         self.head, self.readout = widgets.HTML(), widgets.HTML()
         self.head.add_class("ide-head")
         self.readout.add_class("ide-readout")
@@ -171,9 +181,12 @@ class UnitView(widgets.VBox):
 
     def show(self, shelf: Shelf, unit: str, concept: str, **how: Any) -> None:
         "Another unit, shelf or concept; `how` is for `read_unit`."
-        found, look = self.these.found, read_unit(self.these.found, shelf, unit, concept, self.most, **how)
+        found, look = (
+            self.material.dissection,
+            read_unit(self.material.dissection, shelf, unit, concept, self.most, **how),
+        )
         wall, row = look.wall, shelf.units.index(unit)
-        pictures = tiles(
+        images = tiles(
             wall,
             row,
             wall.concepts.index(concept) if concept else None,
@@ -184,10 +197,10 @@ class UnitView(widgets.VBox):
         with self.gallery.hold_sync():  # the images come last: once they are there, so is all else
             self.gallery.frame, self.gallery.hint = (
                 frame_of(wall.around, wall.maps.shape[2:]),
-                hint_of(self.these, wall),
+                hint_of(self.material, wall),
             )
             self.gallery.note, self.gallery.caption = (
-                wall.note or missing_html(self.these),
+                wall.note or missing_html(self.material),
                 caption_of(look, how.get("places") is not None),
             )
             self.gallery.title, self.gallery.reading, self.gallery.held, self.gallery.pointer = (
@@ -196,7 +209,7 @@ class UnitView(widgets.VBox):
                 [],
                 [],
             )
-            self.gallery.pictures, self.unit = pictures, unit
+            self.gallery.images, self.unit = images, unit
             self.head.value = unit_heading(found, unit, concept)
             self.busy = True
             try:
@@ -211,7 +224,9 @@ class UnitView(widgets.VBox):
             countable(self.sight.shelf, row := self.sight.shelf.units.index(self.unit), places)
         ):
             return
-        self.sight = self.sight._replace(**count_pixels(self.these.found, self.sight.shelf, row, self.concept, places))
+        self.sight = self.sight._replace(
+            **count_pixels(self.material.dissection, self.sight.shelf, row, self.concept, places)
+        )
         self.follow()
 
     def put_back(self) -> None:
@@ -242,7 +257,7 @@ class UnitView(widgets.VBox):
         "The regions, then the score, at the threshold as it is."
         if self.busy or self.sight is None:
             return
-        found, level, both = self.these.found, self.threshold, self.sight.both
+        found, level, both = self.material.dissection, self.threshold, self.sight.both
         self.slider.value, self.number.value = place_of_level(self.sight.levels, level), self.said()
         self.gallery.limits, self.gallery.level = (
             limits_at(found, level, np.nan_to_num(self.sight.maps)).tolist(),
@@ -265,14 +280,17 @@ class UnitView(widgets.VBox):
             return
         every = None if (wall.slots == image).any(1).all() else self.network(wall, image)
         found = reading_of(
-            self.these.found, wall, at_point(self.these.found, wall, image, row, column, every), self.unit
+            self.material.dissection,
+            wall,
+            at_point(self.material.dissection, wall, image, row, column, every),
+            self.unit,
         )
         self.gallery.reading = {**found, "point": [image, row, column]}  # an answer to each question
 
 # %% ../../../nbs/views/explorer/03_unit_view.ipynb #732a3c0e
-def missing_html(these: Material) -> str:
+def missing_html(material: Material) -> str:
     "What stands where images would be."
-    if these.live or these.best is not None:
+    if material.live or material.best is not None:
         return ""
     return (
         "There are no maps at hand. Give the data and the network, as in Explorer(dissection, data, model), or keep "
@@ -304,7 +322,7 @@ def caption_of(look: UnitReading, same: bool = False) -> str:
     ) + unread
 
 
-def hint_of(these: Material, shelf: Shelf) -> str:
+def hint_of(material: Material, shelf: Shelf) -> str:
     "What stands below the images before a point is read."
     lone = (
         " This layer has one value an image, so a region is all of it or nothing."
@@ -313,14 +331,14 @@ def hint_of(these: Material, shelf: Shelf) -> str:
     )
     return (
         "Point at an image to read what fires there. A click holds the point"
-        + (" and takes the image to the bench." if these.live else ".")
+        + (" and takes the image to the bench." if material.live else ".")
         + lone
     )
 
 
-def unit_heading(found: Dissection, unit: str, concept: str) -> str:
+def unit_heading(dissection: Dissection, unit: str, concept: str) -> str:
     "A unit's name and label, as HTML."
-    label = str(found.units().set_index(found.table.unit.values).concept[unit])
+    label = str(dissection.units().set_index(dissection.table.unit.values).concept[unit])
     beside = (
         f" &nbsp;<span class=ide-soft>against</span> <bdi>{html.escape(page_name(concept))}</bdi>"
         if concept and concept != label
@@ -330,12 +348,12 @@ def unit_heading(found: Dissection, unit: str, concept: str) -> str:
     return f"<p class=ide-big><b><bdi>{html.escape(page_name(unit))}</bdi></b> &nbsp;{named}{beside}</p>"
 
 
-def readout_of(found: Dissection, look: UnitReading, unit: str, concept: str, level: float, now: float) -> str:
+def readout_of(dissection: Dissection, look: UnitReading, unit: str, concept: str, level: float, now: float) -> str:
     "The score as it is now, and what it is of, as HTML."
     if not concept:
         return "<p class=ide-soft>It shares no pixel with any concept, so there is no score.</p>"
-    saved, shelf = float(found.scores.sel(unit=unit, concept=concept)), look.shelf
-    name, every = found.protocol.scoring.title, look.total == shelf.of
+    saved, shelf = float(dissection.scores.sel(unit=unit, concept=concept)), look.shelf
+    name, every = dissection.protocol.scoring.title, look.total == shelf.of
     if now != now:
         return f"<p><span class=ide-score>{saved:.3f}</span> {name} <span class=ide-soft>in the dissection</span></p>"
     exact = shelf.maps.dtype == np.float32
@@ -351,9 +369,9 @@ def readout_of(found: Dissection, look: UnitReading, unit: str, concept: str, le
     )
 
 
-def reading_of(found: Dissection, shelf: Shelf, point: Point, unit: str, number: int = 8) -> dict[str, Any]:
+def reading_of(dissection: Dissection, shelf: Shelf, point: Point, unit: str, number: int = 8) -> dict[str, Any]:
     "What is at a point, for the page."
-    labels = dict(zip(found.table.unit.values.tolist(), found.units().concept.tolist()))
+    labels = dict(zip(dissection.table.unit.values.tolist(), dissection.units().concept.tolist()))
     rows = [
         {"unit": name, "label": page_name(labels[name], 24), "value": value, "here": name == unit}
         for name, value in point.units[:number]
