@@ -175,10 +175,8 @@ def same_images(dissection: Dissection, used: Sequence[tuple[str, str]]) -> None
     apart = sorted(set(zip(dissection.table.image_source.values, dissection.table.image.values)) ^ set(used))
     if apart:
         raise InputError(
-            f"{dissection!r}: was made of {dissection.table.sizes['image']} images, now {len(used)} could be "
-            "used. Run match "
-            "again. "
-            f"The first that differs: {apart[0][1]} of {apart[0][0]}."
+            f"{dissection!r}: was made of {dissection.table.sizes['image']} images, now {len(used)} could be used. "
+            f"Run match again. The first that differs: {apart[0][1]} of {apart[0][0]}."
         )
 
 # %% ../../nbs/analyses/08_sensitivity.ipynb #50367ce2

@@ -30,8 +30,8 @@ class Finding:
 
     @classmethod
     def load(cls, folder: str | Path, dissection: Dissection | None = None, key: str | None = None) -> Any:
-        """Read what the analysis wrote into a folder. Raises InputError where it wrote nothing, is damaged, or belongs
-        to another dissection than `dissection`; and where there are several and no `key` says which."""
+        """Read what the analysis wrote into a folder, read-only. Raises InputError where it wrote nothing, is damaged,
+        or belongs to another dissection than `dissection`; and where there are several and no `key` says which."""
         table = load_analysis(folder, cls.name, dissection, key)
         if table is None:
             where = f"{file_stem(cls.name, key or '')}.nc"

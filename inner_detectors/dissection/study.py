@@ -92,9 +92,8 @@ def study(
     mine = about_run(model, data, theirs["layers"], dissection.protocol, view, devices)
     if sizes_remark(theirs) and not sizes_remark(mine):
         raise InputError(
-            f"{dissection!r}: {sizes_remark(theirs)}, so that nobody can tell whether it is of these. Run "
-            "match again into "
-            "another folder."
+            f"{dissection!r}: {sizes_remark(theirs)}, so that nobody can tell whether it is of these. Run match again "
+            "into another folder."
         )
     apart = (
         [f"weights ({', '.join(names)})"] if (names := network_differences(mine["weights"], theirs["weights"])) else []
@@ -106,9 +105,8 @@ def study(
     ]
     if apart:
         raise InputError(
-            f"{dissection!r}: was made with other {' and other '.join(apart)}. Give the network and the data "
-            "that it was "
-            "made with."
+            f"{dissection!r}: was made with other {' and other '.join(apart)}. Give the network and the data that it "
+            "was made with."
         )
     check_prints(dissection, model, mine, theirs, devices[0])
     return Study(dissection, model, data, view, devices)
@@ -127,9 +125,8 @@ def check_prints(dissection: Dissection, model: Model, mine: Mapping, theirs: Ma
     if fingerprints_match(given, kept, tolerance(mine, theirs)):
         return
     raise InputError(
-        f"{dissection!r}: was made with a network that answers two fixed images otherwise. Give the network "
-        "that it was "
-        "made with."
+        f"{dissection!r}: was made with a network that answers two fixed images otherwise. Give the network that it "
+        "was made with."
     )
 
 # %% ../../nbs/dissection/13_study.ipynb #9681f9d2

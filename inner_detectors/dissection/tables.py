@@ -60,10 +60,11 @@ def analysis_files(folder: str | Path, name: str = "") -> list[Path]:
     return [path for path in kept if not name or path in under(name) or OLDER.get(path.stem, ("",))[0] == name]
 
 
-def load_file(path: Path, dissection: Dissection | None = None) -> xr.Dataset:
+def load_file(path: Path, dissection: Dissection | None = None, name: str = "") -> xr.Dataset:
     """The table of an analysis, with its name and key as attributes. Raises InputError where it is damaged, or belongs
-    to another dissection than `dissection`."""
-    name, of_key = OLDER.get(path.stem, (path.stem, ""))
+    to another dissection than `dissection`. `name` is the analysis whose file it is taken to be, by its own name where
+    none is given."""
+    name, of_key = OLDER.get(path.stem, (name or path.stem, ""))
     table = load_table(path, name)
     name = table.attrs.get("analysis", name)
     if dissection is not None and table.attrs.get("run") != dissection.table.attrs["run"]:
@@ -77,7 +78,7 @@ def load_file(path: Path, dissection: Dissection | None = None) -> xr.Dataset:
 def load_analyses(folder: str | Path, name: str, dissection: Dissection | None = None) -> dict[str, xr.Dataset]:
     """key -> what an analysis wrote; the key is empty where there is only one of its kind. Raises InputError as
     `load_file` does."""
-    tables = [load_file(path, dissection) for path in analysis_files(folder, name)]
+    tables = [load_file(path, dissection, name) for path in analysis_files(folder, name)]
     return {table.attrs["key"]: table for table in tables if table.attrs["analysis"] == name}
 
 

@@ -9,6 +9,7 @@ __all__ = ['candidates', 'round_robin', 'detector_bank', 'load_alone', 'one_of_e
 # %% ../../nbs/transfer/01_detector_bank.ipynb #649da1ae
 import json
 import warnings
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -102,7 +103,11 @@ def detector_bank(
             f"{said}, {len(filter_rows(chosen, where))} of those asked for pass {where!r}",
         )
     if not len(chosen):
-        raise InputError(f"bank: no detector is left: {said}. Ask for less, or dissect more images.")
+        words = re.findall(r"\w+", where or "")
+        meant = (
+            " In a condition `unit` is a text such as 'conv5_3:12', and `index` the number." if "unit" in words else ""
+        )
+        raise InputError(f"bank: no detector is left: {said}.{meant} Ask for less, or dissect more images.")
     chosen = round_robin(chosen).drop_duplicates(["network", "unit"])
     table = chosen[list(BANK_COLUMNS)].head(number).reset_index(drop=True)
     sides = {these.view.side for these in studies}
@@ -148,10 +153,9 @@ def load_alone(
         *({key: about[key] for key in told & about.keys()} for about in (weights_of(model), theirs["weights"]))
     ):
         raise InputError(
-            f"{dissection!r}: the parameters of {model.name}, how images are made ready for it, or what it "
-            "computes have "
-            "changed since (SHA-256 "
-            f"{network_digest(model)[:12]}, was {hashes[:12]}). Give the network that it was made with."
+            f"{dissection!r}: the parameters of {model.name}, how images are made ready for it, or what it computes "
+            f"have changed since (SHA-256 {network_digest(model)[:12]}, was {hashes[:12]}). Give the network that it "
+            "was made with."
         )
     geometry = {
         name: Geometry(**{key: tuple(value) for key, value in one.items()}) for name, one in theirs["geometry"].items()

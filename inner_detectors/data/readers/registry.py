@@ -60,7 +60,12 @@ def split_options(place: str) -> tuple[str, dict[str, str]]:
             )
         if name in options:
             raise InputError(f"{place}: option {name!r} is given twice. Leave one.")
-        options[name] = unquote(value)
+        try:
+            options[name] = unquote(value, errors="strict")
+        except UnicodeDecodeError:
+            raise InputError(
+                f"{place}: {word!r} holds a % that stands for no letter. Write %25 for a % itself."
+            ) from None
     return place[:at], options
 
 

@@ -144,8 +144,7 @@ def require_data(material: Material) -> tuple[Data, Model]:
     if material.data is None or material.model is None:
         raise InputError(
             f"{material.dissection!r}: its data and its network are not at hand. Give them, as in "
-            "Explorer(dissection, data, "
-            "model)."
+            "Explorer(dissection, data, model)."
         )
     return material.data, material.model
 
