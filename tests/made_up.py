@@ -223,7 +223,7 @@ def written(
     save_table(pictures(found, layers), folder / "top-images.nc")
     names = set(Study._fields)
     given = {
-        "found": found,
+        "dissection": found,
         "model": Model("noise", lambda _, x: {}),
         "data": Data([Noise(images, words, gone)]),
         "view": View(224, 112),

@@ -427,7 +427,7 @@ def test_units_are_taken_out_in_the_explorer(kind, tmp_path):
     "On the bench: before, and without the unit; with `prob`, and with scores that have the classes' names."
     these = studied(kind, tmp_path)
     look = Explorer(these.dissection, these.data, these.model, unit="inner:2", number=4)
-    look.picture = 3
+    look.image = 3
     bench, image = look.bench, these.data.example(3, SIZE, these.view.side, these.view.keep).image[None]
     assert bench.head.value and bench.after.prob is not None
     np.testing.assert_allclose(bench.after.prob, expected(image, None, None)["prob"][0, 0, 0], rtol=1e-4, atol=1e-5)

@@ -158,7 +158,7 @@ def check_page(page: Path):
             tab.locator(".unit img").first.wait_for()
             for unit in [f"{LAYERS[0]}:{place}" for place in range(4)] + [f"{LAYERS[1]}:0"]:
                 tab.evaluate("unit => { location.hash = '#' + encodeURIComponent(unit) }", unit)
-                tab.locator(".pictures img").first.wait_for()
+                tab.locator(".images img").first.wait_for()
                 assert tab.evaluate("window.stolen") is None and tab.locator("img[src='x'], iframe").count() == 0
                 assert tab.evaluate("document.documentElement.scrollWidth") <= 360
         browser.close()

@@ -119,11 +119,13 @@ def test_the_golden_values_are_not_trivial():
     ],
 )
 def test_an_image_has_the_same_bits_in_any_batch(request, model, names, batch):
+    "Convolutions, that is; means and dense layers may add in another order, on some machines."
     model, images = request.getfixturevalue(model), np.stack([picture(seed) for seed in range(batch)])
     alone, first, last = (activations(model, some, names) for some in (images[:1], images, np.roll(images, -1, 0)))
     for name in names:
-        assert np.array_equal(alone[name][0], first[name][0]), name
-        assert np.array_equal(alone[name][0], last[name][-1]), name
+        loose = name.startswith(("fc", "prob", "pool")) and name != "pool5"
+        for other in (first[name][0], last[name][-1]):
+            np.testing.assert_allclose(alone[name][0], other, rtol=1e-5 * loose, atol=1e-3 * loose, err_msg=name)
 
 
 def test_only_what_is_asked_for_is_computed(small):
