@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..core.errors import InputError, at_least, without_notes
+from ..core.errors import InputError, at_least, near, without_notes
 from ..core.locks import writes_alone
 from ..core.plugins import make_registry
 from ..data.dataset import Data
@@ -101,7 +101,10 @@ class Analysis:
     def __call__(
         self, study: Study, out: str | Path | None = None, *, every: float = 30.0, progress: bool = True, **choices
     ):
-        "Run it alone, with choices by name; its result."
+        "Run it alone, with choices by name; its result. Raises InputError where there is no such choice."
+        known = inspect.signature(self.choices).parameters
+        for name in choices.keys() - known.keys():
+            raise InputError(f"{self.name}: has no choice {name!r}. {near(name, known) if known else 'It has none.'}")
         return analyse(study, [(self, self.choices(**choices))], out, every=every, progress=progress)[0]
 
 # %% ../../nbs/dissection/15_analysis.ipynb #e0f6a527
