@@ -125,7 +125,8 @@ def test_an_image_has_the_same_bits_in_any_batch(request, model, names, batch):
     for name in names:
         loose = name.startswith(("fc", "prob", "pool")) and name != "pool5"
         for other in (first[name][0], last[name][-1]):
-            np.testing.assert_allclose(alone[name][0], other, rtol=1e-5 * loose, atol=1e-3 * loose, err_msg=name)
+            off = 1e-5 * np.abs(other).max() if loose else 0  # of its scale, as fingerprints are compared
+            np.testing.assert_allclose(alone[name][0], other, rtol=0, atol=off, err_msg=name)
 
 
 def test_only_what_is_asked_for_is_computed(small):

@@ -177,13 +177,7 @@ def load_finished(out: str | Path | None, name: str, study: Study, plan: Plan) -
     dissection, whose tables would be written over, or where other choices were made."""
     if out is None:
         return None
-    if (Path(out) / "dissection.nc").exists() and Dissection.load(out).table.attrs[
-        "run"
-    ] != study.dissection.table.attrs["run"]:
-        raise InputError(
-            f"{out}: holds another dissection than {study.dissection!r}. Give the folder of that one, or one "
-            "of its own."
-        )
+    study.dissection.refuse_another(out)
     path = Path(out) / f"{file_stem(name, plan.key)}.nc"
     if path.stem in OLDER or not path.exists():
         return None

@@ -102,15 +102,22 @@ class Dissection:
         index.html. The dissection itself is saved there first where it is not. Raises InputError where the folder holds
         another one."""
         study = None if model is None or data is None else ONWARD["study"](self, model, data)
+        self.refuse_another(folder)
         if not (Path(folder) / "dissection.nc").exists():
             self.save(folder)
-        elif Dissection.load(folder).table.attrs.get("run") != self.table.attrs.get("run"):
-            raise InputError(f"{folder}: holds another dissection than {self!r}. Give a folder of its own.")
         return ONWARD["report"](folder, study, **choices)
 
     def explore(self, model=None, data=None, **choices) -> Any:
         "The Explorer of it in JupyterLab, with photographs where network and images are given."
         return ONWARD["explorer"](self, data, model, **choices)
+
+    def refuse_another(self, folder: str | Path) -> None:
+        "Raises InputError where a folder holds another dissection."
+        there = (Path(folder) / "dissection.nc").exists()
+        if there and Dissection.load(folder).table.attrs["run"] != self.table.attrs["run"]:
+            raise InputError(
+                f"{folder}: holds another dissection than {self!r}. Give the folder of that one, or one of its own."
+            )
 
     @classmethod
     def load(cls, folder: str | Path) -> "Dissection":
