@@ -39,11 +39,18 @@ from ..networks.model import Model, geometry_of, layers
 # %% ../../nbs/analyses/23_attribution.ipynb #b5e2558c
 @dataclass(frozen=True, eq=False)
 class IntegratedGradients:
-    "Which pixels a unit's activation is owed to, and how complete the account is."
+    """How much each pixel adds to a unit's activation. `integrated_gradients` makes it.
 
-    values: Float32[np.ndarray, "size size 3"]  # activation
-    before: float  # the unit's activation, on the image without content
-    after: float  # and on the image
+    Attributes:
+        values: float32 [size, size, 3], activation. They add up to `after` less `before`, up to `gap`.
+        before: The unit's activation on the baseline.
+        after: Its activation on the image.
+        steps: Number of gradients taken.
+    """
+
+    values: Float32[np.ndarray, "size size 3"]
+    before: float
+    after: float
     steps: int
 
     @property
@@ -75,13 +82,35 @@ def integrated_gradients(
     image: UInt8[np.ndarray, "height width 3"],
     layer: str,
     unit: int,
-    at: str | tuple[int, int] = "strongest",  # or "map", or (row, column)
-    baseline: UInt8[np.ndarray, "height width 3"] | None = None,  # the image without content; black where None
+    at: str | tuple[int, int] = "strongest",
+    baseline: UInt8[np.ndarray, "height width 3"] | None = None,
     steps: int = 32,
 ) -> IntegratedGradients:
-    """The gradients on the straight way from a baseline to the image, times the way (Sundararajan et al. 2017). Steps
-    grow as the odd numbers do, since
-    most happens near the baseline; each gradient is taken within its step, at the square of the middle."""
+    """How much each pixel adds to a unit's activation, against a baseline (Sundararajan et al. 2017).
+
+    Steps grow as the odd numbers do, since most happens near the baseline; each gradient is taken within its step.
+
+    Args:
+        model: A network that JAX can differentiate.
+        image: uint8 [height, width, 3], RGB; cropped and resized for the network.
+        layer: One of its layers.
+        unit: The unit's number in the layer, from 0.
+        at: "strongest" (the strongest cell), "map" (the sum of its map), or the (row, column) of a cell.
+        baseline: uint8 [height, width, 3], the image without content; black where None.
+        steps: Number of gradients, at least 1. `gap` of the result says whether they are enough.
+
+    Returns:
+        The contributions, and how far they are from adding up.
+
+    Raises:
+        InputError: As `gradient`; and where `steps` is below 1.
+
+    Example:
+        >>> from inner_detectors.synthetic.planted import planted_model
+        >>> found = integrated_gradients(planted_model(), np.full((64, 64, 3), 90, np.uint8), "planted", 0, steps=2)
+        >>> found.values.shape
+        (64, 64, 3)
+    """
     check_unit(model, layer, unit)
     if steps < 1:
         raise InputError(f"integrated gradients in {steps} steps: one is the least. Try 32.")
@@ -98,18 +127,30 @@ def integrated_gradients(
 # %% ../../nbs/analyses/23_attribution.ipynb #7bee62b4
 @dataclass(frozen=True)
 class Ascent:
-    "Every choice behind an optimised image."
+    """Every choice behind an optimised image.
+
+    Args:
+        steps: Number of steps.
+        rate: How far a pixel moves in a step: root mean square, in levels of 255. It falls to a tenth at the end.
+        jitter: The image is shifted by up to so many pixels in each direction before each step.
+        fade: The share of its distance from grey that a pixel loses in each step (L2 penalty).
+        variation: Weight of the gradient of the total variation against the unit's.
+        blur: Standard deviation of the Gaussian blur, pixels; 0 for none.
+        every: Steps from one blur to the next.
+        start: Standard deviation of the noise at the start, in levels of 255.
+
+    Raises:
+        InputError: Where a choice is out of the bounds in `SENSIBLE`.
+    """
 
     steps: int = 128
-    rate: float = (
-        10.0  # how far a pixel moves in a step, root mean square, in levels of 255; falls to a tenth at the end
-    )
-    jitter: int = 6  # pixels, in each direction
-    fade: float = 0.01  # L2: the share of its distance from grey that a pixel loses in a step
-    variation: float = 0.4  # total variation: its gradient's weight against the unit's
-    blur: float = 0.6  # pixels, standard deviation; 0 for none
-    every: int = 4  # steps from one blur to the next
-    start: float = 8.0  # the noise at the start: standard deviation, in levels
+    rate: float = 10.0
+    jitter: int = 6
+    fade: float = 0.01
+    variation: float = 0.4
+    blur: float = 0.6
+    every: int = 4
+    start: float = 8.0
 
     def __post_init__(self):
         for choice in fields(self):
@@ -158,12 +199,21 @@ def gaussian_blur(picture: Float32[Array, "size size 3"], deviation: float) -> F
 # %% ../../nbs/analyses/23_attribution.ipynb #22314d67
 @dataclass(frozen=True, eq=False)
 class OptimisedImage:
-    "An image made to please a unit."
+    """An image made so that a unit answers strongly. `optimise_image` makes it.
+
+    Attributes:
+        image: uint8 [size, size, 3], RGB.
+        unit: Such as conv5_3:151.
+        reached: What was raised, on this image: the mean of the unit's map before its ReLU, or one cell of it.
+        course: float32 [step]: the same on the way.
+        choices: How it was made.
+        seed: Of the noise at the start.
+    """
 
     image: UInt8[np.ndarray, "size size 3"]
-    unit: str  # such as conv5_3:151
-    reached: float  # what was raised, on this image: the mean of the unit's map before its ReLU, or one cell of it
-    course: Float32[np.ndarray, " step"]  # the same, on the way
+    unit: str
+    reached: float
+    course: Float32[np.ndarray, " step"]
     choices: Ascent
     seed: int
 
@@ -214,15 +264,31 @@ def ascent_step(model: Model, layer: str, choices: Ascent) -> Callable:
 
 
 def optimise_image(
-    model: Model,
-    layer: str,
-    unit: int,
-    at: str | tuple[int, int] = "map",  # or "middle", one cell, or (row, column)
-    choices: Ascent = Ascent(),
-    seed: int = 0,
+    model: Model, layer: str, unit: int, at: str | tuple[int, int] = "map", choices: Ascent = Ascent(), seed: int = 0
 ) -> OptimisedImage:
-    """An image that a unit answers to as strongly as can be, before its ReLU and under restraints (activation
-    maximisation: Erhan et al. 2009)."""
+    """Make an image to which a unit answers strongly (activation maximisation, Erhan et al. 2009).
+
+    What is raised is the unit before its ReLU, where the network names it.
+
+    Args:
+        model: A network that JAX can differentiate.
+        layer: One of its layers.
+        unit: The unit's number in the layer, from 0.
+        at: "map" (the mean of its map), "middle" (one cell), or the (row, column) of a cell.
+        choices: Steps, rate and restraints.
+        seed: Of the noise at the start.
+
+    Returns:
+        The image, with what it reached.
+
+    Raises:
+        InputError: Where the network runs outside JAX, or layer, unit or cell do not exist.
+
+    Example:
+        >>> from inner_detectors.synthetic.planted import planted_model
+        >>> optimise_image(planted_model(), "planted", 0, choices=Ascent(steps=2, blur=0)).image.shape
+        (64, 64, 3)
+    """
     raised = before_relu(model, layer)
     weights = aim(check_unit(model, raised, unit), at)
     step, key, course = ascent_step(model, raised, choices), jax.random.key(seed), []
@@ -249,12 +315,29 @@ def gradients_figure(
     image: UInt8[np.ndarray, "height width 3"],
     layer: str,
     unit: int,
-    at: str | tuple[int, int] = "strongest",  # or "map", or (row, column)
-    methods: Mapping[str, Callable] | None = None,  # name -> (model, image, layer, unit, at) -> numbers; None: METHODS
-    best: OptimisedImage | None = None,  # an optimised image to show at the end
+    at: str | tuple[int, int] = "strongest",
+    methods: Mapping[str, Callable] | None = None,
+    best: OptimisedImage | None = None,
     axes=None,
-):  # one for the image and one for each method
-    "The image and what drives a unit in it, by each method. Returns the axes."
+):
+    """Draw an image and what drives a unit in it, by each method side by side.
+
+    Args:
+        model: A network that JAX can differentiate.
+        image: uint8 [height, width, 3], RGB; cropped and resized for the network.
+        layer: One of its layers.
+        unit: The unit's number in the layer, from 0.
+        at: "strongest" (the strongest cell), "map", or the (row, column) of a cell.
+        methods: Name -> function of (model, image, layer, unit, at); `METHODS` where None.
+        best: An optimised image to show at the end.
+        axes: matplotlib's axes, one for the image and one a method; new ones where None.
+
+    Returns:
+        The axes.
+
+    Raises:
+        InputError: As `gradient`.
+    """
     from matplotlib import pyplot
 
     check_unit(model, layer, unit)

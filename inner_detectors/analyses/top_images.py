@@ -85,7 +85,7 @@ class TopImages(Finding):
         return json.loads(self.table.attrs["classes"])
 
     def row(self, unit: str) -> int:
-        "A unit's row. Raises InputError where there is no such unit."
+        "A unit's row in the table. Raises InputError where there is no such unit."
         return place_among("unit", unit, self.table.unit.values.tolist())
 
     def concept(self, name: str) -> int:
@@ -93,19 +93,33 @@ class TopImages(Finding):
         return place_among("concept", name, self.table.concept.values.tolist())
 
     def label(self, unit: str) -> str:
-        "The unit's best concept in the dissection; empty where it shares nothing with any."
+        "The concept that the dissection gives a unit; empty where it shares no pixel with any."
         return str(self.table.label.values[self.row(unit)])
 
     def images(self, unit: str) -> list[int]:
-        "Rows of the images that it peaks highest in, in order."
+        """The images in which a unit peaks highest.
+
+        Args:
+            unit: Such as conv5_3:12.
+
+        Returns:
+            Their rows, the strongest first; names are in `table.image`.
+        """
         return [int(image) for image in self.table.top_image.values[self.row(unit)] if image >= 0]
 
     def maps(self, unit: str) -> Float32[np.ndarray, "rank height width"]:
-        "Its maps there, to 16 bits."
+        """A unit's activation maps in its top images.
+
+        Args:
+            unit: Such as conv5_3:12.
+
+        Returns:
+            float32 [rank, height, width], rounded to 16 bits.
+        """
         return self.of_layer("maps", unit).astype(np.float32)
 
     def lit(self, unit: str) -> Bool[np.ndarray, "rank height width"]:
-        "The cells there that are above its threshold, exactly."
+        "Where a unit is above its threshold in its top images: bool [rank, height, width], a cell of its map each."
         height, width = self.of_layer("maps", unit).shape[1:]
         return (
             np.unpackbits(self.of_layer("lit", unit), axis=1, count=height * width)
@@ -120,14 +134,21 @@ class TopImages(Finding):
         return self.table[f"{name}_{self.layers.index(layer)}"].values[row - first][: len(self.images(unit))]
 
     def limits(self, unit: str) -> Float32[np.ndarray, " image"]:
-        "Its threshold in each image."
+        "A unit's threshold in each image: float32 [image]."
         row = self.row(unit)
         if "limit" in self.table:
             return self.table.limit.values[:, row]
         return np.full(self.table.sizes["image"], self.table.threshold.values[row], np.float32)
 
     def fires(self, unit: str) -> Bool[np.ndarray, " image"]:
-        "Whether it is above its threshold anywhere in each image."
+        """Whether a unit is above its threshold anywhere in each image.
+
+        Args:
+            unit: Such as conv5_3:12.
+
+        Returns:
+            bool [image].
+        """
         return self.table.peak.values[:, self.row(unit)] > self.limits(unit)
 
     @property
@@ -142,27 +163,36 @@ class TopImages(Finding):
         return np.where(told, self.table.shown.values, -1).astype(np.int8)
 
     def mask(self, image: int, concept: str) -> Bool[np.ndarray, "side side"] | None:
-        """A concept's mask in an image that some unit keeps; None where the image does not show it, or no unit keeps
-        it."""
+        """A concept's mask in an image, given by its row: bool [side, side]. None where the image does not show it, or
+        is no unit's top image."""
         table, side = self.table, int(self.table.attrs["side"])
         rows = np.flatnonzero((table.mask_image.values == image) & (table.mask_concept.values == self.concept(concept)))
         if not len(rows):
             return None
         return np.unpackbits(table.mask_bits.values[rows[0]], count=side * side).reshape(side, side).astype(bool)
 
-    def outcomes(
-        self,
-        unit: str,
-        concept: str | None = None,  # the unit's label where None
-        says: str | Sequence[str] | None = None,  # the classes that say so, of a classifier; not asked where None
-    ) -> pd.DataFrame:
-        """A row an image: image (name), source, peak, present (missing where nobody said), fires, predicted (a class,
-        or nothing), said, kind."""
+    def outcomes(self, unit: str, concept: str | None = None, says: str | Sequence[str] | None = None) -> pd.DataFrame:
+        """What each image shows, what the unit does there and, of a classifier, what it answers.
+
+        Args:
+            unit: Such as conv5_3:12.
+            concept: The concept to compare with; the unit's label where None.
+            says: The class or classes that stand for the concept; not asked where None.
+
+        Returns:
+            A row an image: image, source, peak, present (missing where not annotated), fires, predicted, said, kind.
+
+        Raises:
+            InputError: Where unit, concept or class do not exist, or `says` is given without a classifier.
+        """
         return outcome_table(self, unit, concept, says)
 
     def units(self) -> pd.DataFrame:
-        """A row a unit: unit, layer, label, threshold, fires (a share of the images), peak (the highest), image
-        (where)."""
+        """The units as a table.
+
+        Returns:
+            A row a unit: unit, layer, index, label, threshold, fires (share of images), peak, image (where it peaks).
+        """
         return top_unit_table(self)
 
     def rows(self) -> pd.DataFrame:

@@ -38,11 +38,25 @@ def split_categories(
 # %% ../../nbs/data/04_dataset.ipynb #6ef5a995
 @dataclass(frozen=True)
 class Data:
-    "All images of one or several sources, under one vocabulary."
+    """All images of one or several sources, under one vocabulary.
+
+    Args:
+        sources: Readers such as `Coco` or `Folder`, generated sets such as `Scenes`, or any `Source` of your own.
+        chosen: The places of the images that are used; all where None. `at` and `take` set it.
+        only: The names of the concepts that are used; all where None. `about` sets it.
+
+    Example:
+        >>> from inner_detectors.synthetic.planted import Rings
+        >>> data = Data([Rings(8)])
+        >>> data
+        Data(rings: 8 images, 2 concepts: 2 object)
+        >>> len(data.take(3)), data.about("red ball").concepts.names
+        (3, ['red ball'])
+    """
 
     sources: Sequence[Source]
-    chosen: tuple[int, ...] | None = None  # places of the images used, all where None
-    only: tuple[str, ...] | None = None  # names of the concepts used, all where None
+    chosen: tuple[int, ...] | None = None
+    only: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -112,12 +126,35 @@ class Data:
         return [one[key] if isinstance(one, Mapping) else key for one in told for key in one]
 
     def sample(self, item: int) -> Sample:
-        "An image as its source has it."
+        """Read an image as its source has it.
+
+        Args:
+            item: Its place in the data set, from 0.
+
+        Returns:
+            The image at its own size, with its regions.
+
+        Raises:
+            InputError: Where image or masks cannot be read.
+        """
         place, key = self.items[item]
         return self.sources[place].sample(key)
 
     def example(self, item: int, size: int, mask_size: int, keep: float = 0.0) -> Example:
-        "An image as network and scoring need it."
+        """Read an image as network and scoring need it: the centred square, resized.
+
+        Args:
+            item: Its place in the data set, from 0.
+            size: Side of the network's input, pixels.
+            mask_size: Side of the masks, points.
+            keep: A region that the crop leaves less than this share of its pixels is dropped.
+
+        Returns:
+            image uint8 [size, size, 3]; masks bool [concepts shown, mask_size, mask_size], with the concepts' ids.
+
+        Raises:
+            InputError: Where image or masks cannot be read, or a concept is not in the source's vocabulary.
+        """
         place, key = self.items[item]
         sample = self.sources[place].sample(key)
         check(sample)
@@ -147,31 +184,73 @@ class Data:
         )
 
     def shuffled(self, seed: int) -> np.ndarray:
-        "The places of the items in an order drawn by `seed`."
+        """The places of the images in random order.
+
+        Args:
+            seed: A whole number from 0; the same seed gives the same order.
+
+        Returns:
+            int64 [images].
+
+        Raises:
+            InputError: Where the seed is negative.
+        """
         if seed < 0:
             raise InputError(f"seed {seed}: a seed is a whole number from 0. Give one.")
         return np.random.default_rng(seed).permutation(len(self))
 
     def at(self, places: Iterable[int]) -> "Data":
-        "Only the items at some places, in their order."
+        """Only the images at some places.
+
+        Args:
+            places: Places in this data set, from 0, in any order.
+
+        Returns:
+            A data set of these images, in the order of the whole.
+        """
         every = range(len(self)) if self.chosen is None else self.chosen
         return replace(self, chosen=tuple(every[place] for place in sorted(map(int, places))))
 
     def take(self, limit: int, seed: int = 0) -> "Data":
-        "`limit` images drawn at random by `seed`, in their order."
+        """Some images, drawn at random.
+
+        Args:
+            limit: How many. All where there are fewer.
+            seed: Of the draw, a whole number from 0.
+
+        Returns:
+            A data set of these images, in the order of the whole.
+
+        Raises:
+            InputError: Where `limit` is below 1 or the seed is negative.
+        """
         order = self.shuffled(seed)
         if limit < 1:
             raise InputError(f"limit {limit}: at least one image is needed. Give a positive number.")
         return self if limit >= len(self) else self.at(order[:limit].tolist())
 
     def about(self, *names: str) -> "Data":
-        "The same images with some concepts alone; the rest is as if nobody had annotated it."
+        """The same images with some concepts alone; the rest is treated as not annotated.
+
+        Args:
+            names: Names of concepts.
+
+        Returns:
+            A data set with these concepts.
+
+        Raises:
+            InputError: Where there is no such concept. The sentence names the nearest.
+        """
         for name in names:
             self.concepts.index(name)
         return replace(self, only=tuple(name for name in self.concepts.names if name in names))
 
     def identity(self) -> dict[str, object]:
-        "What this data set is, for the record and for the hash of a run."
+        """What this data set is, for the record and for the hash of a run.
+
+        Returns:
+            Its sources with the hashes of their files, the number of images and the hash of their names.
+        """
         items = hashlib.sha256("\n".join(f"{place} {key}" for place, key in self.items).encode()).hexdigest()
         return {
             "sources": [{"name": source.name, **source.identity()} for source in self.sources],

@@ -123,9 +123,25 @@ def read_turned(
 
 
 def read_image(
-    path: str | Path,  # of an image file
-    size: tuple[int, int] | None = None,  # height and width of its masks, where there are any
-    orientation: str | None = None,  # where their size leaves it open: "upright" (so where None) or "stored"
+    path: str | Path, size: tuple[int, int] | None = None, orientation: str | None = None
 ) -> UInt8[np.ndarray, "height width 3"]:
-    "An image file as RGB, turned as its EXIF orientation says unless its masks have the unturned size."
+    """Read an image file as RGB, turned as its EXIF orientation says unless its masks have the size before turning.
+
+    Args:
+        path: An image file that Pillow reads.
+        size: Height and width of its masks, pixels; None where there are none.
+        orientation: Where the size leaves it open: "upright" (also where None) or "stored", as the file has it.
+
+    Returns:
+        uint8 [height, width, 3]. Greys of 16 bits are scaled to 8, transparency is dropped.
+
+    Raises:
+        InputError: Where the file is missing or damaged, or its size is not that of its masks.
+
+    Example:
+        >>> from PIL import Image
+        >>> Image.new("RGB", (6, 4), "red").save("red.png")
+        >>> read_image("red.png").shape
+        (4, 6, 3)
+    """
     return read_turned(path, size, orientation)[0]

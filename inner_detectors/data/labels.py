@@ -27,13 +27,21 @@ from .survey import with_digests
 # %% ../../nbs/data/07_labels.ipynb #3bf2f973
 @dataclass(frozen=True)
 class Labels:
-    "The classes of images."
+    """The classes of images.
 
-    classes: tuple[str, ...]  # their names, by index
-    of: Mapping[
-        str | tuple[int, str], tuple[int, ...]
-    ]  # image, by name; by place of its source and name where sources name two alike -> its classes
-    several: bool = False  # an image may have several or none: each class is a question of its own
+    Args:
+        classes: Their names; a class's index is its place.
+        of: Image name -> indices of its classes. The key is (place of the source, name) where two sources share a name.
+        several: True where an image may have several classes or none; each class is then a question of its own.
+
+    Example:
+        >>> Labels(("cat", "dog"), {"1.jpg": (1,), "2.jpg": (0,)}).truth(["2.jpg", "1.jpg"])
+        array([0, 1], dtype=int32)
+    """
+
+    classes: tuple[str, ...]
+    of: Mapping[str | tuple[int, str], tuple[int, ...]]
+    several: bool = False
 
     def key(
         self, image: Any
@@ -45,7 +53,17 @@ class Labels:
         return (place, name) if (place, name) in self.of else name
 
     def truth(self, images: Sequence[Any]) -> np.ndarray:
-        "int32[image], or with several bool[image class]. Raises InputError where an image has no entry."
+        """The classes of some images, as numbers.
+
+        Args:
+            images: Names, or images with a source and a name.
+
+        Returns:
+            int32 [images]; with `several`, bool [images, classes].
+
+        Raises:
+            InputError: Where an image has no entry.
+        """
         keys = [self.key(image) for image in images]
         without = next((key for key in keys if key not in self.of), None)
         if without is not None:
@@ -94,12 +112,21 @@ def index_of(called: Any, classes: Sequence[str], image: str) -> int:
     return int(called)
 
 
-def as_labels(
-    labels: Any,  # Labels; image -> class (index or name), or -> several; or bool[image class] in the data's order
-    data: Data,
-    classes: Sequence[str] = (),
-) -> Labels:
-    "Labels in any form as `Labels`."
+def as_labels(labels: Any, data: Data, classes: Sequence[str] = ()) -> Labels:
+    """Classes of images in any of the usual forms, as `Labels`.
+
+    Args:
+        labels: `Labels`; a dict of image name -> class (index or name), or -> several; or bool [images, classes] in the
+            data's order.
+        data: The images.
+        classes: Names of the classes, in order; found by themselves where empty.
+
+    Returns:
+        The same as `Labels`.
+
+    Raises:
+        InputError: Where a class does not exist, an array does not fit, or one name stands for different images.
+    """
     if isinstance(labels, Labels):
         return bind_labels(labels, data)
     keys = keys_of(data)
@@ -177,8 +204,18 @@ def one_of_several(data: Data, names: Sequence[str]) -> str | None:
 
 
 def read_class_labels(path: str | Path, classes: Sequence[str] = ()) -> Labels:
-    """Labels from a CSV file with the columns image and class (a name or an index); and source, where several sources
-    name images alike."""
+    """Read classes from a CSV file.
+
+    Args:
+        path: A file with the columns image and class (name or index), and source where sources share image names.
+        classes: Names of the classes, in order; those in the file, sorted, where empty.
+
+    Returns:
+        The classes as `Labels`.
+
+    Raises:
+        InputError: Where the file cannot be read, lacks a column, or lists an image with two classes.
+    """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
@@ -198,7 +235,23 @@ def read_class_labels(path: str | Path, classes: Sequence[str] = ()) -> Labels:
 
 
 def folder_classes(data: Data, classes: Sequence[str] = ()) -> Labels:
-    "Labels from the folder that each image lies in: train/cat/1.jpg is a cat."
+    """Classes from the folder that each image lies in: `train/cat/1.jpg` is a cat.
+
+    Args:
+        data: The images.
+        classes: Names of the classes, in order; the folders' names, sorted, where empty.
+
+    Returns:
+        The classes as `Labels`.
+
+    Raises:
+        InputError: Where an image lies in no folder.
+
+    Example:
+        >>> from inner_detectors import load_data
+        >>> folder_classes(load_data("staged:6")).classes
+        ('car', 'clock', 'dog', 'face', 'flower', 'house')
+    """
     folders = {key: Path(name).parent.name for key, (_, name) in zip(keys_of(data), data.items)}
     flat = next((key for key, folder in folders.items() if not folder), None)
     if flat is not None:
@@ -209,7 +262,21 @@ def folder_classes(data: Data, classes: Sequence[str] = ()) -> Labels:
 def classes_from_masks(
     data: Data, concepts: Sequence[str] | None = None, side: int = 112, keep: float = 0.0, progress: bool = True
 ) -> Labels:
-    "Labels from the masks: an image is of every concept that it shows after the crop, on `side` x `side` points."
+    """Classes from the masks: an image is of every concept that it shows after the crop.
+
+    Args:
+        data: The images.
+        concepts: Names of the concepts that become classes; all where None.
+        side: Side of the masks that are looked at, points.
+        keep: A region that the crop leaves less than this share of its pixels is dropped.
+        progress: Show a progress bar after two seconds.
+
+    Returns:
+        Labels of several classes an image.
+
+    Raises:
+        InputError: Where there is no such concept.
+    """
     words = data.concepts.names if concepts is None else list(concepts)
     ids = [data.concepts.index(word) for word in words]
     read = partial(data.example, size=8, mask_size=side, keep=keep)

@@ -22,36 +22,84 @@ from .vocabulary import Vocabulary
 
 # %% ../../nbs/data/01_sample.ipynb #8dc471cb
 class Region(NamedTuple):
-    "One annotation: a concept, and where it is."
+    """One annotation: a concept, and where it is.
 
-    concept: str  # a name of the source's vocabulary
-    mask: Bool[np.ndarray, "height width"]  # of the image's size
+    Args:
+        concept: A name of the source's vocabulary.
+        mask: bool [height, width], of the image's size: True where the concept is.
+    """
+
+    concept: str
+    mask: Bool[np.ndarray, "height width"]
 
 
 @dataclass(frozen=True)
 class Sample:
-    "An image as its source has it, before any crop."
+    """An image as its source has it, before any crop.
 
-    name: str  # unique in its source, e.g. the file's name
+    Args:
+        name: Unique in its source, for instance the file's name.
+        image: uint8 [height, width, 3], RGB.
+        regions: Its annotations; none where nothing of the vocabulary is in it.
+        group: Video, patient or scene: images of one group are not independent. None: independent of all others.
+        notes: Sentences about what was used but may have been meant otherwise; listed with the problems.
+        doubt: Why an image without regions may show something that could not be read.
+
+    Example:
+        >>> mask = np.zeros((4, 6), bool)
+        >>> mask[1:3, 2:5] = True
+        >>> Sample("one.png", np.zeros((4, 6, 3), np.uint8), (Region("cat", mask),)).regions[0].concept
+        'cat'
+    """
+
+    name: str
     image: UInt8[np.ndarray, "height width 3"]
-    regions: tuple[Region, ...] = ()  # none: nothing of the vocabulary is in it
-    group: str | None = None  # video, patient, scene: images that are not independent
-    notes: tuple[
-        str, ...
-    ] = ()  # what was used, and might have been meant otherwise: a sentence each, listed with the problems
-    doubt: str | None = None  # why it may show something that could not be read; only of one without regions
+    regions: tuple[Region, ...] = ()
+    group: str | None = None
+    notes: tuple[str, ...] = ()
+    doubt: str | None = None
 
 # %% ../../nbs/data/01_sample.ipynb #4387776f
 @runtime_checkable
 class Source(typing.Protocol):
-    "What a data set must answer."
+    """What a data set of your own must offer. Any object with these attributes and methods can be given to `Data`.
 
-    name: str  # its kind, which stands behind the @ of a category: `coco`
-    concepts: Vocabulary  # everything it annotates: an image that lacks one of them does not show it
-    keys: Sequence[str]  # one per image, unique, in an order that stays
+    Attributes:
+        name: Its kind, one word, such as `coco`.
+        concepts: Everything that it annotates. An image without a region of one of them does not show it.
+        keys: One text an image, unique, in an order that stays.
 
-    def sample(self, key: str) -> Sample: ...  # raises Raises InputError where image or masks cannot be read
-    def identity(self) -> dict[str, str]: ...  # hashes of what lies on disk: {"annotations": ..., "images": ...}
+    Example:
+        >>> from inner_detectors.synthetic.planted import Rings
+        >>> isinstance(Rings(8), Source)
+        True
+    """
+
+    name: str
+    concepts: Vocabulary
+    keys: Sequence[str]
+
+    def sample(self, key: str) -> Sample:
+        """Read one image with its masks.
+
+        Args:
+            key: One of `keys`.
+
+        Returns:
+            The image as a `Sample`, uint8 and bool.
+
+        Raises:
+            InputError: Where image or masks cannot be read; the image is then left out, with the sentence as a problem.
+        """
+        ...
+
+    def identity(self) -> dict[str, str]:
+        """What tells this data set from others. It goes into the record of every run.
+
+        Returns:
+            Hashes of what lies on the disk, by name: `{"annotations": ..., "images": ...}`.
+        """
+        ...
 
 
 def files_behind(source: Source, key: str) -> tuple[Path, ...]:

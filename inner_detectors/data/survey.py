@@ -37,20 +37,36 @@ def outlines(data: Data, progress: bool = True) -> Iterator[Outline]:
 # %% ../../nbs/data/06_survey.ipynb #8571f050
 @dataclass(frozen=True, repr=False)
 class Survey:
-    "What is in a data set."
+    """What is in a data set, concept by concept. `survey` makes it.
+
+    Attributes:
+        data: The data set.
+        images: Number of images that can be read.
+        shown: int [concept]: images that show it.
+        annotations: int [concept]: annotations of it.
+        area: float64 [concept]: mean share of the image that it covers, over the images that show it.
+        groups: Number of different groups, such as videos; 0 where images have none.
+        problems: A sentence for each thing that could not be used.
+        untold: Images left out because nothing says where things are in them, such as boxes without masks.
+        nothing: Images that can be read and show no concept.
+    """
 
     data: Data
-    images: int  # that can be read
-    shown: Int[np.ndarray, " concept"]  # images that show it
+    images: int
+    shown: Int[np.ndarray, " concept"]
     annotations: Int[np.ndarray, " concept"]
-    area: Float64[np.ndarray, " concept"]  # mean share of the image, over the images that show it
-    groups: int  # different groups, where images have any
+    area: Float64[np.ndarray, " concept"]
+    groups: int
     problems: tuple[str, ...]
-    untold: int = 0  # images that do not tell where things are, and are not counted
-    nothing: int = 0  # images that can be read and show nothing of the vocabulary
+    untold: int = 0
+    nothing: int = 0
 
     def rows(self) -> list[dict]:
-        "One row a concept: concept, category, part_of, images, annotations, mean_area."
+        """The survey as rows for a table or a file.
+
+        Returns:
+            A dict a concept: concept, category, part_of, images, annotations, mean_area (share of the image).
+        """
         categories = [self.data.categories[place] for place in self.data.category_of]
         return [
             {
@@ -67,7 +83,11 @@ class Survey:
         ]
 
     def lines(self) -> list[str]:
-        "The tree of concepts, category by category, with numbers."
+        """The survey as text: the tree of concepts with numbers, category by category.
+
+        Returns:
+            Lines to print.
+        """
         rows, place = {row["concept"]: row for row in self.rows()}, self.data.concepts
         wide = min(max((len(line) for line in concept_tree(place)), default=0), 60) + 2
         said = [f"{'':{wide}} {'images':>7} {'annotations':>12} {'mean area':>10}"]
@@ -88,7 +108,11 @@ class Survey:
         return said
 
     def write(self, folder: str | Path) -> None:
-        "FOLDER/map.csv, a row a concept, and FOLDER/problems.csv, a row a problem."
+        """Write FOLDER/map.csv, a row a concept, and FOLDER/problems.csv, a row a problem.
+
+        Args:
+            folder: An existing folder.
+        """
         for name, rows in dict(map=self.rows(), problems=[{"problem": problem} for problem in self.problems]).items():
             write_csv(
                 Path(folder) / f"{name}.csv", [list(rows[0]) if rows else ["problem"], *(row.values() for row in rows)]
@@ -119,7 +143,22 @@ def write_csv(path: Path, rows: Iterable[Iterable]) -> None:
 
 
 def survey(data: Data, progress: bool = True) -> Survey:
-    "Look at every image, and go on whatever is wrong with one."
+    """Look at every image of a data set before any network is run. A damaged image is a problem, not the end.
+
+    Args:
+        data: The data set.
+        progress: Show a progress bar after two seconds.
+
+    Returns:
+        How many images show each concept, how large it is there, and every problem, as a `Survey`.
+
+    Example:
+        >>> from inner_detectors.synthetic.planted import Rings
+        >>> from inner_detectors.data.dataset import Data
+        >>> found = survey(Data([Rings(8)]), progress=False)
+        >>> found.images, found.shown.tolist()
+        (8, [4, 5])
+    """
     words = data.concepts
     shown, annotations, area = np.zeros(len(words), np.int64), np.zeros(len(words), np.int64), np.zeros(len(words))
     images, problems, grouped, nothing = 0, list(data.problems), [], 0
@@ -163,7 +202,20 @@ def with_digests(
 
 # %% ../../nbs/data/06_survey.ipynb #6224000e
 def balance_images(data: Data, number: int, seed: int = 0, progress: bool = True) -> Data:
-    "A subset in which about `number` images show each concept; fewer where there are not so many."
+    """A part of a data set in which every concept is shown by about so many images.
+
+    Args:
+        data: The data set.
+        number: Images a concept, at least 1. A concept that has fewer keeps all of them.
+        seed: Of the draw, a whole number from 0.
+        progress: Show a progress bar after two seconds.
+
+    Returns:
+        A data set of the images chosen. Images show several concepts, so a common one is shown more often.
+
+    Raises:
+        InputError: Where `number` is below 1, or no image shows any of the concepts.
+    """
     if number < 1:
         raise InputError(f"balance {number}: at least one image a concept is needed. Give a positive number.")
     order = data.shuffled(seed)

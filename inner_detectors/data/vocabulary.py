@@ -16,11 +16,24 @@ from ..core.errors import InputError, near
 # %% ../../nbs/data/00_vocabulary.ipynb #22e78bf5
 @dataclass(frozen=True)
 class Concept:
-    "A thing people have a word for."
+    """A thing that people have a word for.
 
-    name: str  # unique in its vocabulary: `cat`, or `cat/head` for a part
-    category: str  # object, part, material, texture, colour, scene
-    parent: str | None = None  # the name of the concept it is a part of
+    Args:
+        name: Unique in its vocabulary: `cat`, or `cat/head` for a part.
+        category: Such as object, part, material, texture, colour or scene.
+        parent: The name of the concept that it is a part of; None where it stands alone.
+
+    Raises:
+        InputError: Where name or category is empty.
+
+    Example:
+        >>> Concept("cat/head", "part", "cat").parent
+        'cat'
+    """
+
+    name: str
+    category: str
+    parent: str | None = None
 
     def __post_init__(self):
         if not self.name.strip() or not self.category.strip():
@@ -30,8 +43,21 @@ class Concept:
 
 # %% ../../nbs/data/00_vocabulary.ipynb #3165c096
 class Vocabulary(Sequence):
-    """Concepts in a fixed order; a concept's id is its place. Refuses a name that means two things, and a parent that
-    is missing."""
+    """Concepts in a fixed order. A concept's id is its place in that order.
+
+    Args:
+        concepts: The concepts, a whole before its parts.
+
+    Raises:
+        InputError: Where a name is listed twice or holds NUL, or a part comes before its whole.
+
+    Example:
+        >>> words = Vocabulary([Concept("cat", "object"), Concept("cat/head", "part", "cat")])
+        >>> words
+        Vocabulary(2 concepts: 1 object, 1 part)
+        >>> words.index("cat/head"), words.parts("cat")
+        (1, ['cat/head'])
+    """
 
     def __init__(self, concepts: Iterable[Concept] = ()):
         self.concepts = tuple(concepts)
@@ -81,13 +107,30 @@ class Vocabulary(Sequence):
         return list(dict.fromkeys(concept.category for concept in self))
 
     def index(self, name: str) -> int:
-        "The id of a concept."
+        """The id of a concept.
+
+        Args:
+            name: Its name, whole.
+
+        Returns:
+            Its place in the vocabulary, from 0.
+
+        Raises:
+            InputError: Where there is no such concept. The sentence names the nearest.
+        """
         if name not in self.ids:
             raise InputError(f"no concept {name!r} in this vocabulary. {near(name, self.ids)}")
         return self.ids[name]
 
     def parts(self, name: str) -> list[str]:
-        "The direct parts of a concept."
+        """The direct parts of a concept.
+
+        Args:
+            name: The whole's name.
+
+        Returns:
+            The names of its parts, in order; empty where it has none.
+        """
         return [concept.name for concept in self if concept.parent == name]
 
 # %% ../../nbs/data/00_vocabulary.ipynb #a0c9d606

@@ -13,15 +13,33 @@ from dataclasses import dataclass
 # %% ../../nbs/networks/00_geometry.ipynb #0c831425
 @dataclass(frozen=True)
 class Geometry:
-    """What the positions of a layer look at, in pixel indices of the input, each (y, x): position i is centred on
-    centre + jump x i."""
+    """Where the cells of a layer look in the image: cell i is centred on centre + jump x i. Each value is (y, x).
+
+    Args:
+        centre: The pixel index on which the first cell is centred.
+        jump: Pixels from one cell to the next.
+        field: Height and width of the receptive field, pixels.
+
+    Example:
+        >>> compose_geometry([(3, 1, 1), (2, 2, 0)])
+        Geometry(centre=(0.5, 0.5), jump=(2.0, 2.0), field=(4, 4))
+    """
 
     centre: tuple[float, float] = (0.0, 0.0)
     jump: tuple[float, float] = (1.0, 1.0)
-    field: tuple[int, int] = (1, 1)  # height and width of the receptive field
+    field: tuple[int, int] = (1, 1)
 
     def then(self, kernel: int, stride: int, pad: int) -> "Geometry":
-        "The geometry after one more layer; `pad` is the padding above and to the left."
+        """The geometry after one more layer.
+
+        Args:
+            kernel: Side of its window, cells.
+            stride: Its step, cells.
+            pad: Padding above and to the left, cells.
+
+        Returns:
+            The geometry of its output.
+        """
         shift, wider = (kernel - 1) / 2 - pad, kernel - 1
         (y, x), (down, right), (height, width) = self.centre, self.jump, self.field
         return Geometry(
@@ -32,7 +50,14 @@ class Geometry:
 
 
 def compose_geometry(steps: Iterable[tuple[int, int, int]]) -> Geometry:
-    "The geometry after layers given as (kernel, stride, left pad)."
+    """The geometry after a chain of layers.
+
+    Args:
+        steps: (kernel, stride, padding above and to the left) of each layer, in order.
+
+    Returns:
+        The geometry of the last layer's output.
+    """
     geometry = Geometry()
     for kernel, stride, pad in steps:
         geometry = geometry.then(kernel, stride, pad)
@@ -40,6 +65,14 @@ def compose_geometry(steps: Iterable[tuple[int, int, int]]) -> Geometry:
 
 # %% ../../nbs/networks/00_geometry.ipynb #b0e0c0b2
 def half_pixel(size: int, grid: tuple[int, int]) -> Geometry:
-    "The geometry of `grid` (rows, columns) equal cells that tile an input of size x size pixels."
+    """The geometry of equal cells that tile the image: what is taken where nothing better is known.
+
+    Args:
+        size: Side of the input, pixels.
+        grid: (rows, columns) of the map.
+
+    Returns:
+        Centres in the middle of each cell; the receptive field is the cell.
+    """
     down, right = size / grid[0], size / grid[1]
     return Geometry(((down - 1) / 2, (right - 1) / 2), (down, right), (math.ceil(down), math.ceil(right)))

@@ -65,7 +65,21 @@ PREPROCESSING: dict[str, Callable] = {
 
 
 def preprocessing(name: str) -> Callable:
-    "What makes an image ready, by its name."
+    """A preprocessing by its name.
+
+    Args:
+        name: unit-range, bgr-means, rgb-means, mean-std, signed-range, grey-range or pixels.
+
+    Returns:
+        A function from uint8 [batch, height, width, 3], RGB, to float32 as the network wants it.
+
+    Raises:
+        InputError: Where there is none of that name.
+
+    Example:
+        >>> preprocessing("unit-range")(np.full((1, 1, 1, 3), 255, np.uint8)).max().item()
+        1.0
+    """
     if name not in PREPROCESSING:
         raise InputError(f"preprocessing {name!r} is unknown. {near(name, PREPROCESSING)}")
     return PREPROCESSING[name]

@@ -56,13 +56,24 @@ def stack(examples: Sequence[Example], batch: int, places: Sequence[int] = ()) -
 # %% ../../nbs/passes/04_batches.ipynb #e2de7524
 @dataclass(frozen=True)
 class View:
-    "How images and masks are cut, and how many at once."
+    """How images and masks are cut to squares, and how many images are run at once.
 
-    size: int  # of the network's input
-    side: int  # S: masks and maps are compared on S x S points
-    keep: float = 0.0  # the smallest share of its own pixels that a region must keep when cropped
+    Args:
+        size: Side of the network's input, pixels.
+        side: Masks and maps are compared on side x side points.
+        keep: A region that the crop leaves less than this share of its pixels is dropped.
+        batch: Images at once, on each device.
+        maskless: An image that is left with no mask is "kept" or "dropped".
+
+    Raises:
+        InputError: Where size, side or batch is below 1.
+    """
+
+    size: int
+    side: int
+    keep: float = 0.0
     batch: int = 8
-    maskless: str = "kept"  # or "dropped": an image that is left with no mask is not used
+    maskless: str = "kept"
 
     def __post_init__(self):
         at_least(1, size=self.size, side=self.side, batch=self.batch)

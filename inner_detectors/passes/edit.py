@@ -60,11 +60,25 @@ def edit(
     model: Model,
     layer: str,
     function: Callable[[Float32[Array, "batch height width unit"]], Any],
-    names: Sequence[str] | None = None,  # later layers; all where None
-    device: jax.Device | None = None,  # JAX's default where None
+    names: Sequence[str] | None = None,
+    device: jax.Device | None = None,
 ) -> Callable[[UInt8[np.ndarray, "batch size size 3"]], dict[str, Float32[Array, "batch height width unit"]]]:
-    """A function from images to the activations of later layers, with a layer's values replaced by `function(values)`.
-    Raises InputError as `halves` does; and, once it runs, where the function gives no values of that layer."""
+    """Make a function that runs a network with the values of one layer replaced.
+
+    Args:
+        model: The network.
+        layer: The layer whose values are replaced.
+        function: float32 [batch, height, width, unit] -> the values to go on with, same shape and type.
+        names: The later layers wanted; all where None.
+        device: Where it runs; JAX's default device where None.
+
+    Returns:
+        A function: uint8 [batch, size, size, 3] -> {later layer: float32 [batch, height, width, unit]}.
+
+    Raises:
+        InputError: Where a layer does not exist, does not come later or cannot be replaced; on a call, where the
+            function gives another shape, another type, or numbers that are not finite.
+    """
     look, both = probe(model, [layer], device), halves(model, layer, names, device)
 
     def run(images):

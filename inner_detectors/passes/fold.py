@@ -19,28 +19,56 @@ from ..data.groups import UsedImage
 
 # %% ../../nbs/passes/03_fold.ipynb #ef70ea33
 class Fold(NamedTuple):
-    "A state that grows by batches. `merge` is associative, `init()` its identity; `sweep` does the rest."
+    """What passes over a data set: a state that grows by batches. `sweep` runs it.
 
-    init: Callable  # () -> state: a tree of NumPy arrays
-    step: Callable  # state, Batch -> state
-    merge: Callable  # state, state -> state
-    result: Callable  # state -> what a person reads
+    The law that every fold keeps: two halves of the data, merged, give what the whole gives.
+
+    Args:
+        init: () -> the state of no image, a tree of NumPy arrays.
+        step: (state, Batch) -> the state with this batch.
+        merge: (state, state) -> the state of both; associative.
+        result: state -> what a person reads.
+
+    Example:
+        >>> count = Fold(lambda: 0, lambda state, batch: state + batch.filled, lambda a, b: a + b, lambda state: state)
+        >>> count.merge(count.init(), 3)
+        3
+    """
+
+    init: Callable
+    step: Callable
+    merge: Callable
+    result: Callable
 
 # %% ../../nbs/passes/03_fold.ipynb #0c74deca
 class Batch(NamedTuple):
-    "Images with their masks and, once the network has run, their activations. Rows from `filled` on are padding."
+    """Images with their masks and, once the network has run, their activations. Rows from `filled` on are padding.
+
+    Attributes:
+        images: uint8 [batch, size, size, 3], RGB.
+        concepts: int32 [batch, shown]: ids of the concepts that each image shows; -1 is padding.
+        masks: bool [batch, shown, side, side].
+        sources: int32 [batch]: the place of each image's source.
+        names: Each image's name.
+        groups: Each image's group, or None.
+        filled: How many rows are images.
+        activations: Layer -> float32 [batch, height, width, unit], on the device.
+        doubts: Of each image: why it may show more than its masks say, or None.
+        digests: SHA-256 of each image's bytes.
+        places: Each image's place in the data set.
+    """
 
     images: UInt8[np.ndarray, "batch size size 3"]
-    concepts: Int32[np.ndarray, "batch shown"]  # ids of the concepts that each image shows; -1 is padding
+    concepts: Int32[np.ndarray, "batch shown"]
     masks: Bool[np.ndarray, "batch shown side side"]
-    sources: Int32[np.ndarray, " batch"]  # each image's source
+    sources: Int32[np.ndarray, " batch"]
     names: tuple[str, ...]
     groups: tuple[str | None, ...]
     filled: int
-    activations: dict[str, Any] = {}  # layer -> Float32[batch height width unit], on the device
-    doubts: tuple[str | None, ...] = ()  # of each image: why it may show more than its masks say
-    digests: tuple[str, ...] = ()  # of the images' bytes
-    places: tuple[int, ...] = ()  # in the data set
+    activations: dict[str, Any] = {}
+    doubts: tuple[str | None, ...] = ()
+    digests: tuple[str, ...] = ()
+    places: tuple[int, ...] = ()
 
     @property
     def seen(self) -> list[UsedImage]:
@@ -50,7 +78,19 @@ class Batch(NamedTuple):
 
 # %% ../../nbs/passes/03_fold.ipynb #b860608b
 def combine(*folds: Fold) -> Fold:
-    "Several folds as one; its result is theirs, as a tuple."
+    """Several folds as one, so that they share one pass over the data.
+
+    Args:
+        folds: The folds.
+
+    Returns:
+        A fold whose state and result are theirs, in order.
+
+    Example:
+        >>> count = Fold(lambda: 0, lambda state, batch: state + batch.filled, lambda a, b: a + b, lambda state: state)
+        >>> combine(count, count).init()
+        [0, 0]
+    """
     return Fold(
         init=lambda: [fold.init() for fold in folds],
         step=lambda states, batch: [fold.step(state, batch) for fold, state in zip(folds, states)],

@@ -40,12 +40,19 @@ def mix(low, high, share, lowest):
 
 
 def enlarge(
-    maps: Float32[Array, "height width unit"],
-    rows: Between,
-    columns: Between,
-    lowest: Float32[Array, ""],  # -inf, as an argument of the jitted caller
+    maps: Float32[Array, "height width unit"], rows: Between, columns: Between, lowest: Float32[Array, ""]
 ) -> Float32[Array, "side side unit"]:
-    "Activation maps interpolated to S x S: first along the height, then along the width."
+    """Activation maps interpolated (bilinear) to side x side points over the image.
+
+    Args:
+        maps: float32 [height, width, unit].
+        rows: Where the points lie between the map's rows, from `sampling_grid`.
+        columns: The same for its columns.
+        lowest: float32 -inf, passed through the jitted caller so that no compiler reorders the sums.
+
+    Returns:
+        float32 [side, side, unit], the same bits on every device.
+    """
     tall = mix(maps[rows.low], maps[rows.high], rows.share[:, None, None], lowest)
     return mix(tall[:, columns.low], tall[:, columns.high], columns.share[:, None], lowest)
 
@@ -61,7 +68,17 @@ def enlarge_slowly(maps, rows, columns):
 
 # %% ../../nbs/passes/01_interpolation.ipynb #4635aa6e
 def sampling_grid(geometry: Geometry, shape: tuple[int, int], size: int, side: int) -> tuple[Between, Between]:
-    "The rows and the columns of a layer's map laid over S x S points."
+    """Where sample points over the image lie between the cells of a layer's map.
+
+    Args:
+        geometry: Of the layer.
+        shape: (rows, columns) of its map.
+        size: Side of the network's input, pixels.
+        side: Points along each side.
+
+    Returns:
+        The rows and the columns, as `enlarge` takes them.
+    """
     rows, columns = (
         between(cells, centre, jump, size, side) for cells, centre, jump in zip(shape, geometry.centre, geometry.jump)
     )

@@ -21,12 +21,26 @@ def measure_geometry(
     model: Model,
     layer: str,
     images: UInt8[np.ndarray, "batch size size 3"],
-    cells: int = 5,  # along the diagonal of the map
-    units: int = 4,  # drawn by `seed`
+    cells: int = 5,
+    units: int = 4,
     seed: int = 0,
-) -> tuple[Geometry, tuple[float, float]]:  # geometry, and the spread (y, x) in pixels
-    """A layer's geometry from the squared input gradients of some cells, units and images. Raises InputError where the
-    network cannot be differentiated."""
+) -> tuple[Geometry, tuple[float, float]]:
+    """Measure where the cells of a layer look, by the gradients of some cells with respect to the pixels.
+
+    Args:
+        model: A network that JAX can differentiate.
+        layer: One of its layers.
+        images: uint8 [batch, size, size, 3].
+        cells: Number of cells, along the diagonal of the map.
+        units: Number of units, drawn at random.
+        seed: Of the draw.
+
+    Returns:
+        The geometry, and how far the centres scatter around it, (y, x) in pixels.
+
+    Raises:
+        InputError: Where the network cannot be differentiated, or no gradient reaches the image.
+    """
     if not model.traced:
         raise InputError(
             f"{model.name}: is run outside JAX and cannot be differentiated. Choose --geometry half-pixel, or give its "

@@ -22,8 +22,16 @@ from ..networks.model import Model
 
 # %% ../../nbs/synthetic/06_planted.ipynb #3c48d3f0
 class Rings:
-    """Made-up images of 64 x 64 pixels: red balls inside green rings, which belong to no concept, and blue balls
-    without."""
+    """Generated images of 64 x 64 pixels: red balls inside green rings, which belong to no concept, and blue balls.
+
+    Args:
+        images: Number of images.
+        seed: Another seed gives other images.
+
+    Example:
+        >>> Rings(8).concepts.names
+        ['red ball', 'blue ball']
+    """
 
     def __init__(self, images: int = 24, seed: int = 0):
         self.name, self.seed = "rings", seed
@@ -86,7 +94,11 @@ def planted_forward(
 
 
 def planted_model() -> Model:
-    "The network of the units in `PLANTED`."
+    """A small network whose units are known, since their weights were set by hand: `PLANTED` names what each finds.
+
+    Returns:
+        A network with one layer, `planted`, of eight units: red discs, green rings, a blue disc, one that is silent.
+    """
     return Model(
         "planted", planted_forward, jnp.asarray(planted_weights()), 64, geometry={"planted": half_pixel(64, (32, 32))}
     )

@@ -233,7 +233,21 @@ def compose_scene(rng: np.random.Generator, size: int) -> tuple[UInt8[np.ndarray
 
 # %% ../../nbs/synthetic/03_scenes.ipynb #74120c65
 class Scenes:
-    "A generated set of images with exact masks."
+    """Generated images with a mask for every object, part, material, texture and colour: a data set without a download.
+
+    Args:
+        count: Number of images.
+        seed: A whole number from 0; another seed gives other images.
+        size: Side of the images, pixels, at least 16.
+
+    Raises:
+        InputError: Where `count` is below 1, the seed negative, or the size below 16.
+
+    Example:
+        >>> scenes = Scenes(8)
+        >>> scenes.sample(scenes.keys[0]).image.shape, len(scenes.concepts)
+        ((224, 224, 3), 53)
+    """
 
     name = "scenes"
     version = "1"  # of the drawing: changes whenever a pixel does
@@ -276,11 +290,18 @@ class Scenes:
 
 # %% ../../nbs/synthetic/03_scenes.ipynb #4462639b
 def sheet(
-    images: Iterable[UInt8[np.ndarray, "height width 3"]],  # of one size
-    columns: int = 6,
-    gap: int = 4,  # pixels of white between them
+    images: Iterable[UInt8[np.ndarray, "height width 3"]], columns: int = 6, gap: int = 4
 ) -> UInt8[np.ndarray, "rows columns 3"]:
-    "Images side by side, row by row."
+    """Put images of one size side by side, row by row.
+
+    Args:
+        images: uint8 [height, width, 3] each.
+        columns: Images in a row.
+        gap: White pixels between them.
+
+    Returns:
+        uint8 [rows, columns, 3], one image.
+    """
     framed = [np.pad(picture, ((0, gap), (0, gap), (0, 0)), constant_values=255) for picture in images]
     framed += [np.full_like(framed[0], 255)] * (-len(framed) % columns)
     return np.vstack([np.hstack(framed[start : start + columns]) for start in range(0, len(framed), columns)])

@@ -47,15 +47,30 @@ def stage(
 
 
 class Staged:
-    """A generated set of images of one thing each, its class, on the stage of its class or (`swapped`) of another.
-    Keys are CLASS/NUMBER."""
+    """Generated images of one object each, its class, on the background of its class: dogs on grass, cars on gravel.
+
+    With `swapped` each stands on another class's background, which shows what a classifier goes by. Keys are
+    CLASS/NUMBER, so that `folder_classes` reads the classes.
+
+    Args:
+        count: Number of images.
+        seed: A whole number from 0.
+        swapped: Every object on another class's background.
+        size: Side of the images, pixels, at least 16.
+        own: The share of images on their class's background where not swapped, 0 to 1.
+
+    Raises:
+        InputError: Where a number is out of these bounds.
+
+    Example:
+        >>> Staged(6).keys[:2]
+        ('dog/000000', 'car/000001')
+    """
 
     name = "staged"
     version = "1"  # of the drawing
 
-    def __init__(
-        self, count: int, seed: int = 0, swapped: bool = False, size: int = 224, own: float = 0.95
-    ):  # share of images on their class's stage, where not swapped
+    def __init__(self, count: int, seed: int = 0, swapped: bool = False, size: int = 224, own: float = 0.95):
         if count < 1 or size < 16 or seed < 0 or not 0 <= own <= 1:
             raise InputError(
                 f"staged:{count} (seed {seed}, {size} pixels, {own} on their own stage): needs an image, a seed from "

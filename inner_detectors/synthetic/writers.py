@@ -91,13 +91,20 @@ def coco_categories(concepts: Vocabulary) -> list[dict]:
     ]
 
 # %% ../../nbs/synthetic/05_writers.ipynb #f18863db
-def write_coco(
-    source,  # anything with `concepts`, `keys` and `sample(key)`
-    folder: str | Path,  # is made if it is not there
-    split: str = "val2017",  # names the folder of images and the file of annotations
-) -> Path:  # the file of annotations
-    """Write a source as a COCO folder: `annotations/instances_SPLIT.json` and `SPLIT/*.png`. Raises InputError where it
-    cannot be written."""
+def write_coco(source, folder: str | Path, split: str = "val2017") -> Path:
+    """Write a data set as a COCO folder: `annotations/instances_SPLIT.json` and `SPLIT/*.png`.
+
+    Args:
+        source: Anything with `concepts`, `keys` and `sample(key)`.
+        folder: Is made if it is not there.
+        split: Names the folder of images and the json.
+
+    Returns:
+        The json file.
+
+    Raises:
+        InputError: Where it cannot be written.
+    """
     folder = Path(folder)
     path = folder / "annotations" / f"instances_{split}.json"
     images: list[dict] = []
@@ -168,8 +175,18 @@ def write_labelmap(path: Path, source: str, names: Sequence[str]) -> None:
 
 
 def write_voc(source, folder: str | Path) -> Path:
-    """Write the objects of a source as a VOC folder: class and object label maps, JPEGs, a list `val`, `labelmap.txt`.
-    Returns the folder to read."""
+    """Write the objects of a data set as a VOC folder: label maps of classes and objects, JPEGs and a list `val`.
+
+    Args:
+        source: Anything with `concepts`, `keys` and `sample(key)`.
+        folder: Is made if it is not there.
+
+    Returns:
+        The folder that `Voc` reads.
+
+    Raises:
+        InputError: Where it has no objects or more than 254, or cannot be written.
+    """
     folder = Path(folder)
     names = object_names(source, "VOC", 254)
     with writing(folder):
@@ -246,8 +263,18 @@ def nest_parts(source, sample: Sample) -> list[tuple[Region, list[Region]]]:
 
 
 def write_pascal_part(source, folder: str | Path) -> Path:
-    """Write the objects and parts of a source as a PASCAL-Part folder. What is neither is left out. Returns the folder
-    to read."""
+    """Write the objects and parts of a data set as a PASCAL-Part folder; other concepts are left out.
+
+    Args:
+        source: Anything with `concepts`, `keys` and `sample(key)`.
+        folder: Is made if it is not there.
+
+    Returns:
+        The folder to read, as `pascal-part:FOLDER`.
+
+    Raises:
+        InputError: Where a part is not named after its object, or the folder cannot be written.
+    """
     from scipy.io import savemat
 
     folder = Path(folder)
@@ -297,7 +324,18 @@ def label_layers(source, sample: Sample) -> list[UInt16[np.ndarray, "height widt
 
 
 def write_folder(source, folder: str | Path) -> Path:
-    "Write a source as a plain folder: images/, masks/, names.csv and, where images have groups, images.csv."
+    """Write a data set as a plain folder: `images/`, `masks/`, `names.csv` and, where images have groups, `images.csv`.
+
+    Args:
+        source: Anything with `concepts`, `keys` and `sample(key)`.
+        folder: Is made if it is not there.
+
+    Returns:
+        The folder, which `Folder` reads.
+
+    Raises:
+        InputError: Where it cannot be written.
+    """
     folder = Path(folder)
     groups: list[tuple[str, str]] = []
     with writing(folder):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BANK_FORMAT', 'EVIDENCE_STATISTICS', 'BANK_COLUMNS', 'TOLD', 'reading', 'layer_name', 'Bank', 'Level', 'bank_levels',
            'share_above', 'Evidence', 'unprocessed', 'model_of', 'outside_forward', 'network_hashes', 'network_digest',
-           'identity', 'Head', 'losses_of', 'loss', 'balance', 'save_bank']
+           'identity', 'Head', 'losses_of', 'save_bank']
 
 # %% ../../nbs/transfer/00_bank.ipynb #1fbb9ba8
 import hashlib
@@ -52,15 +52,28 @@ def layer_name(network: str, layer: str) -> str:
 
 @dataclass(frozen=True, repr=False)
 class Bank:
-    "Detectors of one network or several, in order."
+    """A set of detectors, called a bank: units with their labels, from one network or several, in order.
 
-    table: pd.DataFrame  # a row a detector: network, unit, layer, index, threshold, concept, category, score
-    networks: Mapping[str, Model]  # by name
+    Calling it with uint8 [batch, size, size, 3] gives float32 [batch, detector], one number a detector: its evidence.
+
+    Args:
+        table: A row a detector, with the columns network, unit, layer, index, threshold, concept, category, score.
+        networks: Name -> network.
+        statistic: What a detector's map becomes: its "max", its "mean", or "area", the share above the threshold.
+        side: Areas are measured on side x side points.
+        opened: Network -> (name, weights) as `load_model` takes them; its own name where missing.
+        made: How it was made, for the record.
+
+    Raises:
+        InputError: Where the table lacks a column or a row, or networks take images of different sizes.
+    """
+
+    table: pd.DataFrame
+    networks: Mapping[str, Model]
     statistic: str = "max"
-    side: int = 112  # S, at which areas are measured
-    # network -> (name, weights) for `load_model`; by its own name where missing
+    side: int = 112
     opened: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
-    made: Mapping[str, Any] = field(default_factory=dict)  # how it was made, for the record
+    made: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.statistic not in EVIDENCE_STATISTICS:
@@ -99,7 +112,7 @@ class Bank:
         return len(self.table)
 
     def at(self, rows: Iterable[int]) -> "Bank":
-        "Only some of the detectors."
+        "Only some of the detectors, by their places in the order wanted: a smaller bank."
         table = self.table.iloc[list(rows)].reset_index(drop=True)
         return replace(
             self,
@@ -340,26 +353,9 @@ def losses_of(scores: Float64[np.ndarray, "image class"], several: bool) -> Floa
     high = scores.max(1, keepdims=True)
     return high + np.log(np.exp(scores - high).sum(1, keepdims=True)) - scores
 
-
-def loss(
-    scores: Float64[np.ndarray, "image class"], truth: np.ndarray, weight: Float64[np.ndarray, "image _"]
-) -> Float64[np.ndarray, "image answer"]:
-    "What the answers lack: one number an image, or with several classes one each, weighed."
-    if truth.ndim == 1:
-        return np.take_along_axis(losses_of(scores, False), truth[:, None], 1)
-    return weight * np.logaddexp(0, np.where(truth, -scores, scores))
-
-
-def balance(truth: np.ndarray, like: np.ndarray) -> Float64[np.ndarray, "image _"]:
-    "Weights under which yes and no are as heavy in each class of `like`; all one where an image has one class."
-    if truth.ndim == 1:
-        return np.ones((len(truth), 1))
-    yes = like.mean(0)
-    return np.where(truth, 0.5 / np.maximum(yes, 1e-9), 0.5 / np.maximum(1 - yes, 1e-9))
-
 # %% ../../nbs/transfer/00_bank.ipynb #26d17cfb
 def save_bank(bank: Bank, path: str | Path, head: Head | None = None, made: Mapping[str, Any] | None = None) -> Path:
-    "Write a bank, with a head or without, as safetensors."
+    "Write a bank as a safetensors file, with its head where there is one; `read_bank` reads it."
     arrays = {"threshold": bank.table.threshold.to_numpy(np.float32)}
     if head is not None:
         arrays |= {"mean": head.mean, "scale": head.scale, "kernel": head.kernel, "bias": head.bias}

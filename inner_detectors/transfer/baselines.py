@@ -19,10 +19,21 @@ from ..analyses.splits import shares
 from ..core.errors import InputError
 from ..data.dataset import Data
 from ..data.labels import as_labels
-from .bank import Bank, Head, balance, loss
+from .bank import Bank, Head
 from .detector_bank import thin
-from .head import PENALTY_STEPS, Standard, Trace, finish_head, mean_and_deviation, traces
-from .network import TransferModel, check_training_classes, quality, find_rows
+from inner_detectors.transfer.head import (
+    PENALTY_STEPS,
+    Standard,
+    Trace,
+    balance,
+    check_training_classes,
+    finish_head,
+    loss,
+    mean_and_deviation,
+    quality,
+    traces,
+)
+from .network import TransferModel, find_rows
 from .pooled_units import PooledImages, pool_images
 
 # %% ../../nbs/transfer/08_baselines.ipynb #cddfe22b
@@ -30,7 +41,7 @@ COLUMN_NUMBERS = (1, 2, 4, 8, 16, 32, 64)
 
 
 def split(part: PooledImages, seed: int, test: bool, share: float = 0.3) -> dict[str, PooledImages]:
-    "train, validation and, where asked for, a disjoint half as test: by a hash of each image's group or bytes."
+    "Images divided into train, validation and, where asked for, test (a half); those of one group stay together."
     half = (shares(part.units.images, seed, "half") < 0.5) & test
     held = shares(part.units.images, seed, "validation") < share
     found = {"train": part.at(~half & ~held), "validation": part.at(~half & held)}
@@ -134,7 +145,7 @@ def contest(
     bank: Bank,
     parts: Mapping[str, PooledImages],
     classes: Sequence[str],
-    *,  # train, validation, and those to be tested on
+    *,
     forbid: Sequence[str] = (),
     draws: int = 5,
     numbers: Sequence[int] = COLUMN_NUMBERS,
@@ -142,8 +153,25 @@ def contest(
     apart: float = 0.95,
     steps: int = PENALTY_STEPS,
 ) -> pd.DataFrame:
-    """A row a method, draw, number of columns allowed, and part: balanced accuracy (and of several classes mean average
-    precision)."""
+    """Compare a bank's detectors with random units, principal components and a linear probe on all units.
+
+    Args:
+        bank: The detectors, with the statistic max or mean.
+        parts: Images by name, from `split`: train, validation, and those to test on.
+        classes: Names of the classes.
+        forbid: Concepts, categories or detectors left out in two further rows: as learned, and fitted anew.
+        draws: How many times random units are drawn.
+        numbers: Numbers of columns that a head may read.
+        seed: Of the draws and the solver.
+        apart: The largest correlation that two detectors of one concept may have.
+        steps: Number of penalties tried.
+
+    Returns:
+        A row a method, draw, number of columns and part: balanced_accuracy and, of several classes, average_precision.
+
+    Raises:
+        InputError: Where units were not pooled by the bank's statistic, or nothing is left without `forbid`.
+    """
     if bank.statistic not in parts["train"].units.values:
         raise InputError(f"baselines: units were not pooled by {bank.statistic}. Choose the statistic max or mean.")
     statistic = bank.statistic
@@ -223,16 +251,32 @@ def contest_draws(
     data: Data,
     labels: Any,
     tests: Mapping[str, tuple[Data, Any]] | None = None,
-    *,  # name -> images and their labels
+    *,
     forbid: Sequence[str] = (),
     seeds: int = 5,
     draws: int = 5,
     apart: float = 0.95,
     **running: Any,
 ) -> pd.DataFrame:
-    """The contest over several divisions of the images into train and validation; where no images are given to test
-    on, into disjoint halves first, of
-    which one is for the test."""
+    """Run `contest` over several random divisions of the images, so that its scores have intervals.
+
+    Args:
+        bank: The detectors, with the statistic max or mean.
+        data: The images.
+        labels: Their classes, in any form that `as_labels` takes.
+        tests: Name -> (images, labels) to test on; a half of `data` where None.
+        forbid: Concepts, categories or detectors left out in two further rows.
+        seeds: Number of divisions.
+        draws: How many times random units are drawn in each.
+        apart: The largest correlation that two detectors of one concept may have.
+        running: names, batch, devices, progress, label and out, as of `pool_images`.
+
+    Returns:
+        The tables of all divisions, one below the other.
+
+    Raises:
+        InputError: As `contest`; and where labels do not fit the images.
+    """
     labels = as_labels(labels, data)
     part = pool_images(bank, data, labels, **running)
     others = {
@@ -255,8 +299,15 @@ def contest_draws(
 
 # %% ../../nbs/transfer/08_baselines.ipynb #44c7bfe7
 def summary(table: pd.DataFrame, measure: str = "balanced_accuracy") -> pd.DataFrame:
-    """method, number, part, used, mean, low, high, seeds: means over seeds with their 95% interval (Student's t; none
-    of a single seed)."""
+    """Means over the divisions of `contest_draws`, with intervals.
+
+    Args:
+        table: What `contest_draws` gives.
+        measure: balanced_accuracy or average_precision.
+
+    Returns:
+        A row a method, number and part: used, mean, low and high (95%, Student's t; NaN of a single division), seeds.
+    """
     from scipy.stats import t
 
     rows = []
@@ -295,8 +346,18 @@ def contest_figure(
     width: float = 6.9,
     shown: bool = True,
 ) -> list:
-    """Score against the number of columns that a head reads, a panel a part, with intervals over seeds. Returns the
-    axes."""
+    """Draw score against the number of columns that a head reads, a panel a part, with intervals over the divisions.
+
+    Args:
+        table: What `contest_draws` gives.
+        measure: balanced_accuracy or average_precision.
+        parts: The parts drawn; all where None.
+        width: Of the figure, inches.
+        shown: Keep the figure open for a notebook to show.
+
+    Returns:
+        The axes.
+    """
     from inner_detectors.analyses.drawing import new_figure
 
     rows = summary(table, measure)

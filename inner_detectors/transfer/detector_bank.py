@@ -67,18 +67,45 @@ def detector_bank(
     studies: Study | Sequence[Study],
     folders: Sequence[str | Path | None] = (),
     *,
-    concepts: Sequence[str] | None = None,  # these alone
-    without: Sequence[str] = (),  # none of these concepts or categories
-    layers: Sequence[str] | None = None,  # these alone
-    units: Sequence[str] | None = None,  # these alone, such as conv5_3:12, whether or not they pass the bar
-    where: str | None = None,  # on columns of units.csv, as pandas' query takes it: "iou > 0.1 and falls"
-    number: int = 64,  # at most
+    concepts: Sequence[str] | None = None,
+    without: Sequence[str] = (),
+    layers: Sequence[str] | None = None,
+    units: Sequence[str] | None = None,
+    where: str | None = None,
+    number: int = 64,
     statistic: str = "max",
     opened: Mapping[str, tuple[str, str | None]] | None = None,
 ) -> Bank:
-    """A bank of detectors from one dissection or several, each concept's best first. Raises InputError where a concept
-    asked for has no detector, a column does
-    not exist, or nothing is left."""
+    """Choose detectors from one dissection or several: each concept's best unit first, then each one's second best.
+
+    Args:
+        studies: A dissection with its network and data, from `study`, or several.
+        folders: The folders of the dissections, whose analyses add columns for `where`.
+        concepts: Only detectors of these concepts.
+        without: No detector of these concepts or categories.
+        layers: Only these layers.
+        units: Only these units, such as conv5_3:12, whether or not they count as detectors.
+        where: A condition on the columns of units.csv, in the words of pandas' `query`: "iou > 0.1".
+        number: How many detectors at most.
+        statistic: What a detector's map becomes: "max", "mean", or "area", the share above its threshold.
+        opened: Network -> (name, weights) as `load_model` takes them, for the file.
+
+    Returns:
+        The detectors, as a `Bank`.
+
+    Raises:
+        InputError: Where a concept has no detector, a layer, unit or column does not exist, or nothing is left.
+
+    Example:
+        >>> from inner_detectors import Protocol, dissect
+        >>> from inner_detectors.data.dataset import Data
+        >>> from inner_detectors.dissection.study import study
+        >>> from inner_detectors.synthetic.planted import Rings, planted_model
+        >>> network, rings = planted_model(), Data([Rings(24)])
+        >>> found = dissect(network, rings, ["planted"], Protocol(quantile=0.02), progress=False)
+        >>> detector_bank(study(found, network, rings), number=2)
+        Bank(2 detectors of 2 concepts in planted, max)
+    """
     studies = [studies] if isinstance(studies, Study) else list(studies)
     folders = list(folders) or [None] * len(studies)
     at_least(1, number=number)
@@ -276,8 +303,23 @@ def gather(
     label: str = "evidence",
     out: str | Path | None = None,
 ) -> BankEvidence:
-    """The evidence in every image of a data set. Warns of images that cannot be read. With `out`, a folder, a
-    stopped run goes on where it was."""
+    """Run a bank on every image of a data set. Images that cannot be read are left out with a warning.
+
+    Args:
+        bank: The detectors.
+        data: The images.
+        batch: Images at once, on each device.
+        devices: JAX's default device where None.
+        progress: Show a progress bar.
+        label: What the bar calls this.
+        out: A folder for checkpoints, so that a stopped run goes on; none where None.
+
+    Returns:
+        values float32 [image, detector], shown bool [image, concept], and the images.
+
+    Raises:
+        InputError: Where not one image can be read.
+    """
     fold, view = (
         image_levels_fold(len(data), bank.model, ["evidence"], len(data.concepts)),
         View(bank.size, bank.side, batch=batch),
@@ -316,8 +358,19 @@ def gather_checkpoint(out: str | Path | None, label: str, about: Mapping[str, An
 
 # %% ../../nbs/transfer/01_detector_bank.ipynb #1cca4675
 def thin(bank: Bank, values: Float32[np.ndarray, "image detector"], apart: float = 0.95) -> list[int]:
-    """The places of the detectors that stay: none is of the same concept as one before it and correlates with it (|r|)
-    more than `apart`. Silent ones go."""
+    """Drop detectors that say the same: of two of one concept that correlate strongly, the first stays.
+
+    Args:
+        bank: The detectors.
+        values: float32 [image, detector], from `gather`.
+        apart: The largest correlation |r| that two detectors of one concept may have.
+
+    Returns:
+        The places of the detectors that stay. Those that never change are dropped.
+
+    Raises:
+        InputError: Where not one detector answers.
+    """
     with np.errstate(invalid="ignore"):
         r = np.abs(pearson(values))
     kept: list[int] = []

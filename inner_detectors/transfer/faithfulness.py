@@ -146,9 +146,26 @@ def faithful(
     devices: Sequence[jax.Device] | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """A row an image: image, group, named (how many concepts), lead, and what deleting costs: fall_named, fall_others,
-    fall_elsewhere (NaN where it could
-    not be done), with the pixels deleted."""
+    """Test whether answers depend on what their reasons name: paint it over and see how far each answer falls.
+
+    Args:
+        network: The network, from `transfer` or `load_network`.
+        data: Images with masks of concepts.
+        fill: What is painted: "blur", or another name that `get_fill` knows, such as "mean".
+        most: How many concepts at most, the strongest reasons first.
+        seed: Of the concepts and places that it is compared with.
+        batch: Images at once, on each device.
+        devices: JAX's default device where None.
+        progress: Show a progress bar.
+
+    Returns:
+        A row an image: image, group, named (number of concepts), lead (of the answer); its fall without the named
+        concepts, without as many others, and with the same shape elsewhere; the pixels painted over. NaN where it could
+        not be done.
+
+    Raises:
+        InputError: Where there is no such fill, or not one image can be read.
+    """
     model, view = network.bank.model, View(network.bank.size, network.bank.side, batch=batch)
     passing, colour = partial(sweep, data=data, view=view, devices=devices, progress=progress), np.zeros(3, np.uint8)
     if fill == "mean":
@@ -176,9 +193,15 @@ def faithful(
 
 
 def faithfulness(rows: pd.DataFrame) -> pd.DataFrame:
-    """Named against others, and against the shape elsewhere: images, their mean falls, the share of images where
-    the named cost more, and p of a
-    one-sided signed-rank test over groups (Wilcoxon)."""
+    """Sum up `faithful`: do the named concepts cost an answer more than others, and than the same shape elsewhere?
+
+    Args:
+        rows: What `faithful` gives.
+
+    Returns:
+        A row for others and one for elsewhere: images (column pictures), mean falls and pixels, the share of images
+        where the named concepts cost more, and p of a one-sided signed-rank test over groups (Wilcoxon).
+    """
     found = []
     for kind in ("others", "elsewhere"):
         here = rows[rows.fall_named.notna() & rows[f"fall_{kind}"].notna()]

@@ -64,7 +64,7 @@ class Units(NamedTuple):
 def all_units(
     bank: Bank,
     data: Data,
-    names: Mapping[str, Sequence[str]] | None = None,  # network -> layers; those of the bank's detectors where None
+    names: Mapping[str, Sequence[str]] | None = None,
     statistics: Sequence[str] = ("max", "mean"),
     batch: int = 8,
     devices: Sequence[jax.Device] | None = None,
@@ -72,7 +72,25 @@ def all_units(
     label: str = "units",
     out: str | Path | None = None,
 ) -> Units:
-    "Every unit of the networks that a bank stands on, pooled, in every image."
+    """Run networks on a data set and keep every unit of some layers, one number an image.
+
+    Args:
+        bank: The detectors, whose networks are run.
+        data: The images.
+        names: Network -> layers; those of the bank's detectors where None.
+        statistics: What a map becomes: "max", "mean".
+        batch: Images at once, on each device.
+        devices: JAX's default device where None.
+        progress: Show a progress bar.
+        label: What the bar calls this.
+        out: A folder for checkpoints, so that a stopped run goes on; none where None.
+
+    Returns:
+        A table of the units, and by statistic float32 [image, unit].
+
+    Raises:
+        InputError: Where there is no such layer, or not one image can be read.
+    """
     names = names or {name: list(dict.fromkeys(bank.table.layer[bank.table.network == name])) for name in bank.networks}
     parts, rows, shown = [], [], np.zeros((0, 0), bool)
     images: list[UsedImage] = []
@@ -137,7 +155,22 @@ def pool_images(
     names: Mapping[str, Sequence[str]] | None = None,
     **running: Any,
 ) -> PooledImages:
-    "A data set read by all units."
+    """Run networks on images with classes and keep every unit: what baselines are compared on.
+
+    Args:
+        bank: The detectors, whose networks are run.
+        data: The images.
+        labels: Their classes, in any form that `as_labels` takes.
+        classes: Names of the classes, in order; found by themselves where empty.
+        names: Network -> layers; those of the bank's detectors where None.
+        running: statistics, batch, devices, progress, label and out, as of `all_units`.
+
+    Returns:
+        Units and classes of the images.
+
+    Raises:
+        InputError: Where labels do not fit the images.
+    """
     labels = as_labels(labels, data, classes)
     check_labels(labels, data)
     found = all_units(bank, data, names, **running)

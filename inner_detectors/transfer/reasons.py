@@ -20,19 +20,31 @@ from .network import TransferModel, find_rows
 # %% ../../nbs/transfer/04_reasons.ipynb #fe9089f2
 @dataclass(frozen=True, repr=False)
 class Reasons:
-    "Why one image got one answer."
+    """Why a network gave one image its answer. `reasons` makes it.
 
-    name: str  # of the class
-    against: str  # the class that it is compared with; empty where an image may have several
-    score: float  # the difference of their scores, or the log-odds
-    bias: float  # of it, what the average training image gets
+    Attributes:
+        name: The class.
+        against: The class that it is compared with; empty where an image may have several classes.
+        score: The difference of their scores, or the log-odds.
+        bias: The part of the score that an average training image gets.
+        probability: Of the class, 0 to 1.
+        table: A row a detector with a weight: detector, concept, category, evidence, standard (deviations from the
+            average image), weight, contribution.
+    """
+
+    name: str
+    against: str
+    score: float
+    bias: float
     probability: float
-    table: (
-        pd.DataFrame
-    )  # a row a detector that has a say: detector, concept, category, evidence, standard, weight, contribution
+    table: pd.DataFrame
 
     def concepts(self) -> pd.DataFrame:
-        "contribution and detectors of each concept, the largest (by size) first. With `bias` they add up to the score."
+        """The contribution of each concept. With `bias` they add up to `score`.
+
+        Returns:
+            A row a concept: concept, contribution, detectors; the largest by size first.
+        """
         found = (
             self.table.groupby("concept", sort=False)
             .agg(contribution=("contribution", "sum"), detectors=("detector", "size"))
@@ -52,12 +64,22 @@ class Reasons:
 
 
 def reasons(
-    network: TransferModel,
-    evidence: Float[np.ndarray, " detector"],  # of one image
-    of: str | None = None,  # class; what the network says where None (of several: the likeliest)
-    against: str | None = None,  # the runner-up where None
+    network: TransferModel, evidence: Float[np.ndarray, " detector"], of: str | None = None, against: str | None = None
 ) -> Reasons:
-    "What made an answer. Raises InputError where a class does not exist."
+    """Why a network gives an image its answer, detector by detector.
+
+    Args:
+        network: The network.
+        evidence: float32 [detector], of one image: `network.bank(images)[0]`.
+        of: The class to explain; the network's answer where None.
+        against: The class to compare it with; the runner-up where None. Not used where an image may have several.
+
+    Returns:
+        The contributions that make up the difference of the two scores.
+
+    Raises:
+        InputError: Where there is no such class.
+    """
     head, names = network.head, list(network.head.classes)
     for name in (of, against):
         if name is not None and name not in names:
@@ -90,11 +112,21 @@ def reasons(
 
 # %% ../../nbs/transfer/04_reasons.ipynb #05e4cdc2
 def raise_evidence(
-    network: TransferModel,
-    evidence: Float[np.ndarray, " detector"],
-    changes: Mapping[str, float],  # concept, category or detector -> standard deviations that its evidence is raised
+    network: TransferModel, evidence: Float[np.ndarray, " detector"], changes: Mapping[str, float]
 ) -> Float64[np.ndarray, " detector"]:
-    "The evidence of an image in which some concepts showed more, or less."
+    """The evidence of an image in which some concepts showed more, or less.
+
+    Args:
+        network: The network.
+        evidence: float32 [detector], of one image.
+        changes: Concept, category or detector -> standard deviations by which its evidence is raised.
+
+    Returns:
+        float64 [detector].
+
+    Raises:
+        InputError: Where a name is none of these.
+    """
     moved = evidence.astype(np.float64)
     for name, by in changes.items():
         moved = moved + np.where(find_rows(network.bank, [name]), by * network.head.scale, 0)
@@ -102,9 +134,19 @@ def raise_evidence(
 
 
 def what_if(
-    network: TransferModel,
-    evidence: Float[np.ndarray, " detector"],
-    changes: Mapping[str, float],  # as of `raise_evidence`
-) -> Float64[np.ndarray, " class"]:  # probabilities
-    "What the network would say of an image in which some concepts showed more, or less."
+    network: TransferModel, evidence: Float[np.ndarray, " detector"], changes: Mapping[str, float]
+) -> Float64[np.ndarray, " class"]:
+    """What a network would answer if an image showed more, or less, of some concepts.
+
+    Args:
+        network: The network.
+        evidence: float32 [detector], of one image.
+        changes: Concept, category or detector -> standard deviations by which its evidence is raised.
+
+    Returns:
+        float64 [class], probabilities.
+
+    Raises:
+        InputError: Where a name is none of these.
+    """
     return network.head.probabilities(raise_evidence(network, evidence, changes)[None])[0]

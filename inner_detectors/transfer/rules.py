@@ -69,7 +69,16 @@ def small_tree(values, truth: np.ndarray, other, held: np.ndarray, images: Seque
 
 
 def rules(found: Transfer, most: int = 24, seed: int = 0) -> Rules:
-    "A small tree on the evidence that a transfer was fitted on."
+    """Fit a small decision tree on the evidence that a network was fitted on.
+
+    Args:
+        found: The fitted network, from `transfer`.
+        most: The largest number of leaves tried.
+        seed: Of the tree.
+
+    Returns:
+        The tree; `.text()` gives its rules.
+    """
     train, valid, several = found.train, found.valid, found.train.truth.ndim == 2
     asked = (
         [(train.truth[:, i].astype(int), valid.truth[:, i].astype(int)) for i in range(train.truth.shape[1])]

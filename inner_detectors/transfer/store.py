@@ -26,8 +26,18 @@ from .network import TransferModel
 
 # %% ../../nbs/transfer/06_store.ipynb #26d17cf1
 def read_bank(path: str | Path, networks: Mapping[str, Model] | None = None) -> tuple[Bank, Head | None, dict]:
-    """What `save` wrote. `networks` are those that `load_model` does not know. Raises InputError where the file is
-    another's, or a network is missing or has changed."""
+    """Read a file that `save_bank` or `TransferModel.save` wrote, and open the networks that it needs.
+
+    Args:
+        path: The file.
+        networks: Name -> network, for those that `load_model` cannot open.
+
+    Returns:
+        The bank; its head, or None; and how the head was made.
+
+    Raises:
+        InputError: Where the file is another's or damaged, or a network is missing or has changed.
+    """
     path, given = Path(path), dict(networks or {})
     said = read_metadata(path).get("format", "")
     if said not in (f"inner-detectors bank {number}" for number in (1, BANK_FORMAT)):
@@ -100,7 +110,38 @@ def same_network(path: Path, name: str, about: Mapping[str, Any], given: Model |
 
 
 def load_network(path: str | Path, networks: Mapping[str, Model] | None = None) -> TransferModel:
-    "Read a transferred network. Raises InputError where the file holds a bank alone."
+    """Read a transferred network, and open the networks that it needs.
+
+    Args:
+        path: The file that `TransferModel.save` or `inner-detectors transfer` wrote.
+        networks: Name -> network, for those that `load_model` cannot open.
+
+    Returns:
+        The network, ready to run.
+
+    Raises:
+        InputError: Where the file is another's or damaged, holds no head, or a network is missing or has changed.
+
+    Example:
+        >>> from inner_detectors import Protocol, dissect
+        >>> from inner_detectors.data.dataset import Data
+        >>> from inner_detectors.data.labels import classes_from_masks
+        >>> from inner_detectors.dissection.study import study
+        >>> from inner_detectors.synthetic.planted import Rings, planted_model
+        >>> from inner_detectors.transfer.detector_bank import detector_bank
+        >>> from inner_detectors.transfer.network import transfer
+        >>> from inner_detectors.transfer.reasons import reasons
+        >>> network, rings = planted_model(), Data([Rings(24)])
+        >>> found = dissect(network, rings, ["planted"], Protocol(quantile=0.02), progress=False)
+        >>> bank = detector_bank(study(found, network, rings), number=2)
+        >>> made = transfer(bank, rings, classes_from_masks(rings, progress=False), progress=False)
+        >>> again = load_network(made.network.save("balls.safetensors"), {"planted": network})
+        >>> again.head.classes
+        ('red ball', 'blue ball')
+        >>> why = reasons(again, made.valid.gathered.values[0], "red ball")
+        >>> list(why.concepts().columns)
+        ['concept', 'contribution', 'detectors']
+    """
     bank, head, made = read_bank(path, networks)
     if head is None:
         raise InputError(

@@ -31,14 +31,25 @@ from ..vocabulary import Vocabulary
 
 # %% ../../../nbs/data/readers/08_coco_panoptic.ipynb #dd8c47cd
 class CocoPanoptic:
-    "COCO panoptic (Kirillov et al. 2019; format: cocodataset.org/#format-data)."
+    """COCO panoptic: label maps of things and stuff (Kirillov et al. 2019; cocodataset.org/#format-data).
+
+    Args:
+        annotations: The json file. The label maps lie in the folder beside it that has its name.
+        images: The folder of images; looked for around the json where None.
+        on_problem: "stop" at what points nowhere, or "skip" it with a note in `problems`.
+        orientation: "upright" or "stored", where EXIF turns an image and no size tells whether its masks are turned.
+        group: The field of an image's entry that says what it belongs to.
+
+    Raises:
+        InputError: Where the json, a label map or an image is missing or damaged.
+    """
 
     name, options = "coco-panoptic", ("orientation", "group")
 
     def __init__(
         self,
         annotations: str | Path,
-        images: str | Path | None = None,  # looked for around the json where None
+        images: str | Path | None = None,
         on_problem: str = "stop",
         orientation: str | None = None,
         group: str | None = None,

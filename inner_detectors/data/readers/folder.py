@@ -21,7 +21,23 @@ from ..sample import Sample
 
 # %% ../../../nbs/data/readers/10_folder.ipynb #5e6b64a1
 class Folder:
-    "Images, label maps and a table of names."
+    """Your own data: `images/`, label maps of the same names in `masks/`, and `names.csv`, which names their numbers.
+
+    Args:
+        folder: The folder that holds these.
+        on_problem: "stop" at what points nowhere, or "skip" it with a note in `problems`.
+        orientation: "upright" or "stored", where EXIF turns an image and no size tells whether its masks are turned.
+        group: The column of `images.csv` that says what an image belongs to; its column `group` where None.
+
+    Raises:
+        InputError: Where a folder or table is missing, or an image has no label map. The sentence names the file.
+
+    Example:
+        >>> from inner_detectors.synthetic.planted import Rings
+        >>> from inner_detectors.synthetic.writers import write_folder
+        >>> len(Folder(write_folder(Rings(4), "rings")).keys)
+        4
+    """
 
     name, options = "folder", ("orientation", "group")
 

@@ -186,7 +186,19 @@ def read_objects(path: Path) -> list[tuple[str, np.ndarray, list[tuple[str, np.n
 
 
 class PascalPart:
-    "PASCAL-Part (Chen et al. 2014): VOC 2010's objects and their parts."
+    """PASCAL-Part: VOC 2010's objects and their parts (Chen et al. 2014).
+
+    Args:
+        annotations: The folder of `.mat` files, such as `Annotations_Part`.
+        images: The folder of images, such as `VOC2010/JPEGImages`.
+        parts: How finely parts are named: "merged" (leg), "front-back" (front leg) or "separate" (left front leg).
+        names: The images that are used, by name without ending; all where None.
+        on_problem: "stop" at what points nowhere, or "skip" it with a note in `problems`.
+        orientation: "upright" or "stored", where EXIF turns an image and no size tells whether its masks are turned.
+
+    Raises:
+        InputError: Where a folder is missing, `parts` is no such choice, or a file cannot be read.
+    """
 
     name, options = "pascal-part", ("orientation",)
 

@@ -109,7 +109,24 @@ def voc_names(root: Path, keys: Sequence[str]) -> Names:
 
 # %% ../../../nbs/data/readers/07_voc.ipynb #1ce443a1
 class Voc:
-    "PASCAL VOC segmentation (Everingham et al. 2010), its augmented masks, and sets of one's own in this layout."
+    """PASCAL VOC segmentation (Everingham et al. 2010), and data of your own in its layout.
+
+    Args:
+        root: The folder that holds `JPEGImages/`.
+        masks: The folder of label maps inside it, such as `SegmentationClassAug`.
+        split: A list in `ImageSets/*/SPLIT.txt`; all images with a label map where None.
+        on_problem: "stop" at what points nowhere, or "skip" it with a note in `problems`.
+        orientation: "upright" or "stored", where EXIF turns an image and no size tells whether its masks are turned.
+
+    Raises:
+        InputError: Where a folder or list is missing, or a file cannot be read.
+
+    Example:
+        >>> from inner_detectors.synthetic.planted import Rings
+        >>> from inner_detectors.synthetic.writers import write_voc
+        >>> len(Voc(write_voc(Rings(4), "rings")).keys)
+        4
+    """
 
     name, options = "voc", ("orientation",)
 
