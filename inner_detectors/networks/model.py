@@ -221,7 +221,7 @@ def scores_of(model: Model) -> str | None:
 
 
 def layer_classes(model: Model, layer: str = "prob") -> tuple[str, ...]:
-    "What the units of a layer of scores are called; by number where nobody has named them."
+    "What the units of a layer of scores are called; by number where they have no names."
     return model.classes or tuple(f"class {place}" for place in range(layers(model)[layer][2]))
 
 # %% ../../nbs/networks/02_model.ipynb #067194c4
