@@ -18,8 +18,9 @@ from inner_detectors.core.errors import InputError, at_least
 # Module -> what users call in it.
 DOCUMENTED = {
     "data.vocabulary": "Concept Vocabulary Vocabulary.index Vocabulary.parts",
-    "data.sample": "Region Sample Source Source.sample Source.identity",
+    "data.sample": "Region Sample Example Source Source.sample Source.identity",
     "data.images": "read_image",
+    "data.groups": "UsedImage independent",
     "data.dataset": "Data Data.sample Data.example Data.shuffled Data.at Data.take Data.about Data.identity",
     "data.survey": "Survey Survey.rows Survey.lines Survey.write survey balance_images",
     "data.labels": "Labels Labels.truth as_labels read_class_labels folder_classes classes_from_masks",
@@ -29,6 +30,7 @@ DOCUMENTED = {
     "data.readers.pascal_part": "PascalPart",
     "data.readers.folder": "Folder",
     "networks.weights.formats": "read_weights read_metadata",
+    "networks.fetch.published": "homes home",
     "networks.fetch.fetch": "fetch",
     "networks.geometry": "Geometry Geometry.then compose_geometry half_pixel",
     "networks.preprocessing": "preprocessing",
@@ -38,7 +40,7 @@ DOCUMENTED = {
     "synthetic.scenes": "Scenes sheet",
     "synthetic.staged": "Staged",
     "synthetic.writers": "write_coco write_voc write_pascal_part write_folder",
-    "synthetic.planted": "Rings planted_model",
+    "synthetic.planted": "Rings planted_model Squares colours_model",
     "passes.probe": "probe",
     "passes.interpolation": "enlarge sampling_grid",
     "passes.measured": "measure_geometry",
@@ -202,4 +204,4 @@ def test_most_modules_have_an_example():
         for module, names in DOCUMENTED.items()
         if not any("Example" in sections(find(module, name).__doc__) for name in names.split())
     ]
-    assert len(bare) <= 21, bare
+    assert len(bare) <= 16, bare

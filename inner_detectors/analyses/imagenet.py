@@ -244,7 +244,7 @@ def classes_of_concept(concept: str, senses: Senses | None = None) -> tuple[int,
         The classes' indices, 0 to 999; empty where no class is one.
 
     Raises:
-        InputError: Where the name is ambiguous; the sentence lists the choices.
+        InputError: Where the name is ambiguous (the sentence lists the choices), or there is no such synset.
 
     Example:
         >>> len(classes_of_concept("dog"))
@@ -327,7 +327,7 @@ def match_vocabulary(vocabulary: Vocabulary, senses: Senses | None = None) -> Vo
         What became of each concept: mapped, no class, ambiguous, or no thing. `.table()` lists them.
 
     Raises:
-        InputError: Where `senses` names a concept that is not there.
+        InputError: Where `senses` names a concept or a synset that is not there.
     """
     there = {standard_name(name) for name in vocabulary.names}
     for name in senses or {}:

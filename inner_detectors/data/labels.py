@@ -119,7 +119,7 @@ def as_labels(labels: Any, data: Data, classes: Sequence[str] = ()) -> Labels:
         labels: `Labels`; a dict of image name -> class (index or name), or -> several; or bool [images, classes] in the
             data's order.
         data: The images.
-        classes: Names of the classes, in order; found by themselves where empty.
+        classes: Names of the classes, in order; taken from `labels` where empty.
 
     Returns:
         The same as `Labels`.

@@ -138,17 +138,29 @@ def fit_mask(mask: Bool[np.ndarray, "height width"], size: int) -> Bool[np.ndarr
 
 # %% ../../nbs/data/01_sample.ipynb #0f70bcb8
 class Example(NamedTuple):
-    "An image ready for the network (image) and for scoring (masks); one row a concept that it shows."
+    """An image ready for a network, and its masks ready for scoring. `Data.example` makes it.
+
+    Attributes:
+        name: The image's name in its source.
+        image: uint8 [size, size, 3], RGB.
+        concepts: int [shown]: ids of the concepts that it shows, ascending.
+        masks: bool [shown, side, side], none of them empty.
+        source: The place of its source in the data.
+        group: What it belongs to, such as a video, or None.
+        notes: Those of its sample.
+        doubt: Why it may show more than its masks say, or None.
+        digest: SHA-256 of the image's bytes.
+    """
 
     name: str
     image: UInt8[np.ndarray, "size size 3"]
-    concepts: Int[np.ndarray, " shown"]  # ids in the vocabulary, ascending
-    masks: Bool[np.ndarray, "shown side side"]  # never empty
-    source: int  # place of its source in the data
+    concepts: Int[np.ndarray, " shown"]
+    masks: Bool[np.ndarray, "shown side side"]
+    source: int
     group: str | None
-    notes: tuple[str, ...] = ()  # of its sample
-    doubt: str | None = None  # why it may show more than its masks say
-    digest: str = ""  # of the image's bytes
+    notes: tuple[str, ...] = ()
+    doubt: str | None = None
+    digest: str = ""
 
 
 def fit_regions(regions: Sequence[Region], size: int, keep: float = 0.0) -> dict[str, np.ndarray]:

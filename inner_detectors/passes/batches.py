@@ -67,6 +67,10 @@ class View:
 
     Raises:
         InputError: Where size, side or batch is below 1.
+
+    Example:
+        >>> View(size=224, side=112).batch
+        8
     """
 
     size: int

@@ -78,6 +78,12 @@ def sampling_grid(geometry: Geometry, shape: tuple[int, int], size: int, side: i
 
     Returns:
         The rows and the columns, as `enlarge` takes them.
+
+    Example:
+        >>> from inner_detectors.networks.geometry import half_pixel
+        >>> rows, columns = sampling_grid(half_pixel(8, (4, 4)), (4, 4), size=8, side=8)
+        >>> enlarge(np.ones((4, 4, 3), np.float32), rows, columns, np.float32(-np.inf)).shape
+        (8, 8, 3)
     """
     rows, columns = (
         between(cells, centre, jump, size, side) for cells, centre, jump in zip(shape, geometry.centre, geometry.jump)

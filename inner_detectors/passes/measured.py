@@ -40,6 +40,13 @@ def measure_geometry(
 
     Raises:
         InputError: Where the network cannot be differentiated, or no gradient reaches the image.
+
+    Example:
+        >>> from inner_detectors.synthetic.planted import planted_model
+        >>> images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+        >>> geometry, spread = measure_geometry(planted_model(), "planted", images, cells=2, units=7)
+        >>> round(geometry.jump[0], 1)
+        2.0
     """
     if not model.traced:
         raise InputError(

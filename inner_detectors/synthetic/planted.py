@@ -105,7 +105,12 @@ def planted_model() -> Model:
 
 # %% ../../nbs/synthetic/06_planted.ipynb #5c7016e8
 class Squares:
-    "The smallest world: twelve images of 32 x 32 pixels, each with one square of 12 x 12, red and blue in turns."
+    """The smallest data set: twelve images of 32 x 32 pixels, each with one square of 12 x 12, red and blue in turns.
+
+    Example:
+        >>> Squares().sample("00").image.shape
+        (32, 32, 3)
+    """
 
     name, keys = "squares", [f"{i:02}" for i in range(12)]
     concepts = Vocabulary([Concept("red", "colour"), Concept("blue", "colour"), Concept("square", "object")])
@@ -134,7 +139,11 @@ def colours_forward(_, images: Float32[Array, "batch 32 32 3"]) -> dict[str, Flo
 
 
 def colours_model() -> Model:
-    "The network for `Squares`: a unit for red, one for blue, one that is dead."
+    """A network of three units for `Squares`: one for red, one for blue, one that is silent.
+
+    Returns:
+        A network with one layer, `colours`.
+    """
     return Model(
         "colours",
         colours_forward,

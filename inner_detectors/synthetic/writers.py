@@ -104,6 +104,11 @@ def write_coco(source, folder: str | Path, split: str = "val2017") -> Path:
 
     Raises:
         InputError: Where it cannot be written.
+
+    Example:
+        >>> from inner_detectors.synthetic.scenes import Scenes
+        >>> write_coco(Scenes(2), "scenes").name
+        'instances_val2017.json'
     """
     folder = Path(folder)
     path = folder / "annotations" / f"instances_{split}.json"

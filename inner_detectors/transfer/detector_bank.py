@@ -39,8 +39,8 @@ from .bank import BANK_COLUMNS, Bank, TOLD, network_digest, network_hashes
 
 # %% ../../nbs/transfer/01_detector_bank.ipynb #aaa74f53
 def candidates(study: Study, folder: str | Path | None = None) -> pd.DataFrame:
-    """The units of a dissection as a table, with the columns of all analyses that have been run in its folder; `detects`:
-    whether a unit passes the protocol's bound."""
+    """The units of a dissection as a table, with the columns of all analyses run in its folder. `detects`: whether it
+    passes the protocol's bound."""
     found = study.dissection
     units = found.units().rename(columns={found.protocol.measure: "score"})
     rooms = {} if folder is None else analysis_columns(found, folder)

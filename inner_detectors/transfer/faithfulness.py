@@ -151,7 +151,7 @@ def faithful(
     Args:
         network: The network, from `transfer` or `load_network`.
         data: Images with masks of concepts.
-        fill: What is painted: "blur", or another name that `get_fill` knows, such as "mean".
+        fill: What is painted: "black", "mean" (the data's mean colour), "blur" or "inpaint".
         most: How many concepts at most, the strongest reasons first.
         seed: Of the concepts and places that it is compared with.
         batch: Images at once, on each device.

@@ -127,7 +127,7 @@ def label_evidence(
         bank: The detectors.
         data: The images.
         labels: Their classes, in any form that `as_labels` takes.
-        classes: Names of the classes, in order; found by themselves where empty.
+        classes: Names of the classes, in order; taken from `labels` where empty.
         running: batch, devices, progress, label and out, as of `gather`.
 
     Returns:

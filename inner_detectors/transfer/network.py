@@ -131,7 +131,7 @@ class TransferModel:
         """The weights of each concept's detectors, summed.
 
         Returns:
-            A table [concept, class], in standard deviations of evidence.
+            A table [concept, class], score per standard deviation of evidence.
         """
         return self.weights().groupby("concept", sort=False)[list(self.head.classes)].sum()
 

@@ -161,7 +161,7 @@ def pool_images(
         bank: The detectors, whose networks are run.
         data: The images.
         labels: Their classes, in any form that `as_labels` takes.
-        classes: Names of the classes, in order; found by themselves where empty.
+        classes: Names of the classes, in order; taken from `labels` where empty.
         names: Network -> layers; those of the bank's detectors where None.
         running: statistics, batch, devices, progress, label and out, as of `all_units`.
 

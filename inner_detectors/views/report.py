@@ -144,6 +144,15 @@ def report(
 
     Raises:
         InputError: Where the folder holds no dissection, a file in it is damaged, or the report cannot be written.
+
+    Example:
+        >>> from inner_detectors import Protocol, dissect
+        >>> from inner_detectors.data.dataset import Data
+        >>> from inner_detectors.synthetic.planted import Rings, planted_model
+        >>> protocol = Protocol(quantile=0.02)
+        >>> found = dissect(planted_model(), Data([Rings(24)]), ["planted"], protocol, "rings", progress=False)
+        >>> report("rings").name
+        'index.html'
     """
     read = read_folder(Path(folder), sections)
     found, out = read.dissection, make_folder(Path(folder) / "report" if out is None else out)

@@ -198,6 +198,12 @@ class PascalPart:
 
     Raises:
         InputError: Where a folder is missing, `parts` is no such choice, or a file cannot be read.
+
+    Example:
+        >>> from inner_detectors.synthetic.planted import Rings
+        >>> from inner_detectors.synthetic.writers import write_pascal_part
+        >>> len(PascalPart.parse(str(write_pascal_part(Rings(4), "rings"))).keys)
+        4
     """
 
     name, options = "pascal-part", ("orientation",)
