@@ -192,12 +192,9 @@ def substitute_step(step: JaxprEqn, function: Callable) -> JaxprEqn:
     return step.replace(primitive=new.primitive, params=new.params)
 
 
-def with_rule(
-    function: Callable,  # gives one array
-    relu: Callable,
-    said: str = "this function",  # what it is, for the refusal
-) -> Callable:
-    "The same function with every ReLU in it exchanged. Raises InputError where it has none."
+def with_rule(function: Callable, relu: Callable, said: str = "this function") -> Callable:
+    """A function of one array with every ReLU in it exchanged. Raises InputError where it has none; `said` is what the
+    sentence calls it."""
 
     def run(*given):
         traced = jax.make_jaxpr(function)(*given)
@@ -296,21 +293,45 @@ def gradient(
     image: UInt8[np.ndarray, "height width 3"],
     layer: str,
     unit: int,
-    at: str | tuple[int, int] = "strongest",  # or "map", or (row, column)
-) -> Float32[np.ndarray, "size size 3"]:  # activation per level of a pixel's red, green and blue
-    """The derivative of a unit's strongest cell (or of the sum of its map, or of a cell) by the image (Simonyan et
-    al. 2014)."""
+    at: str | tuple[int, int] = "strongest",
+) -> Float32[np.ndarray, "size size 3"]:
+    """The derivative of a unit's activation with respect to the image (Simonyan et al. 2014).
+
+    Args:
+        model: A network that JAX can differentiate.
+        image: uint8 [height, width, 3], RGB; cropped and resized for the network.
+        layer: One of its layers.
+        unit: The unit's number in the layer, from 0.
+        at: "strongest" (the strongest cell), "map" (the sum of its map), or the (row, column) of a cell.
+
+    Returns:
+        float32 [size, size, 3]: activation per level (of 255) of each pixel's red, green and blue.
+
+    Raises:
+        InputError: Where the network runs outside JAX, or layer, unit or cell do not exist.
+
+    Example:
+        >>> from inner_detectors.synthetic.planted import planted_model
+        >>> gradient(planted_model(), np.zeros((64, 64, 3), np.uint8), "planted", 0).shape
+        (64, 64, 3)
+    """
     check_unit(model, layer, unit)
     pixels = fit_network_image(model, image)
     return backpropagate(model, pixels, layer, unit, cells(unit_map(model, pixels, layer, unit), at)).astype(np.float32)
 
 # %% ../../nbs/analyses/22_gradients.ipynb #6e041757
 def gradient_image(
-    values: Float32[np.ndarray, "*grid"],  # [height width 3], or [height width]
-    quantile: float = 0.995,  # of the sizes: what is shown at full scale
+    values: Float32[np.ndarray, "*grid"], quantile: float = 0.995
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Signed numbers as an image: zero is mid-grey, a positive number brightens its own colour and a negative one
-    darkens it. Of one size by itself each."""
+    """Signed numbers as an image: zero is mid-grey, positive numbers brighten their colour, negative ones darken it.
+
+    Args:
+        values: float32 [height, width, 3] or [height, width], such as a gradient.
+        quantile: The share of sizes that lies below full scale.
+
+    Returns:
+        uint8 [height, width, 3], scaled by itself: two such images do not compare in size.
+    """
     values = np.nan_to_num(values if values.ndim == 3 else np.repeat(values[..., None], 3, -1))
     sizes = np.abs(values)
     scale = np.quantile(sizes, quantile) or sizes.max() or 1
@@ -322,10 +343,23 @@ def deconvolution(
     image: UInt8[np.ndarray, "height width 3"],
     layer: str,
     unit: int,
-    at: str | tuple[int, int] = "strongest",  # or "map", or (row, column)
+    at: str | tuple[int, int] = "strongest",
 ) -> Float32[np.ndarray, "size size 3"]:
-    """A unit's activations run down the network: unpooled by the image's switches, rectified, through transposed
-    filters (Zeiler and Fergus 2014)."""
+    """A unit's activations run back down the network: unpooled, rectified, filtered (Zeiler and Fergus 2014).
+
+    Args:
+        model: A network that JAX can differentiate, with ReLUs.
+        image: uint8 [height, width, 3], RGB; cropped and resized for the network.
+        layer: One of its layers.
+        unit: The unit's number in the layer, from 0.
+        at: "strongest" (the strongest cell), "map" (its whole map), or the (row, column) of a cell.
+
+    Returns:
+        float32 [size, size, 3], without a unit of measure.
+
+    Raises:
+        InputError: As `gradient`; and where the network has no ReLU.
+    """
     check_unit(model, layer, unit)
     pixels = fit_network_image(model, image)
     own = unit_map(model, pixels, layer, unit)
@@ -339,10 +373,23 @@ def guided_backpropagation(
     image: UInt8[np.ndarray, "height width 3"],
     layer: str,
     unit: int,
-    at: str | tuple[int, int] = "strongest",  # or "map", or (row, column)
+    at: str | tuple[int, int] = "strongest",
 ) -> Float32[np.ndarray, "size size 3"]:
-    """The gradient of a unit's strongest cell, with what is negative dropped at each ReLU on the way down (Springenberg
-    et al. 2015)."""
+    """The gradient with negative values dropped at each ReLU on the way down (Springenberg et al. 2015).
+
+    Args:
+        model: A network that JAX can differentiate, with ReLUs.
+        image: uint8 [height, width, 3], RGB; cropped and resized for the network.
+        layer: One of its layers.
+        unit: The unit's number in the layer, from 0.
+        at: "strongest" (the strongest cell), "map" (the sum of its map), or the (row, column) of a cell.
+
+    Returns:
+        float32 [size, size, 3], without a unit of measure.
+
+    Raises:
+        InputError: As `gradient`; and where the network has no ReLU.
+    """
     check_unit(model, layer, unit)
     pixels = fit_network_image(model, image)
     return backpropagate(model, pixels, layer, unit, cells(unit_map(model, pixels, layer, unit), at), "guided").astype(

@@ -15,17 +15,34 @@ from jaxtyping import Int64
 
 # %% ../../nbs/data/03_groups.ipynb #b029d7f8
 class UsedImage(NamedTuple):
-    "An image that was used."
+    """An image that was used in a run.
 
-    source: int  # place of its source in the data
+    Attributes:
+        source: The place of its source in the data.
+        name: Its name in that source.
+        group: What it belongs to, such as a video or a patient; None where it stands alone.
+        digest: SHA-256 of its bytes; empty where not known.
+    """
+
+    source: int
     name: str
     group: str | None
-    digest: str = ""  # of its bytes; empty where nobody knows
+    digest: str = ""
 
 
 def independent(images: Sequence[UsedImage]) -> Int64[np.ndarray, " image"]:
-    """A number for each image, the same for those of one family: of one group of one source, or of the same bytes. Any
-    other image is its own."""
+    """Which images depend on each other: those of one group of one source, and those of the same bytes.
+
+    Args:
+        images: The images.
+
+    Returns:
+        int64 [image], equal for images that depend on each other, counted from 0.
+
+    Example:
+        >>> independent([UsedImage(0, "1.jpg", "film"), UsedImage(0, "2.jpg", "film"), UsedImage(0, "3.jpg", None)])
+        array([0, 0, 1])
+    """
     above, first = list(range(len(images))), dict[tuple, int]()
 
     def root(place):

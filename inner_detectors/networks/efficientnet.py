@@ -227,7 +227,19 @@ def is_symmetric(path: Path) -> bool:
 
 
 def efficientnet_lite0(weights: Path | str | None = None, size: int = 224, preprocess: str | None = None) -> Model:
-    "EfficientNet-Lite0 with the parameters of a file, of any number of classes; without `fc` where they do not fit."
+    """EfficientNet-Lite0 (Tan and Le 2019) with the parameters of a file.
+
+    Args:
+        weights: A file of its parameters, ours or PyTorch's; what `fetch` brought where None.
+        size: Side of the input, pixels.
+        preprocess: A name of `PREPROCESSING`; that which belongs to the file where None.
+
+    Returns:
+        The network, with any number of classes; without `fc` and `prob` where the file has none.
+
+    Raises:
+        InputError: Where the file is missing, cannot be read, or holds another network.
+    """
     path = (
         parameter_file("efficientnet-lite0", "efficientnet_lite0.safetensors", fetch="efficientnet-lite0")
         if weights is None

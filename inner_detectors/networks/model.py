@@ -37,24 +37,40 @@ def error_words(error: Exception) -> str:
 # %% ../../nbs/networks/02_model.ipynb #eed92328
 @dataclass(frozen=True, eq=False)
 class Model:
-    "A network with named layers. Only `name` and `forward` are needed."
+    """A network with named layers. Only `name` and `forward` are needed; `from_nnx` and its kin fill in the rest.
+
+    Args:
+        name: What it is called in tables and files.
+        forward: (parameters, images as `preprocess` gives them) -> {layer: float32 [batch, height, width, unit]}.
+        parameters: Any tree of arrays, the first argument of `forward`.
+        size: Height and width of its input, pixels.
+        preprocess: uint8 [batch, height, width, 3], RGB -> images as `forward` wants them.
+        geometry: Layer -> where its cells look; `half_pixel` where missing.
+        record: What results say of it: weights, weights_sha256, preprocessing, source, licence.
+        absent: Layers that it could have -> what they would need, in words.
+        edit: Where `traced` is False: (parameters, images, names, layer, values) -> as `forward`, with the values in
+            place of what the layer gives. JAX finds that itself for a function that it traces.
+        classes: Names of the classes: of layer `prob`, or of the last where that gives their scores.
+        traced: False: `forward` is called with NumPy arrays and the names of layers, outside JAX.
+
+    Example:
+        >>> def forward(parameters, images):
+        ...     return {"colours": images[:, ::2, ::2]}
+        >>> layers(Model("colours", forward, size=32))
+        {'colours': (16, 16, 3)}
+    """
 
     name: str
-    # (parameters, images float32 [batch height width channel], ready) -> {layer: float32 [batch h w unit]}
     forward: Callable
-    parameters: Any = ()  # a pytree, the first argument of `forward`
-    size: int = 224  # height and width of its input, pixels
-    preprocess: Callable = unit_range  # uint8 [batch height width 3], RGB -> images as `forward` wants them
-    geometry: Mapping[str, Geometry] = field(default_factory=dict)  # by layer; `half_pixel` where missing
-    record: Mapping[str, str] = field(
-        default_factory=dict
-    )  # for results: weights, weights_sha256, preprocessing, source, licence
-    absent: Mapping[str, str] = field(default_factory=dict)  # layers it could have, and what they would need
-    # where `traced` is False: (parameters, images, names, layer, values) -> as `forward`, with the values in place of
-    # what the layer gives; JAX finds that for a function that it traces (`networks.cut`)
+    parameters: Any = ()
+    size: int = 224
+    preprocess: Callable = unit_range
+    geometry: Mapping[str, Geometry] = field(default_factory=dict)
+    record: Mapping[str, str] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
     edit: Callable | None = None
-    classes: tuple[str, ...] = ()  # names of the classes: of layer `prob`, or of the last where that gives their scores
-    traced: bool = True  # False: `forward` is called with NumPy arrays and the names of layers, outside JAX
+    classes: tuple[str, ...] = ()
+    traced: bool = True
 
     def __repr__(self) -> str:
         known = [self.record[key] for key in ("preprocessing", "weights") if key in self.record]
@@ -71,8 +87,23 @@ def forget_layers(model: Model) -> None:
     SHAPES.pop(model, None)
 
 
-def layers(model: Model) -> dict[str, tuple[int, int, int]]:  # layer -> (rows, columns, units)
-    "The layers of a model in forward order. Refuses activations that are not [batch h w unit]."
+def layers(model: Model) -> dict[str, tuple[int, int, int]]:
+    """The layers of a network, in the order in which they are computed.
+
+    Args:
+        model: The network. It is traced, not run; one outside JAX is run once on a black image.
+
+    Returns:
+        Layer -> (rows, columns, units) of its maps.
+
+    Raises:
+        InputError: Where `forward` fails, or gives something else than [batch, height, width, unit].
+
+    Example:
+        >>> from inner_detectors.synthetic.planted import planted_model
+        >>> layers(planted_model())
+        {'planted': (32, 32, 8)}
+    """
     if model not in SHAPES:
         SHAPES[model] = trace_layers(model) if model.traced else run_layers(model)
     return dict(SHAPES[model])
@@ -190,12 +221,23 @@ def scores_of(model: Model) -> str | None:
 
 
 def layer_classes(model: Model, layer: str = "prob") -> tuple[str, ...]:
-    "What the units of a layer of scores are called; by number where nobody has named them."
+    "What the units of a layer of scores are called; by number where they have no names."
     return model.classes or tuple(f"class {place}" for place in range(layers(model)[layer][2]))
 
 # %% ../../nbs/networks/02_model.ipynb #067194c4
 def check_layers(model: Model, names: Iterable[str]) -> list[str]:
-    "The names, if the model has all of these layers. Refuses the first that it has not."
+    """The names of layers themselves, if the network has all of them.
+
+    Args:
+        model: The network.
+        names: Names of layers.
+
+    Returns:
+        The names as a list.
+
+    Raises:
+        InputError: At the first that it has not. The sentence names the nearest, or what the layer would need.
+    """
     known, names = layers(model), list(names)
     for name in names:
         if name in model.absent:
@@ -206,7 +248,18 @@ def check_layers(model: Model, names: Iterable[str]) -> list[str]:
 
 
 def geometry_of(model: Model, layer: str) -> Geometry:
-    "What the positions of a layer look at: as the model says, else cells that tile the input."
+    """Where the cells of a layer look.
+
+    Args:
+        model: The network.
+        layer: One of its layers.
+
+    Returns:
+        The geometry that the network records; else equal cells that tile its input.
+
+    Raises:
+        InputError: Where there is no such layer.
+    """
     if layer in model.geometry:
         return model.geometry[layer]
     check_layers(model, [layer])
@@ -214,8 +267,15 @@ def geometry_of(model: Model, layer: str) -> Geometry:
 
 # %% ../../nbs/networks/02_model.ipynb #8a534128
 def layer_table(model: Model):
-    """A pandas table: layer, units, rows, columns; centre of the first cell, jump between cells and receptive field
-    (height, width), pixels."""
+    """The layers of a network as a table.
+
+    Args:
+        model: The network.
+
+    Returns:
+        A pandas table, a row a layer: layer, units, rows, columns; centre of the first cell, jump from cell to cell and
+        receptive field (height x width), pixels.
+    """
     import pandas as pd
 
     rows = []

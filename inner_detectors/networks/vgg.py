@@ -284,8 +284,21 @@ def write_vgg16_conv(member: Path, to: Path, about: Mapping[str, str]):
 def vgg16(
     weights: Path | str | None = None, width: float = 1.0, size: int = 224, preprocess: str | None = None
 ) -> Model:
-    """VGG16 with the parameters of a file, in any form; only the layers whose parameters fit, and of any number of
-    classes."""
+    """VGG16 (Simonyan and Zisserman 2015) with the parameters of a file.
+
+    Args:
+        weights: A file of Caffe's, Keras', PyTorch's or TensorFlow's parameters; what `fetch` brought where None.
+            Layers whose parameters are not in it are left out.
+        width: The share of the published number of units; below 1 for small networks of your own.
+        size: Side of the input, pixels.
+        preprocess: A name of `PREPROCESSING`; that which belongs to the file where None.
+
+    Returns:
+        The network, with any number of classes.
+
+    Raises:
+        InputError: Where the file is missing, cannot be read, or holds another network.
+    """
     path = (
         parameter_file(
             "vgg16",

@@ -19,11 +19,26 @@ from ..networks.model import Model, check_layers, preprocessor, error_words
 
 # %% ../../nbs/passes/00_probe.ipynb #361dace6
 def probe(
-    model: Model,
-    names: Sequence[str],  # layers, in the order wanted
-    device: jax.Device | None = None,  # JAX's default where None
+    model: Model, names: Sequence[str], device: jax.Device | None = None
 ) -> Callable[[UInt8[np.ndarray, "batch size size 3"]], dict[str, Float32[Array, "batch height width unit"]]]:
-    "A jitted function from images to the activations of the named layers, run on one device."
+    """Make a compiled function from images to the activations of some layers.
+
+    Args:
+        model: The network.
+        names: Names of layers, in the order wanted.
+        device: Where it runs; JAX's default device where None.
+
+    Returns:
+        A function: uint8 [batch, size, size, 3] -> {layer: float32 [batch, height, width, unit]}.
+
+    Raises:
+        InputError: Where there is no such layer; on a call, where a network outside JAX fails.
+
+    Example:
+        >>> from inner_detectors.synthetic.planted import planted_model
+        >>> probe(planted_model(), ["planted"])(np.zeros((2, 64, 64, 3), np.uint8))["planted"].shape
+        (2, 32, 32, 8)
+    """
     check_layers(model, names)
     if not model.traced:
         return on_the_host(model, names)

@@ -34,23 +34,37 @@ from .progress import Progress
 
 # %% ../../nbs/passes/07_sweep.ipynb #c50bcab4
 class SweepResult(NamedTuple):
-    "What a sweep gives."
+    """What a pass over a data set gives.
+
+    Attributes:
+        state: Of the fold; `fold.result(state)` is what a person reads.
+        images: The images that were used, in order.
+        problems: A sentence for each image that could not be read.
+    """
 
     state: Any
-    images: list[UsedImage]  # that were used
-    problems: list[str]  # a sentence for every image that could not be read
+    images: list[UsedImage]
+    problems: list[str]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    "Where and how often a sweep writes its state, and which run it is."
+    """Where and how often a pass writes its state, so that a run that was stopped goes on from there.
+
+    Args:
+        path: The file.
+        identity: What tells this run from others; a file of another run is replaced.
+        every: Seconds from one writing to the next; 0: after every batch.
+        prints: float32 [unit, 3], a fingerprint of the network that must be the same; not asked for where None.
+
+    Raises:
+        InputError: Where `every` is negative.
+    """
 
     path: Path
     identity: str
-    every: float = 30.0  # seconds; 0: after every batch
-    prints: Float32[np.ndarray, "unit 3"] | None = (
-        None  # the fingerprint of the network; without one it is not asked for
-    )
+    every: float = 30.0
+    prints: Float32[np.ndarray, "unit 3"] | None = None
 
     def __post_init__(self):
         at_least(0, checkpoint=self.every)
@@ -90,12 +104,39 @@ def sweep(
     names: Sequence[str],
     view: View,
     *,
-    devices: Sequence[jax.Device] | None = None,  # JAX's default device where None
+    devices: Sequence[jax.Device] | None = None,
     checkpoint: Checkpoint | None = None,
     label: str = "sweep",
     progress: bool = True,
 ) -> SweepResult:
-    "Pass over a data set once. Raises InputError where activations are not finite."
+    """Pass over a data set once: read ahead, run the network, feed a fold.
+
+    Args:
+        fold: What is gathered.
+        data: The images.
+        model: The network.
+        names: Names of the layers whose activations the fold needs.
+        view: How images and masks are cut, and how many at once.
+        devices: Each takes a part of the data; JAX's default device where None.
+        checkpoint: Where the state is written; nowhere where None.
+        label: What progress bar and messages call this pass.
+        progress: Show a bar, or lines on standard error where there is no terminal.
+
+    Returns:
+        The fold's state, the images used and the problems.
+
+    Raises:
+        InputError: Where there is no such layer, or an activation is not a finite number.
+
+    Example:
+        >>> from inner_detectors.data.dataset import Data
+        >>> from inner_detectors.passes.batches import View
+        >>> from inner_detectors.passes.fold import Fold
+        >>> from inner_detectors.synthetic.planted import Rings, planted_model
+        >>> count = Fold(lambda: 0, lambda state, batch: state + batch.filled, lambda a, b: a + b, lambda state: state)
+        >>> sweep(count, Data([Rings(8)]), planted_model(), ["planted"], View(64, 32), progress=False).state
+        8
+    """
     return sweep_all(
         [fold],
         data,

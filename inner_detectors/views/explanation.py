@@ -287,8 +287,22 @@ def fill_explanation_page(explained: ExplainedNetwork) -> str:
 def explanation_page(
     network: TransferModel, data: Data, path: str | Path, labels: Any = None, number: int = 24, **choices: Any
 ) -> Path:
-    """Write an explanation of a network as one HTML file, which needs nothing beside it. `choices` are those of
-    `explain_network`."""
+    """Write one HTML file that explains a transferred network's answers; it needs nothing beside it.
+
+    Args:
+        network: The network, from `transfer` or `load_network`.
+        data: The images to choose from.
+        path: The file to write.
+        labels: Their classes, in any form that `as_labels` takes; not shown where None.
+        number: How many images the page shows, at least 1.
+        choices: evidence, seed, batch and progress, as of `explain_network`.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: Where labels do not fit the images, or a number is out of bounds.
+    """
     path = Path(path)
     write_text(path, fill_explanation_page(explain_network(network, data, labels, number, **choices)))
     return path

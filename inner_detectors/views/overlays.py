@@ -17,10 +17,21 @@ def interpolate_over_image(
     cells: Float[np.ndarray, "height width"],
     lit: Bool[np.ndarray, "height width"],
     limit: float,
-    geometry: Mapping,  # centre and jump of the layer's cells, pixels
+    geometry: Mapping,
     size: int,
 ) -> Float[np.ndarray, "size size"]:
-    "A map interpolated over an image of size x size."
+    """A unit's map interpolated over an image, as it is for counting.
+
+    Args:
+        cells: float [height, width], the map.
+        lit: bool [height, width]: which cells are above the threshold.
+        limit: The threshold.
+        geometry: `centre` and `jump` of the layer's cells, pixels.
+        size: Side of the image, pixels.
+
+    Returns:
+        float [size, size].
+    """
     from inner_detectors.networks.geometry import Geometry
     from inner_detectors.passes.interpolation import enlarge_slowly, sampling_grid
 
@@ -53,14 +64,37 @@ def eight_bits(values: Float[np.ndarray, "size size 3"]) -> UInt8[np.ndarray, "s
 def reveal(
     image: UInt8[np.ndarray, "size size 3"], on: Bool[np.ndarray, "size size"], light: float = 0.4
 ) -> UInt8[np.ndarray, "size size 3"]:
-    "The region as it is, the rest grey and dim."
+    """An image with a region as it is and the rest grey and dim.
+
+    Args:
+        image: uint8 [size, size, 3], RGB.
+        on: bool [size, size], the region.
+        light: Brightness of the rest, 0 to 1.
+
+    Returns:
+        uint8 [size, size, 3].
+
+    Example:
+        >>> reveal(np.full((2, 2, 3), 100, np.uint8), np.array([[True, False], [False, False]]))[..., 0].tolist()
+        [[100, 40], [40, 40]]
+    """
     return np.where(on[..., None], image, eight_bits(grey(image, light)))
 
 
 def heat(
     image: UInt8[np.ndarray, "size size 3"], values: Float[np.ndarray, "size size"], least: float, most: float
 ) -> UInt8[np.ndarray, "size size 3"]:
-    "The map's values from `least` to `most` as colours over the grey image."
+    """A map's values as colours over the grey image.
+
+    Args:
+        image: uint8 [size, size, 3], RGB.
+        values: float [size, size], such as an interpolated map.
+        least: The value that is drawn darkest.
+        most: The value that is drawn brightest.
+
+    Returns:
+        uint8 [size, size, 3].
+    """
     from matplotlib import colormaps
 
     share = np.clip((values - least) / max(most - least, 1e-30), 0, 1)
@@ -72,7 +106,16 @@ def agreement_overlay(
     on: Bool[np.ndarray, "size size"],
     mask: Bool[np.ndarray, "size size"],
 ) -> UInt8[np.ndarray, "size size 3"]:
-    "The region alone, the mask alone and both, in three colours over the dim grey image."
+    """A unit's region and a concept's mask over the dim grey image: the region alone, the mask alone, and both.
+
+    Args:
+        image: uint8 [size, size, 3], RGB.
+        on: bool [size, size], the region; orange where it is alone.
+        mask: bool [size, size], the concept; blue where it is alone, yellow where both are.
+
+    Returns:
+        uint8 [size, size, 3].
+    """
     under = grey(image, 0.35)
     for where, colour in ((on & ~mask, UNIT), (mask & ~on, MASK), (on & mask, BOTH)):
         under[where] = 0.3 * grey(image)[where] + 0.7 * parse_colour(colour)
@@ -82,8 +125,16 @@ def agreement_overlay(
 def box_of(
     on: Bool[np.ndarray, "size size"], values: Float[np.ndarray, "size size"], least: float = 0.15
 ) -> tuple[int, int, int]:
-    """(top, left, side) of a square around the piece of the region that holds the largest value, at least a share
-    `least` of the image wide."""
+    """A square around the connected piece of a region that holds the largest value.
+
+    Args:
+        on: bool [size, size], the region.
+        values: float [size, size], such as an interpolated map.
+        least: The square is at least this share of the image wide.
+
+    Returns:
+        (top, left, side), pixels.
+    """
     from scipy.ndimage import label as pieces
 
     size, peak = len(on), np.unravel_index(int(values.argmax()), on.shape)
@@ -101,13 +152,30 @@ def crop(
     on: Bool[np.ndarray, "size size"],
     values: Float[np.ndarray, "size size"],
 ) -> UInt8[np.ndarray, "side side 3"]:
-    "The piece of the region that holds the peak, cut out of the image."
+    """The part of an image that a unit answers to most: the square of `box_of`, cut out.
+
+    Args:
+        image: uint8 [size, size, 3], RGB.
+        on: bool [size, size], the region.
+        values: float [size, size], such as an interpolated map.
+
+    Returns:
+        uint8 [side, side, 3].
+    """
     top_images, left, side = box_of(on, values)
     return image[top_images : top_images + side, left : left + side]
 
 # %% ../../nbs/views/02_overlays.ipynb #f6c3ba01
 def contours(field: Shaped[np.ndarray, "height width"], level: float) -> list[Float[np.ndarray, "point 2"]]:
-    "The closed lines (x, y), in pixel indices, around all that exceeds a level; cut at the image's border."
+    """The closed lines around all that exceeds a level.
+
+    Args:
+        field: [height, width], numbers or booleans.
+        level: The level.
+
+    Returns:
+        For each line its points (x, y), pixel indices, cut at the image's border.
+    """
     from contourpy import contour_generator
 
     size, values = field.shape, field.astype(np.float64)
@@ -118,8 +186,16 @@ def contours(field: Shaped[np.ndarray, "height width"], level: float) -> list[Fl
 
 
 def draw_outline(axis, field: np.ndarray, level: float, colour: str, dashed: bool = False, width: float = 0.8) -> None:
-    """The lines around all that exceeds a level, in a colour on black (dashed: on white), so that they are seen on any
-    image."""
+    """Draw the lines around all that exceeds a level, with a dark or light edge so that they are seen on any image.
+
+    Args:
+        axis: matplotlib's axis, which shows the image.
+        field: [height, width], numbers or booleans.
+        level: The level.
+        colour: Any colour of matplotlib.
+        dashed: Dashed with a white edge; else solid with a black one.
+        width: Of the line, points.
+    """
     from matplotlib import patheffects
     from matplotlib.collections import LineCollection
 

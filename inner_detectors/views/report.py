@@ -121,15 +121,39 @@ def remove_files(out: Path, names: Iterable[str]) -> None:
 
 # %% ../../nbs/views/07_report.ipynb #da385219
 def report(
-    folder: str | Path,  # of a match
-    study: Study | None = None,  # gives the photographs; without it there are none
-    out: str | Path | None = None,  # FOLDER/report where None
+    folder: str | Path,
+    study: Study | None = None,
+    out: str | Path | None = None,
     *,
-    single: bool | None = None,  # True: one file; False: a folder; None: a folder, and one file where that is small
-    sections: Mapping[str, Section] = {},  # of tables that no analysis has written, by the names of their files
+    single: bool | None = None,
+    sections: Mapping[str, Section] = {},
     progress: bool = True,
-) -> Path:  # index.html
-    "Write a report of all that a folder holds. What is not there is said in its place."
+) -> Path:
+    """Write a report of all that the folder of a dissection holds. What has not been run is named in its place.
+
+    Args:
+        folder: The folder that `dissect(..., out=...)` or `inner-detectors match` wrote.
+        study: The dissection with its network and data, for photographs; without it the report has none.
+        out: Where the report goes; FOLDER/report where None.
+        single: True: one file. False: a folder. None: a folder, and one file too where that is small.
+        sections: Sections for tables that no analysis has written, by the names of their files.
+        progress: Show a progress bar while photographs are read.
+
+    Returns:
+        The report's index.html.
+
+    Raises:
+        InputError: Where the folder holds no dissection, a file in it is damaged, or the report cannot be written.
+
+    Example:
+        >>> from inner_detectors import Protocol, dissect
+        >>> from inner_detectors.data.dataset import Data
+        >>> from inner_detectors.synthetic.planted import Rings, planted_model
+        >>> protocol = Protocol(quantile=0.02)
+        >>> found = dissect(planted_model(), Data([Rings(24)]), ["planted"], protocol, "rings", progress=False)
+        >>> report("rings").name
+        'index.html'
+    """
     read = read_folder(Path(folder), sections)
     found, out = read.dissection, make_folder(Path(folder) / "report" if out is None else out)
     top = read.one("top-images")

@@ -68,14 +68,32 @@ def digest_lines(lines: Sequence[str]) -> str:
 
 # %% ../../../nbs/data/readers/03_coco.ipynb #c96699da
 class Coco:
-    "COCO instances (Lin et al. 2014; format: cocodataset.org/#format-data): polygons, RLE, compressed RLE, crowds."
+    """COCO instances: masks as polygons or run lengths (Lin et al. 2014; cocodataset.org/#format-data).
+
+    Args:
+        annotations: The json file, of COCO itself or of any tool that writes its format.
+        images: The folder of images; looked for around the json where None.
+        on_problem: "stop" at what points nowhere, or "skip" it with a note in `problems`.
+        orientation: "upright" or "stored", where EXIF turns an image and no size tells whether its masks are turned.
+        group: The field of an image's entry that says what it belongs to, such as `video_id`.
+
+    Raises:
+        InputError: Where the json or an image is missing or damaged. The sentence names file and entry.
+
+    Example:
+        >>> from inner_detectors.synthetic.planted import Rings
+        >>> from inner_detectors.synthetic.writers import write_coco
+        >>> source = Coco(write_coco(Rings(4), "rings"))
+        >>> len(source.keys), source.concepts.names
+        (4, ['red ball', 'blue ball'])
+    """
 
     name, kind, options = "coco", "instances", ("orientation", "group")
 
     def __init__(
         self,
         annotations: str | Path,
-        images: str | Path | None = None,  # looked for around the json where None
+        images: str | Path | None = None,
         on_problem: str = "stop",
         orientation: str | None = None,
         group: str | None = None,
@@ -214,6 +232,14 @@ def record_options(**options: str | None) -> dict[str, str]:
 
 
 class CocoStuff(Coco):
-    "COCO stuff (Caesar et al. 2018): instances of another json, with concepts such as sky, grass and wall."
+    """COCO stuff: concepts such as sky, grass and wall, from a json of their own (Caesar et al. 2018).
+
+    Args:
+        annotations: The json file, such as `stuff_val2017.json`.
+        images: The folder of images; looked for around the json where None.
+        on_problem: "stop" at what points nowhere, or "skip" it with a note in `problems`.
+        orientation: "upright" or "stored", where EXIF turns an image and no size tells whether its masks are turned.
+        group: The field of an image's entry that says what it belongs to.
+    """
 
     name, kind = "coco-stuff", "stuff"

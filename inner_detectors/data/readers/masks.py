@@ -49,7 +49,7 @@ def as_whole_number(value: object) -> int | None:
 
 
 def check_runs(rle: dict, height: int, width: int) -> list[int]:
-    "The run lengths of a mask. ValueError unless they fit the image exactly."
+    "The run lengths of a mask. ValueError unless they fill the image."
     size, counts = rle.get("size"), rle.get("counts")
     if not isinstance(size, list) or [as_whole_number(one) for one in size[:3]] != [height, width]:
         raise ValueError(f"its RLE is for size {size}, the image is [{height}, {width}]")
@@ -82,7 +82,7 @@ def decode_rle(
     height: int,
     width: int,
 ) -> Bool[np.ndarray, "height width"]:
-    "A run-length encoded mask, compressed or not. ValueError unless it fits the image exactly."
+    "A run-length encoded mask, compressed or not. ValueError unless it fits the image."
     runs = check_runs(rle, height, width)
     inside = np.arange(len(runs)) % 2 == 1
     return np.repeat(inside, runs).reshape(width, height).T

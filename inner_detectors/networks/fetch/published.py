@@ -17,8 +17,11 @@ import platformdirs
 
 # %% ../../../nbs/networks/fetch/00_published.ipynb #4058dead
 def homes() -> list[Path]:
-    """The folders in which parameters are looked for: $INNER_DETECTORS_HOME, ./pre-models where it is there, and the
-    user's own data folder."""
+    """The folders in which parameters are looked for, in order.
+
+    Returns:
+        $INNER_DETECTORS_HOME, ./pre-models where it is there, and the folder that the system has for a user's data.
+    """
     said = os.environ.get("INNER_DETECTORS_HOME")
     here = Path("pre-models")
     return [
@@ -29,7 +32,11 @@ def homes() -> list[Path]:
 
 
 def home() -> Path:
-    "The folder into which parameters are fetched: the first of `homes()`. It need not exist yet."
+    """The folder into which parameters are fetched: the first of `homes()`.
+
+    Returns:
+        Its path. It need not exist yet.
+    """
     return homes()[0]
 
 # %% ../../../nbs/networks/fetch/00_published.ipynb #6e5740ed

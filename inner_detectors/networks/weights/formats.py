@@ -101,14 +101,38 @@ def form_of(path: Path) -> str:
 
 
 def read_weights(path: Path | str) -> dict[str, np.ndarray]:
-    """All arrays of a file of parameters, by the names they have in it. Its form is known by its content. Runs nothing.
-    Refuses what it cannot read."""
+    """All arrays of a file of parameters. The form is known by the content; nothing in the file is run.
+
+    Args:
+        path: A safetensors, ONNX, NumPy, PyTorch, pickle, HDF5 or Keras file.
+
+    Returns:
+        Name in the file -> array.
+
+    Raises:
+        InputError: Where the file is missing, damaged or of another form.
+
+    Example:
+        >>> np.savez("weights.npz", kernel=np.zeros((3, 3)))
+        >>> read_weights("weights.npz")["kernel"].shape
+        (3, 3)
+    """
     path = Path(path)
     return attempt(path, lambda path: READERS[form_of(path)](path))
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
-    "What a safetensors file says about itself, and what Keras says of its HDF5 files; nothing for other forms."
+    """What a file of parameters says about itself.
+
+    Args:
+        path: A safetensors file, or one of Keras' HDF5 files.
+
+    Returns:
+        Names and texts; empty for other forms.
+
+    Raises:
+        InputError: Where the file cannot be read.
+    """
 
     def said(path: Path) -> dict[str, str]:
         match form_of(path):
