@@ -30,7 +30,7 @@ test checks notebooks pytest test-long: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup weights demo test checks notebooks pytest lab test-long test-torch test-lowest lock readme export studies clean browser \
+.PHONY: help setup weights demo test checks notebooks pytest lab test-long test-torch test-lowest lock readme export studies docs clean browser \
         data match activthres verify correlat visualise transfer
 
 help:  ## this list
@@ -151,9 +151,12 @@ studies: setup weights  ## run the notebooks in studies/ again, in place
 	if [ $${#found[@]} = 0 ]; then echo "make studies: there is no notebook in studies/ yet." >&2; exit 1; fi; \
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace "$${found[@]}"
 
+docs: setup  ## the site, as HTML, in _site/: guides, notebooks, every public name and every command
+	JAX_PLATFORMS=cpu $(BIN)/python tools/docs.py _site
+
 lock: setup  ## requirements.lock from settings.ini; to take newer versions: make lock FLAGS=--upgrade
 	$(BIN)/python -m uv pip compile setup.py --extra onnx --extra inpaint --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet $(FLAGS) -o requirements.lock
 
 clean:  ## remove environments, caches and results (not data, not pre-models)
-	rm -rf .venv .venv-torch .venv-lowest build dist results *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis _proc _docs
+	rm -rf .venv .venv-torch .venv-lowest build dist results *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis _proc _docs _site

@@ -145,7 +145,7 @@ def test_no_registry_in_the_lock():
 
 
 def test_every_dependency_is_explained():
-    "In the table of the index notebook, those of an extra with its name; in CONTRIBUTING where it builds and tests."
+    "In docs/dependencies.md, those of an extra with its name; in CONTRIBUTING where it builds and tests."
     config = configparser.ConfigParser(delimiters=["="])
     config.read(ROOT / "settings.ini", encoding="utf-8")
     names = {
@@ -154,9 +154,9 @@ def test_every_dependency_is_explained():
         if key.endswith("requirements")
     }
     assert {"", "onnx", "inpaint", "cuda", "dev"} == set(names)
-    index, contributing = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md"))
+    runs, builds = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/dependencies.md", "CONTRIBUTING.md"))
     for extra in names.keys() - {"cuda"}:
-        table = contributing if extra == "dev" else index[index.index("## What it stands on") :]
+        table = builds if extra == "dev" else runs
         rows = [
             re.findall(r"[\w.-]+", row.split("|")[1].partition("(`")[0])
             for row in re.findall(r"^\| .*\|$", table, re.M)
