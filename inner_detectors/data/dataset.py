@@ -38,11 +38,22 @@ def split_categories(
 # %% ../../nbs/data/04_dataset.ipynb #6ef5a995
 @dataclass(frozen=True)
 class Data:
-    "All images of one or several sources, under one vocabulary."
+    """All images of one or several sources, under one vocabulary. `load_data` makes one from places.
+
+    Args:
+        sources: What images and masks come from: objects with name, concepts, keys, sample(key) and identity().
+        chosen: Places of the images used, from 0; all where None.
+        only: Names of the concepts used; all where None.
+
+    Example:
+        >>> data = load_data("scenes:8")
+        >>> len(data), len(data.take(3)), data.about("dog").concepts.names
+        (8, 3, ['dog'])
+    """
 
     sources: Sequence[Source]
-    chosen: tuple[int, ...] | None = None  # places of the images used, all where None
-    only: tuple[str, ...] | None = None  # names of the concepts used, all where None
+    chosen: tuple[int, ...] | None = None
+    only: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -53,6 +64,7 @@ class Data:
 
     @cached_property
     def concepts(self) -> Vocabulary:
+        "The concepts of all sources together, or those that are used."
         whole = join(*(source.concepts for source in self.sources), names=self.kinds)
         return whole if self.only is None else restrict(whole, self.only)
 
@@ -72,10 +84,12 @@ class Data:
 
     @cached_property
     def entries(self) -> dict[tuple[str, tuple[int, ...]], str]:
+        "The names of the category axis; see `split_categories`."
         return split_categories(self.sources, self.concepts, self.kinds)
 
     @property
     def categories(self) -> list[str]:
+        "The categories, each with the sources that annotate it where not all do."
         return list(self.entries.values())
 
     @cached_property

@@ -37,24 +37,39 @@ def error_words(error: Exception) -> str:
 # %% ../../nbs/networks/02_model.ipynb #eed92328
 @dataclass(frozen=True, eq=False)
 class Model:
-    "A network with named layers. Only `name` and `forward` are needed."
+    """A network with named layers. Only `name` and `forward` are needed; `load_model` and `from_nnx` make one, too.
+
+    Args:
+        name: What it is called in results.
+        forward: (parameters, images float32 [batch height width channel], made ready) -> a dict of layer to float32
+            [batch height width unit].
+        parameters: A pytree of arrays, the first argument of `forward`.
+        size: Height and width of its input, pixels.
+        preprocess: Makes images ready: uint8 [batch height width 3], RGB, -> what `forward` wants.
+        geometry: Where the cells of a layer look, by its name; `half_pixel` where missing.
+        record: What results say of it: weights, weights_sha256, preprocessing, source, licence.
+        absent: Layers that it could have, and what they would need.
+        edit: Where `traced` is False: (parameters, images, names, layer, values) -> as `forward`, with the values in
+            place of what the layer gives. JAX finds that for a function that it traces (`networks.cut`).
+        classes: Names of the classes: of layer `prob`, or of the last where that gives their scores.
+        traced: False: `forward` is called with NumPy arrays and the names of layers, outside JAX.
+
+    Example:
+        >>> Model("redness", lambda parameters, images: {"red": images[..., :1]}, size=64)
+        Model(redness: 64 x 64 pixels)
+    """
 
     name: str
-    # (parameters, images float32 [batch height width channel], ready) -> {layer: float32 [batch h w unit]}
     forward: Callable
-    parameters: Any = ()  # a pytree, the first argument of `forward`
-    size: int = 224  # height and width of its input, pixels
-    preprocess: Callable = unit_range  # uint8 [batch height width 3], RGB -> images as `forward` wants them
-    geometry: Mapping[str, Geometry] = field(default_factory=dict)  # by layer; `half_pixel` where missing
-    record: Mapping[str, str] = field(
-        default_factory=dict
-    )  # for results: weights, weights_sha256, preprocessing, source, licence
-    absent: Mapping[str, str] = field(default_factory=dict)  # layers it could have, and what they would need
-    # where `traced` is False: (parameters, images, names, layer, values) -> as `forward`, with the values in place of
-    # what the layer gives; JAX finds that for a function that it traces (`networks.cut`)
+    parameters: Any = ()
+    size: int = 224
+    preprocess: Callable = unit_range
+    geometry: Mapping[str, Geometry] = field(default_factory=dict)
+    record: Mapping[str, str] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
     edit: Callable | None = None
-    classes: tuple[str, ...] = ()  # names of the classes: of layer `prob`, or of the last where that gives their scores
-    traced: bool = True  # False: `forward` is called with NumPy arrays and the names of layers, outside JAX
+    classes: tuple[str, ...] = ()
+    traced: bool = True
 
     def __repr__(self) -> str:
         known = [self.record[key] for key in ("preprocessing", "weights") if key in self.record]
