@@ -68,6 +68,7 @@ from inner_detectors.data.dataset import Data
 from inner_detectors.data.sample import Region, Sample
 from inner_detectors.data.vocabulary import Concept, Vocabulary
 from inner_detectors.dissection.protocol import netdissect
+from inner_detectors.dissection.result import Dissection
 from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import study
 from inner_detectors.views.explorer.explorer import Explorer
@@ -108,7 +109,7 @@ gone.cache.photographs.clear()
 gone.renew()
 left = Explorer("kept", there, unit="planted:0", number=6)
 alone = Explorer("kept", unit="planted:0", number=6)
-bare = Explorer(found, unit="planted:0", number=6)
+bare = Explorer(Dissection(found.table), unit="planted:0", number=6)
 later = Explorer("kept", there, planted_model(), unit="planted:0", number=6)
 little = Explorer(found, there, planted_model(), unit="planted:0", number=6, memory=0.001)
 for one in (hostile, gone, later, left, alone, bare, little): display(one)

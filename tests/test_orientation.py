@@ -14,13 +14,12 @@ from scipy.io import savemat
 from sentences import assert_says
 
 from inner_detectors.cli.main import run
-from inner_detectors.cli.options import absolute_source
 from inner_detectors.core.errors import InputError, without_notes
 from inner_detectors.data.images import read_image, read_turned
 from inner_detectors.data.outlines import glance
 from inner_detectors.data.survey import survey
 from inner_detectors.synthetic.writers import structs
-from inner_detectors.data.readers.registry import load_data
+from inner_detectors.data.readers.registry import absolute_source, load_data
 from inner_detectors.data.readers.voc import VOC_CLASSES
 
 # what a viewer does with the stored pixels, by tag

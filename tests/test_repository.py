@@ -191,9 +191,6 @@ def test_a_finding_stands_alone(path):
 WINGS = [
     wing.replace("/", ".") for wing in runpy.run_path(str(ROOT / "tools" / "readme.py"))["WINGS"]
 ]  # in the order in which data flows
-DOORS = {
-    "networks.registry": ["networks.adapters.onnx"]
-}  # stand at the end of their wing, and open what lies in folders behind it
 
 
 def places(root):
@@ -225,7 +222,7 @@ def upward(root):
         for other, private in imported(root / "inner_detectors" / f"{module.replace('.', '/')}.py", module):
             if other not in found:
                 yield f"{module} imports from {other}, which no notebook makes"
-            elif found[other] >= place and other not in DOORS.get(module, ()):
+            elif found[other] >= place:
                 yield f"{module} imports from {other}, which stands behind it"
             if private and other.rpartition(".")[0] != module.rpartition(".")[0]:
                 yield f"{module} takes {', '.join(private)} from {other}"

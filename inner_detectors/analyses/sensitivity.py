@@ -184,9 +184,7 @@ def same_images(dissection: Dissection, used: Sequence[tuple[str, str]]) -> None
 class SensitivityChoices:
     "What is looked at."
 
-    quantiles: Sequence[float] | None = (
-        None  # shares of positions above the threshold; a hundred from 0.0005 where None
-    )
+    quantiles: Sequence[float] | None = None  # shares of positions above the threshold; a hundred where None
     concepts: Sequence[str] | None = None  # these alone
     units: Sequence[str] | None = None  # these alone, such as conv5_3:12; each gets a figure of its own
 

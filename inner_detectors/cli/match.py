@@ -11,12 +11,10 @@ from dataclasses import replace
 from inner_detectors.cli.options import (
     dissection_json,
     as_text,
-    absolute_path,
     check_model,
     choose_devices,
     choose_protocol,
     open_model,
-    absolute_source,
     remark,
     print_text,
     say_plan,
@@ -92,19 +90,13 @@ def match_command(
     )
     from inner_detectors.data.readers.registry import load_data
 
-    images = load_data(
-        *data,
-        limit=limit,
-        seed=seed,
-        on_problem=on_problem,
-        concepts=concepts,
-        balance=balance,
-        parts=parts,
-        progress=not quiet,
+    chosen_data: dict = dict(
+        limit=limit, seed=seed, on_problem=on_problem, concepts=concepts, balance=balance, parts=parts
     )
+    images = load_data(*data, **chosen_data, progress=not quiet)
     from inner_detectors.dissection.plan import plan
     from inner_detectors.dissection.result import Dissection
-    from inner_detectors.dissection.run import dissect
+    from inner_detectors.dissection.run import dissect, how_opened
 
     given = None if thresholds is None else Dissection.load(thresholds)
     if given is not None and quantile is None:
@@ -116,18 +108,7 @@ def match_command(
         remark(f"weights: {provenance(network.record)}")
     if dry_run:
         return say_plan(plan(network, images, layers, chosen, batch=batch, devices=devices), json)
-    again = {
-        "model": absolute_path(model),
-        "weights": absolute_path(weights),
-        "preprocessing": preprocessing,
-        "data": [absolute_source(word) for word in data],
-        "limit": limit,
-        "seed": seed,
-        "on_problem": on_problem,
-        "concepts": concepts,
-        "balance": balance,
-        "parts": parts,
-    }
+    again = how_opened(model, data, {"weights": weights, "preprocess": preprocessing}, chosen_data)
     found = dissect(
         network,
         images,

@@ -11,7 +11,7 @@ from json import dumps
 from pathlib import Path
 from typing import Any
 
-from .options import WIDE, choose_devices, recorded_command, open_model, print_text
+from .options import WIDE, choose_devices, print_text
 from ..core.errors import InputError
 
 # %% ../../nbs/cli/05_transfer.ipynb #edaba895
@@ -180,11 +180,11 @@ def network_of(folder: str, batch: int, device: str | None) -> tuple:
     """What `match` wrote into a folder, with its network, without its images; and by what name and parameter file the
     network is opened."""
     from inner_detectors.dissection.result import Dissection
+    from inner_detectors.dissection.study import recorded_command, recorded_network
     from inner_detectors.transfer.detector_bank import load_alone
 
     found = Dissection.load(folder)
-    said = recorded_command(found, folder)
-    network = open_model(said["model"], said["weights"], said["preprocessing"])
+    said, network = recorded_command(found), recorded_network(found)
     return load_alone(found, network, batch, choose_devices(device)), (said["model"], said["weights"])
 
 

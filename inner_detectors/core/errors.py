@@ -30,7 +30,11 @@ class InputError(ValueError):
 def at_least(least: float | int, /, **numbers: float | int | None) -> None:
     "Refuse a number below `least`, or that is none, by its name; None is not given."
     for name, value in numbers.items():
-        if value is not None and not value >= least:
+        try:
+            fits = value is None or value >= least
+        except TypeError:
+            fits = False
+        if not fits:
             raise InputError(f"{name}={value}: cannot be used. Give {least} or more.")
 
 # %% ../../nbs/core/00_errors.ipynb #66763499

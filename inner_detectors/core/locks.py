@@ -190,6 +190,8 @@ def holding(
     if folder is None:
         yield
         return
+    if not isinstance(folder, (str, os.PathLike)):
+        raise InputError(f"out={folder!r}: is no folder. Give its path, such as out='results/coco'.")
     folder = Path(folder)
     made, name, me = make_folders(folder), os.path.realpath(folder), threading.get_ident()
     with GUARD:

@@ -67,6 +67,7 @@ class Data:
 
     @cached_property
     def concepts(self) -> Vocabulary:
+        "The concepts of all sources together, or those that are used."
         whole = join(*(source.concepts for source in self.sources), names=self.kinds)
         return whole if self.only is None else restrict(whole, self.only)
 
@@ -86,10 +87,12 @@ class Data:
 
     @cached_property
     def entries(self) -> dict[tuple[str, tuple[int, ...]], str]:
+        "The names of the category axis; see `split_categories`."
         return split_categories(self.sources, self.concepts, self.kinds)
 
     @property
     def categories(self) -> list[str]:
+        "The categories, each with the sources that annotate it where not all do."
         return list(self.entries.values())
 
     @cached_property

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..core.docstrings import analysis_help
 from ..core.errors import InputError, at_least, near, without_notes
 from ..core.locks import writes_alone
 from ..core.plugins import make_registry
@@ -33,7 +34,7 @@ from .result import Dissection
 from .checks import make_folder
 from .remarks import nothing_left, check_unchanged
 from .store import TABLE_FORMAT, save_table
-from .study import Study
+from .study import Study, refuse_another
 from .tables import OLDER, file_stem, load_analysis, count_words, write_tables
 from ..networks.model import Model
 from ..passes.batches import View
@@ -102,16 +103,24 @@ class Analysis:
         self, study: Study, out: str | Path | None = None, *, every: float = 30.0, progress: bool = True, **choices
     ):
         "Run it alone, with choices by name; its result. Raises InputError where there is no such choice."
+        self.refuse_choices(choices)
+        return analyse(study, [(self, self.choices(**choices))], out, every=every, progress=progress)[0]
+
+    def refuse_choices(self, choices: Mapping[str, Any]) -> None:
+        "Raises InputError at the first choice that it does not have."
         known = inspect.signature(self.choices).parameters
         for name in choices.keys() - known.keys():
             raise InputError(f"{self.name}: has no choice {name!r}. {near(name, known) if known else 'It has none.'}")
-        return analyse(study, [(self, self.choices(**choices))], out, every=every, progress=progress)[0]
 
 # %% ../../nbs/dissection/15_analysis.ipynb #e0f6a527
 def function_of(analysis: Analysis) -> Callable:
-    "The analysis as a function (study, out=None, *, its choices, every=30.0, progress=True)."
+    """The analysis as a function (study, out=None, *, its choices, every=30.0, progress=True); a dissection will do for
+    a study. Its help comes from the declaration, and from what stands beside the choices."""
 
     def run(study, out=None, *, every=30.0, progress=True, **choices):
+        if not isinstance(study, Study):
+            found = study if isinstance(study, Dissection) else Dissection.load(study)
+            study = found.study(progress=progress)
         return analysis(study, out, every=every, progress=progress, **choices)
 
     own = list(inspect.signature(analysis.choices).parameters.values())
@@ -119,7 +128,7 @@ def function_of(analysis: Analysis) -> Callable:
     named = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
     run.__signature__ = inspect.Signature([first, second, *named, every, progress])  # type: ignore[attr-defined]
     run.__name__ = run.__qualname__ = analysis.name.replace("-", "_")
-    run.__doc__ = analysis.about
+    run.__doc__ = analysis_help(analysis.name, analysis.about, analysis.choices, analysis.result.__name__)
     return run
 
 # %% ../../nbs/dissection/15_analysis.ipynb #19d1f4fb
@@ -177,7 +186,7 @@ def load_finished(out: str | Path | None, name: str, study: Study, plan: Plan) -
     dissection, whose tables would be written over, or where other choices were made."""
     if out is None:
         return None
-    study.dissection.refuse_another(out)
+    refuse_another(study.dissection, out)
     path = Path(out) / f"{file_stem(name, plan.key)}.nc"
     if path.stem in OLDER or not path.exists():
         return None

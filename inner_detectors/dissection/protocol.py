@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['EARLIER', 'netdissect', 'pnas', 'per_image', 'protocols', 'OwnBound', 'OwnWord', 'Protocol', 'read_protocol',
-           'protocol_of', 'as_earlier_versions']
+           'find_protocol', 'protocol_of', 'as_earlier_versions']
 
 # %% ../../nbs/dissection/01_protocol.ipynb #351fdd3a
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, fields, replace
+from numbers import Integral, Real
 from typing import Any
 
 from ..core.errors import InputError, near
@@ -29,22 +31,46 @@ class OwnWord(str):
 
 @dataclass(frozen=True)
 class Protocol:
-    "Every choice behind a number; a result carries the one that made it."
+    """Every choice behind a number; a result carries the one that made it.
+
+    The published ones are `netdissect` (Bau et al. 2017), `pnas` (Bau et al. 2020) and `per-image`; a variant is
+    `dataclasses.replace(protocols["pnas"], quantile=0.02)`.
+
+    Args:
+        name: What it is called; it chooses nothing.
+        threshold_over: One threshold a unit over the `data` set, or one in each `image`.
+        quantile: Share of positions above a unit's threshold, from 0 to 1.
+        score: `iou` (pixels summed over the data), `mean-iou` or `mean-dice` (a mean of images), or an installed one.
+        area: A unit's area is summed over the images `annotated` for a category, or over `all`.
+        mask_size: Side of the masks compared, in sides of the input: 0.5 is 112 of 224 pixels.
+        keep: An annotation that the crop leaves less than this share of is dropped.
+        maskless: An image that is left with no mask is `kept`, or `dropped`.
+        geometry: Where a map's cells lie: `receptive-field` (composed through the layers), `half-pixel` or `measured`.
+        detects: A unit detects a concept where its score is larger (by a mean of images: or equal); the score's own
+            bound unless given.
+        labels: So many of a unit's best concepts are its labels.
+        score_over: The older word for the score: `data` is `iou`, `image` is `mean-iou`.
+
+    Raises:
+        InputError: Where a choice is unknown, no number, or outside its range, or two do not go together.
+
+    Example:
+        >>> Protocol(quantile=0.01).rule
+        'IoU > 0.04'
+    """
 
     name: str = "netdissect"
-    threshold_over: str = "data"  # one threshold a unit over the "data" set, or one in each "image"
-    quantile: float = 0.005  # share of positions above the threshold
-    score: str = iou_over_data.name  # iou (over the data), mean-iou, mean-dice (of images), or an installed one
-    area: str = "annotated"  # a unit's area is summed over the images annotated for a category, or over "all"
-    mask_size: float = 0.5  # side of the masks compared, in sides of the input: 112 for 224
-    keep: float = 0.0  # an annotation that the crop leaves less than this share of is dropped
-    maskless: str = "kept"  # an image that is left with no mask is "kept", or "dropped"
-    geometry: str = (
-        "receptive-field"  # where a map's cells lie: composed through the layers, "half-pixel", or "measured"
-    )
-    detects: float = OwnBound(iou_over_data.bound)  # a concept is detected above it (by a mean: from it on)
-    labels: int = 1  # so many of a unit's best concepts are its labels
-    score_over: InitVar[str | None] = None  # the older word for the score, which it decides where it is given
+    threshold_over: str = "data"
+    quantile: float = 0.005
+    score: str = iou_over_data.name
+    area: str = "annotated"
+    mask_size: float = 0.5
+    keep: float = 0.0
+    maskless: str = "kept"
+    geometry: str = "receptive-field"
+    detects: float = OwnBound(iou_over_data.bound)
+    labels: int = 1
+    score_over: InitVar[str | None] = None
 
     def __post_init__(self, score_over: str | None):
         if score_over is not None and not isinstance(score_over, OwnWord):
@@ -66,16 +92,28 @@ class Protocol:
             chosen = getattr(self, name)
             if chosen not in some:
                 raise InputError(f"protocol: {name}={chosen!r} is no choice. {near(chosen, some)}")
+        if self.name in ("pnas", "per-image") and replace(self, name="netdissect") == Protocol():
+            warnings.warn(
+                f"protocol: Protocol({self.name!r}) is netdissect under another name. The published choices are "
+                f"protocols[{self.name!r}], or protocol={self.name!r} where one is asked for.",
+                stacklevel=3,
+            )
         if self.threshold_over not in self.scoring.thresholds:
             raise InputError(
                 f"protocol: score {self.score!r} is not defined where threshold_over={self.threshold_over!r}. "
                 f"Choose {' or '.join(self.scoring.thresholds)}, or another score."
             )
+        if not isinstance(self.labels, Integral):
+            raise InputError(f"protocol: labels={self.labels!r} is no whole number. Give 1 or so.")
         if self.mask_size == 0:
             raise InputError("protocol: mask_size=0 leaves nothing to compare. Choose 0.5 or so.")
         if self.labels < 1:
             raise InputError(f"protocol: labels={self.labels}: a unit has a label or more. Choose 1 or so.")
         for name, most in dict(quantile=1, mask_size=4, keep=1, detects=1).items():
+            if not isinstance(getattr(self, name), Real):
+                raise InputError(
+                    f"protocol: {name}={getattr(self, name)!r} is no number. Give one between 0 and {most}."
+                )
             if not 0 <= getattr(self, name) <= most:
                 raise InputError(
                     f"protocol: {name}={getattr(self, name)} is not between 0 and {most}. Choose one that is."
@@ -121,6 +159,20 @@ def read_protocol(choices: Mapping[str, Any]) -> Protocol:
     known = {field.name for field in fields(Protocol)} | {"score_over"}
     found = Protocol(**{name: value for name, value in choices.items() if name in known})
     return replace(found, detects=OwnBound(found.detects)) if found.detects == found.scoring.bound else found
+
+
+def find_protocol(given: Any) -> Protocol:
+    "A protocol by its name, or as it is. Raises InputError where it is neither."
+    if isinstance(given, Protocol):
+        return given
+    if isinstance(given, str) and given in protocols:
+        return protocols[given]
+    if isinstance(given, str):
+        raise InputError(f"no protocol {given!r}. {near(given, protocols)}")
+    raise InputError(
+        f"protocol: a {type(given).__name__} is none. Give a name ({', '.join(map(repr, protocols))}) or "
+        "Protocol(quantile=0.01)."
+    )
 
 
 def protocol_of(table: Any) -> Protocol:

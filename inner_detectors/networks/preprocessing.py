@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PREPROCESSING', 'unit_range', 'bgr_means', 'rgb_means', 'mean_std', 'signed_range', 'grey_range', 'pixels',
-           'preprocessing']
+           'preprocessing', 'find_preprocessing']
 
 # %% ../../nbs/networks/01_preprocessing.ipynb #d55fa79b
 from collections.abc import Callable
@@ -83,3 +83,16 @@ def preprocessing(name: str) -> Callable:
     if name not in PREPROCESSING:
         raise InputError(f"preprocessing {name!r} is unknown. {near(name, PREPROCESSING)}")
     return PREPROCESSING[name]
+
+
+def find_preprocessing(preprocess: str | Callable) -> tuple[Callable, str]:
+    """A preprocessing, given itself or by its name, and what it is called in a record. Raises InputError where it is
+    neither."""
+    if isinstance(preprocess, str):
+        return preprocessing(preprocess), preprocess
+    if not callable(preprocess):
+        raise InputError(
+            f"preprocess={preprocess!r}: makes no images ready. Give a name ({', '.join(PREPROCESSING)}) or function "
+            "of uint8 [batch height width 3]."
+        )
+    return preprocess, getattr(preprocess, "__name__", repr(preprocess))

@@ -17,12 +17,13 @@ import numpy as np
 
 from ...core.errors import InputError
 from ...core.files import stamp_of
-from .nnx import as_maps, axes_of, find_preprocessing, input_refusal
+from .nnx import as_maps, axes_of, input_refusal
 from .onnx_file import cut_onnx, input_name, onnx_session, open_onnx
 from ..geometry import Geometry
 from ..code import external_files, onnx_sha256
 from ..layout_steps import ONNX_CONVOLUTIONS, ONNX_POINTWISE, onnx_layouts
 from ..layouts import layout_from_letters
+from ..preprocessing import find_preprocessing
 from ..model import Model
 from ..spelling import stand_for
 
@@ -147,10 +148,27 @@ def from_onnx(
     preprocess: str | Callable | None = None,
     geometry: Mapping[str, Geometry] | None = None,
 ) -> Model:
-    """An ONNX file as a Model (extra `onnx`: onnx, onnxruntime). Its layers are its tensors by name, those of four axes
-    where channels, rows and
-    columns are known. Without `preprocess`, images are made ready by `mean-std`, for an input of whole numbers by
-    `pixels`."""
+    """An ONNX file as a Model (extra `onnx`: onnx, onnxruntime).
+
+    Args:
+        path: The file; it takes one image tensor [batch channel height width] or [batch height width channel].
+        size: Height and width of its input, pixels; where None, the file's own, or 224 where it takes any.
+        preprocess: What it was trained with, by name or as a function (see `from_nnx`); where None, `mean-std`, and
+            `pixels` for an input of whole numbers.
+        geometry: Where the cells of a layer look, by its name; a layer that is missing is taken to tile the input.
+
+    Returns:
+        A `Model`. Its layers are the file's tensors by name: vectors, and those of four axes where channels, rows and
+        columns are known.
+
+    Raises:
+        InputError: Where the file is missing, damaged or takes something else than images, or a package is missing.
+
+    Example:
+        ```
+        found = dissect(from_onnx("net.onnx", preprocess="unit-range"), "coco:FOLDER:val2017", layers="relu2")
+        ```
+    """
     path = Path(path)
     try:
         import onnx  # noqa: F401  what opens it

@@ -15,10 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...core.errors import InputError
-from .nnx import ANOTHER, as_maps, axes_of, find_preprocessing, input_refusal
+from inner_detectors.networks.adapters.nnx import (
+    ANOTHER,
+    as_maps,
+    axes_of,
+    check_network,
+    input_refusal,
+    name_and_module,
+)
 from ..geometry import Geometry
 from ..layout_steps import follow_layouts
 from ..layouts import Layout, first_channels, unknown_layout, layout_from_letters
+from ..preprocessing import find_preprocessing
 from ..model import Model, error_words
 from ..spelling import stand_for, module_sha256
 
@@ -97,22 +105,43 @@ def replacement_tensor(
 
 
 def from_torch(
-    name: str,
-    module: Any,
+    name: Any,
+    module: Any = None,
     size: int = 224,
     preprocess: str | Callable | None = "mean-std",
     geometry: Mapping[str, Geometry] | None = None,
 ) -> Model:
-    """A PyTorch module as a Model. Its layers are its submodules by name; `output` is its own. It is put into
-    evaluation mode.
-    A layer of four axes whose channels, rows and columns are not known is absent."""
-    import torch
+    """A PyTorch module as a Model. It is put into evaluation mode, and runs on the device that it lies on.
+
+    Args:
+        name: What the network is called in results; may be left out, then it is called by its class.
+        module: A torch.nn.Module with its weights, whose forward takes float [batch channel height width].
+        size: Height and width of its input, pixels.
+        preprocess: What it was trained with: `mean-std` (torchvision's), `unit-range` and so on, or a function from
+            uint8 [batch height width 3] to numbers of that order; see `from_nnx`.
+        geometry: Where the cells of a layer look, by its name; a layer that is missing is taken to tile the input.
+
+    Returns:
+        A `Model`. Its layers are the submodules by name (`layer4.1.conv2`); `output` is the module's own. One of four
+        axes whose channels, rows and columns are not known is absent.
+
+    Raises:
+        InputError: Where it is no module, a class, or a file of weights; and where it cannot take such images.
+
+    Example:
+        ```
+        from torchvision.models import resnet18
+        found = dissect(from_torch("resnet18", resnet18(weights="DEFAULT")), "coco:FOLDER:val2017", layers="layer4")
+        ```
+    """
+    name, module = name_and_module(name, module)
+    check_network(name, module, size, "from_torch('NAME', Net(), size=224)")
+    try:
+        import torch
+    except ImportError:
+        raise InputError(f"{name}: needs PyTorch, which is not installed. Install it: pip install torch.") from None
 
     module = torch_inside(name, module)
-    if not isinstance(size, int):
-        raise InputError(
-            f"{name}: size={size!r} is no whole number of pixels. Give one, the height and width of the input."
-        )
 
     def evaluate() -> None:
         try:

@@ -15,10 +15,8 @@ import ipywidgets as widgets
 import traitlets
 
 from ...core.errors import InputError, at_least
-from ...data.dataset import Data
 from ...dissection.result import Dissection
 from ...dissection.tables import count_words
-from ...networks.model import Model
 from .bench import BenchView, Chooser
 from .cache import Cache, common_images
 from .material import material
@@ -35,7 +33,27 @@ KEY = (
 
 
 class Explorer(widgets.VBox):
-    "A dissection to play with. Every value is a trait: see below."
+    """A dissection to explore in JupyterLab. Every value below is a trait, which can be set and observed.
+
+    Args:
+        dissection: A `Dissection`, or the folder of one.
+        dataset: The images, as `dissect` takes them; those that it was made with where None, if they can be had.
+        model: The network, likewise. What is missing is said, and the rest is shown.
+        folder: The folder of its top images, where it is another.
+        layer: The layer to begin with.
+        unit: The unit to begin with, such as `conv5_3:104`.
+        number: So many images a unit.
+        memory: MB for a layer's maps; as much again for that of a unit beside it.
+        images: At most so many images; as many as fit where None.
+        batch: Images at once, on each device.
+
+    Raises:
+        InputError: Where network or images are not its own, or there is no such folder, layer or unit.
+
+    Example:
+        >>> Explorer(found, unit="planted:6").unit
+        'planted:6'
+    """
 
     layer = traitlets.Unicode("")
     unit = traitlets.Unicode("")
@@ -59,15 +77,15 @@ class Explorer(widgets.VBox):
     def __init__(
         self,
         dissection: Dissection | str | Path,
-        dataset: Data | None = None,
-        model: Model | None = None,
+        dataset: Any = None,
+        model: Any = None,
         *,
-        folder: str | Path | None = None,  # of the dissection, for its top.nc
+        folder: str | Path | None = None,
         layer: str | None = None,
         unit: str | None = None,
         number: int = 12,
-        memory: float | int = 512,  # MB for a layer's maps; as much again for that of a unit beside it
-        images: int | None = None,  # at most so many; as many as fit where None
+        memory: float | int = 512,
+        images: int | None = None,
         batch: int = 8,
     ):
         at_least(1, number=number, images=images, batch=batch)
@@ -83,6 +101,7 @@ class Explorer(widgets.VBox):
         self.wire(first)
         if unit:
             self.unit = unit
+        self.message = self.material.missing
         keep_order(descendants(self))
 
     def build(self, number: int, memory: float, images: int | None) -> None:
