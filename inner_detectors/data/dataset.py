@@ -8,7 +8,7 @@ __all__ = ['split_categories', 'Data', 'restrict', 'check', 'doubt_of', 'digest_
 # %% ../../nbs/data/04_dataset.ipynb #f5543e2d
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -43,6 +43,7 @@ class Data:
     sources: Sequence[Source]
     chosen: tuple[int, ...] | None = None  # places of the images used, all where None
     only: tuple[str, ...] | None = None  # names of the concepts used, all where None
+    title: str = field(default="", compare=False, kw_only=True)  # what it is called on pages and figures; in no hash
 
     def __len__(self) -> int:
         return len(self.items)
