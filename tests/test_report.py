@@ -336,7 +336,7 @@ def test_what_a_phone_hides_is_said(planted, noise, visit):
 
 def test_the_histogram_has_axes(noise, visit):
     "A name and round numbers on both; the last tick is no farther than the best score."
-    texts = visit(noise[2]).locator("svg.scores text").all_inner_texts()
+    texts = visit(noise[2]).locator("svg.scores text").all_text_contents()
     best = Dissection.load(noise[0]).scores.values.max()
     assert "units" in texts and "best IoU of a unit" in texts and "detectors: IoU > 0.04" in texts
     ticks = sorted({float(text) for text in texts if re.fullmatch(r"0|0\.\d+", text)})

@@ -363,7 +363,10 @@ class Explorer(widgets.VBox):
             number: how many of the layer's best units are held.
 
         Returns:
-            The path. Raises InputError where a unit is not there, or the file cannot be written.
+            The path.
+
+        Raises:
+            InputError: a unit is not there, or the file cannot be written.
         """
         shown = {name: getattr(self, name) for name in SHOWN}
         state = saved_state(self.cache, shown, units, number, self.main.most, self.bench.values())
