@@ -56,6 +56,7 @@ net_of_two = replace(net, forward=pooled, geometry={**net.geometry, "pooled": ha
 data = Data([Named()])
 found = dissect(net_of_two, data, ["planted", "pooled"], replace(netdissect, quantile=0.02), progress=False)
 look = Explorer(found, data, net_of_two, unit="planted:0")
+look.save("saved.html", number=3)
 look
 """
 # Names that mean harm, images deleted after the dissection, data that is not there, a layer without maps: an explorer
@@ -249,6 +250,7 @@ def lab(work):
             open_notebook(page, address.replace("w.ipynb", name).replace("auto-t", f"auto-{name.partition('.')[0]}"))
             return page
 
+        run.browser = browser
         yield run
         browser.close()
 
@@ -331,12 +333,22 @@ def test_another_unit_changes_the_pictures(page):
     assert state(page)["unit"] == "planted:6"
 
 
-def test_search_narrows_the_list(page):
+def test_search_looks_in_all_layers(page):
+    "Hits of the shown layer first, then of the other; Enter takes the first, whichever layer it is of."
     search, options = chooser(page).locator("input[type=text]"), chooser(page).locator(".widget-select select option")
     search.fill("blue")
+    wait_until(page, lambda: options.count() == 2, "the list did not shrink")
+    found = [text.split()[1] for text in options.all_inner_texts()]
+    assert found == ["planted:6", "pooled:6"]
+    assert "1 here, 1 in other layers" in chooser(page).inner_text()
+    search.fill("pooled blue")
     wait_until(page, lambda: options.count() == 1, "the list did not shrink")
+    search.press("Enter")
+    page.wait_for_selector(".ide-gallery[data-shows='Images of unit pooled:6']")
+    assert chooser(page).locator(".widget-dropdown select").first.input_value() == "pooled"
     search.fill("")
-    wait_until(page, lambda: options.count() == 8, "the list did not come back")
+    chooser(page).locator(".widget-dropdown select").first.select_option("planted")
+    wait_until(page, lambda: options.count() == 8 and "planted" in options.first.inner_text(), "no list came back")
 
 
 def test_dragging_the_threshold_changes_the_regions(page):
@@ -526,7 +538,7 @@ def test_comparing_with_a_unit_of_another_layer(page):
     beside.locator(".widget-dropdown select").select_option("pooled")
     beside.locator("input[type=text]").fill("blue")
     units = beside.locator(".widget-select select")
-    wait_until(page, lambda: units.locator("option").count() == 1, "the second list did not shrink")
+    wait_until(page, lambda: units.locator("option").count() == 2, "the second list did not shrink")
     units.select_option(label=units.locator("option").first.inner_text())
     page.wait_for_selector(".ide-gallery[data-shows='Images of unit pooled:6']")
     assert page.locator(".ide-gallery:visible").count() == 2
@@ -592,14 +604,106 @@ def test_names_do_no_harm_and_nothing_is_asked_of_others(page):
     assert not [error for error in page.errors if "ide" in error or "grid" in error], page.errors
 
 
-def test_axe_finds_nothing_serious(page):
+def serious(page, context: str | None = None) -> list:
+    "What axe-core finds serious on a page, or in a part of it."
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    found = axe.Axe().run(page, context=context).response["violations"]
+    return [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
+
+
+def theme(page, name: str) -> None:
+    "Another theme of JupyterLab, by its menu."
+    page.get_by_text("Settings", exact=True).first.click()
+    page.locator(".lm-Menu-itemLabel").get_by_text("Theme", exact=True).hover()
+    page.locator(".lm-Menu-itemLabel").get_by_text(name, exact=True).click()
+    wait_until(
+        page, lambda: page.evaluate("document.body.dataset.jpThemeName") == name, f"the theme {name} did not come"
+    )
+
+
+def test_axe_finds_nothing_serious(page):
+    "Light and dark, wide and as narrow as a phone."
     choose(page, "planted:0")
     gallery(page).locator(".ide-tile").first.click()
-    page.wait_for_timeout(500)
-    found = axe.Axe().run(page, context=".ide-root").response["violations"]
-    serious = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
-    assert not serious, serious
+    for name in ("JupyterLab Dark", "JupyterLab Light"):
+        theme(page, name)
+        for width in ("390px", ""):
+            page.locator(".ide-root").evaluate("(root, width) => { root.style.width = width }", width)
+            page.wait_for_timeout(500)
+            assert not serious(page, ".ide-root"), (name, width)
+            assert page.locator(".ide-root").evaluate("root => root.scrollWidth <= root.clientWidth + 1"), (name, width)
+
+
+@pytest.fixture(scope="module")
+def saved(lab, page, work):
+    "Opens the saved page without a network; in the end nothing may have been asked of a server, and nothing gone wrong."
+    opened, wrong = [], []
+
+    def visit(width: int = 1280, scheme: str = "light", fine: bool = True):
+        context = lab.browser.new_context(offline=True, viewport={"width": width, "height": 900}, color_scheme=scheme)
+        opened.append(context)
+        tab = context.new_page()
+        tab.set_default_timeout(20_000)
+        own = ("file:", "data:", "blob:")
+        tab.on("request", lambda request: None if request.url.startswith(own) else wrong.append(request.url))
+        tab.on("pageerror", lambda error: wrong.append(str(error)))
+        if fine:  # axe asks for style sheets, which the page's policy forbids
+            tab.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
+        tab.goto((work / "saved.html").as_uri())
+        tab.wait_for_selector("html[data-ready=yes]")
+        wait_until(tab, lambda: gallery(tab).get_attribute("data-drawn"), "no image is drawn")
+        return tab
+
+    yield visit
+    for context in opened:
+        context.close()
+    assert not wrong
+
+
+def test_a_saved_page_needs_no_kernel(saved, page):
+    "The unit that was shown, its images and regions as in the notebook; a search in all layers; a threshold that moves."
+    choose(page, "planted:0")
+    page.get_by_text("protocol's own").first.click()
+    tab = saved()
+    assert gallery(tab).locator(".ide-tile").count() == 12
+    wait_until(tab, lambda: lit(tab) == lit(page), "the regions are others than in the notebook")
+    assert page.locator(".ide-readout").first.inner_text() == tab.locator(".ide-readout").first.inner_text()
+    slider, before, score = tab.locator("input[type=range]").first, lit(tab), tab.locator(".ide-readout").inner_text()
+    slider.focus()
+    for _ in range(8):
+        tab.keyboard.press("ArrowRight")
+    wait_until(tab, lambda: sum(lit(tab)) < sum(before), "the regions did not shrink")
+    assert tab.locator(".ide-readout").inner_text() != score
+    tab.get_by_role("button", name="protocol's own").click()
+    wait_until(tab, lambda: lit(tab) == before, "the regions did not come back")
+    tile = gallery(tab).locator(".ide-tile").first
+    tile.hover(position={"x": 0.5 * tile.bounding_box()["width"], "y": 0.5 * tile.bounding_box()["height"]})
+    wait_until(tab, lambda: "in this page" in gallery(tab).locator(".ide-reading").inner_text(), "nothing is read")
+
+
+def test_a_saved_page_finds_units(saved):
+    "All of them; those that it does not hold cannot be chosen, and it says why."
+    tab = saved()
+    search, options = tab.get_by_label("search"), tab.get_by_label("units").locator("option")
+    assert options.count() == 8 and "holds 4 units" in tab.locator("main").inner_text()
+    assert "open the explorer in a notebook" in tab.locator(".ide-bench-box").inner_text()
+    search.fill("blue")
+    found = [(one.inner_text().split()[1], one.is_disabled()) for one in options.all()]
+    assert found == [("planted:6", False), ("pooled:6", True)]
+    search.press("Enter")
+    tab.get_by_role("heading", name="planted:6").wait_for()
+    assert tab.locator("bdi", has_text="blue ball").count() and tab.evaluate("window.harmed") is None
+    tab.get_by_label("heat").check()
+    search.fill("no such thing")
+    assert "No unit of any layer fits" in tab.locator("main").inner_text()
+
+
+@pytest.mark.parametrize("width, scheme", [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")])
+def test_a_saved_page_in_any_light(saved, width, scheme):
+    "Nothing serious from axe-core, and nothing to scroll sideways."
+    tab = saved(width, scheme, fine=False)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert not serious(tab)
 
 
 def region(root) -> str:

@@ -288,7 +288,7 @@ def test_no_sideways_scroll(planted, visit, width, address):
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize("scheme, width", [("light", 360), ("dark", 1200)])
+@pytest.mark.parametrize("scheme, width", [("light", 390), ("dark", 390), ("light", 1280), ("dark", 1280)])
 def test_nothing_serious_from_axe(planted, noise, visit, scheme, width):
     "axe-core on the first page and on a unit's."
     axe = pytest.importorskip(
@@ -314,6 +314,69 @@ def test_nothing_serious_from_axe(planted, noise, visit, scheme, width):
             if one["impact"] in ("serious", "critical")
         ]
         assert not bad, (address, bad)
+
+
+def test_what_a_phone_hides_is_said(planted, noise, visit):
+    "No column is left out; a table that is wider than the screen says that it scrolls, and one that is not does not."
+    state = """boxes => boxes.filter(box => box.offsetParent).map(box => [box.scrollWidth > box.clientWidth + 1,
+        !box.previousElementSibling.hidden, box.previousElementSibling.textContent])"""
+    seen = set()
+    for page, address in ((planted[2], ""), (planted[2], "#planted:0"), (noise[2], "#conv5_3:5")):
+        for width in (390, 1280):
+            tab = visit(page, address, width)
+            tab.locator("img:visible").first.wait_for()
+            tab.wait_for_timeout(300)
+            found = tab.locator(".scroll").evaluate_all(state)
+            assert found and all(wide == said for wide, said, _ in found), (address, width, found)
+            seen |= {(width, said) for _, said, words in found if "scroll" in words}
+    assert (390, True) in seen and (1280, False) in seen
+    tab = visit(noise[2], width=390)
+    assert tab.get_by_role("columnheader", name="Units").is_visible()
+
+
+def test_the_histogram_has_axes(noise, visit):
+    "A name and round numbers on both; the last tick is no farther than the best score."
+    texts = visit(noise[2]).locator("svg.scores text").all_text_contents()
+    best = Dissection.load(noise[0]).scores.values.max()
+    assert "units" in texts and "best IoU of a unit" in texts and "detectors: IoU > 0.04" in texts
+    ticks = sorted({float(text) for text in texts if re.fullmatch(r"0|0\.\d+", text)})
+    assert 3 <= len(ticks) <= 8 and ticks[0] == 0 and ticks[-1] <= best
+    assert np.allclose(np.diff(ticks), ticks[1])
+
+
+def test_how_it_was_made_says_how_to_make_it_again(planted, visit, tmp_path, monkeypatch, lite0_weights):
+    "A folder of one's own by its name; the command, quoted for the shell, gives the same run; from Python, the call."
+    import shlex
+
+    from inner_detectors.cli.main import main
+    from inner_detectors.synthetic.scenes import Scenes
+    from inner_detectors.synthetic.writers import write_folder
+
+    monkeypatch.setenv("INNER_DETECTORS_HOME", str(lite0_weights.parent.parent))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    write_folder(Scenes(4), tmp_path / "my birds")
+    words = ["inner-detectors", "match", "efficientnet-lite0", "--data", "folder:my birds", "--layers", "blocks_5"]
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", [*words, "--quiet"])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert not end.value.code
+
+    run(*words, "--quantile", "0.02", "--out", "results/it's")
+    first = Dissection.load("results/it's")
+    assert first.table.attrs["data"] == "my birds"
+    tab = visit(report("results/it's", progress=False).absolute())
+    assert tab.locator("h1:visible").inner_text() == "efficientnet-lite0 on my birds"
+    line, made = tab.locator(".again").inner_text(), tab.locator("#made").inner_text()
+    assert str(tmp_path) not in made and "'folder:~/my birds'" in line
+    for what in ("SHA-256 of its annotations", "is the SHA-256 of all that moves a number", "M. Tan and Q. V. Le"):
+        assert what in made
+    assert made.index("M. Tan and Q. V. Le") < made.index("Shipped in")
+    run(*shlex.split(line.replace("it'\"'\"'s", "again")))
+    assert Dissection.load("again").table.attrs["run"] == first.table.attrs["run"]
+    assert "dissect(model, data, ['planted'], replace(" in visit(planted[2]).locator(".again").inner_text()
 
 
 def test_dark_is_dark(noise, visit):

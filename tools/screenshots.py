@@ -1,8 +1,8 @@
-"""The README's images of the report, the explorer and the reasons, from what `make demo transfer visualise` wrote, on
-the generated set.
+"""The README's images of a unit, the report, the explorer and the reasons, from what `make demo transfer visualise`
+wrote, on the generated set.
 
-python tools/screenshots.py                     writes nbs/images/report.webp, explorer.webp and reasons.webp; needs
-Debian's chromium
+python tools/screenshots.py                     writes nbs/images/unit.webp, report.webp, explorer.webp and
+reasons.webp; needs Debian's chromium
 python tools/screenshots.py explorer            only that one
 """
 
@@ -47,6 +47,30 @@ def shot(page, address: str, height: int) -> Image.Image:
     return taken(page, clip={"x": 0, "y": 0, "width": 1000, "height": height})
 
 
+STRIP = """() => {
+  const text = one => document.querySelector(one).innerText, first = document.querySelector("#one .panel tbody tr");
+  const images = first.lastChild.innerText, list = document.querySelector(".images"), box = document.createElement("div");
+  [...list.children].slice(6).forEach(one => one.remove());
+  const line = (words, size) => Object.assign(document.createElement("p"), {innerHTML: words, style: `font-size: ${size}px; margin: 0 0 8px; max-width: none`});
+  const swatch = (colour, kind) => `<span style="display: inline-block; width: 26px; border-top: 3px ${kind} ${colour}; vertical-align: middle; margin: 0 6px 0 18px"></span>`;
+  box.append(line(`<b>${text(".under-title code")}</b> of VGG16 detects <b>${text("#unit-title")}</b>: IoU ${text(".under-title b")}; ${images} of 64 images show one`, 20),
+    list, line(`The six images in which it fires most.${swatch("#ffb224", "solid")}above its threshold${swatch("#4db5f0", "dashed")}annotated as ${text("#unit-title")}`, 14));
+  list.style.marginBottom = "8px";
+  box.style.padding = "14px 16px 6px";
+  document.body.replaceChildren(box, document.querySelector("svg.patterns"));
+}"""
+
+
+def unit(browser) -> None:
+    "The best unit of the demo: its six strongest images with the region lit, its label, IoU and number of images."
+    page = browser.new_context(viewport={"width": 1000, "height": 400}, offline=True, bypass_csp=True).new_page()
+    page.goto(f"{PAGE.as_uri()}#conv4_2:448")
+    page.locator(".images img").nth(5).wait_for()
+    page.evaluate(STRIP)
+    page.wait_for_timeout(500)
+    saved(taken(page.locator("body > div")), "unit")
+
+
 def report(browser) -> None:
     "The report's first page and the page of a unit, side by side."
     page = browser.new_context(viewport={"width": 1000, "height": 1000}, offline=True).new_page()
@@ -86,7 +110,7 @@ def explorer(browser) -> None:
             answered(page, lambda: tile.click(position={"x": 0.25 * box["width"], "y": 0.55 * box["height"]}))
             answered(page, lambda: paint(page))
             page.mouse.move(1, 1)
-            page.wait_for_timeout(500)
+            page.wait_for_timeout(5000)  # the last of the stroke
             page.locator(".ide-root").scroll_into_view_if_needed()
             picture = taken(page.locator(".ide-root"))
             saved(
@@ -104,7 +128,7 @@ def reasons(browser) -> None:
     saved(picture.resize((840, round(picture.height * 840 / picture.width)), Image.Resampling.LANCZOS), "reasons")
 
 
-KINDS = {"report": report, "explorer": explorer, "reasons": reasons}
+KINDS = {"unit": unit, "report": report, "explorer": explorer, "reasons": reasons}
 
 
 def main(*names: str) -> None:

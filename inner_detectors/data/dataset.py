@@ -8,7 +8,7 @@ __all__ = ['split_categories', 'Data', 'restrict', 'check', 'doubt_of', 'digest_
 # %% ../../nbs/data/04_dataset.ipynb #f5543e2d
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -44,6 +44,7 @@ class Data:
         sources: Readers such as `Coco` or `Folder`, generated sets such as `Scenes`, or any `Source` of your own.
         chosen: The places of the images that are used; all where None. `at` and `take` set it.
         only: The names of the concepts that are used; all where None. `about` sets it.
+        title: What it is called on pages and figures, such as its folder; in no hash.
 
     Example:
         >>> from inner_detectors.synthetic.planted import Rings
@@ -57,6 +58,7 @@ class Data:
     sources: Sequence[Source]
     chosen: tuple[int, ...] | None = None
     only: tuple[str, ...] | None = None
+    title: str = field(default="", compare=False, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.items)

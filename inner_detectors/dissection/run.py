@@ -113,7 +113,7 @@ def attributes(about: dict, images: Sequence[UsedImage], data: Data, problems: l
         "about": json.dumps(about),
         "protocol": json.dumps(about["protocol"]),
         "model": about["model"],
-        "data": "+".join(source["name"] for source in about["data"]["sources"]),
+        "data": data.title or "+".join(source["name"] for source in about["data"]["sources"]),
         "images": len(images),
         "maskless": len(data) - len(images) - (len(without_notes(problems)) - len(without_notes(data.problems))),
         "untold": len(data.untold),

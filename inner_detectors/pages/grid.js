@@ -1,7 +1,7 @@
-// The images of `explore`: an ES module for anywidget. It asks no server for anything, and all names from data are set as text.
+// The images of the explorer: an ES module for anywidget. It asks no server for anything, and all names from data are set as text.
 // A gallery shows the region of a unit in each image and tells Python where the pointer is; a bench is an image to paint on.
 
-const raw = view => view ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength) : new Uint8Array(0);
+const raw = view => !view ? new Uint8Array(0) : view.buffer ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength) : new Uint8Array(view);
 const numbers = (view, kind) => new kind(raw(view).slice().buffer);
 const round = Math.fround;
 
@@ -14,13 +14,15 @@ function h(name, traits = {}, ...inner) {
 const word = text => h("bdi", {textContent: text});
 const said = value => !Number.isFinite(value) ? "–" : value === 0 ? "0" : Math.abs(value) >= 1000 || Math.abs(value) < 0.001 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
 
-// JupyterLab takes plain keys as commands (d d deletes a cell) unless the very element that has the focus says not to.
-window.addEventListener("keydown", event => {
+// JupyterLab takes plain keys as commands (d d deletes a cell) unless the very element that has the focus says not to. Elsewhere the
+// mark means nothing.
+function suppressed(event) {
   const at = event.target;
   if (at instanceof Element && at.closest(".ide-root, .ide")) at.toggleAttribute("data-lm-suppress-shortcuts", !(event.ctrlKey || event.metaKey || event.altKey));
-}, true);
+}
 
-// Controls of ipywidgets that have no name for a screen reader get the words beside them.
+// Controls of ipywidgets that have no name for a screen reader get the words beside them. Where a notebook builds them otherwise,
+// nothing is found, and nothing is lost but that.
 function named(inside) {
   for (const one of inside.closest(".ide-root")?.querySelectorAll(".noUi-handle, input:is([type=color], [type=text]), select") || []) {
     const label = one.closest(".jupyter-widgets")?.querySelector(".widget-label"), text = one.title || label?.textContent || "";
@@ -188,7 +190,7 @@ function gallery(model, root) {
     const lit = tile.values ? `${said(100 * share)} % lit` : "no map here";
     tile.lit.textContent = lit;
     tile.button.setAttribute("aria-label", `Image ${tile.turn + 1}: ${tile.name}. ${tile.values ? `Peak ${said(tile.peak)}, ${lit}.` : lit}`
-      + `${tile.mask ? " The concept is outlined." : ""}${tile.gone ? ` ${tile.gone}` : ""} Arrow keys move the point that is read; Enter takes the image to the bench.`);
+      + `${tile.mask ? " The concept is outlined." : ""}${tile.gone ? ` ${tile.gone}` : ""} Arrow keys move the point that is read; Enter chooses the image.`);
     tile.button.setAttribute("aria-pressed", String(held(tile)));
   }
   function all() {
@@ -356,7 +358,9 @@ function render({model, el}) {
   root.setAttribute("aria-label", model.get("title"));
   model.on("change:title", () => root.setAttribute("aria-label", model.get("title")));
   el.append(root);
+  window.addEventListener("keydown", suppressed, true);
   (model.get("kind") === "bench" ? bench : gallery)(model, root);
+  return () => window.removeEventListener("keydown", suppressed, true);      // when the view is taken away
 }
 
 export default {render};

@@ -25,7 +25,13 @@ const report = (() => {
   const first = child => h("th", {scope: "row"}, child);
   const heading = (text, more) => text === "" ? h("td") : h("th", {scope: "col", class: more}, text);
   const table = (headings, rows) => h("table", {}, h("thead", {}, h("tr", {}, headings)), h("tbody", {}, rows));
-  const scroll = (title, child) => h("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": title}, child);
+  // A table that is wider than the screen scrolls, and says so: a phone shows no bar.
+  const scroll = (title, child) => {
+    const box = h("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": title}, child);
+    const sign = h("p", {class: "sideways", hidden: true}, "More columns: scroll sideways →");
+    new ResizeObserver(() => { sign.hidden = box.scrollWidth <= box.clientWidth + 1; }).observe(box);
+    return [sign, box];
+  };
   const panel = (title, ...children) => h("section", {class: "panel"}, h("h2", {}, title), children);
 
   // ---- numbers ----
@@ -190,31 +196,54 @@ const report = (() => {
         bar.append(part);
       });
       return h("tr", {}, first(h("a", {href: filterAddress({layer: place})}, word(one.shown))), h("td", {class: "stack"}, bar),
-        end(count(one.detectors)), end(count(one.unique)), end(count(one.units), "soft wider"));
+        end(count(one.detectors)), end(count(one.unique)), end(count(one.units), "soft"));
     });
-    const headings = [heading("Layer"), heading("By category"), heading("Detectors", "end"), heading("Concepts", "end"), heading("Units", "end wider")];
+    const headings = [heading("Layer"), heading("By category"), heading("Detectors", "end"), heading("Concepts", "end"), heading("Units", "end")];
     const exact = table([heading("Layer"), run.categories.map(name => heading(word(name), "end"))],
       run.layers.map(one => h("tr", {}, first(word(one.shown)), one.by.map(some => end(count(some))))));
-    return h("div", {class: "panel"}, h("h2", {}, "Detectors by layer"), h("p", {}, `Units whose best concept has ${run.rule}.`), table(headings, rows), key(),
+    return h("div", {class: "panel"}, h("h2", {}, "Detectors by layer"), h("p", {}, `Units whose best concept has ${run.rule}.`),
+      scroll("Detectors by layer", table(headings, rows)), key(),
       h("details", {class: "more small"}, h("summary", {class: "soft"}, "The same in numbers"), scroll("Detectors by layer and category", exact)),
       scoreFigure());
   }
 
+  // Ticks of an axis from 0: at most `most` of them, at 1, 2 or 5 times a power of ten.
+  function ticksTo(end, most) {
+    const rough = 10 ** Math.floor(Math.log10(end / most)), step = [1, 2, 5, 10].map(by => by * rough).find(by => end / by <= most);
+    return Array.from({length: Math.floor(end / step + 1e-9) + 1}, (_, i) => Number((i * step).toPrecision(6)));
+  }
+
   // Units by their best score; heights are square roots, so that a single unit is seen.
   function scoreFigure() {
-    const width = 560, height = 150, side = 8, top = 16, bottom = 24, bins = 40, most = run.most * 1.0001, floor = height - bottom;
-    const each = Array(bins).fill(0), across = (width - 2 * side) / bins, bar = value => side + (width - 2 * side) * value / most;
+    const width = 560, height = 210, left = 58, right = 12, top = 24, bottom = 50, bins = 40, most = run.most * 1.0001;
+    const floor = height - bottom;
+    const each = Array(bins).fill(0), across = (width - left - right) / bins, x = value => left + (width - left - right) * value / most;
     for (const value of run.units.score) each[Math.floor(value / most * bins)]++;
-    const peak = Math.max(...each), tall = some => (floor - top) * Math.sqrt(some / peak), mark = bar(run.detects), late = mark > width * 0.7;
+    const peak = Math.max(...each), tall = some => (floor - top) * Math.sqrt(some / peak), mark = x(run.detects), late = mark > width * 0.6;
     const detectors = several(run.units.detects.filter(Boolean).length, "unit");
     const said = `Units by their best ${run.measure}, from 0 to ${score(run.most)}: ${detectors} beyond ${run.detects}.`;
     const made = s("svg", {class: "curve scores", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": said});
-    each.forEach((some, i) => some && made.append(s("rect", {x: round(side + i * across + 0.5), y: round(floor - tall(some)), width: round(across - 1),
+    const write = (at, down, text, anchor = "middle") => made.append(s("text", {x: round(at), y: round(down), "text-anchor": anchor}, text));
+    const line = (x1, x2, y1, y2, name = "") =>
+      made.append(s("line", {class: name, x1: round(x1), x2: round(x2), y1: round(y1), y2: round(y2)}));
+    const heights = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000].filter(some => some <= peak);
+    const apart = heights.reduceRight((kept, some) => !kept.length || tall(kept[0]) - tall(some) >= 26 ? [some, ...kept] : kept, []);
+    for (const some of [0, ...apart.filter(some => tall(some) >= 26)]) {      // far enough apart to be read
+      if (some) line(left, width - right, floor - tall(some), floor - tall(some));
+      write(left - 7, floor - tall(some) + 5, count(some), "end");
+    }
+    each.forEach((some, i) => some && made.append(s("rect", {x: round(left + i * across + 0.5), y: round(floor - tall(some)), width: round(across - 1),
       height: round(tall(some)), class: (i + 0.5) * most / bins > run.detects ? "above" : "below"},
     s("title", {}, `${several(some, "unit")} from ${score(i * most / bins)} to ${score((i + 1) * most / bins)}`))));
-    made.append(s("line", {x1: side, x2: width - side, y1: floor, y2: floor}), s("line", {class: "mark-line", x1: mark, x2: mark, y1: 4, y2: floor}),
-      s("text", {x: mark + (late ? -5 : 5), y: 13, "text-anchor": late ? "end" : "start"}, `detectors: ${run.rule}`),
-      s("text", {x: side, y: height - 7}, "0"), s("text", {x: width - side, y: height - 7, "text-anchor": "end"}, score(run.most)));
+    line(left, width - right, floor, floor);
+    for (const value of ticksTo(run.most, 6)) {
+      line(x(value), x(value), floor, floor + 5);
+      write(x(value), floor + 20, String(value));
+    }
+    line(mark, mark, 4, floor, "mark-line");
+    write(mark + (late ? -5 : 5), 15, `detectors: ${run.rule}`, late ? "end" : "start");
+    write((left + width - right) / 2, height - 5, `best ${run.measure} of a unit`);
+    write(left - 7, 15, "units", "end");
     return [h("h3", {class: "later"}, `Units by their best ${run.measure}`), made,
       h("p", {class: "small soft"}, "Heights are square roots of numbers, so that a single unit is seen.")];
   }
@@ -226,7 +255,8 @@ const report = (() => {
       first(h("a", {href: filterAddress({concept: place, verdict: "detects"})}, word(run.concepts[place][0]))),
       h("td", {}, h("div", {class: "level"}, wide(some / most))), end(count(some))));
     return h("div", {class: "panel"}, h("h2", {}, "Concepts found most"), rows.length === 0 ? h("p", {}, `No unit reaches ${run.rule}.`)
-      : [h("p", {}, "By the number of their detectors."), table([heading("Concept"), heading(""), heading("Detectors", "end")], rows)]);
+      : [h("p", {}, "By the number of their detectors."),
+        scroll("Concepts found most", table([heading("Concept"), heading(""), heading("Detectors", "end")], rows))]);
   }
 
   function listed(title, texts) {
@@ -235,7 +265,9 @@ const report = (() => {
 
   function madeSection() {
     return h("section", {id: "made", tabindex: "-1", "aria-labelledby": "made-title"}, h("h2", {id: "made-title"}, "How it was made"),
-      h("div", {class: "panel"}, h("dl", {class: "facts"}, run.made.map(([name, text]) => [h("dt", {}, name), h("dd", {}, word(text))])),
+      h("div", {class: "panel"}, h("p", {}, `${run.again.startsWith("dissect(") ? "In Python, this call" : "This command"} makes it again:`),
+        h("pre", {class: "again", tabindex: "0", role: "region", "aria-label": "What makes it again"}, h("code", {}, run.again)),
+        h("dl", {class: "facts"}, run.made.map(([name, text]) => [h("dt", {}, name), h("dd", {}, word(text))])),
         listed("Left out", run.problems), listed("Notes", run.noted || [])));
   }
 

@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['VERDICTS', 'REASONS', 'GONE', 'read_verdicts', 'layer_rows', 'unit_columns', 'protocol_words', 'report_record',
-           'count_and_names', 'choice_words', 'FolderContents', 'read_folder', 'front_page_data', 'concepts_of_all',
-           'front_page_images', 'report_title', 'report_lead']
+           'source_words', 'count_and_names', 'choice_words', 'FolderContents', 'read_folder', 'front_page_data',
+           'concepts_of_all', 'front_page_images', 'report_title', 'report_lead']
 
 # %% ../../nbs/views/06_front_page.ipynb #0871d726
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -23,6 +24,7 @@ from ..dissection.analysis import Section
 from ..dissection.detectors import plain_category
 from ..dissection.parts import plain_numbers, text_of
 from ..dissection.protocol import Protocol
+from ..dissection.repeat import repeat_words
 from ..dissection.result import Dissection
 from ..dissection.study import detecting_units
 from ..dissection.tables import count_words
@@ -112,23 +114,13 @@ def report_record(dissection: Dissection, tables: Tables) -> list[list[str]]:
         kind: dissection.table.unit.values[dissection.table[kind].values.astype(bool)].tolist()
         for kind in ("dead", "sparse")
     }
-    sources = "; ".join(
-        " ".join([source["name"], *(f"{key} {str(value)[:16]}" for key, value in source.items() if key != "name")])
-        for source in about.get("data", {}).get("sources", [])
-    )
     lines = {
         "Network": ", ".join(
-            map(
-                str,
-                [
-                    attrs["model"],
-                    *(weights[key] for key in ("network", "authors", "licence", "preprocessing") if key in weights),
-                ],
-            )
+            [attrs["model"], *([str(weights["preprocessing"])] if "preprocessing" in weights else [])]
         ),
         "Weights": "; ".join(
             [
-                *([weights["inside"]] if "inside" in weights else []),
+                *(str(weights[key]) for key in ("network", "authors", "licence", "inside") if key in weights),
                 *(
                     f"{words} has SHA-256 {weights[key]}"
                     for key, words in (
@@ -145,7 +137,7 @@ def report_record(dissection: Dissection, tables: Tables) -> list[list[str]]:
         "Shipped in": str(weights.get("source", "")),
         "Layers": ", ".join(names),
         "Images": f"{attrs['images']} of {attrs['data']}",
-        "Data": sources,
+        "Data": "; ".join(map(source_words, about.get("data", {}).get("sources", []))),
         "Without a mask": f"{attrs['maskless']} images, not used" if attrs.get("maskless") else "",
         "Without a place": f"{attrs['untold']} more images, whose annotations are boxes, not used"
         if attrs.get("untold")
@@ -160,9 +152,21 @@ def report_record(dissection: Dissection, tables: Tables) -> list[list[str]]:
         "Computed on": attrs.get("backend", ""),
         "With": ", ".join(f"{name} {number}" for name, number in versions.items()),
         "On": attrs.get("date", ""),
-        "Run": attrs.get("run", ""),
+        "Run": f"{attrs.get('run')} is the SHA-256 of all that moves a number: weights, images, layers, protocol, versions",
     }
     return [[name, text_of(text, 1200)] for name, text in lines.items() if text]
+
+
+def source_words(source: Mapping[str, Any]) -> str:
+    "A source of the data: its kind, and what each of its hashes is of."
+    parts = [
+        f"SHA-256 of its {key.replace('_', ' ')} {value[:16]}…"
+        if re.fullmatch("[0-9a-f]{64}", str(value))
+        else f"{key} {value}"
+        for key, value in source.items()
+        if key != "name"
+    ]
+    return f"{source['name']}: {', '.join(parts)}"
 
 
 def count_and_names(units: Sequence[str], most: int = 12) -> str:
@@ -254,6 +258,7 @@ def front_page_data(read: FolderContents, shown: PageImages | None, files: Seque
         if (read.folder / REASONS).exists()
         else [],
         "made": report_record(found, read.tables),
+        "again": text_of(repeat_words(found, read.folder.name), 20_000),
         "problems": [text_of(problem, 400) for problem in gone[:200]],
         "noted": [text_of(problem.removeprefix(NOTE), 400) for problem in problems if problem not in set(gone)][:200],
     }

@@ -65,9 +65,12 @@ def folder_page(dissection: Dissection) -> str:
     )
 
 
-def inline(text: str) -> tuple[str, str]:
-    "A script in the page, and its hash for the policy."
-    return f"<script>{text}</script>", f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+def inline(text: str, kind: str = "") -> tuple[str, str]:
+    "A script in the page, of a kind (such as module), and its hash for the policy."
+    return (
+        f"<script{f' type={kind}' * bool(kind)}>{text}</script>",
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'",
+    )
 
 
 def one_page(dissection: Dissection, whole: str, layers: Sequence[str], images: Sequence[bytes | None]) -> str:

@@ -8,7 +8,7 @@ __all__ = ['Subject', 'BenchView', 'Chooser']
 # %% ../../../nbs/views/explorer/04_bench.ipynb #90c0a7c8
 import html
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ipywidgets as widgets
 import numpy as np
@@ -30,7 +30,7 @@ from inner_detectors.views.explorer.measuring import (
     paint_over,
 )
 from .material import Material, require_data
-from .shelf import unit_layer, page_name, unit_options
+from .shelf import MOST_ELSEWHERE, unit_layer, page_name, unit_options
 from .unit_view import Bench
 
 # %% ../../../nbs/views/explorer/04_bench.ipynb #211ad2a5
@@ -196,6 +196,14 @@ class BenchView(widgets.VBox):
                 "words": "; ".join(f"{row['name']} {row['before']}, then {row['after']}" for row in rows),
             }
 
+    def values(self) -> dict[str, Any] | None:
+        "What the bench shows, for a page without a kernel; None where nothing is on it."
+        if self.subject is None:
+            return None
+        names = ("kind", "title", "limits", "subject", "of", "painted", "answer")
+        name = f"{page_name(self.subject.name)} and unit {page_name(self.subject.unit)}"
+        return {"name": name, "values": {one: getattr(self.page, one) for one in names}}
+
     def tell(self, problem: Exception) -> None:
         "Say in place what went wrong."
         self.page.answer = {
@@ -226,11 +234,9 @@ class Chooser(widgets.VBox):
             layout=widgets.Layout(width="auto", height=f"{1.46 * rows:.1f}rem"),
             tooltip="Units: score and label, best first",
         )
-        head = widgets.HTML(
-            f"<p class=ide-soft>{self.dissection.protocol.scoring.title}, unit, label; the best first</p>"
-        )
-        head.add_class("ide-head")
-        super().__init__([self.layers, *between, self.search, head, self.list])
+        self.head = widgets.HTML()
+        self.head.add_class("ide-head")
+        super().__init__([self.layers, *between, self.search, self.head, self.list])
         self.add_class("ide-chooser")
         self.layer = material.layers[0]
         traitlets.link((self, "layer"), (self.layers, "value"))
@@ -238,13 +244,31 @@ class Chooser(widgets.VBox):
         self.observe(lambda _: self.fill(), ("layer", "words", "concept"))
         self.observe(lambda _: self.point(), "unit")
         self.list.observe(lambda change: self.chose(change["new"]), "value")
+        self.search.on_msg(lambda _, message, __: self.take_first() if message.get("event") == "submit" else None)
         self.fill()
 
     def fill(self) -> None:
         "The units that fit, best first."
         self.busy, self.list.options = True, unit_options(self.dissection, self.layer, self.words, self.concept)
         self.busy = False
+        self.head.value = f"<p class=ide-soft role=status>{html.escape(self.hits())}</p>"
         self.point()
+
+    def hits(self) -> str:
+        "What the list holds, in words."
+        units = [unit for _, unit in self.list.options]
+        if not self.words.strip():
+            return f"{self.dissection.protocol.scoring.title}, unit, label; the best first"
+        if not units:
+            return "No unit of any layer fits."
+        here = sum(unit_layer(unit) == self.layer for unit in units)
+        others = f"{'the best ' * (len(units) - here == MOST_ELSEWHERE)}{len(units) - here}"
+        return f"{here} here, {others} in other layers; Enter takes the first"
+
+    def take_first(self) -> None:
+        "Enter in the search: the first hit, of whichever layer."
+        if self.words.strip() and self.list.options:
+            self.unit = self.list.options[0][1]
 
     def point(self) -> None:
         "Let the list point at the unit, where it is there."
