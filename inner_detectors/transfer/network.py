@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Network', 'TransferModel', 'find_rows', 'Transfer', 'quality', 'label_evidence', 'transfer', 'fit_network',
-           'check_training_classes', 'weights_figure', 'unit_weights']
+           'check_training_classes', 'weights_figure', 'network_line', 'unit_weights']
 
 # %% ../../nbs/transfer/03_network.ipynb #32e85683
 import html
@@ -22,8 +22,10 @@ import xarray as xr
 from flax import nnx
 from jaxtyping import Array, Bool, Float32, Float64
 
+from ..analyses.drawing import COLUMN, caption, in_style, new_axis, source_line
 from ..analyses.splits import shares
 from ..core.errors import InputError, at_least
+from ..core.text import label
 from ..data.dataset import Data
 from ..data.labels import as_labels, check_labels
 from ..networks.building import eight_at_a_time
@@ -294,34 +296,38 @@ def check_training_classes(train: LabelledEvidence, valid: LabelledEvidence, cla
             )
 
 # %% ../../nbs/transfer/03_network.ipynb #79e6547f
-def weights_figure(network: TransferModel, number: int = 24, axis=None, width: float = 3.3):
+@in_style
+def weights_figure(network: TransferModel, number: int = 24, axis=None, width: float | None = None):
     """The summed weights of the heaviest concepts [concept, class]: squares by size, filled blue for, open orange
     against. Returns the axis."""
-    from matplotlib import pyplot
-
     rows = network.concepts().head(number)
-    axis = axis or pyplot.figure(figsize=(width, 0.8 + 0.16 * len(rows)), layout="constrained").add_subplot()
+    wide = width or min(max(COLUMN, 1.6 + 0.22 * rows.shape[1]), 6.9)
+    axis = axis or new_axis(wide, 1.2 + 0.14 * max(len(rows), 4))
     most = max(float(np.abs(rows.to_numpy()).max(initial=0)), 1e-9)
     y, x = np.nonzero(rows.to_numpy())
     values = rows.to_numpy()[y, x]
     edges = np.where(values > 0, "#0072B2", "#D55E00")
-    axis.scatter(
-        x,
-        y,
-        70 * np.abs(values) / most,
-        np.where(values > 0, edges, "white"),
-        marker="s",
-        edgecolors=edges,
-        linewidths=0.9,
-    )
-    axis.set_xticks(range(rows.shape[1]), list(rows.columns), rotation=90 if rows.shape[1] > 6 else 30, fontsize=6)
-    axis.set_yticks(range(len(rows)), [str(name)[:28] for name in rows.index], fontsize=6)
+    faces = np.where(values > 0, edges, "white")
+    axis.scatter(x, y, 50 * np.abs(values) / most, faces, marker="s", edgecolors=edges, linewidths=0.9)
+    upright = rows.shape[1] > 3
+    axis.set_xticks(range(rows.shape[1]), [label(name, 24) for name in rows.columns], rotation=90 if upright else 0)
+    axis.set_yticks(range(len(rows)), [label(name, 28) for name in rows.index])
     axis.set_xlim(-0.6, rows.shape[1] - 0.4)
     axis.set_ylim(len(rows) - 0.4, -0.6)
-    axis.set_title(f"weights (filled for, open against; largest {most:.2f})", fontsize=7)
+    axis.set_xlabel("class")
+    axis.set_ylabel("concept")
     axis.grid(linewidth=0.3)
     axis.set_axisbelow(True)
+    key = f"filled: for the class; open: against it; the larger, the heavier (largest weight {most:.2f})"
+    caption(axis, network_line(network), key)
     return axis
+
+
+def network_line(network: TransferModel) -> str:
+    "The networks and layers whose detectors a network reads, and the images that it was fitted on."
+    bank, made = network.bank, network.made
+    known = {name: made[name] for name in ("data", "images") if name in made}
+    return source_line({"model": " and ".join(bank.networks), **known}, bank.table.layer.iloc[network.used])
 
 # %% ../../nbs/transfer/03_network.ipynb #ac24e253
 def unit_weights(network: TransferModel, name: str) -> xr.Dataset:
