@@ -114,8 +114,9 @@ def new_figure(width: float, height: float, shown: bool = True):
     from matplotlib import figure, pyplot
 
     style, visible = _now.get() or (STYLES["paper"], True)
-    size = (width * style.width / COLUMN, height * style.width / COLUMN)
-    return (pyplot.figure if shown and visible else figure.Figure)(figsize=size, layout="constrained")
+    scale = style.width / COLUMN
+    make = pyplot.figure if shown and visible else figure.Figure
+    return make(figsize=(width * scale, height * scale), layout="constrained")
 
 
 def bare(axis, size: float | str = "small"):
