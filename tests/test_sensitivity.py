@@ -208,7 +208,7 @@ def test_figures():
     """Both are drawn, for a dead unit, too."""
     found = sensitivity(made(), progress=False)
     for unit in ("fine:0", "rough:6"):
-        assert sensitivity_curve_figure(found, unit).get_title() == unit
+        assert sensitivity_curve_figure(found, unit).figure.get_suptitle().startswith(f"{unit};")
     upper, lower = sensitivity_figure(found)
     assert [line.get_label() for line in upper.lines[:2]] == ["rough", "fine"] and "detectors" in lower.get_ylabel()
 

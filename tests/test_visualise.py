@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from sentences import assert_says
 
-from inner_detectors.analyses.drawing import new_figure
+from inner_detectors.analyses.drawing import new_figure, styled
 from inner_detectors.core.errors import InputError
 from inner_detectors.data.vocabulary import Concept, Vocabulary
 from inner_detectors.data.dataset import Data
@@ -244,7 +244,7 @@ def test_a_name_that_begins_with_an_underscore_is_in_the_legend():
     table = made(Blocks(("_one", "_two")))[0].table.copy()
     table["concept_category"] = ("concept", np.array(["_kind", "_kind"], object))
     table = table.assign_coords(category=np.array(["_kind"], object))
-    words = [word.get_text() for word in layers_figure(Dissection(table)).get_legend().get_texts()]
+    words = [word.get_text() for word in layers_figure(Dissection(table)).figure.legends[0].get_texts()]
     assert words == [" _kind"]
 
 
@@ -314,7 +314,8 @@ def test_pictures_of_another_data_set(plain):
 def test_a_layer_without_maps(plain, way, tmp_path):
     found, best, data = plain
     axes = unit_figure(found, best, data, "pool:0", ways=[way])
-    assert axes[0].get_ylabel() == f"{way}\n(no map)" and not any(axis.texts for axis in axes)
+    assert axes[0].get_ylabel() == f"{way}\n(no map)"
+    assert {text.get_text() for axis in axes for text in axis.texts} <= {"silent"}
     with_maps = unit_figure(found, best, data, "maps:0", ways=[way])
     assert with_maps[0].get_ylabel() == way
     if way in ("picture", "reveal", "heat", "crop", "outline"):
@@ -327,7 +328,7 @@ def test_units_that_say_nothing(plain, tmp_path):
     "A dead unit: silent in all, no label, no outcomes of its own."
     found, best, data = plain
     axes = unit_figure(found, best, data, "maps:2")
-    assert axes[0].figure.get_suptitle() == "maps:2: no label\n(the unit is silent in all)"
+    assert axes[0].figure.get_suptitle() == "maps:2: no label\nblocks on blocks, 12 images\n(the unit is silent in all)"
     assert [path.suffix for path in write_unit_images(found, best, data, tmp_path, ["maps:2"])] == [".png", ".pdf"]
     with pytest.raises(InputError) as refused:
         outcome_figure(found, best, data, "maps:2")
@@ -448,10 +449,10 @@ def test_the_legend_lies_over_no_bar():
 
     axis = layers_figure(made(Kinds())[0])
     axis.figure.canvas.draw()
-    legend = axis.get_legend().get_window_extent()
+    legend = axis.figure.legends[0].get_window_extent()
     for bar in axis.patches:
-        assert bar.get_window_extent().y1 <= legend.y0 or bar.get_height() == 0
-    assert legend.y1 <= axis.get_window_extent().y1 + 1
+        assert not bar.get_window_extent().overlaps(legend) or bar.get_height() == 0
+    assert legend.y1 <= axis.get_window_extent().y0  # under the axis
 
 
 def test_runs_side_by_side(plain, tmp_path):
@@ -467,12 +468,12 @@ def test_runs_side_by_side(plain, tmp_path):
         counts = found.summary().query("rule == 'best-label' and category == 'all' and layer == @layer")
         assert rows[layer].sum() == counts.detectors.item()
     above, below = compare_figure(runs, most=3)
-    assert len(below.get_yticks()) == 3 and [word.get_text() for word in above.get_legend().get_texts()] == [
+    assert len(below.get_yticks()) == 3 and [word.get_text() for word in above.figure.legends[0].get_texts()] == [
         "maps",
         "pool",
         "published",
     ]
-    assert "published 2" in below.get_title(loc="left")
+    assert "published 2" in below.figure.get_suptitle()
     drawn(above.figure, tmp_path)
 
 
@@ -522,16 +523,18 @@ def test_nothing_found(tmp_path):
 def test_column_width(plain):
     "What is made for a paper's column is of its width."
     found, best, data = plain
-    figures = [
-        layers_figure(found),
-        sizes_figure(found),
-        distribution_figure(found),
-        *compare_figure(layers_apart(found)),
-        unit_figure(found, best, data, "maps:0")[0],
-        outcome_figure(found, best, data, "maps:0")[0],
-    ]
+    with styled("paper"):
+        figures = [
+            layers_figure(found),
+            sizes_figure(found),
+            distribution_figure(found),
+            *compare_figure(layers_apart(found)),
+            unit_figure(found, best, data, "maps:0")[0],
+            outcome_figure(found, best, data, "maps:0")[0],
+        ]
     assert {axis.figure.get_size_inches()[0] for axis in figures} == {3.3}
-    assert unit_figure(found, best, data, "maps:0", width=6.9)[0].figure.get_size_inches()[0] == 6.9
+    wide = unit_figure(found, best, data, "maps:0", width=6.9, style="paper")
+    assert wide[0].figure.get_size_inches()[0] == 6.9
 
 
 def test_write_figures_as_before(plain, tmp_path):

@@ -22,8 +22,18 @@ import xarray as xr
 from jaxtyping import Array, Bool, Float32, Float64, Int32, Int64, Integer
 
 from ..core.errors import InputError
-from ..core.text import as_html
-from .drawing import COLOURS, new_axis
+from ..core.text import as_html, label
+from inner_detectors.analyses.drawing import (
+    COLOURS,
+    MARKERS,
+    caption,
+    for_paper,
+    in_style,
+    legend_below,
+    new_axis,
+    plain_log,
+    source_line,
+)
 from ..data.dataset import Data
 from ..dissection.analysis import Analysis, Finding, Pass, Plan, Vote, function_of
 from ..dissection.counts import counter, batch_images, rows_at_once
@@ -347,42 +357,32 @@ The folder gets chance.nc and a figure; units.csv the columns chance_uniform and
     plan_chance,
     Chance,
     columns=("chance_uniform", "chance_positional"),
-    figures=lambda found: {"chance": chance_figure(found, new_axis(shown=False))},
+    figures=for_paper(lambda found: {"chance": chance_figure(found)}),
     vote=above_chance,
     aliases=("evidence",),
 )
 chance = function_of(CHANCE)
 
 # %% ../../nbs/analyses/05_chance.ipynb #500a6444
+@in_style
 def chance_figure(found: Chance, axis=None):
-    """Each labelled unit's score against its chance (positional, or uniform where that is all there is), by layer; on
-    the line, chance explains it."""
-    from inner_detectors.core.text import label
-
+    """Each labelled unit's score against its chance (that of the best of all concepts where it is known, or else the
+    positional, or else the uniform), by layer; on the line, chance explains it."""
     rows, measure = found.units(), found.table.attrs["measure"]
-    kind = "positional" if rows.positional.notna().any() else "uniform"
+    kinds = [kind for kind in ("positional_best", "positional", "uniform") if kind in rows]
+    kind = next((kind for kind in kinds if rows[kind].notna().any()), "uniform")
     rows = rows[rows[kind] > 0]
-    axis = axis or new_axis()
+    axis = axis or new_axis(height=2.7)
     for place, (layer, some) in enumerate(rows.groupby("layer", sort=False)):
-        axis.scatter(
-            some[kind],
-            some[measure],
-            s=8,
-            color=COLOURS[place % len(COLOURS)],
-            marker="os^Dv*PX"[place % 8],
-            label=label(layer),
-        )
-    ends = (
-        [min(rows[kind].min(), rows[measure].min()), max(rows[kind].max(), rows[measure].max())]
-        if len(rows)
-        else [0.01, 1]
-    )
-    axis.plot(ends, ends, color="black", linewidth=0.7)
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    axis.tick_params(which="both", labelsize=6)
-    axis.set_xlabel(f"{kind} chance", fontsize=8)
-    axis.set_ylabel(measure_title(found.table.attrs), fontsize=8)
-    if rows.layer.nunique() > 1:
-        axis.legend(fontsize=6, frameon=False)
+        look = dict(color=COLOURS[place % len(COLOURS)], marker=MARKERS[place % len(MARKERS)], label=label(layer))
+        axis.scatter(some[kind], some[measure], s=8, linewidth=0, alpha=0.7, **look)
+    both = rows[[kind, measure]].to_numpy()
+    ends = [both.min(), both.max()] if len(rows) else [0.01, 1]
+    axis.plot(ends, ends, color="black", linewidth=0.7, label="as good as chance")
+    plain_log(axis, ends)
+    axis.set_xlabel(f"{measure_title(found.table.attrs)} by chance ({kind.replace('_', ' ')})")
+    axis.set_ylabel(f"{measure_title(found.table.attrs)} of a unit and its label")
+    legend_below(axis)
+    above = int((rows[measure] > rows[kind]).sum())
+    caption(axis, source_line(found.table.attrs, rows.layer), f"{above} of {len(rows)} units lie above the line")
     return axis

@@ -16,6 +16,7 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Bool, Float64, Int
 
+from .drawing import COLOURS, caption, in_style, legend_below, new_axis, source_line
 from .hiding import Rows
 from inner_detectors.analyses.statistics import (
     Changes,
@@ -27,7 +28,7 @@ from inner_detectors.analyses.statistics import (
 )
 from ..core.draws import draw_for
 from ..core.errors import InputError, near
-from ..core.text import as_html
+from ..core.text import as_html, label
 from ..data.groups import UsedImage
 from ..dissection.analysis import Finding
 from ..dissection.detectors import keys_from_names, plain_category
@@ -266,8 +267,8 @@ class ConceptRemoval(Finding):
         "`concepts`."
         return self.concepts()
 
-    def figure(self, concept: str, fill: str | None = None, axis=None):
-        return change_figure(self, concept, fill, axis)
+    def figure(self, concept: str, fill: str | None = None, axis=None, style: str | None = None):
+        return change_figure(self, concept, fill, axis, style=style)
 
     def asked(self) -> xr.Dataset:
         "The table of the concepts asked for."
@@ -337,13 +338,11 @@ def hiding_parts(table: xr.Dataset, dissection: Dissection) -> list[SectionPart]
     ]
 
 # %% ../../nbs/analyses/10_concept_changes.ipynb #4d24c9c3
+@in_style
 def change_figure(verified: ConceptRemoval, concept: str, fill: str | None = None, axis=None):
     """Each unit's change against its score for a concept, and beside it the control's. Rises far above the others, of
-    units that are all but silent, are
-    drawn at the upper edge and counted. Returns the axis. Raises InputError where the concept was not hidden."""
-    from inner_detectors.analyses.drawing import COLOURS, new_axis
-    from inner_detectors.core.text import label
-
+    units that are all but silent, are drawn at the upper edge and counted. Returns the axis. Raises InputError where
+    the concept was not hidden."""
     table, asked = verified.table, verified.asked().concept.values.tolist()
     fill = table.fill.values[0] if fill is None else fill
     if concept not in asked:
@@ -352,30 +351,20 @@ def change_figure(verified: ConceptRemoval, concept: str, fill: str | None = Non
         raise InputError(f"nothing was hidden with {fill!r}. {near(fill, table.fill.values.tolist())}")
     some = table.sel(unit=table.kept.values, concept=concept, fill=fill)
     some = some.isel(unit=~some.dead.values.astype(bool))
-    axis = axis or new_axis()
+    axis = axis or new_axis(height=2.7)
     axis.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     both = np.concatenate([some.control.values, some.change.values])
     both = both[np.isfinite(both)]
     top = max(1.0, float(np.quantile(both, 0.95))) if len(both) else 1.0
-    for place, (values, marker, said) in enumerate(
-        [(some.control, "o", "elsewhere (control)"), (some.change, "^", "hidden")]
-    ):
-        axis.scatter(
-            some.score,
-            np.minimum(values, top),
-            s=9,
-            marker=marker,
-            color=COLOURS[1 - place],
-            alpha=0.7,
-            linewidth=0,
-            label=said,
-        )
-    axis.set_xlabel(measure_title(table.attrs), fontsize=8)
-    axis.set_ylabel("change of activation", fontsize=8)
-    beyond = f"{(both > top).sum()} of {len(both)} lie above" if (both > top).any() else None
-    axis.legend(fontsize=6, frameon=False, title=beyond, title_fontsize=6)
-    axis.set_title(
-        f"{label(concept)} ({fill}): r = {float(some.r):.2f}, q = {float(some.q):.2g}, {int(some.images)} images",
-        fontsize=8,
-    )
+    said = ("the same shape hidden elsewhere (control)", f"{label(concept, 24)} hidden ({label(fill, 16)})")
+    for place, (values, marker) in enumerate([(some.control, "o"), (some.change, "^")]):
+        look = dict(marker=marker, color=COLOURS[1 - place], linewidth=0, label=said[place])
+        axis.scatter(some.score, np.minimum(values, top), s=9, alpha=0.7, **look)
+    axis.set_xlabel(f"{measure_title(table.attrs)} of a unit and {label(concept, 24)}")
+    axis.set_ylabel("change of the unit's activation (share)")
+    legend_below(axis, 1)
+    layers = [unit.rpartition(":")[0] for unit in some.unit.values.tolist()]
+    beyond = f"; {(both > top).sum()} of {len(both)} lie above" if (both > top).any() else ""
+    numbers = f"r = {float(some.r):.2f}, q = {float(some.q):.2g}, {int(some.images)} images{beyond}"
+    caption(axis, source_line(table.attrs, layers), f"{label(concept, 24)}: {numbers}")
     return axis

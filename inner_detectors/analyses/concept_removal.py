@@ -23,7 +23,7 @@ from inner_detectors.analyses.concept_changes import (
     numbers_of,
     readings_table,
 )
-from .drawing import new_axis
+from .drawing import for_paper
 from .hiding import Removals, hiding_fold
 from .occlusion import blank_model, mean_colour_fold, get_fill, inpainting_version, check_fill
 from ..core.errors import InputError, at_least, near
@@ -135,7 +135,7 @@ def surest_figures(found: ConceptRemoval, most: int = 5) -> dict[str, Any]:
     names = [
         (file_name(f"{name}:{place}").replace("unit", "hidden", 1), name) for place, name in enumerate(rows.concept, 1)
     ]
-    return {file: change_figure(found, name, axis=new_axis(shown=False)) for file, name in names}
+    return {file: change_figure(found, name) for file, name in names}
 
 
 CONCEPT_REMOVAL = Analysis(
@@ -152,7 +152,7 @@ verdict.csv says side by side what all analyses have found of each label.""",
     ConceptRemoval,
     columns=tuple(CHANGE_LINES),
     in_verdict=(*CHANGE_LINES, "falls"),
-    figures=surest_figures,
+    figures=for_paper(surest_figures),
     section=Section(
         "Concept removal",
         "What the unit's activation does when its concept is hidden, and when the same shape is hidden elsewhere.",

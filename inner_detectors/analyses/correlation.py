@@ -25,7 +25,7 @@ from inner_detectors.analyses.correlations import (
     matrix_figure,
     partner_parts,
 )
-from .drawing import new_axis
+from .drawing import for_paper
 from inner_detectors.analyses.pairs import (
     ImageLevels,
     PAIR_STATISTICS,
@@ -250,11 +250,10 @@ def plan_correlation(study: Study, choices: CorrelationChoices) -> Plan:
 
 def correlation_figures(found: Correlation) -> dict[str, Any]:
     "Units of one label against others; the matrix of the detectors, and their tree, where there are two or more."
-    figures = {"same-label": concept_figure(found, axis=new_axis(shown=False))}
+    figures = {"same-label": concept_figure(found)}
     try:
-        figures["correlations"] = matrix_figure(found, axis=new_axis(4.2, 3.8, shown=False))
-        tall = max(2.0, min(0.09 * len(found.clusters()), 9))
-        figures["clusters"] = dendrogram_figure(found, axis=new_axis(3.6, tall, shown=False))
+        figures["correlations"] = matrix_figure(found)
+        figures["clusters"] = dendrogram_figure(found)
     except InputError as reason:
         warnings.warn(f"no figures of the units: {reason}", stacklevel=2)
     return figures
@@ -281,7 +280,7 @@ strongest partner.""",
     plan_correlation,
     Correlation,
     columns=("strongest_partner", "strongest_r"),
-    figures=correlation_figures,
+    figures=for_paper(correlation_figures),
     tables=cluster_tables,
     section=Section(
         "What it goes with", "Correlations over all images: with other units, and with what is shown.", partner_parts

@@ -18,8 +18,9 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float, Float64, Int64
 
+from .drawing import COLOURS, bare, caption, in_style, legend_below, new_axis, source_line
 from ..core.errors import at_least
-from ..core.text import as_html
+from ..core.text import as_html, label
 from ..dissection.analysis import Finding
 from ..dissection.parts import SectionPart, plain_numbers, rows_of, strongest_few, text_of
 from ..dissection.protocol import Protocol, protocol_of
@@ -174,75 +175,59 @@ def line_points(curve: Float[np.ndarray, " quantile"]) -> Float[np.ndarray, " qu
 DASHES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]  # lines that a copier keeps apart
 
 
+@in_style
 def sensitivity_curve_figure(sensitivity: Sensitivity, unit: str, axis=None, number: int = 3):
     "A unit's IoU with its best concepts against the quantile of its threshold; the protocol's is marked."
-    from inner_detectors.analyses.drawing import COLOURS, new_axis
-    from inner_detectors.core.text import label
-
     curves, measure = sensitivity.curves(unit, number), sensitivity.protocol.scoring.title
-    axis = axis or new_axis()
+    axis = axis or new_axis(height=2.7)
     for place, (concept, curve) in enumerate(curves.items()):
-        axis.plot(
-            curve.index,
-            curve,
-            linestyle=DASHES[place % len(DASHES)],
-            color=COLOURS[[0, 5, 2, 3, 4][place % 5]],
-            lw=1.4,
-            label=label(concept),
-        )
+        look = dict(linestyle=DASHES[place % len(DASHES)], color=COLOURS[[0, 5, 2, 3, 4][place % 5]])
+        axis.plot(curve.index, curve, label=label(concept), **look)
         axis.plot(curve.idxmax(), curve.max(), "o", ms=4, color=axis.lines[-1].get_color())
     mark_quantile(axis, sensitivity)
-    axis.set_ylabel(measure, fontsize=8)
+    axis.set_ylabel(measure)
     axis.set_ylim(bottom=0)
-    if len(curves.columns):
-        axis.legend(fontsize=7, frameon=False)
-    axis.set_title(label(unit), fontsize=8)
+    legend_below(axis, 2)
+    caption(axis, f"{label(unit)}; a dot: the best threshold", source_line(sensitivity.table.attrs))
     return axis
 
 
 def mark_quantile(axis, sensitivity: Sensitivity) -> None:
     "A logarithmic axis of quantiles, with a line at the protocol's."
+    protocol = sensitivity.protocol
     axis.set_xscale("log")
-    axis.axvline(sensitivity.protocol.quantile, color="0.55", lw=0.8, zorder=0)
-    axis.annotate(
-        f" {sensitivity.protocol.name}",
-        (sensitivity.protocol.quantile, 1),
-        xycoords=("data", "axes fraction"),
-        fontsize=6,
-        color="0.35",
-        va="top",
-    )
-    axis.set_xlabel("share of positions above the threshold", fontsize=8)
+    said = f"{label(protocol.name, 24)} ({protocol.quantile:g})"
+    axis.axvline(protocol.quantile, color="0.45", linewidth=0.8, linestyle=(0, (1, 1)), zorder=0, label=said)
+    axis.set_xlabel("share of positions above the threshold")
 
 # %% ../../nbs/analyses/07_curves.ipynb #b5472199
+@in_style
 def sensitivity_figure(sensitivity: Sensitivity, axis=None):
     """Mean IoU of the best concept, and below it the number of detectors, against the quantile, a line a layer. Two
     axes, in the place of `axis`."""
     from matplotlib import colormaps
-    from inner_detectors.analyses.drawing import bare, new_axis
-    from inner_detectors.core.text import label
 
     rows = sensitivity.summary()
-    upper, lower = pair_of_axes(axis or new_axis(3.3, 3.8))
+    upper, lower = pair_of_axes(axis or new_axis(height=4))
     names = list(dict.fromkeys(rows.layer))
     for place, layer in enumerate(names):
         mine = rows[rows.layer == layer]
         look = dict(
             color=colormaps["cividis"](0.85 * place / max(len(names) - 1, 1)),
             linestyle=DASHES[place % len(DASHES)],
-            lw=1.4,
-            label=label(layer),
+            label=label(layer, 16),
         )
         upper.plot(mine["quantile"], mine.iloc[:, 3], **look)
         lower.plot(mine["quantile"], mine.detectors, **look)
     for part in (upper, lower):
         mark_quantile(bare(part), sensitivity)
         part.set_ylim(bottom=0)
+    lower.yaxis.get_major_locator().set_params(integer=True)
     upper.set_xlabel("")
-    upper.set_ylabel(f"mean best {sensitivity.protocol.scoring.title}", fontsize=8)
-    lower.set_ylabel(f"detectors ({sensitivity.protocol.rule})", fontsize=8)
-    upper.legend(fontsize=6, frameon=False, ncols=1 + len(names) // 6)
-    upper.set_title(f"{sensitivity.table.attrs['model']} on {sensitivity.table.attrs['data']}", fontsize=8)
+    upper.set_ylabel(f"mean best {sensitivity.protocol.scoring.title}")
+    lower.set_ylabel(f"detectors ({sensitivity.protocol.rule})")
+    upper.figure.legend(*upper.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    upper.figure.suptitle(source_line(sensitivity.table.attrs, names), wrap=True)
     return upper, lower
 
 

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .drawing import COLOURS, new_axis
+from .drawing import COLOURS, caption, in_style, legend_below, new_axis, source_line
 from .ablation import Measure
 from .removal_trials import link_targets
 from ..core.errors import InputError, near
-from ..core.text import as_html
+from ..core.text import as_html, label
 from ..dissection.analysis import Finding
 from ..dissection.detectors import keys_from_names
 from ..dissection.parts import SectionPart, plain_numbers, rows_of, table_part
@@ -243,41 +243,28 @@ def removal_parts(table: xr.Dataset, dissection: Dissection, most: int = 4) -> l
     ]
 
 # %% ../../nbs/analyses/15_removal_costs.ipynb #8fa11fe0
+@in_style
 def removal_curve_figure(ablated: UnitRemoval, measure: str = "accuracy", axis=None):
     """Accuracy (or `logprob`) on the test images against the number of units removed; the mean over splits, with the
     range of random draws."""
-    rows = ablated.curves()
-    axis = axis or new_axis()
+    rows, about = ablated.curves(), ablated.table.attrs
+    axis = axis or new_axis(height=2.7)
     styles = {
         "most": ("most important first", "o-"),
         "least": ("least important first", "s-"),
-        "random": ("random", "^--"),
+        "random": ("random (and its range)", "^--"),
     }
     for place, (order, (said, style)) in enumerate(styles.items()):
         grouped = rows[rows.order == order].groupby("number")[measure]
-        axis.plot(
-            grouped.mean().index,
-            grouped.mean().values,
-            style,
-            color=COLOURS[place],
-            label=said,
-            markersize=2.5,
-            linewidth=1,
-        )
+        mean, low, high = grouped.mean(), grouped.min(), grouped.max()
+        axis.plot(mean.index, mean.values, style, color=COLOURS[place], label=said, markersize=2.5, linewidth=1)
         if order == "random":
-            axis.fill_between(
-                grouped.min().index,
-                grouped.min().values,
-                grouped.max().values,
-                color=COLOURS[place],
-                alpha=0.2,
-                linewidth=0,
-            )
+            axis.fill_between(low.index, low.values, high.values, color=COLOURS[place], alpha=0.2, linewidth=0)
     if measure == "accuracy":
-        axis.axhline(ablated.table.attrs["chance"], color="#999999", linewidth=0.7, linestyle=":", label="chance")
-    axis.set_xlabel(f"units of {ablated.table.attrs['layer']} removed", fontsize=8)
-    axis.set_ylabel({"accuracy": "accuracy", "logprob": "mean log-probability"}[measure], fontsize=8)
-    axis.legend(fontsize=6, frameon=False)
+        axis.axhline(about["chance"], color="#999999", linewidth=0.7, linestyle=":", label="chance")
+    axis.set_xlabel(f"units of {label(about['layer'], 20)} removed")
+    axis.set_ylabel({"accuracy": "accuracy", "logprob": "mean log-probability"}[measure])
+    legend_below(axis, 2)
     tested = "+".join(map(str, ablated.table.images_test.values))
-    axis.set_title(f"{ablated.table.attrs['model']}, {tested} test images", fontsize=8)
+    caption(axis, source_line(about, [about["layer"]]), f"{tested} test images")
     return axis

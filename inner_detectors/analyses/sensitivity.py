@@ -24,7 +24,7 @@ from inner_detectors.analyses.curves import (
     sensitivity_figure,
     threshold_curves,
 )
-from .drawing import new_axis
+from .drawing import for_paper
 from .levels import check_quantiles, level_counter, quantile_grid, buffer_sizes, thresholds_at
 from ..core.errors import InputError
 from ..core.text import file_name
@@ -221,10 +221,8 @@ def threshold_figures(found: Sensitivity) -> dict[str, Any]:
     "The figure of all layers, and one of each unit that was named."
     units = json.loads(found.table.attrs["choices"])["units"]
     named = {} if units == "all" else {file_name(unit).replace("unit", "sensitivity", 1): unit for unit in units}
-    whole = sensitivity_figure(found, axis=new_axis(3.3, 3.8, shown=False))[0]
-    return {"sensitivity": whole} | {
-        name: sensitivity_curve_figure(found, unit, axis=new_axis(shown=False)) for name, unit in named.items()
-    }
+    whole = sensitivity_figure(found)[0]
+    return {"sensitivity": whole} | {name: sensitivity_curve_figure(found, unit) for name, unit in named.items()}
 
 
 SENSITIVITY = Analysis(
@@ -240,7 +238,7 @@ The folder gets sensitivity.nc and figures; units.csv the best quantile and the 
     plan_sensitivity,
     Sensitivity,
     columns=("best_quantile", "best_quantile_{measure}"),
-    figures=threshold_figures,
+    figures=for_paper(threshold_figures),
     section=Section("Sensitivity", "How the score hangs on the threshold.", threshold_curves),
     in_verdict=("best_quantile_{measure}",),
     aliases=("activthres",),

@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from .choices import Groups, UnitSets, class_groups, deepest, images_of, labels_of, unit_sets
-from .drawing import new_axis
+from .drawing import for_paper
 from .ablation import find_targets, measure, score_layer, some_images
 from .linear_probe import about_probe, check_probe, fit_probe, probe_pass
 from .removal_costs import UnitRemoval, removal_curve_figure, removal_parts
@@ -205,7 +205,7 @@ removed_class_change.""",
     plan_unit_removal,
     UnitRemoval,
     columns=("removed_logprob", "removed_class", "removed_class_change"),
-    figures=lambda found: {"removed": removal_curve_figure(found, axis=new_axis(shown=False))},
+    figures=for_paper(lambda found: {"removed": removal_curve_figure(found)}),
     section=Section(
         "Unit removal", "What the network loses without this unit, on images that did not rank it.", removal_parts
     ),

@@ -222,12 +222,10 @@ def labelled_images(
 def weights_of_network(network):
     "The figure of a network's weights."
     from inner_detectors.transfer.network import weights_figure
-    from inner_detectors.analyses.drawing import new_axis
+    from inner_detectors.analyses.drawing import styled
 
-    rows = min(24, len(network.concepts()))
-    return weights_figure(
-        network, axis=new_axis(max(3.3, 1.6 + 0.22 * len(network.head.classes)), 0.9 + 0.16 * rows, shown=False)
-    ).figure
+    with styled("paper", shown=False):
+        return weights_figure(network).figure
 
 
 def write_comparison(
@@ -235,14 +233,18 @@ def write_comparison(
 ) -> list[str]:
     "Write what the baselines give, and whether the reasons are true."
     import pandas as pd
+    from inner_detectors.analyses.drawing import styled
     from inner_detectors.transfer.baselines import contest_figure, contest_draws
+    from inner_detectors.transfer.network import network_line
     from inner_detectors.transfer.faithfulness import faithful, faithfulness
     from inner_detectors.dissection.tables import write_frame
     from inner_detectors.views.figures import write_figure
 
     table = contest_draws(bank, pictures, known, tests, forbid=forbid, seeds=seeds, apart=apart, **running)
     write_frame(table, place / "baselines.csv")
-    write_figure(contest_figure(table, shown=False)[0].figure, place / "baselines")
+    with styled("paper", shown=False):
+        drawn = contest_figure(table, about=network_line(network))
+    write_figure(drawn[0].figure, place / "baselines")
     shown = next(iter(tests.values()))[0] if tests else pictures
     kept = {name: running[name] for name in ("batch", "devices", "progress")}
     parts = [faithfulness(faithful(network, shown, fill=fill, **kept)).assign(fill=fill) for fill in ("blur", "black")]

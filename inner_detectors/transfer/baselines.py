@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COLUMN_NUMBERS', 'METHOD_LINES', 'LEVELS', 'METHOD_MARKS', 'split', 'whole_probe', 'components', 'score_heads',
            'Contestant', 'fit_contestant', 'choose_head', 'at_numbers', 'contest', 'edit_head', 'contest_draws',
-           'summary', 'contest_figure']
+           'summary', 'contest_figure', 'draw_contest']
 
 # %% ../../nbs/transfer/08_baselines.ipynb #20602602
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ..analyses.drawing import COLUMN, bare, in_style, new_figure
 from ..analyses.linear_probe import fit_linear
 from ..analyses.splits import shares
 from ..core.errors import InputError
+from ..core.text import label
 from ..data.dataset import Data
 from ..data.labels import as_labels
 from .bank import Bank, Head
@@ -339,11 +341,13 @@ LEVELS = {"all units (max)": ("black", "-"), "all units (mean)": ("0.55", "--")}
 METHOD_MARKS = {"bank, forbidden": ("#CC79A7", "D"), "bank, fitted without": ("#CC79A7", "v")}
 
 
+@in_style
 def contest_figure(
     table: pd.DataFrame,
     measure: str = "balanced_accuracy",
     parts: Sequence[str] | None = None,
-    width: float = 6.9,
+    about: str = "",  # network, layers and data, on a line
+    width: float = COLUMN,
     shown: bool = True,
 ) -> list:
     """Draw score against the number of columns that a head reads, a panel a part, with intervals over the divisions.
@@ -352,46 +356,51 @@ def contest_figure(
         table: What `contest_draws` gives.
         measure: balanced_accuracy or average_precision.
         parts: The parts drawn; all where None.
+        about: Network, layers and data, on a line.
         width: Of the figure, inches.
         shown: Keep the figure open for a notebook to show.
 
     Returns:
         The axes.
     """
-    from inner_detectors.analyses.drawing import new_figure
-
     rows = summary(table, measure)
     parts = list(parts or dict.fromkeys(rows.part))
-    axes = new_figure(width, 2.6, shown).subplots(1, len(parts), sharey=True, squeeze=False)[0]
+    across = min(len(parts), 2 if width < 5 else 4)
+    down = -(-len(parts) // across)
+    figure = new_figure(width, 1.2 + 1.4 * down, shown)
+    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+    axes = list(grid[: len(parts)])
+    for axis in grid[len(parts) :]:
+        axis.set_axis_off()
     for axis, part in zip(axes, parts):
-        here = rows[rows.part == part]
-        for method, (colour, line, mark) in METHOD_LINES.items():
-            one = here[here.method == method].sort_values("number")
-            axis.plot(
-                one.number, one["mean"], line, marker=mark, color=colour, markersize=3, linewidth=1.2, label=method
-            )
-            if (one.seeds > 1).any():
-                axis.fill_between(one.number, one.low, one.high, color=colour, alpha=0.18, linewidth=0)
-        for method, (colour, line) in LEVELS.items():
-            for value in here[here.method == method]["mean"]:
-                axis.axhline(value, color=colour, linestyle=line, linewidth=1, label=method)
-        for method, (colour, mark) in METHOD_MARKS.items():
-            one = here[here.method == method]
-            wide = np.nan_to_num((one.high - one.low) / 2)
-            if len(one):
-                axis.errorbar(
-                    one.used, one["mean"], wide, fmt=mark, color=colour, markersize=5, capsize=2, label=method
-                )
-        axis.set_xscale("log", base=2)
-        axis.set_title(part, fontsize=8)
-        axis.tick_params(labelsize=7)
-        axis.set_xticks(ticks := [2**i for i in range(0, 7, 2)], [str(tick) for tick in ticks])
-        axis.minorticks_off()
-    axes[0].set_ylabel(measure.replace("_", " "), fontsize=7)
-    axes[len(axes) // 2].set_xlabel("units (or components) that the answer reads", fontsize=7)
+        draw_contest(bare(axis), rows[rows.part == part])
+        axis.set_title(label(part, 24))
+    figure.supylabel(measure.replace("_", " "))
+    figure.supxlabel("units (or components) that the answer reads")
     handles, names = axes[0].get_legend_handles_labels()
     unique = dict(zip(names, handles))
-    axes[0].figure.legend(
-        unique.values(), unique.keys(), loc="outside lower center", ncols=4, fontsize=6, frameon=False
-    )
-    return list(axes)
+    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=2)
+    seeds = int(rows.seeds.max())
+    spread = f"mean of {seeds} seeds, with its 95% interval" if seeds > 1 else "one seed"
+    figure.suptitle("\n".join(filter(None, (about, spread))), wrap=True)
+    return axes
+
+
+def draw_contest(axis, rows: pd.DataFrame) -> None:
+    "The scores of one part: lines of what is read more and more of, levels of all, marks of what stands alone."
+    for method, (colour, line, mark) in METHOD_LINES.items():
+        one = rows[rows.method == method].sort_values("number")
+        axis.plot(one.number, one["mean"], line, marker=mark, color=colour, markersize=3, label=method)
+        if (one.seeds > 1).any():
+            axis.fill_between(one.number, one.low, one.high, color=colour, alpha=0.18, linewidth=0)
+    for method, (colour, line) in LEVELS.items():
+        for value in rows[rows.method == method]["mean"]:
+            axis.axhline(value, color=colour, linestyle=line, linewidth=1, label=method)
+    for method, (colour, mark) in METHOD_MARKS.items():
+        one = rows[rows.method == method]
+        wide = np.nan_to_num((one.high - one.low) / 2)
+        if len(one):
+            axis.errorbar(one.used, one["mean"], wide, fmt=mark, color=colour, markersize=5, capsize=2, label=method)
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(ticks := [2**i for i in range(0, 7, 2)], [str(tick) for tick in ticks])
+    axis.minorticks_off()

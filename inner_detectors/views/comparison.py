@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..analyses.drawing import COLOURS, HATCHES, bare, new_figure
+from ..analyses.drawing import COLOURS, COLUMN, HATCHES, bare, in_style, new_figure, source_line
 from ..core.errors import InputError
 from ..core.text import label
 from ..data.vocabulary import standard_name
@@ -83,6 +83,7 @@ def apart_from_scenes(found: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFra
     }
 
 
+@in_style
 def compare_figure(runs: Mapping[str, "Dissection | pd.DataFrame"], most: int = 20, shown: bool = True) -> list:
     """Detectors of several runs side by side: by category, and by concept, the commonest `most`. Returns both axes.
     InputError with fewer than two runs."""
@@ -94,18 +95,17 @@ def compare_figure(runs: Mapping[str, "Dissection | pd.DataFrame"], most: int = 
         rows.head(most).set_index("concept")[list(runs)],
     )
     sizes = [max(len(by_category), 1), max(len(by_concept), 1)]
-    above, below = new_figure(3.3, 1.3 + 0.05 * len(runs) * sum(sizes) + 0.08 * sum(sizes), shown).subplots(
-        2, 1, height_ratios=sizes
-    )
+    figure = new_figure(COLUMN, 1.7 + 0.05 * len(runs) * sum(sizes) + 0.08 * sum(sizes), shown)
+    above, below = figure.subplots(2, 1, height_ratios=sizes)
     for axis, counts in ((above, by_category), (below, by_concept)):
-        side_by_side(bare(axis, 6), counts)
-    above.legend(fontsize=6, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.2)
+        side_by_side(bare(axis), counts)
+    figure.legend(*above.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     there = rows[list(runs)] > 0
     alone = ", ".join(f"{label(name, 16)} {int((there[name] & (there.sum(axis=1) == 1)).sum())}" for name in runs)
-    below.set_title(
-        f"concepts in all: {int(there.all(axis=1).sum())}; in one alone: {alone}", fontsize=6, loc="left", wrap=True
-    )
-    below.set_xlabel("detectors", fontsize=7)
+    lines = dict.fromkeys(source_line(run.table.attrs) for run in runs.values() if not isinstance(run, pd.DataFrame))
+    said = f"concepts in all: {int(there.all(axis=1).sum())}; in one alone: {alone}"
+    figure.suptitle("\n".join([*list(lines)[:3], said]), wrap=True)
+    below.set_xlabel("detectors (units)")
     return [above, below]
 
 

@@ -84,7 +84,7 @@ def reveal(
 def heat(
     image: UInt8[np.ndarray, "size size 3"], values: Float[np.ndarray, "size size"], least: float, most: float
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """A map's values as colours over the grey image.
+    """A map's values as colours over the grey image, the stronger the denser: where the map is low, the image is seen.
 
     Args:
         image: uint8 [size, size, 3], RGB.
@@ -98,7 +98,8 @@ def heat(
     from matplotlib import colormaps
 
     share = np.clip((values - least) / max(most - least, 1e-30), 0, 1)
-    return eight_bits(0.4 * grey(image) + 0.6 * 255 * colormaps["inferno"](share)[..., :3])
+    dense = 0.3 + 0.5 * share[..., None]
+    return eight_bits((1 - dense) * grey(image) + dense * 255 * colormaps["inferno"](share)[..., :3])
 
 
 def agreement_overlay(

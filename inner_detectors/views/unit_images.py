@@ -4,27 +4,28 @@
 
 # %% auto #0
 __all__ = ['WAYS', 'UnitImage', 'example_of', 'mask_of', 'unit_image', 'region', 'show', 'draw_image', 'draw_reveal', 'draw_heat',
-           'draw_crop', 'draw_outline_of', 'draw_agreement', 'unit_figure', 'short_name', 'say_missing', 'unit_title',
-           'notes', 'figure_note', 'samples', 'outcome_figure', 'write_unit_images']
+           'draw_crop', 'draw_outline_of', 'draw_agreement', 'unit_figure', 'heat_scale', 'figure_keys', 'short_name',
+           'say_missing', 'unit_title', 'notes', 'samples', 'outcome_figure', 'write_unit_images']
 
 # %% ../../nbs/views/03_unit_images.ipynb #aba62fa0
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, UInt8
 
-from ..analyses.drawing import new_figure
+from ..analyses.drawing import COLUMN, in_style, new_figure, source_line, styled
 from ..core.errors import InputError, at_least, near
 from ..core.text import file_name, label
 from ..data.dataset import Data
 from ..data.sample import Example, fit_mask
 from .figures import write_figure
 from inner_detectors.views.overlays import (
+    BOTH,
     MASK,
     UNIT,
     agreement_overlay,
@@ -52,6 +53,7 @@ class UnitImage(NamedTuple):
     mask: Bool[np.ndarray, "size size"] | None  # of the concept; None where it is not shown, or was not kept
     highest: float  # peak of the unit, in any image
     cells: int  # of the map: with one, there is no region
+    lowest: float = 0.0  # value of the scale of `heat`
 
 
 def example_of(top: "TopImages", data: Data | None, image: int) -> tuple[Example | None, str]:
@@ -128,15 +130,15 @@ def draw_image(axis, seen: UnitImage) -> None:
 
 
 def draw_reveal(axis, seen: UnitImage) -> None:
-    show(axis, reveal(seen.image, region(seen)))
+    lit = region(seen)
+    show(axis, reveal(seen.image, lit) if lit.any() else reveal(seen.image, lit, light=0.9))  # silent: grey, not black
 
 
 def draw_heat(axis, seen: UnitImage) -> None:
-    least = 0.0 if seen.values is None else min(0.0, float(seen.values.min()))
-    show(
-        axis,
-        seen.image if seen.values is None or seen.cells == 1 else heat(seen.image, seen.values, least, seen.highest),
-    )
+    if seen.values is None or seen.cells == 1:
+        show(axis, seen.image)
+    else:
+        show(axis, heat(seen.image, seen.values, seen.lowest, seen.highest))
 
 
 def draw_crop(axis, seen: UnitImage) -> None:
@@ -168,6 +170,7 @@ WAYS = {
 }
 
 
+@in_style
 def unit_figure(
     dissection: "Dissection | None",
     best: "TopImages",
@@ -176,68 +179,106 @@ def unit_figure(
     concept: str | None = None,  # its label where None
     ways: Sequence[str] = ("reveal", "outline"),
     number: int = 6,
-    width: float = 3.3,
+    width: float = COLUMN,
     shown: bool = True,
 ) -> list:
     """A unit's strongest images, a row a way of drawing. Returns the axes, row by row. Without a dissection no score
-    is said, without data no
-    photograph is drawn. Raises InputError where there is no such unit, concept or way."""
+    is said, without data no photograph is drawn. Raises InputError where there is no such unit, concept or way."""
     at_least(1, number=number)
     for way in ways:
         if way not in WAYS:
             raise InputError(f"no way {way!r} to draw a unit. {near(way, WAYS)}")
     concept = concept or best.label(unit)
     seen = [unit_image(best, data, unit, image, concept) for image in best.images(unit)[:number]]
-    across = width / (max(len(seen), 3) + 0.4)
+    lowest = min(0.0, *(float(one.values.min()) for one in seen if one.values is not None), 0.0)
+    seen = [one._replace(lowest=lowest) for one in seen]
+    scaled = "heat" in ways and seen[0].cells > 1
+    across = (width - 0.5 * scaled) / (max(len(seen), 3) + 0.4)
     title = unit_title(dissection, best, unit, concept) + notes(data, seen)
-    axes = new_figure(width, across * len(ways) + 0.7 + 0.13 * title.count("\n"), shown).subplots(
-        len(ways), len(seen), squeeze=False
-    )
+    keys = figure_keys(ways, seen, concept)
+    high = 1.08 * across * len(ways) + 0.75 + 0.13 * title.count("\n") + 0.11 * (1 + -(-len(keys) // 2))
+    figure = new_figure(width, high, shown)
+    axes = figure.subplots(len(ways), len(seen), squeeze=False)
     for row, way in zip(axes, ways):
         for axis, one in zip(row, seen):
             WAYS[way](axis, one)
-        row[0].set_ylabel(way if seen[0].cells > 1 else f"{way}\n(no map)", fontsize=6)
+        row[0].set_ylabel(way if seen[0].cells > 1 else f"{way}\n(no map)", fontsize="x-small")
     for axis, one in zip(axes[-1], seen):
-        axis.set_xlabel(f"{short_name(one.name)}\n{one.peak:.3g}", fontsize=4.5, labelpad=1.5)
+        axis.set_xlabel(
+            f"{short_name(one.name, round(19 * across) + 1)}\n{one.peak:.3g}", fontsize="x-small", labelpad=1.5
+        )
     say_missing(axes[0], seen)
-    axes[0, 0].figure.suptitle(title, fontsize=7)
-    if {"outline", "agreement"} & set(ways):
-        figure_note(axes[0, 0].figure, concept)
+    if scaled:
+        heat_scale(axes, seen)
+    figure.suptitle(title, wrap=True)
+    under = "under an image: its name, and the unit's highest activation in it"
+    figure.legend(handles=keys, title=under, loc="outside lower center", ncols=2)
     return axes.ravel().tolist()
 
 
-def short_name(name: str) -> str:
-    "An image's name, without folder and ending, for under a small image."
-    return label(re.sub(r"\.\w{1,5}$", "", name[-400:].replace("\\", "/").rsplit("/", 1)[-1]), 12)
+def heat_scale(axes, seen: Sequence[UnitImage]) -> None:
+    "Beside all images: what the colours of `heat` mean; a line at the threshold, where there is one."
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    colours = ScalarMappable(Normalize(seen[0].lowest, max(seen[0].highest, seen[0].lowest + 1e-9)), "inferno")
+    bar = axes[0, 0].figure.colorbar(colours, ax=axes.ravel().tolist(), aspect=30, label="activation (heat)")
+    bar.outline.set_visible(False)
+    if len({one.limit for one in seen}) == 1:
+        bar.ax.axhline(seen[0].limit, color="white", linewidth=2)
+        bar.ax.axhline(seen[0].limit, color="black", linewidth=0.8)
+
+
+def figure_keys(ways: Sequence[str], seen: Sequence[UnitImage], concept: str, unit: str = "") -> list:
+    "What lines, light and colours of a figure mean, as handles of its legend."
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    limits = {one.limit for one in seen}
+    above = f"above threshold{f' {seen[0].limit:.3g}' if len(limits) == 1 else ''}"
+    name, keys = label(concept, 20) if concept else "", list[Any]()
+    if "reveal" in ways:
+        keys += [Patch(facecolor="white", edgecolor="black", linewidth=0.5, label=f"lit: {above}")]
+        keys += [Patch(facecolor="0.3", label="dim: below; grey: silent")]
+    if "heat" in ways and len(limits) == 1:
+        keys += [Line2D([], [], color="black", linewidth=0.8, label="heat: the threshold")]
+    if {"outline", "agreement"} & set(ways):
+        keys += [Line2D([], [], color=UNIT, label=unit or f"unit {above}")] if "outline" in ways else []
+        keys += [Line2D([], [], color=MASK, linestyle="--", label=name)] if name else []
+    if "agreement" in ways:
+        both = ((UNIT, "unit alone"), (MASK, f"{name or 'concept'} alone"), (BOTH, "both"))
+        keys += [Patch(facecolor=colour, label=said) for colour, said in both]
+    return keys
+
+
+def short_name(name: str, most: int = 12) -> str:
+    "An image's name, without folder and ending, for under a small image; of a long one the end, where names differ."
+    stem = re.sub(r"\.\w{1,5}$", "", name[-400:].replace("\\", "/").rsplit("/", 1)[-1]).strip()
+    return label(stem if len(stem) <= most else f"…{stem[1 - most :]}", most)
 
 
 def say_missing(row, seen: Sequence[UnitImage]) -> None:
-    "In each image that is not there: why. Where none is, the figure says so once."
-    for axis, one in zip(row, seen):
-        if one.why in ("", "no photographs"):
-            continue
-        axis.text(
-            0.5,
-            0.04,
-            one.why,
-            fontsize=4.5,
-            ha="center",
-            va="bottom",
-            transform=axis.transAxes,
-            bbox=dict(facecolor="white", linewidth=0, alpha=0.8, pad=0.6),
-        )
+    "In each image that is not there: why; and where the unit is silent. What holds of all, the figure says once."
+    silent = [one.peak <= one.limit for one in seen]
+    for axis, one, quiet in zip(row, seen, silent):
+        said = one.why if one.why not in ("", "no photographs") else "silent" if quiet and not all(silent) else ""
+        if said:
+            box = dict(facecolor="white", linewidth=0, alpha=0.8, pad=0.6)
+            where = dict(ha="center", va="bottom", transform=axis.transAxes, bbox=box)
+            axis.text(0.5, 0.04, said, fontsize="x-small", **where)
 
 
 def unit_title(dissection: "Dissection | None", best: "TopImages", unit: str, concept: str) -> str:
-    "A unit, its concept and their score, as far as they are known."
+    "A unit, its concept, their score and the images that show it, as far as they are known; and of what network."
+    about = best.table.attrs | {"images": best.table.sizes["image"]}
+    line = source_line(about if dissection is None else about | dissection.table.attrs)
     if not concept:
-        return f"{label(unit)}: no label"
-    score = (
-        ""
-        if dissection is None
-        else f", {dissection.protocol.scoring.title} {float(dissection.scores.sel(unit=unit, concept=concept)):.3f}"
-    )
-    return f"{label(unit)}: {label(concept)}{score}"
+        return f"{label(unit)}: no label\n{line}"
+    images, score = int((best.presence[:, best.concept(concept)] == 1).sum()), ""
+    if dissection is not None:
+        images = int(dissection.table.concept_images.sel(concept=concept))
+        score = f", {dissection.protocol.scoring.title} {float(dissection.scores.sel(unit=unit, concept=concept)):.3f}"
+    return f"{label(unit)}: {label(concept)}{score}, {images} image{'s' * (images != 1)}\n{line}"
 
 
 def notes(data: Data | None, seen: Sequence[UnitImage]) -> str:
@@ -247,16 +288,6 @@ def notes(data: Data | None, seen: Sequence[UnitImage]) -> str:
     if silent:
         said.append("the unit is silent in all" if silent == len(seen) else f"silent in {silent}")
     return f"\n({'; '.join(said)})" if said else ""
-
-
-def figure_note(figure, concept: str, unit: str = "unit above its threshold") -> None:
-    "Under a figure: which line is the unit's."
-    from matplotlib.lines import Line2D
-
-    lines = [Line2D([], [], color=UNIT, label=unit)]
-    if concept:
-        lines.append(Line2D([], [], color=MASK, linestyle="--", label=label(concept, 24)))
-    figure.legend(handles=lines, loc="outside lower center", ncols=2, fontsize=6, frameon=False)
 
 # %% ../../nbs/views/03_unit_images.ipynb #d71c1884
 def samples(rows: pd.DataFrame, each: int) -> dict[str, tuple[int, list[int]]]:
@@ -270,6 +301,7 @@ def samples(rows: pd.DataFrame, each: int) -> dict[str, tuple[int, list[int]]]:
     return {kind(*case[:3]): (case[3], case[4]) for case in some} | {ANY: (len(rows), at_random(len(rows), each))}
 
 
+@in_style
 def outcome_figure(
     dissection: "Dissection | None",
     best: "TopImages",
@@ -278,7 +310,7 @@ def outcome_figure(
     concept: str | None = None,
     says: str | Sequence[str] | None = None,  # the classes that say so, of a classifier
     each: int = 5,
-    width: float = 3.3,
+    width: float = COLUMN,
     shown: bool = True,
 ) -> list:
     "Images of each kind of outcome, a row a kind. Returns the axes, row by row; those without an image are empty."
@@ -288,9 +320,8 @@ def outcome_figure(
     title = (
         unit_title(dissection, best, unit, concept) + said + ("\n(photographs are not at hand)" if data is None else "")
     )
-    axes = new_figure(width, across * len(kinds) + 0.5 + 0.13 * title.count("\n"), shown).subplots(
-        len(kinds), each, squeeze=False
-    )
+    figure = new_figure(width, across * len(kinds) + 0.5 + 0.13 * title.count("\n"), shown)
+    axes = figure.subplots(len(kinds), each, squeeze=False)
     for row, (kind, (number, images)) in zip(axes, kinds.items()):
         seen = [unit_image(best, data, unit, image, concept) for image in images]
         for axis in row:
@@ -298,10 +329,12 @@ def outcome_figure(
         for axis, one in zip(row, seen):
             axis.images[0].remove()
             draw_outline_of(axis, one)
-        say_missing(row, seen)
-        row[0].set_ylabel(kind.replace(", ", "\n") + f"\n({number})", fontsize=5, rotation=0, ha="right", va="center")
-    axes[0, 0].figure.suptitle(title, fontsize=7)
-    figure_note(axes[0, 0].figure, concept, f"unit (in its {best.table.sizes['rank']} strongest)")
+        say_missing(row, [one._replace(peak=np.inf) for one in seen])  # its row says where it is silent
+        words = kind.replace(", ", "\n") + f"\n({number})"
+        row[0].set_ylabel(words, fontsize="x-small", rotation=0, ha="right", va="center")
+    figure.suptitle(title, wrap=True)
+    keys = figure_keys(("outline",), [], concept, f"unit (in its {best.table.sizes['rank']} strongest)")
+    figure.legend(handles=keys, loc="outside lower center", ncols=2)
     return axes.ravel().tolist()
 
 # %% ../../nbs/views/03_unit_images.ipynb #cb666b3c
@@ -324,11 +357,10 @@ def write_unit_images(
     written = []
     for unit in units:
         place = Path(folder) / file_name(unit)
-        written += write_figure(
-            unit_figure(dissection, best, data, unit, concept, ways, number, shown=False)[0].figure, place
-        )
-        if not (concept or best.label(unit)):
-            continue
-        axes = outcome_figure(dissection, best, data, unit, concept, says, shown=False)
-        written += write_figure(axes[0].figure, place.with_name(f"{place.name}-outcomes"))
+        with styled("paper", shown=False):
+            axes = unit_figure(dissection, best, data, unit, concept, ways, number)
+            written += write_figure(axes[0].figure, place)
+            if concept or best.label(unit):
+                axes = outcome_figure(dissection, best, data, unit, concept, says)
+                written += write_figure(axes[0].figure, place.with_name(f"{place.name}-outcomes"))
     return written
