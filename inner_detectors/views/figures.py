@@ -179,20 +179,21 @@ def survey_figure(survey: Survey, most: int = 40):
     return drawn
 
 # %% ../../nbs/views/00_figures.ipynb #526b36ae
-def write_figures(dissection: "Dissection", folder: str | Path) -> list[Path]:
+def write_figures(dissection: "Dissection", folder: str | Path, mark: str = "") -> list[Path]:
     "What every `match` leaves beside its tables: layers.png and sizes.png, and the same as PDF for print."
     drawn = {
         "layers": layers_figure(dissection, new_axis(figure_width(dissection), shown=False)),
         "sizes": sizes_figure(dissection, new_axis(shown=False)),
     }
-    return [path for name, axis in drawn.items() for path in write_figure(axis.figure, Path(folder) / name)]
+    mark = mark and f"{mark} of {len(drawn)}"
+    return [path for name, axis in drawn.items() for path in write_figure(axis.figure, Path(folder) / name, mark)]
 
 
-def write_figure(figure, path: Path) -> list[Path]:
-    "PATH.png for the screen, PATH.pdf for print, laid out once for both."
+def write_figure(figure, path: Path, mark: str = "") -> list[Path]:
+    "PATH.png for the screen, PATH.pdf for print, laid out once for both. The PNG keeps a mark: what it was drawn from."
     screen, paper = (path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf"))
     with replacing(screen) as part:
-        figure.savefig(part, format="png", dpi=200)
+        figure.savefig(part, format="png", dpi=200, metadata={"inner-detectors": mark} if mark else None)
     engine = figure.get_layout_engine()
     figure.set_layout_engine("none")
     try:

@@ -316,6 +316,7 @@ def write_unit_images(
     says: str | Sequence[str] | None = None,  # the classes that say so, of a classifier
     ways: Sequence[str] = ("reveal", "heat", "outline", "agreement"),
     number: int = 6,
+    mark: str = "",  # see `figures.write_figure`
 ) -> list[Path]:
     """FOLDER/unit-LAYER-INDEX.png and .pdf, a unit's strongest images, and ...-outcomes.png and .pdf where it has a
     concept. Returns the paths."""
@@ -325,10 +326,10 @@ def write_unit_images(
     for unit in units:
         place = Path(folder) / file_name(unit)
         written += write_figure(
-            unit_figure(dissection, best, data, unit, concept, ways, number, shown=False)[0].figure, place
+            unit_figure(dissection, best, data, unit, concept, ways, number, shown=False)[0].figure, place, mark
         )
         if not (concept or best.label(unit)):
             continue
         axes = outcome_figure(dissection, best, data, unit, concept, says, shown=False)
-        written += write_figure(axes[0].figure, place.with_name(f"{place.name}-outcomes"))
+        written += write_figure(axes[0].figure, place.with_name(f"{place.name}-outcomes"), mark)
     return written
