@@ -115,6 +115,16 @@ def test_overview(command):
         assert command(*words) == (0, out, "")
 
 
+def test_the_overview_imports_nothing_heavy():
+    "So that it answers at once."
+    look = (
+        "import sys; from inner_detectors.cli.main import run; run(['--help']); "
+        "print([one for one in ('jax', 'numpy', 'pandas', 'xarray', 'fastcore', 'matplotlib') if one in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
 def test_version():
     assert real("--version").stdout == f"{__version__}\n"
 

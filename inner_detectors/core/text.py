@@ -36,7 +36,7 @@ def file_name(unit: str) -> str:
     return f"unit-{plain}{mark}-{re.sub('[^0-9]', '', index)[:12]}"
 
 # %% ../../nbs/core/01_text.ipynb #66ea5a3d
-def duration(seconds: float) -> str:
+def duration(seconds: float | int) -> str:
     "A time as people say it: a second, about 40 seconds, about 4 minutes, about 3 hours."
     if seconds < 1.5:
         return "a second"
@@ -53,7 +53,7 @@ def duration(seconds: float) -> str:
     raise AssertionError("no time is beyond infinity")
 
 
-def size(number: float) -> str:
+def size(number: float | int) -> str:
     "Bytes as people say them: 850 kB, 12 MB, 1.2 GB."
     for unit, name in ((1e9, "GB"), (1e6, "MB")):
         if number >= 0.9995 * unit:

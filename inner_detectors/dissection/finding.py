@@ -7,7 +7,7 @@ __all__ = ['Finding']
 
 # %% ../../nbs/dissection/14_finding.ipynb #4b0edafd
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -55,7 +55,7 @@ class Finding:
         "The tables that a command prints, each under its title: the rows, or those of them that a person reads first."
         return {"": self.rows()}
 
-    def images_of(self, names: Sequence[str], column: str = "images", axis: str = "unit") -> dict[str, np.ndarray]:
+    def images_of(self, names: Iterable[str], column: str = "images", axis: str = "unit") -> dict[str, np.ndarray]:
         """A column with the number of images that show each unit's label (or, with axis "concept", each concept);
         nothing where an earlier version wrote the table without them."""
         if f"{axis}_images" not in self.table:
