@@ -115,6 +115,16 @@ def test_overview(command):
         assert command(*words) == (0, out, "")
 
 
+def test_the_overview_imports_nothing_heavy():
+    "So that it answers at once."
+    look = (
+        "import sys; from inner_detectors.cli.main import run; run(['--help']); "
+        "print([one for one in ('jax', 'numpy', 'pandas', 'xarray', 'fastcore', 'matplotlib') if one in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
 def test_version():
     assert real("--version").stdout == f"{__version__}\n"
 
@@ -169,7 +179,8 @@ def test_a_pipe_that_closes_early(words, reader, vgg16_weights):
         text=True,
         env=environment(vgg16_weights),
     )
-    assert done.stderr == "" and done.stdout.splitlines()[-1] == "0"
+    said = [line for line in done.stderr.splitlines() if not line.startswith("opening ")]  # where that takes long
+    assert said == [] and done.stdout.splitlines()[-1] == "0"
 
 
 # ---- models and weights
@@ -372,11 +383,42 @@ def test_tables_on_stdout_are_what_is_written(command, result):
     found = Dissection.load(result)
     assert code == 0 and out.startswith(repr(found)) and str(result) in out
     top = found.units().nlargest(1, "iou").iloc[0]
-    assert [top.unit, f"{top.iou:.3f}"] == [
+    assert [top.unit, str(top.images), f"{top.iou:.3f}"] == [
         word
-        for word in out.partition("best:")[2].split("\n\n")[1].splitlines()[1].split()
+        for word in out.partition("The ten best (no label rests on ten images or more):")[2].splitlines()[3].split()
         if word not in (top.concept, top.category, *top.concept.split())
     ]
+
+
+def test_an_honest_headline(command, result):
+    "How many labels rest on few images, that six drawings are few, and which command tests the labels."
+    out = command(*RUN, "--out", result)[1]
+    images = Dissection.load(result).units().query("iou > 0.04").images
+    lone = f" ({(images == 1).sum()} of them on a single one)" if (images == 1).any() else ""
+    assert f"{len(images)} of {len(images)} labels rest on fewer than ten images{lone}: give more images" in out
+    assert "--balance" in out and f"6 drawings are few: `inner-detectors chance {result}` says how many" in out
+    assert "match again with --out FOLDER, then `inner-detectors chance FOLDER`" in command(*RUN)[1]
+
+
+def test_the_best_of_labels_on_many_images_come_first():
+    "Of three detectors one rests on twelve images; it leads, and the title says so."
+    from inner_detectors.cli.match import best_units
+    from inner_detectors.synthetic.planted import Squares, colours_model
+    from inner_detectors.data.dataset import Data
+    from inner_detectors.dissection.protocol import netdissect
+    from inner_detectors.dissection.run import dissect
+    from dataclasses import replace
+
+    squares = Data([Squares()])
+    found = dissect(colours_model(), squares, ["colours"], replace(netdissect, quantile=0.2), progress=False)
+    for images, title in {
+        (12, 12, 12): "The 3 best:",
+        (1, 12, 12): "The 3 best (first the 1 whose label rests on ten images or more):",
+        (1, 2, 12): "The 3 best (no label rests on ten images or more):",
+    }.items():
+        said, best = best_units(Dissection(found.table.assign(concept_images=("concept", list(images)))))
+        assert said == title and best.concept.iloc[0] == ("blue" if images[0] < 10 <= images[1] else "red")
+        assert best.columns.tolist() == ["unit", "concept", "images", "iou", "category"]
 
 
 # ---- twice into one folder
@@ -386,10 +428,15 @@ def test_a_finished_run_is_found(command, result):
     before = {path.name: path.read_bytes() for path in result.iterdir()}
     stamp = (result / "dissection.nc").stat().st_mtime_ns
     code, _, err = command(*RUN, "--out", result)
-    assert code == 0 and "images/s" not in err
+    assert code == 0 and "images/s" not in err and f"{result}: finished before; nothing to do" in err
+    assert "finished before" not in command(*RUN, "--out", result, "--quiet")[2]
     assert (result / "dissection.nc").stat().st_mtime_ns == stamp
-    for name in FILES - {"layers.pdf", "sizes.pdf"}:
-        assert (result / name).read_bytes() == before[name]  # a PDF holds its date
+    for name in FILES:  # a PDF holds its date: figures are not drawn again
+        assert (result / name).read_bytes() == before[name], name
+    (result / "sizes.pdf").unlink()
+    (result / "layers.png").write_bytes(b"damaged")
+    assert command(*RUN, "--out", result)[0] == 0
+    assert (result / "layers.png").read_bytes() == before["layers.png"] and (result / "sizes.pdf").exists()
 
 
 @pytest.mark.parametrize(
@@ -444,12 +491,24 @@ def test_dry_run(command, tmp_path):
     words = out.lower()
     for word in ("images", "6", "second", "memory", "disk", "mb"):
         assert word in words
+    assert "memory     5" in out and " MB" in out and "." not in out.split("time")[1].split("\n")[0]
     few, many = (
         json.loads(command(*RUN, "--data", f"scenes:{number}", "--dry-run", "--json")[1]) for number in (6, 6000)
     )
     assert (few["images"], few["units"], many["images"]) == (6, 14, 6000)
     for name in ("seconds", "memory_mb", "disk_mb"):
         assert many[name] > few[name] >= 0, name
+
+
+def test_a_dry_run_says_what_it_measures(command, monkeypatch):
+    "At once, here; a line where it takes longer than two seconds."
+    import functools
+    from inner_detectors.core import workers
+    from inner_detectors.dissection import plan
+
+    monkeypatch.setattr(plan, "working", functools.partial(workers.working, after=0.0))
+    assert "measuring how long 4 of 6 images take ..." in command(*RUN, "--dry-run")[2]
+    assert "measuring" not in command(*RUN, "--dry-run", "--quiet")[2]
 
 
 def test_dry_run_knows_its_layers(command):

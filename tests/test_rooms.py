@@ -3,6 +3,7 @@ columns, and is read when it is done."""
 
 import csv
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 import small_network
 from sentences import assert_says
 
+from inner_detectors.dissection.result import Dissection
 from inner_detectors.networks import registry
 from inner_detectors.cli.main import run
 from inner_detectors.synthetic.scenes import Scenes
@@ -43,7 +45,7 @@ def said(capsys, *words):
 
 
 ROOMS = [
-    (["chance"], "chance", ["chance"], ["chance_uniform", "chance_positional"]),
+    (["chance"], "chance", ["chance"], ["chance_uniform", "chance_positional", "chance_positional_best"]),
     (["sensitivity"], "sensitivity", ["sensitivity"], ["best_quantile", "best_quantile_iou"]),
     (
         ["correlation"],
@@ -69,6 +71,71 @@ def test_a_room(matched, capsys, words, room, figures, columns):
     changed = (matched / f"{room}.nc").stat().st_mtime_ns
     code, again, _ = said(capsys, *words, matched, *options, "--quiet", "--json")
     assert code == 0 and again == out and (matched / f"{room}.nc").stat().st_mtime_ns == changed
+
+
+@pytest.mark.parametrize("words, room", [(words, room) for words, room, _, _ in ROOMS], ids=[one[1] for one in ROOMS])
+def test_a_table_fits_and_names_its_images(matched, capsys, monkeypatch, words, room):
+    "On terminals of 80 and 120 columns; the file that is named has the rest; nothing is done or drawn twice."
+    options = ["--concepts", "grass", "sky"] if room == "concept-removal" else []
+    assert said(capsys, *words, matched, *options, "--quiet")[0] == 0
+    figures = {path: path.stat().st_mtime_ns for path in matched.glob("*.png")}
+    for columns in (80, 120):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        code, out, err = said(capsys, *words, matched, *options)
+        table = out.split("\n\n")[1].splitlines()
+        assert code == 0 and f"{room}: finished before; nothing to do" in err
+        assert max(map(len, table)) <= columns, table
+        assert ("images" in table[0].split()) == (room != "sensitivity"), table[0]  # its rows are of layers
+        assert not re.search("more", out) or f"{room}.csv" in table[-1], table[-1]
+    assert {path: path.stat().st_mtime_ns for path in matched.glob("*.png")} == figures
+    rows, listed = json.loads(said(capsys, *words, matched, *options, "--json", "--quiet")[1]), matched / f"{room}.csv"
+    assert pd.read_csv(listed).columns.tolist() == list(rows[0]) and len(pd.read_csv(listed)) == len(rows)
+
+
+def test_sensitivity_shows_the_runs_own_threshold_and_the_best(matched, capsys):
+    out = said(capsys, "sensitivity", matched, "--quiet")[1]
+    rows = out.split("\n\n")[1].splitlines()
+    assert sum("this run" in row for row in rows) == sum("largest mean" in row for row in rows) == 2  # layers
+    assert sum("most detectors" in row for row in rows) == 2 and len(rows) <= 2 * 5 + 2
+    assert all(" 0.005 " in row for row in rows if "this run" in row)
+
+
+@pytest.mark.parametrize("name", ["unit-removal", "simulation", "verify units", "verify simulation"])
+def test_without_classes_there_is_a_default(matched, capsys, name, tmp_path):
+    "As README and report print it. The classes are the concepts that ten images show, which is said."
+    folder = Path(shutil.copytree(matched, tmp_path / "copy", ignore=shutil.ignore_patterns("unit-r*", "simul*")))
+    code, _, err = said(capsys, *name.split(), folder, "--quiet")
+    often = (Dissection.load(folder).table.concept_images >= 10).sum().item()
+    assert code == 0, err
+    assert f"they are the concepts that 10 images or more show ({often}), told by a linear classifier on" in err
+
+
+def test_unit_images_are_drawn_once(matched, capsys, tmp_path):
+    "The second time nothing is left to draw, which is said; another unit is drawn, the first ones stay."
+    folder = Path(shutil.copytree(matched, tmp_path / "copy"))
+    assert said(capsys, "visualise", folder, "mixed:3", "--quiet")[0] == 0
+    first = {path: path.stat().st_mtime_ns for path in (folder / "unit-images").iterdir()}
+    code, _, err = said(capsys, "visualise", folder, "mixed:3")
+    assert code == 0 and "images of 1 unit: drawn before; nothing to do" in err and "top-images: finished before" in err
+    code, out, err = said(capsys, "visualise", folder, "mixed:3", "mixed:7", "--json")
+    assert code == 0 and "drawing: 1 unit" in err and len(json.loads(out)["images"]) > len(first) > 0
+    assert all(path.stat().st_mtime_ns == when for path, when in first.items())
+    assert all(Path(path).exists() for path in json.loads(out)["images"])
+
+
+def test_the_first_page_of_a_report_is_honest(matched, capsys, tmp_path):
+    "What nothing has tested says which command does; what has been tested says how many labels hold."
+    from inner_detectors.analyses.verdict import tests_run
+    from inner_detectors.views.front_page import front_page_data, read_folder
+
+    folder = tmp_path / "alone"
+    folder.mkdir()
+    shutil.copy(matched / "dissection.nc", folder)
+    notes = front_page_data(read_folder(folder), None, [])["notes"]
+    assert "rest on fewer than ten images" in notes[0] and "`inner-detectors chance alone`" in notes[1]
+    assert said(capsys, "chance", folder, "--quiet")[0] == 0
+    notes = front_page_data(read_folder(folder), None, [])["notes"]
+    assert notes[1] == tests_run(folder)[0] and re.fullmatch(r"chance: \d+ of \d+ labels are above chance\.", notes[1])
 
 
 def test_units_txt_gives_chance(matched, capsys):
@@ -241,8 +308,6 @@ def picture_names(matched):
     "words, sentence",
     [
         (["chance", "--batch", "0"], "--batch 0 cannot be used. Give 1 or more"),
-        (["unit-removal", "--probe", "head"], "labels=folders or labels=shown (--labels ...)"),
-        (["verify", "units", "--probe", "head"], "labels=folders or labels=shown (--labels ...)"),
         (["concept-removal", "--fills", "blak"], "Did you mean 'black'?"),
         (["concept-removal", "--units", "mixed:999"], "no unit 'mixed:999'"),
         (["concept-removal", "--concepts", "gras"], "Did you mean 'grass'"),

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CHANCE', 'chance', 'uniform', 'paired_sums', 'positional', 'lit_layer', 'lit_layers', 'LitCounts', 'lit_counts_fold',
-           'chance_in_images', 'chance_fold', 'Chance', 'area_sources', 'area_pixels', 'chance_of_counts',
-           'chance_of_means', 'beside_labels', 'warn_if_apart', 'ChanceChoices', 'plan_chance', 'above_chance',
-           'chance_figure']
+           'chance_in_images', 'chance_fold', 'positional_best', 'Chance', 'area_sources', 'area_pixels',
+           'chance_of_counts', 'chance_of_means', 'beside_labels', 'warn_if_apart', 'ChanceChoices', 'plan_chance',
+           'above_chance', 'chance_figure']
 
 # %% ../../nbs/analyses/05_chance.ipynb #bf253ecb
 import warnings
@@ -204,6 +204,13 @@ def chance_fold(study: Study) -> Fold:
     return lit_counts_fold(*parts) if scoring.positional else chance_in_images(*parts, scoring)
 
 # %% ../../nbs/analyses/05_chance.ipynb #2e1941da
+def positional_best(table: xr.Dataset) -> Float64[np.ndarray, " unit"]:
+    "The largest positional chance of each unit with any concept, of tables without it too; NaN where it has no label."
+    own = table.chance_positional
+    most = table.positional.max("concept") if "positional" in table else own
+    return np.where(np.isnan(own.values), np.nan, most.values)
+
+
 @dataclass(frozen=True, repr=False)
 class Chance(Finding):
     "The chance levels of a dissection's scores: of every unit and concept, and beside each unit's label."
@@ -211,16 +218,18 @@ class Chance(Finding):
     name: ClassVar[str] = "chance"
 
     def units(self) -> pd.DataFrame:
-        """One row a unit: unit, layer, index, label, its score, uniform, positional, above_chance (the score by its
-        positional chance)."""
+        """One row a unit: unit, layer, index, label, images (that show it), its score, uniform, positional,
+        positional_best (the largest of all concepts), above_chance (the score by its positional chance)."""
         table, measure = self.table, self.table.attrs["measure"]
         rows = pd.DataFrame(
             {
                 **unit_keys(table),
                 "label": table.label.values,
+                **self.images_of(table.unit.values),
                 measure: table.best.values,
                 "uniform": table.chance_uniform.values,
                 "positional": table.chance_positional.values,
+                "positional_best": positional_best(table),
             }
         )
         return rows.assign(above_chance=rows[measure] / rows.positional.where(rows.positional > 0))
@@ -230,17 +239,15 @@ class Chance(Finding):
         return self.units().sort_values(self.table.attrs["measure"], ascending=False, kind="stable")
 
     def __repr__(self) -> str:
-        rows = self.units()
-        named, above = int((rows.label != "").sum()), int((rows.above_chance > 1).sum())
+        rows, about = self.units(), self.table.attrs
+        above, best = (int((rows[about["measure"]] > rows[name]).sum()) for name in ("positional", "positional_best"))
         known = (
-            f"{above} above their positional chance"
-            if rows.positional.notna().any()
-            else "positional chance is not defined for means of images"
+            f"{above} above their positional chance, {best} above the best of {self.table.sizes['concept']} concepts"
         )
-        return (
-            f"Chance({self.table.attrs['model']} on {self.table.attrs['data']}: {named} of {len(rows)} units have a "
-            f"label, {known})"
-        )
+        if rows.positional.isna().all():
+            known = "positional chance is not defined for means of images"
+        named = int((rows.label != "").sum())
+        return f"Chance({about['model']} on {about['data']}: {named} labels of {len(rows)} units, {known})"
 
     def _repr_html_(self) -> str:
         return as_html(self, self.rows().head(8), "3f")
@@ -293,10 +300,9 @@ def beside_labels(study: Study, levels: xr.Dataset) -> xr.Dataset:
     def of_label(values):
         return "unit", np.where(score > 0, values[every, best], np.nan)
 
-    scoring = found.protocol.scoring
-    attributes = {name: table.attrs[name] for name in ("model", "data")}
+    scoring, attributes = found.protocol.scoring, {name: table.attrs[name] for name in ("model", "data")}
     attributes |= {"measure": scoring.column, "measure_title": scoring.title}
-    return (
+    beside = (
         levels.assign_coords({name: table[name] for name in ("unit", "layer", "index", "concept")})
         .assign(
             label=("unit", label),
@@ -306,6 +312,7 @@ def beside_labels(study: Study, levels: xr.Dataset) -> xr.Dataset:
         )
         .assign_attrs(attributes)
     )
+    return beside.assign(chance_positional_best=("unit", positional_best(beside)))
 
 
 def warn_if_apart(study: Study, piled: LitCounts) -> None:
@@ -340,9 +347,9 @@ def plan_chance(study: Study, choices: ChanceChoices) -> Plan:
 
 
 def above_chance(table: xr.Dataset, dissection: Dissection) -> Vote:
-    "Whether each label's score is above both of its chance levels, as far as they are defined."
-    most = np.fmax(table.chance_uniform.values, table.chance_positional.values)
-    return Vote(np.isfinite(most), dissection.scores.values.max(1) > most)
+    "Whether each label's score is above chance: uniform, and the best of all concepts by place, as far as defined."
+    most = np.fmax(table.chance_uniform.values, positional_best(table))
+    return Vote(np.isfinite(most), dissection.scores.values.max(1) > most, words="are above chance")
 
 
 CHANCE = Analysis(
@@ -352,11 +359,14 @@ CHANCE = Analysis(
 example:
   inner-detectors chance results/coco
 
-The folder gets chance.nc and a figure; units.csv the columns chance_uniform and chance_positional.""",
+The folder gets chance.nc, chance.csv and a figure; units.csv the columns chance_uniform, chance_positional and
+chance_positional_best: a label is the best of all concepts, so that it should lie above the best that places alone
+give with any of them.""",
     ChanceChoices,
     plan_chance,
     Chance,
-    columns=("chance_uniform", "chance_positional"),
+    columns=("chance_uniform", "chance_positional", "chance_positional_best"),
+    shown=("unit", "label", "images", "{measure}", "positional", "positional_best", "uniform", "above_chance"),
     figures=for_paper(lambda found: {"chance": chance_figure(found)}),
     vote=above_chance,
     aliases=("evidence",),

@@ -214,19 +214,22 @@ class ConceptRemoval(Finding):
     def concepts(self) -> pd.DataFrame:
         """One row a concept and fill: concept, category, fill, r, p, q, low, high over `units` units, the same beyond
         the control, the mean fall
-        of its detectors with the control's and the paired test, images, no_control (images where none fits), dead
-        and undefined units."""
+        of its detectors with the control's and the paired test, images, no_control (images where none fits),
+        detectors, falls (those that fall beyond the control), dead and undefined units."""
         table = self.asked()
         once = table[["category_of", *COUNTS]].to_dataframe().reset_index()
         each = table[CONCEPT_NUMBERS].to_dataframe().reset_index()
         found = each.merge(once, on="concept", sort=False).rename(columns={"category_of": "category"})
         found = found.sort_values(["concept", "fill"], key=self.in_order, kind="stable").reset_index(drop=True)
+        units = self.units()
+        falls = units[units.detects & units.falls].groupby(["concept", "fill"]).size()
+        found["falls"] = [int(falls.get(pair, 0)) for pair in zip(found.concept, found.fill)]
         first = ["concept", "category", "fill", "r", "p", "q", "units", "images", "no_control"]
-        return found[[*first, *CONCEPT_NUMBERS[3:], "detectors", "dead_units", "undefined_units"]]
+        return found[[*first, *CONCEPT_NUMBERS[3:], "detectors", "falls", "dead_units", "undefined_units"]]
 
     def units(self) -> pd.DataFrame:
         """One row a unit (of those asked for, with a label that was hidden) and fill: unit, layer, index, concept,
-        score, detects (by the protocol), fill, change, control, beyond, p, q, falls (beyond the control)."""
+        images, score, detects (by the protocol), fill, change, control, beyond, p, q, falls (beyond the control)."""
         table = self.table.sel(unit=self.table.kept.values)
         names = {f"own_{name}": name for name in ("change", "control", "beyond", "p", "q")}
         each = (
@@ -239,6 +242,7 @@ class ConceptRemoval(Finding):
             {
                 **keys_from_names(table.unit.values),
                 "concept": table.label.values,
+                **self.images_of(table.unit.values),
                 "score": table.label_score.values,
                 "detects": table.detects.values.astype(bool),
             }
@@ -266,6 +270,10 @@ class ConceptRemoval(Finding):
     def rows(self) -> pd.DataFrame:
         "`concepts`."
         return self.concepts()
+
+    def printed(self) -> dict[str, pd.DataFrame]:
+        "The same, with the concepts first whose detectors fall most surely, and last those without detectors."
+        return {"": self.concepts().sort_values(["test_q", "detectors"], ascending=[True, False], kind="stable")}
 
     def figure(self, concept: str, fill: str | None = None, axis=None, style: str | None = None):
         return change_figure(self, concept, fill, axis, style=style)

@@ -124,8 +124,14 @@ def plan_concept_removal(study: Study, choices: ConceptRemovalChoices) -> Plan:
 
 # %% ../../nbs/analyses/11_concept_removal.ipynb #b062547c
 def falls_beyond(table: xr.Dataset, dissection: Dissection) -> Vote:
-    "Whether each unit falls when its concept is hidden, and more than when as much is hidden elsewhere."
-    return Vote(np.isfinite(table.hidden_q.values), table.falls.values[0] == 1, confirms=True)
+    """Whether each unit falls when its concept is hidden, and more than when as much is hidden elsewhere. Too few are
+    the images where it was hidden and a control fitted, and no test could be made of them."""
+    known, images = np.isfinite(table.hidden_q.values), (table.images - table.no_control).to_series()
+    hidden = set(table.concept.values[table.images.values > 0])
+    asked = np.isin(table.unit.values, table.kept.values) & np.isin(table.label.values, list(hidden)) & ~known
+    few = np.array([int(images.get(name, 0)) if wanted else -1 for name, wanted in zip(table.label.values, asked)])
+    passed = table.falls.values[0] == 1
+    return Vote(known, passed, confirms=True, words="fall beyond the control", too_few=few)
 
 
 def surest_figures(found: ConceptRemoval, most: int = 5) -> dict[str, Any]:
@@ -145,12 +151,14 @@ CONCEPT_REMOVAL = Analysis(
 example:
   inner-detectors concept-removal results/coco --fills black mean --least 15
 
-The folder gets concept-removal.nc and figures; units.csv the columns hidden_change, hidden_control and hidden_q.
+The folder gets concept-removal.nc, concept-removal.csv and figures; units.csv the columns hidden_change,
+hidden_control and hidden_q. A unit is tested where five images show its concept and leave room for the control.
 verdict.csv says side by side what all analyses have found of each label.""",
     ConceptRemovalChoices,
     plan_concept_removal,
     ConceptRemoval,
     columns=tuple(CHANGE_LINES),
+    shown=("concept", "images", "fill", "detectors", "falls", "fall", "fall_control", "test_q", "r", "q"),
     in_verdict=(*CHANGE_LINES, "falls"),
     figures=for_paper(surest_figures),
     section=Section(

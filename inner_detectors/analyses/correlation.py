@@ -274,12 +274,13 @@ CORRELATION = Analysis(
 example:
   inner-detectors correlation results/coco --layers conv5_3
 
-The folder gets correlation-STATISTIC.nc, figures and clusters-STATISTIC.csv (of the detectors); units.csv each unit's
-strongest partner.""",
+The folder gets correlation-STATISTIC.nc and .csv (the strongest pairs), figures and clusters-STATISTIC.csv (of the
+detectors); units.csv each unit's strongest partner.""",
     CorrelationChoices,
     plan_correlation,
     Correlation,
     columns=("strongest_partner", "strongest_r"),
+    shown=("unit", "label", "images", "other", "other_label", "other_images", "r", "q", "rho"),
     figures=for_paper(correlation_figures),
     tables=cluster_tables,
     section=Section(

@@ -43,13 +43,17 @@ class Correlation(Finding):
     name: ClassVar[str] = "correlation"
 
     def pairs(self, across: bool = True) -> pd.DataFrame:
-        "The strongest pairs across layers, or within one: unit, label, other, other_label, r, rho, q (over all pairs)."
+        """The strongest pairs across layers, or within one: unit, label, images (that show it), other, other_label,
+        other_images, r, rho, q (over all pairs)."""
         table, labels = self.table, dict(zip(self.table.unit.values.tolist(), self.table.label.values.tolist()))
         rows = pd.DataFrame({name: table[f"pair_{name}"].values for name in ("unit", "other", "r", "rho", "q")})[
             table.pair_across.values == across
         ]
         rows.insert(1, "label", rows.unit.map(labels))
         rows.insert(3, "other_label", rows.other.map(labels))
+        for name, one in {"images": "unit", "other_images": "other"}.items():
+            for column, numbers in self.images_of(rows[one], name).items():
+                rows.insert(2 if one == "unit" else 5, column, numbers)
         return rows.reset_index(drop=True)
 
     def presence(self, number: int = 1) -> pd.DataFrame:

@@ -90,10 +90,9 @@ class Sensitivity(Finding):
         ]
 
     def units(self) -> pd.DataFrame:
-        """One row a unit: its label, the label's best quantile and IoU; the best label over all quantiles, where, and
-        how good."""
+        """One row a unit: its label and the images that show it, the label's best quantile and IoU; the best label over
+        all quantiles, where, and how good."""
         told = [
-            "label",
             "best_quantile",
             f"best_quantile_{self.protocol.measure}",
             "best_label",
@@ -103,6 +102,8 @@ class Sensitivity(Finding):
         return pd.DataFrame(
             {
                 **unit_keys(self.table),
+                "label": self.table.label.values,
+                **self.images_of(self.table.unit.values),
                 **{name: self.table[name].values for name in told},
             }
         )
@@ -128,6 +129,25 @@ class Sensitivity(Finding):
         "The summary; of units that were named, those."
         some = json.loads(self.table.attrs.get("choices", "{}")).get("units", "all") != "all"
         return self.units() if some else self.summary()
+
+    def printed(self) -> dict[str, pd.DataFrame]:
+        """Of each layer the rows at and beside the run's own quantile, that of the largest mean, and that of the most
+        detectors; of units that were named, those."""
+        rows = self.rows()
+        if "quantile" not in rows:
+            return {"": rows}
+        own = int(np.abs(np.log(np.array(self.quantiles) / max(self.protocol.quantile, 1e-9))).argmin())
+        kept = []
+        for _, some in rows.groupby("layer", sort=False):
+            some, marks = some.reset_index(drop=True), {own - 1: "", own: "this run", own + 1: ""}
+            for place, word in (
+                (some.iloc[:, 3].argmax(), "largest mean"),
+                (some.detectors.argmax(), "most detectors"),
+            ):
+                marks[place] = ", ".join(filter(None, [marks.get(place, ""), word]))
+            there = sorted(place for place in marks if 0 <= place < len(some))
+            kept.append(some.iloc[there].assign(which=[marks[place] for place in there]))
+        return {"": pd.concat(kept, ignore_index=True)}
 
     def __repr__(self) -> str:
         about, sizes = self.table.attrs, self.table.sizes

@@ -32,13 +32,18 @@ class UnitRemoval(Finding):
     name: ClassVar[str] = "unit-removal"
 
     def units(self) -> pd.DataFrame:
-        """One row a unit, what hurts most first: unit, layer, index, concept (what it detects) and score; changes
+        """One row a unit, what hurts most first: unit, layer, index, concept (what it detects), images, score; changes
         of log-probability (with its standard error) and of accuracy on the test images; the target it matters most
         to and the change there."""
         table = self.table
         places = [table.unit.values.tolist().index(unit) for unit in table.removed.values]
-        numbers = {name: table[name].values for name in ("concept", "score", "logprob", "error", "accuracy")}
-        rows = pd.DataFrame(keys_from_names(table.removed.values) | numbers)
+        images = {
+            name: np.where(table.concept.values == "", 0, n) for name, n in self.images_of(table.removed.values).items()
+        }
+        numbers = {name: table[name].values for name in ("score", "logprob", "error", "accuracy")}
+        rows = pd.DataFrame(
+            {**keys_from_names(table.removed.values), "concept": table.concept.values, **images, **numbers}
+        )
         rows["class"], rows["class_change"] = (
             table.removed_class.values[places],
             table.removed_class_change.values[places],
@@ -125,9 +130,12 @@ class UnitRemoval(Finding):
         "`units`."
         return self.units()
 
-    def text(self) -> str:
-        "Its line, and its classes."
-        return f"{self!r}\n\n{self.classes().to_string(index=False, max_colwidth=60)}"
+    def printed(self) -> dict[str, pd.DataFrame]:
+        "Its classes, and its units."
+        return {
+            "Accuracy by class or group, without its most important units, without as many at random:": self.classes(),
+            "Units by what their removal costs, most first:": self.units(),
+        }
 
     def __repr__(self) -> str:
         table, about = self.table, self.table.attrs

@@ -233,11 +233,16 @@ examples:
   inner-detectors sensitivity results/coco
   inner-detectors sensitivity results/voc --units conv5_3:132 conv5_3:234
 
-The folder gets sensitivity.nc and figures; units.csv the best quantile and the score there.""",
+The folder gets sensitivity.nc, sensitivity.csv and figures; units.csv the best quantile and the score there. Printed
+are the rows around the run's own quantile, and the best.""",
     SensitivityChoices,
     plan_sensitivity,
     Sensitivity,
     columns=("best_quantile", "best_quantile_{measure}"),
+    shown=(
+        *("layer", "quantile", "mean_best_{measure}", "detectors", "which"),
+        *("unit", "label", "images", "best_quantile", "best_quantile_{measure}", "best_label", "best_label_{measure}"),
+    ),
     figures=for_paper(threshold_figures),
     section=Section("Sensitivity", "How the score hangs on the threshold.", threshold_curves),
     in_verdict=("best_quantile_{measure}",),

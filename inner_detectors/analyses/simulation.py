@@ -28,7 +28,7 @@ from inner_detectors.analyses.ablation import (
     score_layer,
     standard_error,
 )
-from .choices import deepest, labels_of
+from .choices import given_classes, deepest, labels_of
 from .linear_probe import about_probe, check_probe, fit_probe, probe_pass
 from inner_detectors.analyses.removal_trials import (
     Removal,
@@ -166,10 +166,14 @@ class Simulation(Finding):
     name: ClassVar[str] = "simulation"
 
     def rows(self) -> pd.DataFrame:
-        """One row a concept: concept, units, images; mean log-probability intact, with its detectors removed, and with
-        them replaced by their predictions; the standard error; the share that is recovered."""
+        """One row a concept: concept, images (that show it), units, tested (images of the test); mean log-probability
+        intact, with its detectors removed, and with them replaced by their predictions; the standard error; the share
+        that is recovered."""
         names = ["units", "images", "intact", "removed", "replaced", "error", "recovered"]
-        return self.table[names].to_dataframe().reset_index()[["concept", *names]]
+        rows = self.table[names].to_dataframe().reset_index().rename(columns={"images": "tested"})
+        rows = rows.assign(**self.images_of(rows.concept, axis="concept"))
+        first = [name for name in ("concept", "images", "units", "tested") if name in rows]
+        return rows[[*first, *names[2:]]]
 
     def __repr__(self) -> str:
         r = self.table.simulated_r
@@ -198,13 +202,12 @@ def plan_simulation(study: Study, choices: SimulationChoices) -> Plan:
     removing changes less than its standard error)."""
     at_least(0, seed=choices.seed)
     layer = deepest(study) if choices.layer is None else choices.layer
-    own = () if choices.probe else layer_classes(study.model, score_layer(study.model, layer, choices.scores))
-    labels = labels_of(study.data, choices.labels, choices.classes, study.view, own)
+    words, chosen, probed_at = given_classes(study, layer, choices.labels, choices.classes, choices.probe)
+    own = () if probed_at else layer_classes(study.model, score_layer(study.model, layer, choices.scores))
+    labels = labels_of(study.data, words, chosen, study.view, own)
     check_labels(labels, study.data)
     plan = plan_ablation(study, layer, None, choices.concepts, None)
-    probe = (
-        about_probe(choices.probe, labels, choices.seed, 1e-2) if choices.probe else study.model.record.get("probe", "")
-    )
+    probe = about_probe(probed_at, labels, choices.seed, 1e-2) if probed_at else study.model.record.get("probe", "")
     record = {
         "layer": layer,
         "concepts": plan.concepts,
@@ -217,10 +220,10 @@ def plan_simulation(study: Study, choices: SimulationChoices) -> Plan:
 
     def passes():
         probed = study
-        if choices.probe:
-            check_probe(study, choices.probe)
-            found, swept = yield probe_pass(study, choices.probe, study.data)
-            probed = fit_probe(study, choices.probe, labels, found, swept.images, choices.seed)
+        if probed_at:
+            check_probe(study, probed_at)
+            found, swept = yield probe_pass(study, probed_at, study.data)
+            probed = fit_probe(study, probed_at, labels, found, swept.images, choices.seed)
         wanted = score_layer(probed.model, layer, choices.scores)
         check_classes(labels, probed.model, wanted)
         return (yield from simulation_passes(probed, layer, labels, plan, wanted, probe, choices.seed))
@@ -265,11 +268,13 @@ SIMULATION = Analysis(
 example:
   inner-detectors simulation results/voc --layer conv5_3 --probe pool5 --labels shown
 
-The folder gets simulation-LAYER.nc; units.csv the column simulated_r.""",
+Without --labels the classes are the concepts that ten images or more show, told by a linear classifier on the deepest
+layer with maps. The folder gets simulation-LAYER.nc and .csv; units.csv the column simulated_r.""",
     SimulationChoices,
     plan_simulation,
     Simulation,
     columns=("simulated_r",),
+    shown=("concept", "images", "units", "recovered", "intact", "removed", "replaced", "error", "tested"),
     in_verdict=(),
     aliases=("verify simulation",),
 )

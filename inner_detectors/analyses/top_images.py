@@ -260,6 +260,7 @@ def top_unit_table(top: TopImages) -> pd.DataFrame:
         {
             **unit_keys(table),
             "label": table.label.values,
+            **top.images_of(table.unit.values),
             **({"threshold": table.threshold.values} if "threshold" in table else {}),
             "fires": top.firing.mean(0),
             "peak": peaks[first, np.arange(len(first))],
@@ -388,6 +389,7 @@ The folder gets top-images.nc, of which the report and the explorer show images;
     TopImagesChoices,
     plan_top_images,
     TopImages,
+    shown=("unit", "label", "images", "fires", "peak", "image", "threshold"),
     aliases=("top",),
 )
 top_images = function_of(TOP_IMAGES)

@@ -15,7 +15,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .choices import Groups, UnitSets, class_groups, deepest, images_of, labels_of, unit_sets
+from inner_detectors.analyses.choices import (
+    Groups,
+    UnitSets,
+    class_groups,
+    deepest,
+    given_classes,
+    images_of,
+    labels_of,
+    unit_sets,
+)
 from .drawing import for_paper
 from .ablation import find_targets, measure, score_layer, some_images
 from .linear_probe import about_probe, check_probe, fit_probe, probe_pass
@@ -154,13 +163,14 @@ def plan_unit_removal(study: Study, choices: UnitRemovalChoices) -> Plan:
     layer = deepest(study) if choices.layer is None else choices.layer
     removal = plan_ablation(study, layer, choices.units, choices.concepts, unit_sets(choices.sets))
     data = images_of(study, choices.images)
-    own = () if choices.probe else layer_classes(study.model, score_layer(study.model, layer, choices.scores))
-    labels = labels_of(data, choices.labels, choices.classes, study.view, own)
+    words, chosen, probed_at = choices.labels, choices.classes, choices.probe
+    if choices.images is None:
+        words, chosen, probed_at = given_classes(study, layer, words, chosen, probed_at)
+    own = () if probed_at else layer_classes(study.model, score_layer(study.model, layer, choices.scores))
+    labels = labels_of(data, words, chosen, study.view, own)
     check_labels(labels, data)
     groups = {name: list(some) for name, some in class_groups(choices.groups).items()}
-    probe = (
-        about_probe(choices.probe, labels, choices.seed, 1e-2) if choices.probe else study.model.record.get("probe", "")
-    )
+    probe = about_probe(probed_at, labels, choices.seed, 1e-2) if probed_at else study.model.record.get("probe", "")
     record = {
         "layer": layer,
         "units": removal.units,
@@ -179,10 +189,10 @@ def plan_unit_removal(study: Study, choices: UnitRemovalChoices) -> Plan:
 
     def passes():
         probed = study
-        if choices.probe:
-            check_probe(study, choices.probe)
-            found, swept = yield probe_pass(study, choices.probe, data)
-            probed = fit_probe(study, choices.probe, labels, found, swept.images, choices.seed)
+        if probed_at:
+            check_probe(study, probed_at)
+            found, swept = yield probe_pass(study, probed_at, data)
+            probed = fit_probe(study, probed_at, labels, found, swept.images, choices.seed)
         check_classes(labels, probed.model, score_layer(probed.model, layer, choices.scores))
         return (yield from removal_passes(Setting(probed, labels, removal, data, record)))
 
@@ -199,12 +209,17 @@ examples:
   inner-detectors unit-removal results/lite0 --layer blocks_15 --labels folders --groups dogs=151-268
   inner-detectors unit-removal results/voc --layer conv5_3 --probe pool5 --labels shown
 
-The folder gets unit-removal-LAYER.nc and a figure; units.csv the columns removed_logprob, removed_class and
-removed_class_change.""",
+Without --labels the classes are the concepts that ten images or more show, told by a linear classifier on the deepest
+layer with maps. The folder gets unit-removal-LAYER.nc, .csv and a figure; units.csv the columns removed_logprob,
+removed_class and removed_class_change.""",
     UnitRemovalChoices,
     plan_unit_removal,
     UnitRemoval,
     columns=("removed_logprob", "removed_class", "removed_class_change"),
+    shown=(
+        *("target", "images", "intact", "removed", "random_removed", "units"),
+        *("unit", "concept", "logprob", "error", "accuracy", "class", "class_change", "score"),
+    ),
     figures=for_paper(lambda found: {"removed": removal_curve_figure(found)}),
     section=Section(
         "Unit removal", "What the network loses without this unit, on images that did not rank it.", removal_parts

@@ -7,6 +7,7 @@ __all__ = ['FIRST', 'LATER', 'ANALYSIS_TEXTS', 'ALIASES', 'BROUGHT', 'names', 'c
            'output_folders', 'resolve_alias', 'run', 'main']
 
 # %% ../../nbs/cli/08_main.ipynb #e096bd22
+import inspect
 import os
 import sys
 import warnings
@@ -82,7 +83,7 @@ def overview() -> str:
     brought = {
         name: f"({', '.join(package_of_entry(one) for one in BROUGHT.entries().select(name=name))})" for name in BROUGHT
     }
-    own = {name: command_of(FIRST.get(name) or LATER[name]).about for name in (*FIRST, *LATER)}
+    own = {name: inspect.getdoc(function) or "" for name, function in {**FIRST, **LATER}.items()}
     lines = [
         f"inner-detectors {__version__}: what does this unit of my network see?",
         "",

@@ -10,6 +10,7 @@ from json import dumps
 from pathlib import Path
 
 from .options import first_problems, print_text
+from ..core.workers import working
 
 # %% ../../nbs/cli/03_map.ipynb #cff687aa
 def map_command(
@@ -41,22 +42,24 @@ def map_command(
     from inner_detectors.data.survey import survey
     from inner_detectors.data.readers.registry import load_data
 
-    images = load_data(
-        *data,
-        limit=limit,
-        seed=seed,
-        on_problem="skip",
-        concepts=concepts,
-        balance=balance,
-        parts=parts,
-        progress=not quiet,
-    )
+    with working("reading what the data hold"):
+        images = load_data(
+            *data,
+            limit=limit,
+            seed=seed,
+            on_problem="skip",
+            concepts=concepts,
+            balance=balance,
+            parts=parts,
+            progress=not quiet,
+        )
     found = survey(images, progress=not quiet)
     if out is not None:
         from inner_detectors.views.figures import survey_figure, write_figure
 
         found.write(out)
-        write_figure(survey_figure(found), Path(out) / "map")
+        with working("drawing the figure"):
+            write_figure(survey_figure(found), Path(out) / "map")
     if json:
         return print(
             dumps(

@@ -8,6 +8,7 @@ __all__ = ['layers_command', 'models_command', 'fetch_command', 'scenes_command'
 # %% ../../nbs/cli/07_small.ipynb #1f2f91c2
 from .options import open_model, print_text
 from ..core.errors import InputError, near
+from ..core.workers import working
 
 # %% ../../nbs/cli/07_small.ipynb #9f913961
 def layers_command(
@@ -22,7 +23,9 @@ def layers_command(
     A layer's name alone is the activation after its ReLU; with .pre, before it."""
     from inner_detectors.networks.model import layer_table
 
-    print_text(layer_table(open_model(model, weights)).to_string(index=False))
+    with working(f"opening {model}"):
+        table = layer_table(open_model(model, weights))
+    print_text(table.to_string(index=False))
 
 
 def models_command():
@@ -30,7 +33,8 @@ def models_command():
 
     example:
       inner-detectors models"""
-    from inner_detectors.networks.registry import networks
+    with working("looking for networks"):
+        from inner_detectors.networks.registry import networks
 
     for name in networks:
         print(f"{name:20} {networks[name].about}")

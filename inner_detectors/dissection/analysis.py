@@ -12,6 +12,7 @@ import dataclasses
 import inspect
 import json
 import platform
+import sys
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ from .checks import make_folder
 from .remarks import nothing_left, check_unchanged
 from .store import TABLE_FORMAT, save_table
 from .study import Study, refuse_another
-from .tables import OLDER, file_stem, load_analysis, count_words, write_tables
+from .tables import OLDER, file_stem, load_analysis, count_words, with_images, write_tables
 from ..networks.model import Model
 from ..passes.batches import View
 from ..passes.checkpoint import read_places
@@ -80,6 +81,8 @@ class Vote(NamedTuple):
     known: np.ndarray  # bool [unit]: whether it was tried on the unit
     passed: np.ndarray  # bool [unit]
     confirms: bool = False  # passing it makes a label hold; else a label only fails by it
+    words: str = "pass"  # what labels that pass do: "3 of 66 labels fall beyond the control"
+    too_few: np.ndarray | None = None  # int [unit]: the images of a label too rare to be tried; -1 of the others
 
 # %% ../../nbs/dissection/15_analysis.ipynb #233236d0
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class Analysis:
     plan: Callable[[Study, Any], Plan]  # (study, choices); raises InputError where a choice cannot be
     result: type[Finding] = Finding
     columns: tuple[str, ...] = ()  # variables of its table that units.csv gets; {measure} is the name of the score
+    shown: tuple[str, ...] = ()  # columns of its rows that a terminal shows, the first ones first; all where empty
     figures: Callable[[Any], Mapping[str, Any]] = lambda finding: {}  # file name -> axis
     tables: Callable[[Any], Mapping[str, pd.DataFrame]] = lambda finding: {}  # CSV files beside it
     section: Section | None = None
@@ -174,7 +178,7 @@ def write_analysis(
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **{name: study.dissection.table.attrs[name] for name in ("model", "data")},
     }
-    table = table.assign_attrs(made | table.attrs)
+    table = with_images(table.assign_attrs(made | table.attrs), study.dissection)
     if out is not None:
         save_table(table, make_folder(out) / f"{file_stem(name, key)}.nc")
         tidy(study, out, file_stem(name, key))
@@ -203,7 +207,7 @@ def load_finished(out: str | Path | None, name: str, study: Study, plan: Plan) -
     if there.attrs.get("identity") != identity_of(about):
         return None  # another version, or another machine
     tidy(study, out, path.stem)
-    return there
+    return with_images(there, study.dissection)
 
 
 def tidy(study: Study, out: str | Path, stem: str) -> None:
@@ -359,6 +363,8 @@ def analyse(
         job.table = load_finished(out, job.analysis.name, study, job.plan)
         if job.table is None:
             job.go_on()
+        elif progress:
+            print(f"{job.stem}: finished before; nothing to do", file=sys.stderr, flush=True)
         if job.table is not None and job.waits is None and "identity" not in job.table.attrs:
             job.table = write_result(job, study, out)  # without a pass
     failed: list[InputError] = []

@@ -7,10 +7,12 @@ __all__ = ['Finding']
 
 # %% ../../nbs/dissection/14_finding.ipynb #4b0edafd
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -39,15 +41,27 @@ class Finding:
         return cls(table)
 
     def rows(self) -> pd.DataFrame:
-        "What a person reads first: one row a unit, with the columns that units.csv has."
+        "All that the analysis says, a row a unit: images (that show its label), and the columns that units.csv has."
         names = json.loads(self.table.attrs.get("columns", "[]"))
         return pd.DataFrame(
-            {**keys_from_names(self.table.unit.values), **{name: self.table[name].values for name in names}}
+            {
+                **keys_from_names(self.table.unit.values),
+                **self.images_of(self.table.unit.values),
+                **{name: self.table[name].values for name in names},
+            }
         )
 
-    def text(self) -> str:
-        "What is said above the rows."
-        return repr(self)
+    def printed(self) -> dict[str, pd.DataFrame]:
+        "The tables that a command prints, each under its title: the rows, or those of them that a person reads first."
+        return {"": self.rows()}
+
+    def images_of(self, names: Iterable[str], column: str = "images", axis: str = "unit") -> dict[str, np.ndarray]:
+        """A column with the number of images that show each unit's label (or, with axis "concept", each concept);
+        nothing where an earlier version wrote the table without them."""
+        if f"{axis}_images" not in self.table:
+            return {}
+        known = dict(zip(self.table[axis].values.tolist(), self.table[f"{axis}_images"].values.tolist()))
+        return {column: np.array([known.get(str(name), 0) for name in names], int)}
 
     def __repr__(self) -> str:
         about = self.table.attrs

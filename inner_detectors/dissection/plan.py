@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import jax
 
+from ..core.files import show_progress
+from ..core.workers import working
 from ..data.dataset import Data
 from .checks import choose_layers, view_of
 from .protocol import Protocol, netdissect
@@ -27,6 +29,7 @@ def plan(
     *,
     batch: int = 8,
     devices: Sequence[jax.Device] | None = None,
+    progress: bool = True,  # say on stderr what is being measured
 ) -> dict[str, int | float]:
     """What a run would take: images, units, concepts, seconds (measured on a few batches), memory and disk in MB (by
     arithmetic)."""
@@ -34,11 +37,13 @@ def plan(
     shapes = {name: layers_of(model)[name] for name in names}
     units = sum(count for _, _, count in shapes.values())
     values = sum(height * width * count for height, width, count in shapes.values())
-    refuse_blank(data, view_of(model, protocol, batch), progress=False)
+    refuse_blank(data, view_of(model, protocol, batch), progress)
 
     def seconds(images):
         start = time.monotonic()
-        dissect(model, data.take(images), names, protocol, batch=batch, devices=devices, progress=False, blank=True)
+        with show_progress(progress), working(f"measuring how long {images} of {len(data)} images take"):
+            some = data.take(images)
+            dissect(model, some, names, protocol, batch=batch, devices=devices, progress=False, blank=True)
         return time.monotonic() - start
 
     few, more = min(batch, len(data)), min(3 * batch, len(data))

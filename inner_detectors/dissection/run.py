@@ -27,6 +27,7 @@ from jaxtyping import Float32
 from ..core.errors import InputError, at_least, near, without_notes
 from ..core.files import show_progress
 from ..core.locks import writes_alone
+from ..core.workers import working
 from ..data.dataset import Data
 from ..data.groups import UsedImage, groups_in
 from ..data.readers.registry import absolute_source, each_place, load_data, readers
@@ -279,7 +280,8 @@ def dissect(
         about = about_run(model, data, names, protocol, view, devices, thresholds)
     shapes = {name: layers_of(model)[name] for name in names}
     check_maps(model, shapes, protocol)
-    prints = fingerprint(model, names, about["weights"], batch, devices[0])
+    with show_progress(progress), working(f"{model.name}: running it on two fixed images"):
+        prints = fingerprint(model, names, about["weights"], batch, devices[0])
 
     def checkpoint(name):
         return (
@@ -287,6 +289,8 @@ def dissect(
         )
 
     if out is not None and (there := find_finished(make_folder(out), about, prints)):
+        if progress:
+            print(f"{out}: finished before; nothing to do", file=sys.stderr, flush=True)
         return remove_checkpoints(warn_remarks(replace(there, origin=given)), out)
     if out is not None and (reason := about["weights"].get("computation_unknown")):
         warnings.warn(

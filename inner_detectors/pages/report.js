@@ -253,10 +253,10 @@ const report = (() => {
     const most = Math.max(1, ...best.map(([some]) => some));
     const rows = best.map(([some, place]) => h("tr", {},
       first(h("a", {href: filterAddress({concept: place, verdict: "detects"})}, word(run.concepts[place][0]))),
-      h("td", {}, h("div", {class: "level"}, wide(some / most))), end(count(some))));
+      h("td", {}, h("div", {class: "level"}, wide(some / most))), end(count(some)), end(count(run.concepts[place][3]), "soft")));
     return h("div", {class: "panel"}, h("h2", {}, "Concepts found most"), rows.length === 0 ? h("p", {}, `No unit reaches ${run.rule}.`)
       : [h("p", {}, "By the number of their detectors."),
-        scroll("Concepts found most", table([heading("Concept"), heading(""), heading("Detectors", "end")], rows))]);
+        scroll("Concepts found most", table([heading("Concept"), heading(""), heading("Detectors", "end"), heading("Images", "end")], rows))]);
   }
 
   function listed(title, texts) {
@@ -296,7 +296,7 @@ const report = (() => {
     const least = h("input", {type: "number", min: "0", max: "1", step: "0.01", placeholder: "0", inputmode: "decimal", oninput: changed});
     const used = new Set(run.units.concept), all = [["", "All"]];
     const concepts = run.concepts.map((one, place) => [String(place), one[0]]).filter(([place]) => used.has(+place)).sort((a, b) => a[1].localeCompare(b[1]));
-    const tested = run.tested ? [["holds", "Holds"], ["fails", "Fails"], ["untested", "Untested"]] : [];
+    const tested = run.tested ? [["holds", "Holds"], ["fails", "Fails"], ["too few images", "Too few images"], ["untested", "Untested"]] : [];
     const verdicts = [...all, ["detects", `Detector (${run.rule})`], ...tested, ["no detector", "No detector"]];
     return h("form", {class: "tools", role: "search", "aria-label": "Units", onsubmit: event => event.preventDefault()},
       field("q", "Concept or unit", search),
@@ -362,7 +362,7 @@ const report = (() => {
     }
     const meter = h("div", {class: "meter", "aria-hidden": "true"}, wide(units.score[row] / run.most));
     const name = h("span", {class: "name"}, mine ? word(mine[0]) : h("span", {class: "soft"}, "no concept"));
-    const where = h("span", {}, word(shownName(row)), mine && [" · ", word(run.categories[mine[1]])]);
+    const where = h("span", {}, word(shownName(row)), mine && [" · ", word(run.categories[mine[1]]), ` · ${several(mine[3], "image")}`]);
     return h("li", {}, h("a", {class: "unit", href: address(row)}, run.ranks > 0 && strip, h("div", {class: "words"},
       h("div", {class: "line"}, name, h("span", {class: "number"}, score(units.score[row]))), h("div", {class: "line small soft"}, where, chip(row)), meter)));
   }
@@ -407,7 +407,7 @@ const report = (() => {
     const steps = h("div", {}, step(before, "← Previous", "prev"), step(after, "Next →", "next"));
     return [h("nav", {class: "path", "aria-label": "Units"}, h("a", {href: filterAddress(asked())}, "← All units"), steps),
       h("h1", {tabindex: "-1", id: "unit-title"}, mine ? word(mine[0]) : "No concept"),
-      h("div", {class: "under-title"}, h("code", {}, word(shownName(row))), mine && h("span", {}, word(run.categories[mine[1]])),
+      h("div", {class: "under-title"}, h("code", {}, word(shownName(row))), mine && h("span", {}, word(run.categories[mine[1]]), `, shown by ${several(mine[3], "image")}`),
         h("span", {class: "number"}, `${run.measure} `, h("b", {}, score(units.score[row]))),
         h("span", {class: "chip"}, units.detects[row] ? `detector (${run.rule})` : `no detector (${run.rule})`), chip(row),
         verdictOf(row) === "fails" && h("span", {class: "small"}, `in ${units.failed[row]}`), flags.map(text => h("span", {class: "chip"}, text)))];

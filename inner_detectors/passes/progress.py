@@ -9,11 +9,21 @@ __all__ = ['Progress']
 import sys
 import time
 
+from ..core.text import duration
+
 # %% ../../nbs/passes/05_progress.ipynb #2f65ac58
 class Progress:
     "Images done, images a second, time left: a bar in a terminal or notebook, plain lines on stderr elsewhere."
 
-    def __init__(self, label: str, total: int, start: int = 0, show: bool = True, lines_every: float = 15.0):
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        start: int = 0,
+        show: bool = True,
+        lines_every: float = 15.0,  # seconds
+        unit: str = "image",
+    ):
         self.label, self.total, self.start, self.done, self.show, self.every = (
             label,
             total,
@@ -23,11 +33,13 @@ class Progress:
             lines_every,
         )
         self.began = self.last = time.monotonic()
-        self.bar = None
+        self.bar, self.unit = None, unit
         if show and (sys.stderr.isatty() or "ipykernel" in sys.modules):
             from tqdm.auto import tqdm
 
-            self.bar = tqdm(total=total, initial=start, desc=label, unit="image")
+            self.bar = tqdm(total=total, initial=start, desc=label, unit=unit)
+        elif show:
+            print(f"{label}: {total} {unit}{'s' * (total != 1)}", file=sys.stderr, flush=True)
 
     def __enter__(self):
         return self
@@ -49,4 +61,5 @@ class Progress:
         "How far it is, in words."
         rate = (self.done - self.start) / max(seconds, 1e-9)
         left = (self.total - self.done) / max(rate, 1e-9)
-        return f"{self.label}: {self.done} of {self.total} images, {rate:.1f} images/s, {left:.0f} s left"
+        ahead = f", {duration(left)} left" if self.done < self.total else ""
+        return f"{self.label}: {self.done} of {self.total} {self.unit}s, {rate:.1f} {self.unit}s/s{ahead}"

@@ -169,20 +169,22 @@ def survey_figure(survey: Survey, most: int = 40, style: str = "paper"):
     return drawn
 
 # %% ../../nbs/views/00_figures.ipynb #526b36ae
-def write_figures(dissection: "Dissection", folder: str | Path) -> list[Path]:
+def write_figures(dissection: "Dissection", folder: str | Path, mark: str = "") -> list[Path]:
     "What every `match` leaves beside its tables: layers.png and sizes.png, and the same as PDF for print."
+    mark = mark and f"{mark} of 2"
     with styled("paper", shown=False):
         drawn = {"layers": layers_figure(dissection), "sizes": sizes_figure(dissection)}
-    return [path for name, axis in drawn.items() for path in write_figure(axis.figure, Path(folder) / name)]
+    return [path for name, axis in drawn.items() for path in write_figure(axis.figure, Path(folder) / name, mark)]
 
 
-def write_figure(figure, path: Path) -> list[Path]:
-    "PATH.png for the screen, PATH.pdf for print, laid out once for both; letters stay letters."
+def write_figure(figure, path: Path, mark: str = "") -> list[Path]:
+    """PATH.png for the screen, PATH.pdf for print, laid out once for both; letters stay letters. The PNG keeps a mark:
+    what it was drawn from."""
     from matplotlib import rc_context
 
     screen, paper = (path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf"))
     with replacing(screen) as part:
-        figure.savefig(part, format="png", dpi=200)
+        figure.savefig(part, format="png", dpi=200, metadata={"inner-detectors": mark} if mark else None)
     engine = figure.get_layout_engine()
     figure.set_layout_engine("none")
     try:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VERDICTS', 'REASONS', 'GONE', 'read_verdicts', 'layer_rows', 'unit_columns', 'protocol_words', 'report_record',
            'source_words', 'count_and_names', 'choice_words', 'FolderContents', 'read_folder', 'front_page_data',
-           'concepts_of_all', 'front_page_images', 'report_title', 'report_lead']
+           'honest_notes', 'concepts_of_all', 'front_page_images', 'report_title', 'report_lead']
 
 # %% ../../nbs/views/06_front_page.ipynb #0871d726
 import json
@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 
 from ..analyses.top_images import at_random
-from ..analyses.verdict import verdict
+from ..analyses.verdict import TOO_FEW, tests_run, untested_text, verdict
 from ..core.errors import NOTE, InputError, without_notes
 from ..dissection.analysis import Section
 from ..dissection.detectors import plain_category
@@ -27,7 +27,7 @@ from ..dissection.protocol import Protocol
 from ..dissection.repeat import repeat_words
 from ..dissection.result import Dissection
 from ..dissection.study import detecting_units
-from ..dissection.tables import count_words
+from ..dissection.tables import count_words, few_images_text
 from .sections import ReportSection, Tables, not_run, sections_of, tables_of, without_folder
 from .unit_pages import FACTS, PageImages
 
@@ -84,12 +84,12 @@ def unit_columns(dissection: Dissection, verdicts: Sequence[str], failed: Sequen
         "detects": detecting_units(dissection).astype(int).tolist(),
         "dead": table.dead.values.astype(int).tolist(),
         "sparse": table.sparse.values.astype(int).tolist(),
-        "verdict": [VERDICTS.index(word) for word in verdicts],
+        "verdict": [VERDICTS.index(word.partition(" (")[0]) for word in verdicts],
         "failed": list(failed),
     }
 
 
-VERDICTS = ["holds", "fails", "untested", "no detector"]
+VERDICTS = ["holds", "fails", TOO_FEW, "untested", "no detector"]
 
 # %% ../../nbs/views/06_front_page.ipynb #a6654011
 def protocol_words(protocol: Protocol, side: int) -> str:
@@ -225,7 +225,7 @@ def front_page_data(read: FolderContents, shown: PageImages | None, files: Seque
     return {
         "title": report_title(found),
         "lead": report_lead(found, len(layers), len(labels)),
-        "notes": [trouble] if trouble else [],
+        "notes": [*([trouble] if trouble else []), *honest_notes(read)],
         "measure": protocol.scoring.title,
         "rule": protocol.rule,
         "detects": protocol.detects,
@@ -262,6 +262,16 @@ def front_page_data(read: FolderContents, shown: PageImages | None, files: Seque
         "problems": [text_of(problem, 400) for problem in gone[:200]],
         "noted": [text_of(problem.removeprefix(NOTE), 400) for problem in problems if problem not in set(gone)][:200],
     }
+
+
+def honest_notes(read: FolderContents) -> list[str]:
+    "How many labels rest on few images; which tests have been run, and how many labels they leave, or what tests them."
+    try:
+        tests = tests_run(read.folder, read.dissection)
+    except InputError:
+        tests = []  # the verdicts say why
+    said = [few_images_text(read.dissection), " ".join(tests) or untested_text(read.folder.name)]
+    return [without_folder(text, read.folder) for text in said if text]
 
 
 def concepts_of_all(dissection: Dissection, labels: Sequence[int]) -> dict[str, list]:

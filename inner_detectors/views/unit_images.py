@@ -349,6 +349,7 @@ def write_unit_images(
     says: str | Sequence[str] | None = None,  # the classes that say so, of a classifier
     ways: Sequence[str] = ("reveal", "heat", "outline", "agreement"),
     number: int = 6,
+    mark: str = "",  # see `figures.write_figure`
 ) -> list[Path]:
     """FOLDER/unit-LAYER-INDEX.png and .pdf, a unit's strongest images, and ...-outcomes.png and .pdf where it has a
     concept. Returns the paths."""
@@ -359,8 +360,8 @@ def write_unit_images(
         place = Path(folder) / file_name(unit)
         with styled("paper", shown=False):
             axes = unit_figure(dissection, best, data, unit, concept, ways, number)
-            written += write_figure(axes[0].figure, place)
+            written += write_figure(axes[0].figure, place, mark)
             if concept or best.label(unit):
                 axes = outcome_figure(dissection, best, data, unit, concept, says)
-                written += write_figure(axes[0].figure, place.with_name(f"{place.name}-outcomes"))
+                written += write_figure(axes[0].figure, place.with_name(f"{place.name}-outcomes"), mark)
     return written
