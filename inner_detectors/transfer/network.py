@@ -159,14 +159,7 @@ class TransferModel:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write the network as a safetensors file, which `load_network` reads.
-
-        Args:
-            path: The file. It holds the detectors, the head, and the hashes of the networks that it needs.
-
-        Returns:
-            The file.
-        """
+        "Write PATH, a safetensors file that `load_network` reads: detectors, head, and hashes of the networks needed."
         return save_bank(self.bank, path, self.head, self.made)
 
     def __repr__(self) -> str:
