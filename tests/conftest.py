@@ -72,7 +72,7 @@ def pytest_terminal_summary(terminalreporter):
 # The files that take longest, the longest first: each goes to one process as a whole, and in the end none should be left
 # alone with a long one. All others follow by name.
 LONG = (
-    "restart rooms protocols transfer exact explore gradients explain own_models report planted study edit repository "
+    "restart rooms protocols transfer exact docs explore gradients explain own_models report planted study edit repository "
     "sensitivity models command visualise ablate plugin hostile extras expected verify evidence top"
 ).split()
 
