@@ -152,7 +152,8 @@ def report_record(dissection: Dissection, tables: Tables) -> list[list[str]]:
         "Computed on": attrs.get("backend", ""),
         "With": ", ".join(f"{name} {number}" for name, number in versions.items()),
         "On": attrs.get("date", ""),
-        "Run": f"{attrs.get('run')} is the SHA-256 of all that moves a number: weights, images, layers, protocol, versions",
+        "Run": f"{attrs.get('run')} is the SHA-256 of all that moves a number: weights, images, layers, protocol, "
+        "versions",
     }
     return [[name, text_of(text, 1200)] for name, text in lines.items() if text]
 

@@ -236,8 +236,8 @@ def where_whole(model: Model) -> str:
     known = [(name, one.files[0].name) for name, one in PUBLISHED.items() if one.place == f"~/{model.name}"]
     brings = " or ".join(f"{file} (inner-detectors fetch {name})" for name, file in known)
     return (
-        f" {page_name(model.record.get('weights', 'Its parameter file'))} has none of the classifier's parameters. Take "
-        f"a file that has all{f', such as {brings}' * bool(known)}, and dissect again with --weights FILE."
+        f" {page_name(model.record.get('weights', 'Its parameter file'))} has none of the classifier's parameters. "
+        f"Take a file that has all{f', such as {brings}' * bool(known)}, and dissect again with --weights FILE."
     )
 
 
