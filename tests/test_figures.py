@@ -32,7 +32,7 @@ from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import study
 from inner_detectors.views.comparison import compare_figure, layers_apart
 from inner_detectors.views.figures import concepts_figure, distribution_figure, survey_figure, write_figure
-from inner_detectors.views.unit_images import WAYS, outcome_figure, unit_figure
+from inner_detectors.views.unit_images import WAYS, UnitImage, outcome_figure, unit_figure
 from dataclasses import replace
 
 WORDS = (
@@ -167,6 +167,16 @@ def test_the_label_rests_on_so_many_images(flat, best):
     number = int(flat.table.concept_images.sel(concept=concept))
     title = unit_figure(flat, best, None, "conv5_3:3")[0].figure.get_suptitle()
     assert f": {concept}, IoU" in title and f", {number} images\n" in title
+
+
+@pytest.mark.parametrize("way", ["reveal", "heat", "agreement"])
+def test_a_silent_image_is_grey_and_not_black(way):
+    "Where nothing is lit, the photograph is seen."
+    flat = np.zeros((16, 16), np.float32)
+    seen = UnitImage("one", np.full((16, 16, 3), 200, np.uint8), "", flat, 1.0, 0.0, None, 5.0, 16)
+    axis = new_axis()
+    WAYS[way](axis, seen)
+    assert axis.images[0].get_array().min() >= 130
 
 
 # ---- figures of analyses

@@ -155,7 +155,9 @@ def draw_outline_of(axis, seen: UnitImage) -> None:
 
 def draw_agreement(axis, seen: UnitImage) -> None:
     mask = np.zeros(seen.image.shape[:2], bool) if seen.mask is None else seen.mask
-    show(axis, agreement_overlay(seen.image, region(seen) & (seen.cells != 1), mask))
+    on = region(seen) & (seen.cells != 1)
+    neither = not (on.any() or mask.any())
+    show(axis, reveal(seen.image, on, light=0.9) if neither else agreement_overlay(seen.image, on, mask))
     if seen.mask is not None:
         draw_outline(axis, seen.mask, 0.5, MASK, dashed=True, width=0.6)
 
@@ -196,7 +198,7 @@ def unit_figure(
     across = (width - 0.5 * scaled) / (max(len(seen), 3) + 0.4)
     title = unit_title(dissection, best, unit, concept) + notes(data, seen)
     keys = figure_keys(ways, seen, concept)
-    high = 1.08 * across * len(ways) + 0.75 + 0.13 * title.count("\n") + 0.11 * (1 + -(-len(keys) // 2))
+    high = across * len(ways) + 0.7 + 0.13 * title.count("\n") + 0.11 * (1 + -(-len(keys) // 2))
     figure = new_figure(width, high, shown)
     axes = figure.subplots(len(ways), len(seen), squeeze=False)
     for row, way in zip(axes, ways):
