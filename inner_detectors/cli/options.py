@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MODEL_NAMES', 'choose_protocol', 'check_model', 'choose_devices', 'open_model', 'absolute_path', 'absolute_source',
            'recorded_command', 'Opening', 'reopen_study', 'printable', 'print_text', 'remark', 'terminal_width',
-           'table_text', 'drawing_mark', 'drawn_before', 'is_drawn', 'mark_of', 'problems_text', 'first_problems',
+           'table_text', 'drawing_mark', 'drawn_before', 'is_drawn', 'figure_mark', 'problems_text', 'first_problems',
            'given_choices']
 
 # %% ../../nbs/cli/01_options.ipynb #bdf52986
@@ -208,7 +208,7 @@ def drawing_mark(table, more: str = "") -> str:
 
 def drawn_before(folder: str | Path, mark: str) -> list[str]:
     "The names of all figures with a mark in a folder, where none of them is missing; else nothing."
-    found = {path.stem: mark_of(path) for path in sorted(Path(folder).glob("*.png"))}
+    found = {path.stem: figure_mark(path) for path in sorted(Path(folder).glob("*.png"))}
     mine = [name for name, known in found.items() if known.rpartition(" of ")[0] == mark]
     whole = all(found[name] == f"{mark} of {len(mine)}" and (Path(folder) / f"{name}.pdf").exists() for name in mine)
     return mine if whole else []
@@ -217,10 +217,12 @@ def drawn_before(folder: str | Path, mark: str) -> list[str]:
 def is_drawn(files: Sequence[Path], mark: str) -> bool:
     "Whether the files of some figures are all there, and drawn with a mark."
     figures = [path for path in files if path.suffix == ".png"]
-    return all(path.exists() for path in files) and all(mark_of(one) == f"{mark} of {len(figures)}" for one in figures)
+    return all(path.exists() for path in files) and all(
+        figure_mark(one) == f"{mark} of {len(figures)}" for one in figures
+    )
 
 
-def mark_of(path: Path) -> str:
+def figure_mark(path: Path) -> str:
     "The mark in a PNG; nothing where it has none, or is no PNG."
     from PIL import Image
 
