@@ -259,9 +259,13 @@ def test_search_finds_a_page_offline(site):
         tab, outside = browser.new_context(offline=True).new_page(), []
         tab.on("request", lambda one: one.url.startswith(("file:", "data:", "blob:")) or outside.append(one.url))
         tab.goto((site / "index.html").as_uri())
-        tab.locator("[data-md-component=search-query]").first.fill("positional best", force=True)
-        hit = tab.locator(".md-search-result__link").first
-        hit.wait_for(state="attached")
+        field, hit = tab.locator("[data-md-component=search-query]").first, tab.locator(".md-search-result__link").first
+        for _ in range(60):  # what is typed before the index has been read is not looked for: type it again
+            field.fill("", force=True)
+            field.press_sequentially("positional best")
+            tab.wait_for_timeout(1000)
+            if hit.count():
+                break
         assert "numbers.html" in hit.get_attribute("href")
         browser.close()
     assert not outside
