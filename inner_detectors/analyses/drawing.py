@@ -4,12 +4,11 @@
 
 # %% auto #0
 __all__ = ['COLOURS', 'MARKERS', 'HATCHES', 'COLUMN', 'STYLES', 'SIDES', 'Style', 'style_settings', 'styled', 'in_style',
-           'for_paper', 'new_axis', 'new_figure', 'bare', 'data_title', 'source_line', 'caption', 'legend_below',
-           'plain_log', 'name_points']
+           'for_paper', 'new_axis', 'new_figure', 'bare', 'source_line', 'caption', 'legend_below', 'plain_log',
+           'name_points']
 
 # %% ../../nbs/analyses/03_drawing.ipynb #5f1d2c01
 import inspect
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -127,22 +126,12 @@ def bare(axis, size: float | str = "small"):
     return axis
 
 # %% ../../nbs/analyses/03_drawing.ipynb #5f1d2c05
-def data_title(attributes: Mapping[str, Any]) -> str:
-    "What the images of a result are called: by their folder where a command opened them, else by their kind."
-    words, names = json.loads(attributes.get("command", "{}")).get("data", []), []
-    for word in words:
-        kind, _, place = word.partition(":")
-        path = place.partition("?")[0].partition(",")[0].rstrip("/")
-        names.append(path.rpartition("/")[2] if "/" in path else kind)
-    return label("+".join(dict.fromkeys(names)) or attributes["data"], 32)
-
-
 def source_line(attributes: Mapping[str, Any], layers: Sequence[str] = ()) -> str:
     "Network, layers and data of a result, and the number of its images, on one line."
     names = [label(name, 16) for name in dict.fromkeys(layers)]
     some = ", ".join(names) if len(names) <= 3 else f"{len(names)} layers"
     images = f", {attributes['images']} images" if "images" in attributes else ""
-    return f"{' '.join([label(attributes['model'], 24), some]).strip()} on {data_title(attributes)}{images}"
+    return f"{' '.join([label(attributes['model'], 24), some]).strip()} on {label(attributes['data'], 32)}{images}"
 
 
 def caption(axis, *lines: str) -> None:

@@ -118,13 +118,11 @@ class Analysis:
 
 # %% ../../nbs/dissection/15_analysis.ipynb #e0f6a527
 def function_of(analysis: Analysis) -> Callable:
-    """The analysis as a function (study, out=None, *, its choices, every=30.0, progress=True); a dissection will do for
-    a study. Its help comes from the declaration, and from what stands beside the choices."""
+    "The analysis as a function of a study or a dissection. Its help comes from the declaration and the choices."
 
     def run(study, out=None, *, every=30.0, progress=True, **choices):
         if not isinstance(study, Study):
-            found = study if isinstance(study, Dissection) else Dissection.load(study)
-            study = found.study(progress=progress)
+            study = (study if isinstance(study, Dissection) else Dissection.load(study)).study(progress=progress)
         return analysis(study, out, every=every, progress=progress, **choices)
 
     own = list(inspect.signature(analysis.choices).parameters.values())
@@ -176,7 +174,7 @@ def write_analysis(
             {"inner-detectors": about["version"], "python": platform.python_version(), **about["packages"]}
         ),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **{name: study.dissection.table.attrs[name] for name in ("model", "data")},
+        **{name: study.dissection.table.attrs[name] for name in ("model", "data", "images")},
     }
     table = with_images(table.assign_attrs(made | table.attrs), study.dissection)
     if out is not None:

@@ -343,7 +343,7 @@ def contest_figure(
     width: float = COLUMN,
     shown: bool = True,
 ) -> list:
-    """Draw score against the number of columns that a head reads, a panel a part, with intervals over the divisions.
+    """Draw score against the number of columns that a head reads, a panel a part, with intervals over divisions.
 
     Args:
         table: What `contest_draws` gives.
