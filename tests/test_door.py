@@ -443,7 +443,7 @@ def test_help_says_what_there_is_to_know(name):
     first, parts = sections(one)
     if name == "InputError":  # says what it is, and is not called
         return
-    assert first.endswith("."), "begins with a sentence"
+    assert first.endswith((".", "?")), "begins with a sentence"
     listed = re.findall(r"^    (\*{0,2}\w+): \S", parts.get("Args", ""), re.M)
     assert listed == arguments(one), "every argument of the signature, in order"
     assert "Example" in parts

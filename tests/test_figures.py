@@ -27,7 +27,8 @@ from inner_detectors.core.errors import InputError
 from inner_detectors.data.readers.registry import load_data
 from inner_detectors.data.survey import survey
 from inner_detectors.dissection.protocol import netdissect
-from inner_detectors.dissection.result import FIGURES, Dissection
+from inner_detectors.dissection.requests import FIGURES
+from inner_detectors.dissection.result import Dissection
 from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import study
 from inner_detectors.views.comparison import compare_figure, layers_apart
@@ -268,8 +269,7 @@ def test_names_of_data():
     attributes = {"model": "vgg16", "data": "coco", "images": 60}
     assert source_line(attributes, ["a", "a", "b"]) == "vgg16 a, b on coco, 60 images"
     assert source_line(attributes, list("abcd")) == "vgg16 4 layers on coco, 60 images"
-    opened = attributes | {"command": '{"data": ["coco:/data/coco2017_mini:val2017", "scenes:8"]}'}
-    assert source_line(opened) == "vgg16 on coco2017_mini:val2017+scenes, 60 images"
+    assert source_line({"model": "vgg16", "data": "a" * 40}) == f"vgg16 on {'a' * 31}…"
 
 
 def test_names_beside_points_leave_one_another_room():

@@ -26,7 +26,7 @@ from inner_detectors.analyses.correlation import correlation
 from inner_detectors.dissection.protocol import protocols
 from inner_detectors.dissection.result import Dissection, near_unit
 from inner_detectors.dissection.run import dissect
-from inner_detectors.dissection.study import study, unit_places
+from inner_detectors.dissection.study import Study, study, unit_places
 from inner_detectors.analyses.chance import chance
 from inner_detectors.views.explained import explain_network
 from inner_detectors.networks.model import Model
@@ -136,15 +136,18 @@ def test_no_number_is_replaced_in_silence(name, option, capsys):
         assert option.replace("_", "-") in said.replace("_", "-") and number in said or option in ("quantiles", "apart")
 
 
+NO_STUDY = Study(None, None, None, None, ())  # numbers are looked at before it
+
+
 def test_numbers_are_refused_by_functions_too():
     for wrong in (
         lambda: View(224, 112, batch=0),
         lambda: View(0, 112),
         lambda: Checkpoint(None, "", -1.0),
         lambda: at_least(1, k=float("nan")),
-        lambda: concept_removal(None, least=0),
-        lambda: concept_removal(None, seed=-1),
-        lambda: top_images(None, number=0),
+        lambda: concept_removal(NO_STUDY, least=0),
+        lambda: concept_removal(NO_STUDY, seed=-1),
+        lambda: top_images(NO_STUDY, number=0),
     ):
         with pytest.raises(InputError, match="cannot be used"):
             wrong()

@@ -655,7 +655,7 @@ def test_a_damaged_analysis(planted, visit, tmp_path):
     other = Dissection.load(folder).table.assign_attrs(run="another")
     save_table(other, folder / "concept-removal.nc")
     tab = visit(report(folder, planted[1], progress=False))
-    assert "No verdicts: " in tab.locator(".note").inner_text() and str(folder) not in tab.content()
+    assert "No verdicts: " in tab.locator(".note").first.inner_text() and str(folder) not in tab.content()
     tab.goto(tab.url.split("#")[0] + "#planted:0")
     text = tab.locator("#one", has_text="By outcome").inner_text()
     assert (

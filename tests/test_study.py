@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -101,6 +102,8 @@ def same_folder(one, other):
     for name, path in files[0].items():
         if path.suffix == ".nc":
             same(table(path), table(files[1][name]), ("date", "checksum"))
+        elif path.suffix == ".png":  # keeps what it was drawn from, with the date
+            assert plt.imread(path).tobytes() == plt.imread(files[1][name]).tobytes(), name
         elif path.suffix != ".pdf":
             assert path.read_bytes() == files[1][name].read_bytes(), name
 

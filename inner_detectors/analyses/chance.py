@@ -354,7 +354,7 @@ def above_chance(table: xr.Dataset, dissection: Dissection) -> Vote:
 
 CHANCE = Analysis(
     "chance",
-    """Say how much of each label's score is chance: as if places did not matter, and as if only places did.
+    """How much of each label's score would chance give: anywhere, at the same place, and for the best of all concepts?
 
 example:
   inner-detectors chance results/coco

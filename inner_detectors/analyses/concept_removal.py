@@ -67,7 +67,7 @@ class ConceptRemovalChoices:
     fills: Sequence[str] = ("black",)  # of black, mean, blur, inpaint; the first makes the columns of units.csv
     concepts: Sequence[str] | None = None  # these alone; not given: all that `least` images show
     units: Sequence[str] | None = None  # these alone, such as conv5_3:12
-    least: int = 1  # images that a concept needs
+    least: int = 1  # a concept that fewer images show is not tested
     seed: int = 0  # of the controls' places and the bootstrap
     resamples: int = 1000  # of the bootstrap
 
@@ -146,7 +146,7 @@ def surest_figures(found: ConceptRemoval, most: int = 5) -> dict[str, Any]:
 
 CONCEPT_REMOVAL = Analysis(
     "concept-removal",
-    """Hide each concept in the images that show it, and see whether its units fall, more than by a control elsewhere.
+    """Does a unit fall when its concept is hidden? Compared with hiding the same shape elsewhere in the image.
 
 example:
   inner-detectors concept-removal results/coco --fills black mean --least 15

@@ -269,7 +269,7 @@ def cluster_tables(found: Correlation) -> dict[str, pd.DataFrame]:
 
 CORRELATION = Analysis(
     "correlation",
-    """Say which units go together: correlations of image-level activations, with each other and with what images show.
+    """Which units are active in the same images? Correlations with each other, and with what the images show.
 
 example:
   inner-detectors correlation results/coco --layers conv5_3

@@ -185,8 +185,8 @@ class SensitivityChoices:
     "What is looked at."
 
     quantiles: Sequence[float] | None = None  # shares of positions above the threshold; a hundred where None
-    concepts: Sequence[str] | None = None  # these alone
-    units: Sequence[str] | None = None  # these alone, such as conv5_3:12; each gets a figure of its own
+    concepts: Sequence[str] | None = None  # only these concepts
+    units: Sequence[str] | None = None  # only these units, such as conv5_3:12; each gets a figure of its own
 
 
 def plan_sensitivity(study: Study, choices: SensitivityChoices) -> Plan:
@@ -227,7 +227,7 @@ def threshold_figures(found: Sensitivity) -> dict[str, Any]:
 
 SENSITIVITY = Analysis(
     "sensitivity",
-    """Say how the score hangs on the threshold: a hundred quantiles for every unit and concept, counted at once.
+    """How much does the score depend on the threshold? A hundred for every unit and concept, counted at once.
 
 examples:
   inner-detectors sensitivity results/coco

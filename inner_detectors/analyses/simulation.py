@@ -263,7 +263,7 @@ def simulation_passes(
 
 SIMULATION = Analysis(
     "simulation",
-    """Put each label's prediction in the place of its units, and see how much of what they do is still done.
+    """How much of what a unit does does its label explain? The label's prediction takes the unit's place.
 
 example:
   inner-detectors simulation results/voc --layer conv5_3 --probe pool5 --labels shown

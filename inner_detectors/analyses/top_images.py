@@ -380,7 +380,7 @@ def plan_top_images(study: Study, choices: TopImagesChoices) -> Plan:
 
 TOP_IMAGES = Analysis(
     "top-images",
-    """Keep the images that each unit peaks highest in, with its maps there, and every unit's peak in every image.
+    """In which images is each unit strongest? With its maps there, and its maximum in every image.
 
 example:
   inner-detectors top-images results/coco --number 20

@@ -152,7 +152,7 @@ class UnitRemovalChoices:
     k: int = 20  # so many of a class's most important are removed, and alone kept
     splits: int = 1  # divisions into ranking and test images
     controls: int = 10  # random draws
-    least: int = 5  # a class with fewer ranking or test images is not asked about
+    least: int = 5  # a class with fewer ranking or test images is left out
     scores: str | None = None  # the layer of scores; not given: the one before prob
     seed: int = 0  # of controls, splits and resamples
 
@@ -203,7 +203,7 @@ WHOLE_CHOICES = ("k", "splits", "controls", "least", "seed")
 
 UNIT_REMOVAL = Analysis(
     "unit-removal",
-    """Remove units alone and together, and say what it costs the network: overall, by class and by group of classes.
+    """What does the network lose without a unit? Alone and together: overall, by class and by group of classes.
 
 examples:
   inner-detectors unit-removal results/lite0 --layer blocks_15 --labels folders --groups dogs=151-268

@@ -103,7 +103,7 @@ def analysis_command(name: str) -> Command:
     analysis = ANALYSES[name]
 
     def run(
-        folder: str,  # of a match
+        folder: str,  # of a result, as `match --out` wrote it
         choices: analysis.choices,  # type: ignore[name-defined]
         opening: Opening,
         json: bool = False,  # one JSON list on stdout instead of a table
@@ -144,7 +144,7 @@ def value_of(word: str, flag, value: str):
 
 
 def study_command(
-    folder: str,  # of a match
+    folder: str,  # of a result, as `match --out` wrote it
     with_: list[str],  # analyses, such as chance sensitivity correlation?statistic=mean unit-removal?labels=shown
     opening: Opening,
     json: bool = False,  # one JSON object on stdout instead of tables: a list an analysis

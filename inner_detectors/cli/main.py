@@ -46,13 +46,13 @@ LATER = {
     )
 }
 ANALYSIS_TEXTS = {  # the analyses, in a few words: importing them takes seconds
-    "chance": "Say how much of each label's score is chance.",
-    "sensitivity": "Say how the score hangs on the threshold.",
-    "concept-removal": "Hide each concept, and see whether its units fall.",
-    "unit-removal": "Remove units, and say what it costs the network.",
-    "simulation": "Put each label's prediction in the place of its units.",
-    "correlation": "Say which units go together.",
-    "top-images": "Keep the images that each unit peaks highest in.",
+    "chance": "How much of each label's score would chance give?",
+    "sensitivity": "How much does the score depend on the threshold?",
+    "concept-removal": "Does a unit fall when its concept is hidden?",
+    "unit-removal": "What does the network lose without a unit?",
+    "simulation": "How much of what a unit does does its label explain?",
+    "correlation": "Which units are active in the same images?",
+    "top-images": "In which images is each unit strongest?",
 }
 ALIASES = {
     "evidence": "chance",

@@ -14,19 +14,17 @@ from ..core.workers import working
 
 # %% ../../nbs/cli/03_map.ipynb #cff687aa
 def map_command(
-    data: list[
-        str
-    ],  # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder), scenes:N; several are joined
+    data: list[str],  # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder), scenes:N; or several
     out: str | None = None,  # folder for map.csv, problems.csv and the figure; without it nothing is written
-    concepts: list[str] | None = None,  # these alone
-    balance: int | None = None,  # choose images so that about so many show each concept
-    limit: int | None = None,  # so many images, drawn at random by --seed
+    concepts: list[str] | None = None,  # only these concepts
+    balance: int | None = None,  # choose images so that about this many show each concept
+    limit: int | None = None,  # number of images, drawn at random by --seed
     seed: int = 0,  # of --limit, of --balance, and of scenes
     parts: str = "merged",  # PASCAL-Part: merged (leg), front-back (front leg) or separate (left front leg)
     json: bool = False,  # one JSON object on stdout instead of tables
     quiet: bool = False,  # no progress
 ):
-    """Say what is in DATA: images that show each concept, annotations, mean area, the tree of parts, and every problem.
+    """Count what DATA shows: images, annotations and mean area of each concept, the tree of parts, and every problem.
 
     examples:
       inner-detectors map coco:~/coco:val2017 --out results/map

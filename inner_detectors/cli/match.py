@@ -156,14 +156,16 @@ def say_plan(plan: dict, json_: bool) -> None:
 
 # %% ../../nbs/cli/02_match.ipynb #1bef7551
 def match_command(
-    model: str,  # of `inner-detectors models`, an ONNX file, or what `inner-detectors transfer` wrote
+    model: str,  # a name from `inner-detectors models`, an ONNX file, or a network that `transfer` wrote
     data: list[str] | None = None,  # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder), scenes:N
-    layers: list[str] | None = None,  # of `inner-detectors layers MODEL`; not given: the deepest with maps
+    layers: list[str]
+    | None = None,  # names from `inner-detectors layers MODEL`; not given: the deepest layer with maps
     out: str | None = None,  # folder for the result; without it nothing is written
     weights: str | None = None,  # parameter file (safetensors, pth, h5, npy, onnx); not given: as fetched
     preprocessing: str | None = None,  # where not as the parameter file's form says: bgr-means, mean-std, ...
     protocol: str = "netdissect",  # netdissect (Bau et al. 2017), pnas (Bau et al. 2020) or per-image (Inner Detectors)
-    threshold_over: str | None = None,  # a threshold over the "data", or in each "image"; not given: the protocol's
+    threshold_over: str
+    | None = None,  # one threshold a unit over all "data", or one in each "image"; not given: the protocol's
     quantile: float | None = None,  # share of positions above the threshold
     score: str | None = None,  # iou, mean-iou or mean-dice{inner_detectors.scores}; not given: the protocol's
     score_over: str | None = None,  # the older flag: "data" is the score iou, "image" is mean-iou
@@ -172,13 +174,12 @@ def match_command(
     keep: float | None = None,  # drop an annotation if the crop leaves less than this share of it
     maskless: str | None = None,  # images that are left with no mask are "kept" or "dropped"
     geometry: str | None = None,  # where a map's cells lie: receptive-field, half-pixel or measured
-    detects: float
-    | None = None,  # a unit detects a concept where its IoU is larger (a mean of images: or equal); the score's
-    labels: int | None = None,  # so many of a unit's best concepts are its labels
+    detects: float | None = None,  # a unit detects a concept where its score is above this; not given: the protocol's
+    labels: int | None = None,  # how many of a unit's best concepts are its labels
     thresholds: str | None = None,  # folder of another run whose thresholds to use: on held-out images, or other data
-    concepts: list[str] | None = None,  # score these alone, on the same images
-    balance: int | None = None,  # choose images so that about so many show each concept
-    limit: int | None = None,  # so many images, drawn at random by --seed
+    concepts: list[str] | None = None,  # score only these concepts, on the same images
+    balance: int | None = None,  # choose images so that about this many show each concept
+    limit: int | None = None,  # number of images, drawn at random by --seed
     seed: int = 0,  # of --limit, of --balance, and of scenes
     parts: str = "merged",  # PASCAL-Part: merged (leg), front-back (front leg) or separate (left front leg)
     device: str | None = None,  # cpu, gpu, cuda:1, or several separated by commas

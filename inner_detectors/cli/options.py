@@ -84,7 +84,7 @@ class Opening:
     "How the network and the images of a match are opened again, and what runs them."
 
     data: list[str] | None = None  # where the images have been moved since the match: KIND:FOLDER
-    weights: str | None = None  # likewise the parameter file
+    weights: str | None = None  # where the parameter file has been moved since the match
     device: str | None = None  # cpu, gpu, cuda:1, or several separated by commas
     batch: int = 8  # images at once on a device
     quiet: bool = False  # no progress

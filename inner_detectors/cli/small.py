@@ -12,7 +12,7 @@ from ..core.workers import working
 
 # %% ../../nbs/cli/07_small.ipynb #9f913961
 def layers_command(
-    model: str,  # of `inner-detectors models`, an ONNX file, or what `inner-detectors transfer` wrote
+    model: str,  # a name from `inner-detectors models`, an ONNX file, or a network that `transfer` wrote
     weights: str | None = None,  # parameter file; without it, what `inner-detectors fetch` wrote
 ):
     """List a model's layers: units, grid, and the pixels that a cell sees.
@@ -65,10 +65,10 @@ def fetch_command(
 def scenes_command(
     out: str,  # folder to write
     number: int = 64,  # of images
-    seed: int = 0,
+    seed: int = 0,  # another one gives other images
     layout: str = "coco",  # coco, pascal-part (objects and parts), voc (objects) or folder (everything)
 ):
-    """Write the generated set to a folder in a published layout: images with exact masks, to try any tool on.
+    """Write generated images with their masks to a folder in a published layout, to try any tool on.
 
     example:
       inner-detectors scenes data/scenes --number 128 --layout folder"""

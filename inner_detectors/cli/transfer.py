@@ -17,22 +17,23 @@ from ..core.workers import working
 
 # %% ../../nbs/cli/05_transfer.ipynb #edaba895
 def transfer_command(
-    folders: list[str],  # of matches, of one network or several
+    folders: list[str],  # of results, as `match --out` wrote them, of one network or several
     data: list[str] | None = None,  # images with classes: KIND:FOLDER, or staged:N; staged:240 where none is given
     labels: str = "folders",  # their classes: folders, shown (concepts: several an image), or a CSV file (image, class)
     classes: list[str] | None = None,  # the concepts that are classes, with --labels shown; all where none is given
     test: list[str] | None = None,  # NAME=KIND:FOLDER; not given, of staged images: new ones, and with swapped stages
-    concepts: list[str] | None = None,  # the bank: detectors of these alone
-    without: list[str] | None = None,  # the bank: none of these concepts or categories
-    layers: list[str] | None = None,  # the bank: of these layers alone
-    units: list[str] | None = None,  # the bank: these alone, such as conv5_3:12, or a file of a unit a line
-    where: str | None = None,  # the bank: on columns of units.csv, as "images >= 10 and hidden_q < 0.05"
-    number: int = 64,  # the bank: at most so many detectors, each concept's best first
+    concepts: list[str] | None = None,  # only detectors of these concepts
+    without: list[str] | None = None,  # no detectors of these concepts or categories
+    layers: list[str] | None = None,  # only detectors of these layers
+    units: list[str] | None = None,  # only these units, such as conv5_3:12, or a file of a unit a line
+    where: str
+    | None = None,  # only units that this holds for, on columns of units.csv: "images >= 10 and hidden_q < 0.05"
+    number: int = 64,  # at most this many detectors, each concept's best first
     statistic: str = "max",  # of a detector's map: max, mean, or area (the share of the image above its threshold)
-    apart: float = 0.95,  # of one concept's detectors that correlate more than this, one stays
+    apart: float = 0.95,  # of two detectors of one concept that correlate more than this, only one is used
     forbid: list[str] | None = None,  # concepts, categories or detectors that no answer may rest on
     refit: bool = False,  # fit again without these, instead of taking their weights away
-    compare: bool = False,  # against a probe on all units, random units, components; and test the reasons
+    compare: bool = False,  # compare with a probe on all units, random units, components; and test the reasons
     seeds: int = 5,  # with --compare: divisions of the images
     out: str | None = None,  # folder for the result; `transfer` in the first folder where none is given
     seed: int = 0,  # of generated images, validation and draws
@@ -41,7 +42,7 @@ def transfer_command(
     json: bool = False,  # one JSON object on stdout instead of tables
     quiet: bool = False,  # no progress
 ):
-    """Make an interpretable network of detectors: named evidence, and a sparse linear layer on it.
+    """Build a classifier from detectors: a sparse linear layer, so that every answer is a sum of named concepts.
 
     examples:
       inner-detectors transfer results/demo
@@ -49,11 +50,9 @@ def transfer_command(
       inner-detectors transfer results/coco --data voc:~/voc --labels shown --number 32
 
     OUT gets network.safetensors (which `match` takes as a model), explanations.html (open it in a browser: reasons
-    image by image,
-    to be struck out and changed), bank.csv, weights.csv, path.csv, scores.csv, rules.txt, weights.png and .pdf; with
-    --compare
-    baselines.csv, baselines.png and .pdf, faithfulness.csv. Each of FOLDERS gets transfer.nc, and units.csv its
-    columns transfer_...
+    image by image, to be removed and changed), bank.csv (the detectors chosen), weights.csv, path.csv, scores.csv,
+    rules.txt, weights.png and .pdf; with --compare baselines.csv, baselines.png and .pdf, faithfulness.csv. Each of
+    FOLDERS gets transfer.nc, and its units.csv columns transfer_...
     A stopped run goes on where it was when the same command is given again."""
     from inner_detectors.dissection.checks import make_folder
     from inner_detectors.dissection.analysis import write_analysis

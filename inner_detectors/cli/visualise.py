@@ -53,7 +53,7 @@ def draw_units(found, shown, data, place: Path, units: Sequence[str], quiet: boo
 
 
 def visualise_command(
-    folder: str,  # of a match
+    folder: str,  # of a result, as `match --out` wrote it
     opening: Opening,
     what: tuple[str, ...] = (),  # UNIT, CONCEPT or LAYER, several of them: whose images to write; not given: the best
     number: int = 12,  # top images a unit
@@ -88,7 +88,7 @@ def visualise_command(
 
 
 def report_command(
-    folder: str,  # of a match
+    folder: str,  # of a result, as `match --out` wrote it
     opening: Opening,
     single: bool = False,  # as one file, to be sent by mail
     out: str | None = None,  # where to; not given: FOLDER/report

@@ -57,9 +57,9 @@ def repeat_words(dissection: Dissection, out: str = "") -> str:
     about, protocol = json.loads(dissection.table.attrs["about"]), dissection.protocol
     batch = about.get("view", {}).get("batch", 8)
     layers = list(dict.fromkeys(dissection.table.layer.values.tolist()))
-    if "command" not in dissection.table.attrs:
+    said = json.loads(dissection.table.attrs.get("command", "{}"))
+    if said.get("model") is None:  # a network of one's own
         return repeat_call(dissection, layers, batch)
-    said = json.loads(dissection.table.attrs["command"])
     own = {name: said.get(name, usual) for name, usual in DEFAULTS.items()}
     flags = {
         "data": [short_place(word) for word in said["data"]],

@@ -253,7 +253,8 @@ class Dissection:
 
         Example:
             >>> found.analyse("chance", progress=False)
-            Chance(planted on scenes: 7 of 8 units have a label, 7 above their positional chance)
+            Chance(planted on scenes: 7 labels of 8 units, 7 above their positional chance,
+            7 above the best of 53 concepts)
         """
         return ONWARD["analyse"](self, names, out, model, data, choices)
 

@@ -96,7 +96,7 @@ def study(
     batch: int = 8,
     devices: Sequence[jax.Device] | None = None,  # JAX's default device where None
 ) -> Study:
-    """What later rooms start from. Raises InputError where network or images are not those of the dissection, naming
+    """What analyses start from. Raises InputError where network or images are not those of the dissection, naming
     the difference."""
     theirs = json.loads(dissection.table.attrs["about"])
     forget_layers(model)

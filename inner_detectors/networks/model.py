@@ -56,6 +56,7 @@ class Model:
     Example:
         >>> def forward(parameters, images):
         ...     return {"colours": images[:, ::2, ::2]}
+        >>> from inner_detectors.networks.model import layers
         >>> layers(Model("colours", forward, size=32))
         {'colours': (16, 16, 3)}
     """

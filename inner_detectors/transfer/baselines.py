@@ -301,8 +301,8 @@ def contest_draws(
 
 # %% ../../nbs/transfer/08_baselines.ipynb #44c7bfe7
 def summary(table: pd.DataFrame, measure: str = "balanced_accuracy") -> pd.DataFrame:
-    """Means over the divisions of `contest_draws` by method, number and part: used, mean, low and high (95%, Student's t;
-    NaN of a single division), seeds."""
+    """Means over the divisions of `contest_draws` by method, number and part: used, mean, low and high (95%, Student's
+    t; NaN of a single division), seeds."""
     from scipy.stats import t
 
     rows = []
