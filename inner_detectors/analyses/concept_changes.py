@@ -338,7 +338,7 @@ def hiding_parts(table: xr.Dataset, dissection: Dissection) -> list[SectionPart]
     }
     return [
         table_part(
-            ["Hidden by", "Its concept", "Elsewhere", "q", "Falls beyond"],
+            ["Hidden by", "Change, its concept", "Change, elsewhere", "q", "Falls beyond"],
             ["text", "share", "share", "q", "yes"],
             rows,
             rows_of(table.unit.values.tolist(), dissection),

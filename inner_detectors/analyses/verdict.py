@@ -99,5 +99,6 @@ def untested_text(folder: str) -> str:
     "What tests labels, where nothing has."
     return (
         f"None of these labels has been tested. `inner-detectors chance {folder}` says how many are chance; "
-        f"`inner-detectors concept-removal {folder}` hides each concept, and counts the units that fall."
+        f"`inner-detectors concept-removal {folder}` hides each concept, and counts the units that fall. In Python: "
+        'found.analyse("chance", "concept-removal").'
     )

@@ -84,7 +84,8 @@ def visualise_command(
         page = write_report(folder, these, single=single or None, progress=not opening.quiet)
     if json:
         return print(dumps({"report": str(page), "images": [str(path) for path in written]}))
-    print_text(f"{found!r}\n\nThe report: {page}\nImages of {len(units)} units: {place}")
+    beside = f"\nImages of {len(units)} units: {place}" if written else ""
+    print_text(f"{found!r}\n\nThe report: {page}{beside}")
 
 
 def report_command(

@@ -19,6 +19,7 @@ from .analysis import ANALYSES, analyse
 from .result import Dissection
 from .store import as_folder
 from .study import refuse_another, study_or_why
+from .tables import analysis_files
 
 # %% ../../nbs/dissection/18_requests.ipynb #a6fdec1a
 FIGURES = make_registry(
@@ -36,6 +37,7 @@ PAGES = make_registry(
     {
         "report": "inner_detectors.views.report:report",
         "explorer": "inner_detectors.views.explorer.explorer:Explorer",
+        "findings": "inner_detectors.cli.analyses:write_findings",
     },
     "page",
 )
@@ -79,9 +81,14 @@ def analyse_named(
     for analysis in analyses:
         analysis.refuse_choices(own)
     study = found.study(model, data, progress=choices.get("progress", True))
-    if len(names) == 1:
-        return analyses[0](study, out, **choices)
-    return analyse(study, analyses, out, **choices)
+    out = found.folder if out is None else out
+    if len(names) > 1:
+        results = analyse(study, analyses, out, **choices)
+    else:
+        results = [analyses[0](study, out, **choices)]
+    if out is not None:
+        PAGES["findings"](out, analyses, results)
+    return results if len(names) > 1 else results[0]
 
 # %% ../../nbs/dissection/18_requests.ipynb #093ebe89
 def write_report_of(found: Dissection, folder: Any, model: Any, data: Any, choices: dict[str, Any]) -> Path:
@@ -93,6 +100,8 @@ def write_report_of(found: Dissection, folder: Any, model: Any, data: Any, choic
         warnings.warn(f"no photographs, since what they are read with is not there: {missing}", stacklevel=3)
     if not (folder / "dissection.nc").exists():
         found.save(folder)
+    if study is not None and not analysis_files(folder, "top-images"):
+        analyse(study, ["top-images"], folder, progress=choices.get("progress", True))
     return call_with(PAGES["report"], "report", (folder, study), choices)
 
 

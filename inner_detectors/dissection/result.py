@@ -238,7 +238,7 @@ class Dissection:
         Args:
             *names: One or several of `chance`, `sensitivity`, `concept-removal`, `unit-removal`, `simulation`,
                 `correlation`, `top-images`, or what an installed package brings.
-            out: The folder for their files, where what was interrupted goes on; nothing is written where None.
+            out: The folder for their files, where what was interrupted goes on; that of the dissection where None.
             model: The network, where it is not at hand; see `study`.
             data: The images, likewise.
             **choices: `every` (seconds between two writings of the state), `progress`; and the choices of one analysis,

@@ -362,7 +362,7 @@ const report = (() => {
     }
     const meter = h("div", {class: "meter", "aria-hidden": "true"}, wide(units.score[row] / run.most));
     const name = h("span", {class: "name"}, mine ? word(mine[0]) : h("span", {class: "soft"}, "no concept"));
-    const where = h("span", {}, word(shownName(row)), mine && [" · ", word(run.categories[mine[1]]), ` · ${several(mine[3], "image")}`]);
+    const where = h("span", {}, word(shownName(row)), mine && [` · ${several(mine[3], "image")} · `, word(run.categories[mine[1]])]);
     return h("li", {}, h("a", {class: "unit", href: address(row)}, run.ranks > 0 && strip, h("div", {class: "words"},
       h("div", {class: "line"}, name, h("span", {class: "number"}, score(units.score[row]))), h("div", {class: "line small soft"}, where, chip(row)), meter)));
   }

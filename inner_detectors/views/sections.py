@@ -139,7 +139,7 @@ def section_of(name: str) -> Section:
 
 def not_run(name: str, folder: Path) -> str:
     "What to do where an analysis has not been run."
-    return f"Not run yet. To add it: inner-detectors {name} {text_of(folder.name)}"
+    return f'Not run yet. To add it: inner-detectors {name} {text_of(folder.name)}, or found.analyse("{name}")'
 
 
 def without_folder(sentence: str, folder: Path) -> str:

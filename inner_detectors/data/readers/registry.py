@@ -178,7 +178,8 @@ def load_data(
 
     Args:
         *places: KIND:WHERE, such as `coco:FOLDER:val2017?group=video`, `voc:FOLDER`, `folder:FOLDER` or `scenes:64`;
-            several of them, or a list; also a `Data`, or a source of one's own.
+            several of them, or a list; also a `Data`, or a source of one's own. `folder:` reads images/cat.jpg,
+            masks/cat.png (a number each pixel, 0 is nothing) and names.csv (index,name,category).
         limit: So many images, drawn at random by `seed`; all where None.
         seed: A whole number from 0; of `limit`, of `balance`, and of images made on the spot.
         on_problem: `stop` at annotations that point nowhere, or `skip` them.
