@@ -158,8 +158,7 @@ def say_plan(plan: dict, json_: bool) -> None:
 def match_command(
     model: str,  # a name from `inner-detectors models`, an ONNX file, or a network that `transfer` wrote
     data: list[str] | None = None,  # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder), scenes:N
-    layers: list[str]
-    | None = None,  # names from `inner-detectors layers MODEL`; not given: the deepest layer with maps
+    layers: list[str] | None = None,  # names from `inner-detectors layers MODEL`; not given: the deepest with maps
     out: str | None = None,  # folder for the result; without it nothing is written
     weights: str | None = None,  # parameter file (safetensors, pth, h5, npy, onnx); not given: as fetched
     preprocessing: str | None = None,  # where not as the parameter file's form says: bgr-means, mean-std, ...
