@@ -163,8 +163,7 @@ def match_command(
     weights: str | None = None,  # parameter file (safetensors, pth, h5, npy, onnx); not given: as fetched
     preprocessing: str | None = None,  # where not as the parameter file's form says: bgr-means, mean-std, ...
     protocol: str = "netdissect",  # netdissect (Bau et al. 2017), pnas (Bau et al. 2020) or per-image (Inner Detectors)
-    threshold_over: str
-    | None = None,  # one threshold a unit over all "data", or one in each "image"; not given: the protocol's
+    threshold_over: str | None = None,  # one threshold over all "data", or one in each "image"; not given: protocol's
     quantile: float | None = None,  # share of positions above the threshold
     score: str | None = None,  # iou, mean-iou or mean-dice{inner_detectors.scores}; not given: the protocol's
     score_over: str | None = None,  # the older flag: "data" is the score iou, "image" is mean-iou

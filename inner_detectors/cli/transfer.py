@@ -26,8 +26,7 @@ def transfer_command(
     without: list[str] | None = None,  # no detectors of these concepts or categories
     layers: list[str] | None = None,  # only detectors of these layers
     units: list[str] | None = None,  # only these units, such as conv5_3:12, or a file of a unit a line
-    where: str
-    | None = None,  # only units that this holds for, on columns of units.csv: "images >= 10 and hidden_q < 0.05"
+    where: str | None = None,  # units that columns of units.csv say this of: "images >= 10 and hidden_q < 0.05"
     number: int = 64,  # at most this many detectors, each concept's best first
     statistic: str = "max",  # of a detector's map: max, mean, or area (the share of the image above its threshold)
     apart: float = 0.95,  # of two detectors of one concept that correlate more than this, only one is used
