@@ -188,7 +188,7 @@ def test_commands_that_the_report_prints(desk, tmp_path, monkeypatch):
     assert run(["report", "demo", "--quiet"]) == 0
     text = "\n".join(path.read_text(encoding="utf-8") for path in Path("demo/report").rglob("*.*s"))
     said = {
-        html.unescape(one).strip(" .") for one in re.findall(r"inner-detectors ([a-z]+[a-z-]* demo[^\"`<\\]*)", text)
+        html.unescape(one).strip(" .") for one in re.findall(r"inner-detectors ([a-z]+[a-z-]* demo[^\"`<\\,]*)", text)
     }
     commands = {one.split()[0]: shlex.split(one) for one in said}
     assert {name for name in ANALYSES if ANALYSES[name].section} <= commands.keys()
