@@ -85,7 +85,7 @@ transfer: setup  ## a network made of detectors, whose every answer is a short s
 # ---- for those who change it
 
 # Guides that go through on trained networks what the notebooks before them hold: in `make test-long`.
-LONG_NOTEBOOKS = (29_quickstart|32_figures|05_rules)
+LONG_NOTEBOOKS = (29_quickstart|31_own_model|32_figures|05_rules)
 NOTEBOOK = cd nbs && JAX_PLATFORMS=cpu TF_CPP_MIN_LOG_LEVEL=3 MPLBACKEND=agg ../$(BIN)/python ../tools/notebooks.py
 PYTEST = $(BIN)/python -m pytest --ignore=tests/test_torch.py --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
@@ -115,7 +115,7 @@ test-torch: .venv-torch/.stamp  ## the comparisons with PyTorch, live, in an env
 	@.venv-torch/bin/inner-detectors fetch vgg16-conv
 	@.venv-torch/bin/inner-detectors fetch efficientnet-lite0
 	.venv-torch/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile tests/test_torch.py tests/test_own_models.py tests/test_adapters.py tests/test_forms.py tests/test_identity.py tests/test_running.py tests/test_meanwhile.py tests/test_own_files.py tests/test_edit.py
-	.venv-torch/bin/python -m pytest tests/test_pickles.py -k pytorch
+	.venv-torch/bin/python -m pytest tests/test_pickles.py tests/test_docs.py -k "pytorch or own_network"
 
 .venv-lowest/.stamp: $(SETUP)
 	$(call environment,--lowest)

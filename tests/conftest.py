@@ -86,8 +86,9 @@ FURTHER = re.compile(
             r"test_restart.py::test_killed_while_it_saves.(before-1|before-7|after-11|before-14)\]",
             r"test_restart.py::test_another_runs_checkpoint_is_not_taken_up.--seed",
             r"test_restart.py::test_no_room.(first checkpoint|dissection|figure)",
-            r"test_rooms.py::test_killed_and_started_again.(correlation|concept|simulation|top)",
-            r"test_protocols.py::test_a_protocol_on_photographs_equals_the_reference.pnas",
+            r"test_rooms.py::test_killed_and_started_again.(correlation|concept|sensitivity|simulation|top)",
+            r"test_rooms.py::test_without_classes_there_is_a_default.verify",
+            r"test_protocols.py::test_a_protocol_on_photographs_equals_the_reference.(pnas|per-image)",
             r"test_protocols.py::test_vgg16_scores_photographs_alike_in_reverse",
             r"test_protocols.py::test_(any_order_and_any_batch|parts_merge|dead_units|half_of|maps_of_one_colour)\w*"
             r".(pnas|images to data, all|data to images\]|images to Dice|data to Dice)",
@@ -96,22 +97,26 @@ FURTHER = re.compile(
             r"test_exact.py::test_any_batch_gives_the_same_counts.(1|11|16)\]",
             r"test_exact.py::test_vgg16_gives_the_same_counts_in_other_batches",
             r"test_exact.py::test_analyses_on_two_devices",
-            r"test_gradients.py::test_methods_equal_torch.lite0\S*-(guided_backpropagation|integrated_gradients)",
+            r"test_gradients.py::test_methods_equal_torch.lite0\S*-(gradient|guided_backpropagation|integrated_gradients)",
             r"test_gradients.py::test_deconvolution\w*.\S*-[123]\]",
             r"test_transfer.py::test_planted_units_are_picked_and_no_others.[1-5]",
             r"test_transfer.py::test_(the_stage_misleads|killed_and_started_again)",
             r"test_ablate.py::test_removal_equals_edited_weights_of_vgg16.conv4_2",
-            r"test_own_models.py::test_measured_geometry_of_efficientnet_lite0_trained",
+            r"test_own_models.py::test_measured_geometry_of_efficientnet_lite0",
             r"test_own_models.py::test_measured_geometry_of_vgg16.conv3_3",
             r"test_own_models.py::test_the_field_of_efficientnet_lite0",
-            r"test_models.py::test_an_image_has_the_same_bits_in_any_batch\S*-[24]\]",
-            r"test_sensitivity.py::test_equals_runs_of_dissect.(pnas|mixed|turned|dice, one threshold)",
+            r"test_models.py::test_an_image_has_the_same_bits_in_any_batch(\S*-[24]\]|.lite0)",
+            r"test_sensitivity.py::test_equals_runs_of_dissect.(pnas|per-image|mixed|turned|dice, one threshold)",
+            r"test_edit.py::test_(banks|unit_removal_and_simulation)_of_every_kind.linen",
+            r"test_edit.py::test_banks_of_every_kind.nnx",
+            r"test_visualise.py::test_real_units",
+            r"test_repository.py::test_types",
             r"test_study.py::test_killed_in_the_shared_pass.(between batches|in the last batch)",
             r"test_exact.py::test_units_of_every_layer_of_vgg16",
-            r"test_gradients.py::test_methods_equal_torch.vgg16\S*-(gradient|guided_backpropagation)",
+            r"test_gradients.py::test_methods_equal_torch.vgg16\S*-(gradient|guided_backpropagation|integrated_gradients)",
             r"test_planted.py::test_the_same_through_a_coco_folder",
-            r"test_docs.py::test_(the_site|search|commands_that_the_report)",
-            r"test_docs.py::test_page_runs.(results|server|papers|own_data|figures)\]",
+            r"test_docs.py::test_(the_site|search|reference|commands_that_the_report)",
+            r"test_docs.py::test_page_runs.(start|results|server|papers|own_data|figures)\]",
             r"test_sensitivity.py::test_(any_batch_size|equals_the_definition).per-image",
             r"test_study.py::test_several_give_what_each_gives_alone",
             r"test_explain.py::test_no_sideways_scroll.768",
@@ -142,6 +147,37 @@ def painted_once():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Scenes, "sample", lambda self, key: painted(self.count, self.seed, self.size, key))
+        yield
+
+
+# Where figures need only be there: what they look like is looked at in test_figures, test_visualise, test_command,
+# test_hostile and the notebooks, and drawing them is a third of the time of these.
+NOT_LOOKED_AT = (
+    "rooms study docs edit report transfer protocols exact planted sensitivity ablate verify evidence top expected plugin door"
+    " models forms own_models label_maps"
+).split()
+
+
+def blank(figure, file, *, format=None, metadata=None, **_):
+    "In the place of a figure's file, one of the same kind and mark that shows nothing."
+    from PIL import Image, PngImagePlugin
+
+    if format == "pdf" or str(file).endswith(".pdf"):
+        data = b"%PDF-1.4\n%%EOF\n"
+        return Path(file).write_bytes(data) if isinstance(file, (str, Path)) else file.write(data)
+    marks = PngImagePlugin.PngInfo()
+    for name, text in (metadata or {}).items():
+        marks.add_text(name, text)
+    Image.new("RGB", (1, 1)).save(file, "png", pnginfo=marks)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def figures_are_blank(request):
+    from matplotlib.figure import Figure
+
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.stem.removeprefix("test_") in NOT_LOOKED_AT:
+            patch.setattr(Figure, "savefig", blank)
         yield
 
 

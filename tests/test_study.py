@@ -393,6 +393,20 @@ def test_the_report_without_its_images(several, capsys, tmp_path):
     assert code == 1 and out == "" and "gone" in err
 
 
+@pytest.mark.parametrize("single", [[], ["--single"]], ids=["folder", "single"])
+def test_a_report_with_photographs_is_not_written_over_by_one_without(several, capsys, tmp_path, single):
+    folder = Path(shutil.copytree(several, tmp_path / "result"))
+    page = Path(done(capsys, "report", folder, *single).strip())
+    before = page.read_bytes()
+    found = Dissection.load(folder)
+    command = json.loads(found.table.attrs["command"]) | {"data": [f"folder:{tmp_path / 'gone'}"]}
+    Dissection(found.table.load().assign_attrs(command=json.dumps(command))).save(folder)
+    code, _, err = said(capsys, "report", folder)
+    assert code == 1 and "shows photographs" in err and page.read_bytes() == before
+    assert (folder / "report" / "images").exists() == (not single)
+    assert said(capsys, "report", folder, "--out", tmp_path / "other")[0] == 0
+
+
 def test_a_network_of_detectors_is_explained(matched, capsys, tmp_path):
     "A page on which the images are, and their classes where they are known."
     out = tmp_path / "network"

@@ -33,7 +33,9 @@ from inner_detectors.analyses.gradients import (
     backpropagate,
     unit_map,
 )
+from .drawing import COLUMN, in_style, new_figure
 from ..core.errors import InputError, near
+from ..core.text import label
 from ..networks.model import Model, geometry_of, layers
 
 # %% ../../nbs/analyses/23_attribution.ipynb #b5e2558c
@@ -310,6 +312,7 @@ METHODS: dict[str, Callable] = {
 }
 
 
+@in_style
 def gradients_figure(
     model: Model,
     image: UInt8[np.ndarray, "height width 3"],
@@ -338,8 +341,6 @@ def gradients_figure(
     Raises:
         InputError: As `gradient`.
     """
-    from matplotlib import pyplot
-
     check_unit(model, layer, unit)
     methods, pixels = METHODS if methods is None else methods, fit_network_image(model, image)
     shown = {f"{layer}:{unit}": pixels}
@@ -350,12 +351,13 @@ def gradients_figure(
     if best is not None:
         shown["optimised"] = best.image
     if axes is None:
-        axes = pyplot.figure(figsize=(1.45 * len(shown), 2.0), layout="constrained").subplots(
-            1, len(shown), squeeze=False
-        )[0]
+        drawn = new_figure(COLUMN * len(shown) / 3, 1.6)
+        axes = drawn.subplots(1, len(shown), squeeze=False)[0]
+        key = "mid-grey: zero; brighter: more of the colour drives the unit; darker: less of it"
+        drawn.suptitle(f"{label(model.name, 24)}, {label(layer, 24)}:{unit}; {key}", wrap=True, parse_math=False)
     for axis, (said, one) in zip(axes, shown.items()):
         axis.imshow(one)
-        axis.set_title(said, fontsize=7, parse_math=False)
+        axis.set_title(said, fontsize="small", parse_math=False)
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
     if at != "map":

@@ -200,7 +200,7 @@ def plan_sensitivity(study: Study, choices: SensitivityChoices) -> Plan:
         refuse_memory(
             1e6 * max(takes.values()),
             "so many thresholds",
-            "Name units or concepts, or leave out the largest quantiles: --quantiles 0.001 0.005 0.01.",
+            "Name units or concepts, or leave out the largest quantiles (--quantiles, quantiles=).",
         )
         limits, first = None, None
         if study.dissection.protocol.threshold_over != "image":

@@ -4,18 +4,16 @@
 
 # %% auto #0
 __all__ = ['MODEL_NAMES', 'choose_protocol', 'check_model', 'choose_devices', 'open_model', 'Opening', 'reopen_study',
-           'printable', 'print_text', 'remark', 'terminal_width', 'table_text', 'drawing_mark', 'drawn_before',
-           'is_drawn', 'figure_mark', 'problems_text', 'first_problems', 'given_choices']
+           'printable', 'print_text', 'remark', 'terminal_width', 'table_text', 'problems_text', 'first_problems',
+           'given_choices']
 
 # %% ../../nbs/cli/01_options.ipynb #bdf52986
 import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..core.errors import InputError, near
 from ..core.plugins import make_registry
 
@@ -147,41 +145,6 @@ def table_text(
     return text(names) + (
         f"\n({more.replace('1 more columns', '1 more column') if columns == 1 else more}: {file})" if more else ""
     )
-
-# %% ../../nbs/cli/01_options.ipynb #8555a262
-def drawing_mark(table, more: str = "") -> str:
-    "What the figures of a table are known by: the run or analysis, its date, and the version that draws."
-    about = table.attrs
-    return " ".join(
-        [str(about.get("identity") or about.get("run")), str(about.get("date")), __version__, *([more] if more else [])]
-    )
-
-
-def drawn_before(folder: str | Path, mark: str) -> list[str]:
-    "The names of all figures with a mark in a folder, where none of them is missing; else nothing."
-    found = {path.stem: figure_mark(path) for path in sorted(Path(folder).glob("*.png"))}
-    mine = [name for name, known in found.items() if known.rpartition(" of ")[0] == mark]
-    whole = all(found[name] == f"{mark} of {len(mine)}" and (Path(folder) / f"{name}.pdf").exists() for name in mine)
-    return mine if whole else []
-
-
-def is_drawn(files: Sequence[Path], mark: str) -> bool:
-    "Whether the files of some figures are all there, and drawn with a mark."
-    figures = [path for path in files if path.suffix == ".png"]
-    return all(path.exists() for path in files) and all(
-        figure_mark(one) == f"{mark} of {len(figures)}" for one in figures
-    )
-
-
-def figure_mark(path: Path) -> str:
-    "The mark in a PNG; nothing where it has none, or is no PNG."
-    from PIL import Image
-
-    try:
-        with Image.open(path) as figure:
-            return str(figure.info.get("inner-detectors", ""))
-    except OSError:
-        return ""
 
 # %% ../../nbs/cli/01_options.ipynb #c0e75cdd
 def problems_text(problems: list[str], where: str = "the attribute problems of dissection.nc", most: int = 10) -> str:

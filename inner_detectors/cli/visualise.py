@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
 
-from .options import Opening, drawing_mark, is_drawn, print_text, remark, reopen_study
+from .options import Opening, print_text, remark, reopen_study
 from ..core.errors import InputError, near
 from ..core.workers import working
 
@@ -30,17 +30,18 @@ def open_or_none(folder: str, opening: Opening):
 def draw_units(found, shown, data, place: Path, units: Sequence[str], quiet: bool) -> list[Path]:
     "The images of units, each drawn where it is not there already, showing the same; their files."
     from inner_detectors.views.unit_images import write_unit_images
+    from inner_detectors.views.written import drawing_mark, figures_drawn
     from inner_detectors.core.text import file_name
     from inner_detectors.dissection.tables import count_words
     from inner_detectors.passes.progress import Progress
 
     marks = [drawing_mark(shown.table, f"{found.table.attrs['run']} {kind}") for kind in ("photographs", "none")]
-    files = {}
+    files: dict[str, list[Path]] = {}
     for unit in units:
         names = [file_name(unit), *([f"{file_name(unit)}-outcomes"] if shown.label(unit) else [])]
         files[unit] = [place / f"{name}.{kind}" for name in names for kind in ("png", "pdf")]
     known = marks if data is None else marks[:1]  # without photographs, nothing with them is drawn over
-    left = [unit for unit in units if not any(is_drawn(files[unit], mark) for mark in known)]
+    left = [unit for unit in units if not any(figures_drawn(files[unit][::2], mark) for mark in known)]
     if not left and not quiet:
         remark(f"images of {count_words(len(units), 'unit')}: drawn before; nothing to do")
     with Progress("drawing", len(left), show=bool(left) and not quiet, unit="unit") as bar:
@@ -81,7 +82,7 @@ def visualise_command(
     data, place = None if these is None else these.data, Path(folder) / "unit-images"
     written = [] if shown is None else draw_units(found, shown, data, place, units, opening.quiet)
     with working("writing the report"):
-        page = write_report(folder, these, single=single or None, progress=not opening.quiet)
+        page = write_report(folder, these, single=single or None, progress=not opening.quiet, over=False)
     if json:
         return print(dumps({"report": str(page), "images": [str(path) for path in written]}))
     beside = f"\nImages of {len(units)} units: {place}" if written else ""
@@ -105,7 +106,7 @@ def report_command(
 
     these = open_or_none(folder, opening)
     with working("writing the report"):
-        page = write_report(folder, these, out, single=single or None, progress=not opening.quiet)
+        page = write_report(folder, these, out, single=single or None, progress=not opening.quiet, over=False)
     print(dumps({"report": str(page)}) if json else page)
 
 

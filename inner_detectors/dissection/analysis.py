@@ -121,9 +121,10 @@ def function_of(analysis: Analysis) -> Callable:
     "The analysis as a function of a study or a dissection. Its help comes from the declaration and the choices."
 
     def run(study, out=None, *, every=30.0, progress=True, **choices):
-        if not isinstance(study, Study):
-            study = (study if isinstance(study, Dissection) else Dissection.load(study)).study(progress=progress)
-        return analysis(study, out, every=every, progress=progress, **choices)
+        if isinstance(study, Study):
+            return analysis(study, out, every=every, progress=progress, **choices)
+        named = study if isinstance(study, Dissection) else Dissection.load(study)
+        return named.analyse(analysis, out=out, every=every, progress=progress, **choices)
 
     own = list(inspect.signature(analysis.choices).parameters.values())
     first, second, every, progress, _ = inspect.signature(run).parameters.values()

@@ -64,7 +64,7 @@ def with_geometry(model: Model, names: Sequence[str], protocol: Protocol, data: 
         warnings.warn(
             f"{model.name}: where the cells of {', '.join(unknown)} look is not known; they are taken to tile the "
             "image (half-pixel). "
-            "Give the model a geometry, or choose measured.",
+            "Give the model a geometry, or have it measured: --geometry measured, Protocol(geometry='measured').",
             stacklevel=4,
         )
     return model
@@ -144,7 +144,7 @@ def borrow_thresholds(
     if about["protocol"]["threshold_over"] == "image":
         raise InputError(
             f"{whose}: the protocol {about['protocol']['name']!r} finds its own in each image. Choose another "
-            "protocol, or --threshold-over data."
+            "protocol, or --threshold-over data (threshold_over='data')."
         )
     if "threshold" not in given.table:
         raise InputError(

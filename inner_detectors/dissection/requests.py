@@ -15,7 +15,7 @@ from typing import Any
 
 from ..core.errors import InputError, near
 from ..core.plugins import make_registry
-from .analysis import ANALYSES, analyse
+from .analysis import ANALYSES, Analysis, analyse
 from .result import Dissection
 from .store import as_folder
 from .study import refuse_another, study_or_why
@@ -37,7 +37,7 @@ PAGES = make_registry(
     {
         "report": "inner_detectors.views.report:report",
         "explorer": "inner_detectors.views.explorer.explorer:Explorer",
-        "findings": "inner_detectors.cli.analyses:write_findings",
+        "findings": "inner_detectors.views.written:write_findings",
     },
     "page",
 )
@@ -66,17 +66,17 @@ def analyse_named(
     found: Dissection, names: Sequence[Any], out: str | Path | None, model: Any, data: Any, choices: dict[str, Any]
 ) -> Any:
     "What one analysis found, or a list for several. What can be refused is refused before the network is opened."
-    if not names or not all(isinstance(name, str) for name in names):
-        other = next((f"a {type(name).__name__}" for name in names if not isinstance(name, str)), "nothing")
+    other = next((f"a {type(name).__name__}" for name in names if not isinstance(name, (str, Analysis))), "nothing")
+    if not names or other != "nothing":
         raise InputError(
             f"analyse: {other} is no name of an analysis. Say found.analyse('chance', 'correlation'), with "
             f"model=MODEL, data=DATA where these are not at hand. There are: {', '.join(ANALYSES)}."
         )
-    analyses = [ANALYSES[name.replace("_", "-")] for name in names]
+    analyses = [ANALYSES[one.replace("_", "-")] if isinstance(one, str) else one for one in names]
     own = {name: value for name, value in choices.items() if name not in ("every", "progress")}
     if len(names) > 1 and own:
         raise InputError(
-            f"analyse: {', '.join(own)} is of one analysis. Say found.analyse({names[0]!r}, ...) for each."
+            f"analyse: {', '.join(own)} is of one analysis. Say found.analyse({analyses[0].name!r}, ...) for each."
         )
     for analysis in analyses:
         analysis.refuse_choices(own)
@@ -102,7 +102,7 @@ def write_report_of(found: Dissection, folder: Any, model: Any, data: Any, choic
         found.save(folder)
     if study is not None and not analysis_files(folder, "top-images"):
         analyse(study, ["top-images"], folder, progress=choices.get("progress", True))
-    return call_with(PAGES["report"], "report", (folder, study), choices)
+    return call_with(PAGES["report"], "report", (folder, study), {"over": False, **choices})
 
 
 def explore_dissection(found: Dissection, model: Any, data: Any, choices: dict[str, Any]) -> Any:

@@ -348,8 +348,7 @@ class Dissection:
         return (ONWARD["unit"](self, name) for name in self.places)
 
     def __getitem__(self, unit: Any) -> Any:
-        name = f"{unit[0]}:{unit[1]}" if isinstance(unit, tuple) and len(unit) == 2 else unit
-        return ONWARD["unit"](self, self.known("unit", name))
+        return ONWARD["named"](self, unit)
 
     @cached_property
     def shown(self) -> dict[tuple[str, int], Any]:
@@ -388,6 +387,7 @@ ONWARD = make_registry(
     {
         "study": "inner_detectors.dissection.study:open_study",
         "unit": "inner_detectors.dissection.unit:unit_of",
+        "named": "inner_detectors.dissection.unit:unit_named",
         "analyse": "inner_detectors.dissection.requests:analyse_named",
         "plot": "inner_detectors.dissection.requests:plot_named",
         "report": "inner_detectors.dissection.requests:write_report_of",

@@ -308,7 +308,8 @@ def dissect(
     refuse_memory(
         float(needed),
         f"exact thresholds of {sum(units for *_, units in shapes.values())} units over {len(data)} images",
-        "Name fewer layers, take fewer images (--limit), or choose --threshold-over image.",
+        "Name fewer layers, take fewer images (--limit, limit=), or thresholds of each image: "
+        "--threshold-over image, threshold_over='image' of the Protocol.",
     )
     if progress and needed > 1e8:
         print(f"thresholds: take {needed / 1e9:.1f} GB of memory", file=sys.stderr)

@@ -176,7 +176,7 @@ def few_images_text(dissection: Dissection) -> str:
     one = f" ({lone} of them on a single one)" if lone else ""
     return (
         f"{few:,} of {count_words(labels, 'label')} {'rests' if few == 1 else 'rest'} on fewer than ten images{one}: "
-        "give more images, or choose them with --balance 10 or more from a larger set."
+        "give more images, or choose them from a larger set (--balance 10 or more; balance=10)."
     )
 
 

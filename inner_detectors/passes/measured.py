@@ -50,8 +50,8 @@ def measure_geometry(
     """
     if not model.traced:
         raise InputError(
-            f"{model.name}: is run outside JAX and cannot be differentiated. Choose --geometry half-pixel, or give its "
-            "geometry."
+            f"{model.name}: is run outside JAX and cannot be differentiated. Choose half-pixel (--geometry, or "
+            "geometry= of the Protocol), or give its geometry."
         )
     height, width, count = layers(model)[layer]
     steps = np.unique(np.linspace(0.25, 0.75, cells))
@@ -76,7 +76,7 @@ def measure_geometry(
     if not seen:
         raise InputError(
             f"{model.name}: no gradient of layer {layer!r} reaches the image, so nothing can be measured. Choose "
-            "--geometry half-pixel."
+            "half-pixel (--geometry, or geometry= of the Protocol)."
         )
     lines = [
         straight_line([place[axis] for place, _ in seen], [middle(one, axis) for _, one in seen], model.size)

@@ -25,7 +25,7 @@ from PIL import Image
 from .. import __version__
 from jaxtyping import Bool, UInt8
 
-from ..analyses.drawing import bare, new_figure
+from ..analyses.drawing import COLUMN, bare, in_style, new_figure, source_line
 from ..core.errors import InputError, near
 from ..core.text import label
 from ..data.dataset import Data
@@ -57,16 +57,18 @@ def spread_cells(lit: Bool[np.ndarray, "height width"], bank: Bank, place: int) 
     return lit[rows[:, None], columns]
 
 
+@in_style
 def reasons_figure(
     explained: ExplainedNetwork,
     image: int,
     of: str | None = None,
     against: str | None = None,
     number: int = 6,  # of concepts; the others are one bar
-    width: float = 3.3,  # inches: a paper's column
+    width: float = COLUMN,  # inches in a paper; on the screen it is larger
     shown: bool = True,
 ) -> list:
-    "An image with the regions of its reasons, and the reasons as bars. Returns the two axes."
+    """An image with the regions of its reasons, and the reasons as bars. A full outline and a plain bar speak for the
+    answer, a dashed outline and a hatched bar against it. Returns the two axes."""
     why, one, bank = explained.reasons(image, of, against), explained.images[image], explained.network.bank
     concepts = why.concepts()
     first, rest = concepts.head(number), concepts.iloc[number:]
@@ -75,7 +77,7 @@ def reasons_figure(
         *([(f"{len(rest)} others", rest.contribution.sum())] if len(rest) else []),
         ("bias", why.bias),
     ]
-    figure = new_figure(width, 0.45 + max(0.4 * width, 0.16 * len(bars)), shown)
+    figure = new_figure(width, 0.75 + max(0.4 * width, 0.16 * len(bars)), shown)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
     show(left, np.full((bank.size, bank.size, 3), 225, np.uint8) if one.photo is None else one.photo)
     for name, value in first[["concept", "contribution"]].itertuples(index=False):
@@ -85,14 +87,16 @@ def reasons_figure(
                     left, spread_cells(lit, bank, place), 0.5, FOR if value >= 0 else AGAINST, dashed=value < 0
                 )
     beside = f"rather than {label(why.against, 14)}" if why.against else ""
-    left.set_title(f"{label(why.name, 14)} ({why.probability:.2f})\n{beside}".strip(), fontsize=7)
+    left.set_title(f"{label(why.name, 14)} ({why.probability:.2f})\n{beside}".strip(), parse_math=False)
     draw_bars(right, bars, why.score)
+    source = source_line({"model": " and ".join(bank.networks), "data": "images", **explained.record})
+    figure.suptitle(f"{source}\nfull, plain: for; dashed, hatched: against", fontsize="small", parse_math=False)
     return [left, right]
 
 
 def draw_bars(axis, bars: Sequence[tuple[str, float]], score: float) -> None:
     "What each name adds, the first on top."
-    bare(axis, 6)
+    bare(axis, "x-small")
     values = np.array([value for _, value in bars], float)
     axis.barh(
         range(len(bars)),
@@ -110,9 +114,15 @@ def draw_bars(axis, bars: Sequence[tuple[str, float]], score: float) -> None:
     for row, value in enumerate(values):
         aside, side = (2, "left") if value >= 0 else (-2, "right")
         axis.annotate(
-            f"{value:+.2f}", (value, row), (aside, 0), textcoords="offset points", va="center", ha=side, fontsize=5
+            f"{value:+.2f}",
+            (value, row),
+            (aside, 0),
+            textcoords="offset points",
+            va="center",
+            ha=side,
+            fontsize="x-small",
         )
-    axis.set_xlabel(f"together {score:+.2f}", fontsize=6)
+    axis.set_xlabel(f"together {score:+.2f}", fontsize="small")
 
 # %% ../../nbs/views/10_explanation.ipynb #768d089c
 def image_url(photo: UInt8[np.ndarray, "size size 3"], images: int) -> str:

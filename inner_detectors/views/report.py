@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ONE_FILE', 'OUR_FILES', 'LIST', 'page_file', 'fill_page', 'fill_report_page', 'folder_page', 'inline', 'one_page',
-           'write_text', 'report_files', 'remove_files', 'report', 'write_report']
+           'write_text', 'report_files', 'shows_photographs', 'remove_files', 'report', 'write_report']
 
 # %% ../../nbs/views/07_report.ipynb #ecfe500a
 import base64
@@ -17,6 +17,7 @@ from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
+from ..core.errors import InputError
 from ..core.files import replacing
 from ..core.locks import writes_alone
 from ..dissection.result import Dissection
@@ -113,6 +114,13 @@ def report_files(out: Path) -> set[str]:
     )
 
 
+def shows_photographs(out: Path) -> bool:
+    "Whether the report that stands in a folder has photographs, in files or in the page."
+    page = out / "index.html"
+    inside = page.exists() and "data:image/jpeg" in page.read_text(encoding="utf-8", errors="replace")
+    return inside or any(name.startswith("images/") for name in report_files(out))
+
+
 def remove_files(out: Path, names: Iterable[str]) -> None:
     "Take files of a report away, and the folders that are empty then."
     gone = [out / name for name in names]
@@ -131,6 +139,7 @@ def report(
     single: bool | None = None,
     sections: Mapping[str, Section] = {},
     progress: bool = True,
+    over: bool = True,
 ) -> Path:
     """Write a report of all that the folder of a dissection holds. What has not been run is named in its place.
 
@@ -141,12 +150,14 @@ def report(
         single: True: one file. False: a folder. None: a folder, and one file too where that is small.
         sections: Sections for tables that no analysis has written, by the names of their files.
         progress: Show a progress bar while photographs are read.
+        over: Without `study`, write over a report that has photographs.
 
     Returns:
         The report's index.html.
 
     Raises:
-        InputError: Where the folder holds no dissection, a file in it is damaged, or the report cannot be written.
+        InputError: Where the folder holds no dissection, a file in it is damaged, the report cannot be written, or
+            there is one with photographs that must not be written over.
 
     Example:
         >>> from inner_detectors import Protocol, dissect
@@ -159,6 +170,11 @@ def report(
     """
     read = read_folder(Path(folder), sections)
     found, out = read.dissection, make_folder(Path(folder) / "report" if out is None else out)
+    if study is None and not over and shows_photographs(out):
+        raise InputError(
+            f"{out}: the report that is there shows photographs, and this one would have none. Give the network and "
+            "the images (--data, --weights), or another place (--out); in Python, over=True writes over it."
+        )
     top = read.one("top-images")
     shown = None if top is None else page_images_of(top, found)
     images = thumbnails(shown, study, progress)

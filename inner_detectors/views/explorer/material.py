@@ -19,6 +19,7 @@ from jaxtyping import Bool, Int, Int64
 from ...analyses.top_images import TopImages
 from ...core.errors import InputError, without_notes
 from ...core.files import FileGoneError
+from ...core.workers import working
 from ...data.dataset import Data
 from ...data.readers.registry import load_data
 from ...dissection.result import Dissection
@@ -121,7 +122,8 @@ def material(
             "data, model)."
         )
     if dataset is None:
-        dataset, model, missing = recorded_material(found, batch)
+        with working("explorer: opening the network and the images"):
+            dataset, model, missing = recorded_material(found, batch)
     else:
         dataset = load_data(dataset)
         model = None if model is None else with_own_geometry(found, load_model(model), dataset, batch)
