@@ -23,6 +23,9 @@ NOTEBOOKS ?= $(WORKERS)
 test checks notebooks pytest test-long test-torch test-lowest: export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/$(VENV)/.compiled
 test checks notebooks pytest test-long test-torch test-lowest: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.1
 
+# Tests start hundreds of processes: each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # As many processes as cores: more threads inside each only wait for one another. No number depends on it.
 test checks notebooks pytest test-long: export XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false
 test checks notebooks pytest test-long: export OPENBLAS_NUM_THREADS ?= 1

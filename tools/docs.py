@@ -18,9 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import nbformat
 import yaml
-from nbconvert.exporters import MarkdownExporter
 from readme import BLIND, DIRECTIVE, HIDDEN, ROOT, SILENT, WINGS, table
 from readme import room as opening
 
@@ -29,14 +27,14 @@ BESIDE = ["CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "CITATION.cff"]
 BESIDE += [f"{folder}/README.md" for folder in ("findings", "benchmarks", "data")]
 HOW_TO = ["own_data", "own_network", "papers", "figures", "results", "server"]
 ABOUT = ["comparison", "dependencies", "house"]
-room, exporter = lru_cache(opening), MarkdownExporter()
+room = lru_cache(opening)
 PRUNED = re.compile(r"<style scoped>.*?</style>\s*", re.S)
 
 
 # ---- notebooks
 
 
-def as_read(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+def as_read(notebook):
     "A notebook as a reader sees it: no hidden cell, no directive, no remark on stderr."
     cells = []
     for cell in notebook.cells:
@@ -56,11 +54,14 @@ def as_read(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def write_notebook(path: Path, place: Path, brief: bool) -> None:
     "A notebook as a page, with its images beside it; of a brief one, the prose alone."
+    import nbformat
+    from nbconvert.exporters import MarkdownExporter
+
     page = (place / path.relative_to(ROOT)).with_suffix(".md")
     if brief:
         cells = nbformat.read(path, as_version=4).cells
         return write(page, to_pages("\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")))
-    text, resources = exporter.from_notebook_node(as_read(nbformat.read(path, as_version=4)))
+    text, resources = MarkdownExporter().from_notebook_node(as_read(nbformat.read(path, as_version=4)))
     for name, data in resources.get("outputs", {}).items():
         picture = page.parent / f"{page.stem}-{name}"
         write(picture, data)
