@@ -15,8 +15,8 @@ FLAGS  ?=
 
 # Notebooks run in nbs/, commands here: both must find the same weights.
 export INNER_DETECTORS_HOME ?= $(CURDIR)/pre-models
-# One more than two cores: many tests wait, for a browser, a file, another process.
-WORKERS ?= 3
+# Two more than two cores: many tests wait, for a browser, a file, another process.
+WORKERS ?= 4
 NOTEBOOKS ?= $(WORKERS)
 
 # What one process of the tests has compiled, the others take up: notebooks and tests start the same small networks hundreds of times.
@@ -27,7 +27,7 @@ test checks notebooks pytest test-long test-torch test-lowest: export JAX_PERSIS
 unexport PYTHONDONTWRITEBYTECODE
 
 # As many processes as cores: more threads inside each only wait for one another. No number depends on it.
-test checks notebooks pytest test-long: export XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false
+test checks notebooks pytest test-long: export XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false --xla_cpu_parallel_codegen_split_count=1
 test checks notebooks pytest test-long: export OPENBLAS_NUM_THREADS ?= 1
 test checks notebooks pytest test-long: export OMP_NUM_THREADS ?= 1
 

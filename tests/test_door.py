@@ -112,7 +112,7 @@ REFUSED = {
     "british and american": (lambda t: inner_detectors.analyze, "Say found.analyse('chance', 'correlation')"),
     "pandas: head": (lambda t: t.found.head(), "Dissection has no attribute 'head'"),
     "pandas: a column": (lambda t: t.found.concept, "Did you mean 'concepts'"),
-    "pandas: iloc": (lambda t: t.found[0], "A unit is called LAYER:INDEX"),
+    "a number beyond the layer": (lambda t: t.found[99], "has units planted:0 to planted:7"),
     "pandas: a slice": (lambda t: t.found[:3], "A unit is called LAYER:INDEX"),
     "an analysis as a method": (lambda t: t.found.chance(), "Say found.analyse('chance')"),
     "its underscores": (lambda t: t.found.top_images(), "Say found.analyse('top-images')"),
@@ -312,7 +312,12 @@ def test_a_unit(found):
     assert (unit.label, unit.score, unit.images, unit.threshold) == (row.concept, row.iou, row.images, row.threshold)
     best = found.top(5).query("unit == 'planted:6'")
     assert unit.table().concept.tolist() == best.concept.tolist() and unit.table().iou.tolist() == best.iou.tolist()
-    assert found["planted", 6] == unit and unit in found and "planted:8" not in found and 6 not in found
+    assert (
+        found["planted", 6] == found[6] == found[np.int64(6)] == unit
+        and unit in found
+        and "planted:8" not in found
+        and 6 not in found
+    )
     assert [one.unit for one in found] == found.table.unit.values.tolist() and len(found) == 8
     assert found.to_dataframe().equals(found.units())
     silent = next(one for one in found if not one.label)

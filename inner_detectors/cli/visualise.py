@@ -72,7 +72,7 @@ def visualise_command(
     from inner_detectors.analyses.top_images import TopImages, top_images
     from inner_detectors.dissection.result import Dissection
     from inner_detectors.dissection.tables import analysis_files
-    from inner_detectors.views.report import report as write_report
+    from inner_detectors.views.report import report as write_report, shows_photographs
 
     found = Dissection.load(folder)
     units, these = chosen_units(found, what), open_or_none(folder, opening)
@@ -81,8 +81,12 @@ def visualise_command(
         shown = top_images(these, folder, number=number, progress=not opening.quiet)
     data, place = None if these is None else these.data, Path(folder) / "unit-images"
     written = [] if shown is None else draw_units(found, shown, data, place, units, opening.quiet)
-    with working("writing the report"):
-        page = write_report(folder, these, single=single or None, progress=not opening.quiet, over=False)
+    page = Path(folder) / "report" / "index.html"
+    if these is None and shows_photographs(page.parent):
+        remark(f"{page.parent}: stays as it is, since it shows photographs and one of now would show none")
+    else:
+        with working("writing the report"):
+            page = write_report(folder, these, single=single or None, progress=not opening.quiet)
     if json:
         return print(dumps({"report": str(page), "images": [str(path) for path in written]}))
     beside = f"\nImages of {len(units)} units: {place}" if written else ""

@@ -17,10 +17,10 @@ from typing import Any
 from .errors import InputError, near
 
 # %% ../../nbs/core/06_plugins.ipynb #9a542019
-@lru_cache(maxsize=2)
-def installed_entries(places: tuple[tuple[str, int], ...]) -> EntryPoints:
-    "All entry points of the packages in some folders, read once as long as none of these changes: there are hundreds."
-    return entry_points()
+@lru_cache(maxsize=64)
+def installed_entries(group: str, places: tuple[tuple[str, int], ...]) -> EntryPoints:
+    "The entry points of a group, read once as long as no folder of packages changes: there are hundreds of packages."
+    return entry_points(group=group)
 
 
 def changed_at(place: str) -> int:
@@ -56,7 +56,7 @@ class Registry:
 
     def entries(self):
         "What installed packages bring, as it is now: reads their metadata, and imports nothing."
-        return installed_entries(tuple((place, changed_at(place)) for place in sys.path)).select(group=self.group)
+        return installed_entries(self.group, tuple((place, changed_at(place)) for place in sys.path))
 
     def ours(self, name: str) -> Any:
         "The object of this package, whatever others bring under its name."

@@ -121,10 +121,9 @@ def function_of(analysis: Analysis) -> Callable:
     "The analysis as a function of a study or a dissection. Its help comes from the declaration and the choices."
 
     def run(study, out=None, *, every=30.0, progress=True, **choices):
-        if isinstance(study, Study):
-            return analysis(study, out, every=every, progress=progress, **choices)
-        named = study if isinstance(study, Dissection) else Dissection.load(study)
-        return named.analyse(analysis, out=out, every=every, progress=progress, **choices)
+        given = study if isinstance(study, (Study, Dissection)) else Dissection.load(study)
+        start = given.analyse if isinstance(given, Dissection) else lambda one, **how: one(given, **how)
+        return start(analysis, out=out, every=every, progress=progress, **choices)
 
     own = list(inspect.signature(analysis.choices).parameters.values())
     first, second, every, progress, _ = inspect.signature(run).parameters.values()

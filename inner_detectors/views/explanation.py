@@ -67,8 +67,7 @@ def reasons_figure(
     width: float = COLUMN,  # inches in a paper; on the screen it is larger
     shown: bool = True,
 ) -> list:
-    """An image with the regions of its reasons, and the reasons as bars. A full outline and a plain bar speak for the
-    answer, a dashed outline and a hatched bar against it. Returns the two axes."""
+    "An image with the regions of its reasons, and the reasons as bars. Returns the two axes."
     why, one, bank = explained.reasons(image, of, against), explained.images[image], explained.network.bank
     concepts = why.concepts()
     first, rest = concepts.head(number), concepts.iloc[number:]
