@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 from PIL import Image, ImageFilter
 from jaxtyping import Bool, UInt8
-from scipy import signal
+import scipy
 
 from ..core.errors import InputError, import_extra, near
 from ..networks.model import Model
@@ -84,7 +84,7 @@ def move_mask(mask: Bool[np.ndarray, "size size"], random: np.random.Generator) 
     None where there is none."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     shape = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    shared = signal.fftconvolve(mask.astype(float), shape[::-1, ::-1].astype(float), "valid")
+    shared = scipy.signal.fftconvolve(mask.astype(float), shape[::-1, ::-1].astype(float), "valid")
     free = np.argwhere(shared < 0.5)
     if not len(free):
         return None

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int, Int64
-from scipy import special, stats
+import scipy
 
 # %% ../../nbs/analyses/00_statistics.ipynb #f578045d
 def centring(values: Float[np.ndarray, "image column"], some: int) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +41,9 @@ def rank(values: Float[np.ndarray, "image column"], some: int = 256) -> Float32[
     "Each column's ranks, ties sharing their mean: twice the rank, less images + 1."
     ranks = np.empty(values.shape, np.float32)
     for first in range(0, values.shape[1], some):
-        ranks[:, first : first + some] = 2 * stats.rankdata(values[:, first : first + some], axis=0) - (len(values) + 1)
+        ranks[:, first : first + some] = 2 * scipy.stats.rankdata(values[:, first : first + some], axis=0) - (
+            len(values) + 1
+        )
     return ranks
 
 # %% ../../nbs/analyses/00_statistics.ipynb #e453d33e
@@ -67,7 +69,7 @@ def pearson_rows(
 def spearman(x: Float[np.ndarray, " value"], y: Float[np.ndarray, " value"]) -> float:
     "The correlation of ranks, over the values of y that are known."
     known = np.isfinite(y)
-    return float(pearson_rows(stats.rankdata(x[known]), stats.rankdata(y[known]), known[known]))
+    return float(pearson_rows(scipy.stats.rankdata(x[known]), scipy.stats.rankdata(y[known]), known[known]))
 
 # %% ../../nbs/analyses/00_statistics.ipynb #21fe8965
 def p_of(r: Float[np.ndarray, "*any"], images: int | Int64[np.ndarray, "*any"]) -> Float64[np.ndarray, "*any"]:
@@ -75,7 +77,9 @@ def p_of(r: Float[np.ndarray, "*any"], images: int | Int64[np.ndarray, "*any"]) 
     NaN with fewer than 3."""
     freedom = np.maximum(np.asarray(images, np.float64) - 2, 0)
     wide = np.asarray(r, np.float64)
-    return np.where(freedom > 0, special.betainc(np.maximum(freedom, 1) / 2, 0.5, (1 - wide) * (1 + wide)), np.nan)
+    return np.where(
+        freedom > 0, scipy.special.betainc(np.maximum(freedom, 1) / 2, 0.5, (1 - wide) * (1 + wide)), np.nan
+    )
 
 
 def benjamini_hochberg(
@@ -87,7 +91,7 @@ def benjamini_hochberg(
     steps = np.sort(known[~np.isnan(known)])
     if not len(steps):
         return np.full(p.shape, np.nan)
-    q = stats.false_discovery_control(steps)
+    q = scipy.stats.false_discovery_control(steps)
     return np.where(np.isnan(p), np.nan, q[np.maximum(np.searchsorted(steps, p, "right") - 1, 0)])
 
 # %% ../../nbs/analyses/00_statistics.ipynb #0ba24a1d
@@ -139,7 +143,7 @@ def fall_test(difference: Float64[np.ndarray, " row"], groups: Int[np.ndarray, "
     if (number > 0).sum() < FEWEST:
         return np.nan
     means = (np.bincount(groups, difference) / np.maximum(number, 1))[number > 0]
-    return float(stats.wilcoxon(means[means != 0], alternative="less").pvalue) if means.any() else 1.0
+    return float(scipy.stats.wilcoxon(means[means != 0], alternative="less").pvalue) if means.any() else 1.0
 
 # %% ../../nbs/analyses/00_statistics.ipynb #2b5d48cc
 def bootstrap_correlations(
@@ -181,7 +185,7 @@ def relation(
     "r, p, low, high, rho of scores and changes; `samples` are bootstrapped r."
     known, (low, high) = np.isfinite(change), interval(samples)
     r = float(pearson_rows(score, change, known))
-    p = np.nan if np.isnan(r) else float(stats.pearsonr(score[known], change[known]).pvalue)
+    p = np.nan if np.isnan(r) else float(scipy.stats.pearsonr(score[known], change[known]).pvalue)
     return {
         f"{which}{name}": number
         for name, number in dict(r=r, p=p, low=low, high=high, rho=spearman(score, change)).items()
