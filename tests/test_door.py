@@ -39,6 +39,7 @@ from inner_detectors import (
     load_data,
     load_model,
 )
+from inner_detectors.cli.main import run
 from inner_detectors.cli.options import Opening, reopen_study
 from inner_detectors.dissection.protocol import protocols
 from inner_detectors.networks import registry
@@ -489,3 +490,96 @@ def test_the_face_lists_what_it_has():
     assert set(inner_detectors.__all__) == set(FACE) <= set(dir(inner_detectors))
     assert inner_detectors.analyses.__name__ == "inner_detectors.analyses"
     assert isinstance(load_data(DATA), Data) and isinstance(NET, Model)
+
+
+# ---- what is on disk
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    "A folder to work in, and a small dissection of its own."
+    monkeypatch.chdir(tmp_path)
+    return dissect(planted_model(), "scenes:8", out="r/one", progress=False)
+
+
+def test_a_folder_is_the_same_from_everywhere(own, tmp_path, monkeypatch):
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    own.analyse("chance", progress=False)
+    assert (tmp_path / "r/one/chance.nc").exists() and not list((tmp_path / "other").iterdir())
+
+
+def test_no_folder_is_refused_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"is no folder. Say dissect\(..., out='FOLDER'\)"):
+        dissect(planted_model(), "scenes:8", out="", progress=False)
+    assert not list(tmp_path.glob("*.npz"))
+
+
+def test_a_report_writes_over_nothing_but_reports(own, tmp_path):
+    (tmp_path / "mine/images").mkdir(parents=True)
+    (tmp_path / "mine/images/0.jpg").write_bytes(b"a photograph")
+    with pytest.raises(InputError, match="images/0.jpg, which is of no report"):
+        own.report(out="mine", progress=False)
+    assert (tmp_path / "mine/images/0.jpg").read_bytes() == b"a photograph" and len(list(Path("mine").iterdir())) == 1
+    own.report(progress=False)
+    (tmp_path / "r/one/top-images.nc").unlink()
+    assert run(["report", "r/one", "--quiet"]) == 1  # it would have no photographs
+    assert list((tmp_path / "r/one/report/images").iterdir())
+
+
+def test_as_many_images_as_are_asked_for(own):
+    own.analyse("top-images", number=2, progress=False)
+    assert len(own["planted:6"].figure(number=2, progress=False)) < len(
+        own["planted:6"].figure(number=5, progress=False)
+    )
+
+
+def test_a_networks_name_is_no_path(tmp_path, monkeypatch):
+    from inner_detectors.dissection.run import how_opened
+
+    (tmp_path / "vgg16").mkdir()
+    (tmp_path / "net.onnx").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    assert how_opened("vgg16", ["scenes:4"], {}, {})["model"] == "vgg16"
+    assert how_opened("net.onnx", ["scenes:4"], {}, {})["model"] == str(tmp_path / "net.onnx")
+
+
+def test_the_call_that_makes_it_again_makes_the_same(own, tmp_path):
+    "With borrowed thresholds, a part of the data, and a protocol of a name of one's own."
+    from dataclasses import replace
+
+    from inner_detectors.dissection.protocol import protocols
+    from inner_detectors.dissection.repeat import repeat_words
+
+    mine = Protocol("mine", quantile=0.005)
+    lent = dissect(planted_model(), "scenes:8", limit=6, seed=2, protocol=mine, thresholds="r/one", progress=False)
+    words = repeat_words(lent)
+    names = dict(dissect=dissect, replace=replace, protocols=protocols, Protocol=Protocol, model=planted_model())
+    again = eval(words, names)
+    assert again.table.attrs["run"] == lent.table.attrs["run"], words
+    assert again.table.drop_attrs().identical(lent.table.drop_attrs())
+
+
+def test_a_unit_without_a_label_rests_on_nothing(there):
+    rows = there.found.units()
+    assert (rows.concept == "").any() and (rows.images[rows.concept == ""] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "call, says",
+    {
+        "layers of a name": (lambda t: inner_detectors.layers("vgg16"), "Say layers(load_model(...))"),
+        "half a batch": (lambda t: dissect(planted_model(), "scenes:8", batch=2.5), "a whole number, 1 or more"),
+        "half a unit": (lambda t: t.found.top(1.5), "a whole number, 1 or more"),
+        "a figure's choice": (lambda t: t.found.plot("planted:6", number=2, foo=1), "has no choice 'foo'"),
+        "a figure's width": (lambda t: t.found.plot("layers", width=3.3), "Say style='paper'"),
+        "a table": (lambda t: t.found.head(), "Say found.units(), a table of pandas"),
+        "a study's choice": (lambda t: t.found.study(foo=1), "has no choice 'foo'"),
+        "a page of no name": (lambda t: t.found.explore().save("."), "is no file"),
+    }.values(),
+)
+def test_more_wrong_guesses(there, call, says):
+    with pytest.raises((InputError, AttributeError)) as refused:
+        call(there)
+    assert says in str(refused.value)

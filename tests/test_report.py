@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from made_up import HOSTILE, dissection, written
 
+from inner_detectors.core.errors import InputError
 from inner_detectors.dissection.analysis import Section
 from inner_detectors.dissection.parts import SectionPart
 from inner_detectors.dissection.result import Dissection
 from inner_detectors.dissection.store import save_table
-from inner_detectors.views.report import ONE_FILE, OUR_FILES, report, page_file
+from inner_detectors.views.report import ONE_FILE, OUR_FILES, page_file, report
 
 CHROMIUM = os.environ.get("INNER_DETECTORS_CHROMIUM") or "/usr/bin/chromium"
 FLAGS = [
@@ -89,15 +90,15 @@ def noise(tmp_path_factory):
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
     "A report of the planted units, most analyses run."
+    from inner_detectors.analyses.chance import chance
+    from inner_detectors.analyses.concept_removal import concept_removal
     from inner_detectors.analyses.correlation import correlation
+    from inner_detectors.analyses.sensitivity import sensitivity
+    from inner_detectors.analyses.top_images import top_images
     from inner_detectors.data.dataset import Data
     from inner_detectors.dissection.protocol import netdissect
     from inner_detectors.dissection.run import dissect
     from inner_detectors.dissection.study import study
-    from inner_detectors.analyses.chance import chance
-    from inner_detectors.analyses.sensitivity import sensitivity
-    from inner_detectors.analyses.top_images import top_images
-    from inner_detectors.analyses.concept_removal import concept_removal
     from inner_detectors.synthetic.planted import Rings, planted_model
 
     folder = tmp_path_factory.mktemp("planted")
@@ -512,6 +513,12 @@ def test_written_again(noise, tmp_path):
     )
     (out / "mine.jpg").unlink()
     (out / "data" / "files.json").write_bytes(b"\xff[")
+    with pytest.raises(InputError, match="which is of no report"):  # nobody knows whose it is now
+        report(few, None, out, progress=False)
+    for path in [path for path in (out / "data").iterdir() if path.name != "files.json"]:
+        path.unlink()
+    for path in (out / "report.css", out / "report.js", out / "report.html"):
+        path.unlink(missing_ok=True)
     report(few, None, out, progress=False)
     assert set(json.loads((out / "data" / "files.json").read_text())) == there() - {"index.html", "data/files.json"}
 
@@ -697,11 +704,11 @@ def test_an_analysis_to_come(planted, visit, tmp_path):
 
 def test_means_of_images(visit, tmp_path):
     "The per-image protocol: scores without counts, a threshold in each image."
+    from inner_detectors.analyses.top_images import top_images
     from inner_detectors.data.dataset import Data
     from inner_detectors.dissection.protocol import per_image
     from inner_detectors.dissection.run import dissect
     from inner_detectors.dissection.study import study
-    from inner_detectors.analyses.top_images import top_images
     from inner_detectors.synthetic.planted import Rings, planted_model
 
     model, data = planted_model(), Data([Rings(8)])
@@ -732,7 +739,7 @@ def test_the_page_is_shipped(root):
 
 def test_notes_are_not_listed_as_left_out(noise):
     "What was used, and might have been meant otherwise, stands under a heading of its own."
-    from inner_detectors.views.front_page import read_folder, front_page_data
+    from inner_detectors.views.front_page import front_page_data, read_folder
 
     folder, these, _ = noise
     read = read_folder(folder, {})

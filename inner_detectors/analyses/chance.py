@@ -247,7 +247,7 @@ class Chance(Finding):
         if rows.positional.isna().all():
             known = "positional chance is not defined for means of images"
         named = int((rows.label != "").sum())
-        return f"Chance({about['model']} on {about['data']}: {named} labels of {len(rows)} units, {known})"
+        return f"Chance({about['model']} on {about['data']}: {named} of {len(rows)} units meet a concept, {known})"
 
     def _repr_html_(self) -> str:
         return as_html(self, self.rows().head(8), "3f")

@@ -273,7 +273,13 @@ class ConceptRemoval(Finding):
 
     def printed(self) -> dict[str, pd.DataFrame]:
         "The same, with the concepts first whose detectors fall most surely, and last those without detectors."
-        return {"": self.concepts().sort_values(["test_q", "detectors"], ascending=[True, False], kind="stable")}
+        rows = self.concepts().sort_values(["test_q", "detectors"], ascending=[True, False], kind="stable")
+        said = "fall: mean change of the concept's detectors, a share; below 0 they fall."
+        tried = rows[rows.detectors > 0].groupby("fill", sort=False).fall
+        loud = [fill for fill, falls in tried if (falls > 0).mean() > 0.5]
+        if loud:
+            said += f"\nMost rise ({', '.join(loud)}): what hides is a sight itself. Try other fills."
+        return {said: rows}
 
     def figure(self, concept: str, fill: str | None = None, axis=None, style: str | None = None):
         return change_figure(self, concept, fill, axis, style=style)
@@ -292,8 +298,8 @@ class ConceptRemoval(Finding):
         return (
             f"ConceptRemoval({', '.join(self.table.fill.values)}: {len(self.asked().concept)} concepts hidden in "
             f"{self.table.sizes['image']} images, "
-            f"{self.table.sizes['kept']} units; {int(first.falls.sum())} of {len(first)} labels fall beyond the "
-            "control)"
+            f"{self.table.sizes['kept']} units; {int(first.falls.sum())} of {len(first)} that meet a concept fall "
+            "beyond the control)"
         )
 
     def _repr_html_(self) -> str:
@@ -372,7 +378,7 @@ def change_figure(verified: ConceptRemoval, concept: str, fill: str | None = Non
     axis.set_ylabel("change of the unit's activation (share)")
     legend_below(axis, 1)
     layers = [unit.rpartition(":")[0] for unit in some.unit.values.tolist()]
-    beyond = f"; {(both > top).sum()} of {len(both)} lie above" if (both > top).any() else ""
+    beyond = f"; {(both > top).sum()} of {len(both)} larger, on the edge" if (both > top).any() else ""
     numbers = f"r = {float(some.r):.2f}, q = {float(some.q):.2g}, {int(some.images)} images{beyond}"
     caption(axis, source_line(table.attrs, layers), f"{label(concept, 24)}: {numbers}")
     return axis

@@ -43,6 +43,7 @@ def protocol_measure(folder: str) -> str:
 
 def run_analyses(folder: str, asked: list, opening: Opening, json: bool) -> None:
     "Run analyses of a match in as few passes as can be, write what they found, and print it: as text, or as JSON."
+    from inner_detectors.analyses.verdict import tests_run
     from inner_detectors.dissection.analysis import analyse
     from inner_detectors.dissection.tables import few_images_text
     from inner_detectors.views.written import write_findings
@@ -60,6 +61,8 @@ def run_analyses(folder: str, asked: list, opening: Opening, json: bool) -> None
     every = zip(asked, results, files)
     texts = [finding_text(folder, one, found, [*names, "verdict.csv"]) for (one, _), found, names in every]
     print_text(("\n\n" + "-" * 72 + "\n\n").join(texts))
+    if tested := tests_run(folder, these.dissection):
+        print_text("\nOf the labels of detectors:\n" + "\n".join(f"  {sentence}" for sentence in tested))
     if few := few_images_text(these.dissection):
         print_text(f"\n{few}")
 

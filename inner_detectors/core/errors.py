@@ -10,6 +10,7 @@ import importlib
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral
 from types import ModuleType
 
 # %% ../../nbs/core/00_errors.ipynb #2c575351
@@ -28,14 +29,16 @@ class InputError(ValueError):
 
 
 def at_least(least: float | int, /, **numbers: float | int | None) -> None:
-    "Refuse a number below `least`, or that is none, by its name; None is not given."
+    """Refuse a number below `least`, or that is none, by its name; None is not given. What is 1 or more counts
+    something, so it must be whole."""
     for name, value in numbers.items():
         try:
-            fits = value is None or value >= least
+            fits = value is None or (value >= least and (least < 1 or isinstance(value, Integral)))
         except TypeError:
             fits = False
         if not fits:
-            raise InputError(f"{name}={value}: cannot be used. Give {least} or more.")
+            whole = "a whole number, " if least >= 1 and isinstance(value, float) else ""
+            raise InputError(f"{name}={value}: cannot be used. Give {whole}{least} or more.")
 
 # %% ../../nbs/core/00_errors.ipynb #66763499
 def near(

@@ -95,9 +95,9 @@ def unit_table(table: xr.Dataset, scores: xr.DataArray) -> pd.DataFrame:
             "category": np.where(named, categories[best], ""),
             str(scores.name): found[every, best],
             **counts,
-            "concept_area": table.concept_area.values[best],
+            "concept_area": np.where(named, table.concept_area.values[best], 0),
             **({"threshold": table.threshold.values} if "threshold" in table else {}),
-            "images": table.concept_images.values[best],
+            "images": np.where(named, table.concept_images.values[best], 0),
         }
     )
 

@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from ..core.errors import InputError, near
-from ..core.plugins import make_registry
+from ..core.plugins import call_with, make_registry
 from ..core.text import as_html
 from inner_detectors.dissection.detectors import (
     best_labels,
@@ -50,7 +50,7 @@ class Dissection:
     Args:
         table: Counts [unit, concept] with names on their axes (xarray); its attributes say how they were made.
         origin: The network and the images, where they are at hand.
-        folder: Where it was read from or written to.
+        folder: Where it was read from, or where `dissect` wrote it.
 
     Raises:
         InputError: Where the table is none.
@@ -228,7 +228,7 @@ class Dissection:
             >>> found.study().names
             ['planted']
         """
-        return ONWARD["study"](self, model, data, **choices)
+        return call_with(ONWARD["study"], "study", (self, model, data), choices)
 
     def analyse(
         self, *names: Any, out: str | Path | None = None, model: Any = None, data: Any = None, **choices
@@ -253,7 +253,7 @@ class Dissection:
 
         Example:
             >>> found.analyse("chance", progress=False)
-            Chance(planted on scenes: 7 labels of 8 units, 7 above their positional chance,
+            Chance(planted on scenes: 7 of 8 units meet a concept, 7 above their positional chance,
             7 above the best of 53 concepts)
         """
         return ONWARD["analyse"](self, names, out, model, data, choices)
@@ -264,7 +264,8 @@ class Dissection:
         Args:
             figure: `layers`, `sizes` (of concepts), `distribution` (of scores), `units-and-concepts`, or what another
                 package brings; or a unit such as `conv5_3:104`, for its top images.
-            **choices: Of the figure, such as `layer`.
+            **choices: Of the figure: `style` ("paper", a column of 3.3 inches, or "screen"), and its own, such as
+                the `layer` of `units-and-concepts`.
 
         Returns:
             The figure's axes (matplotlib).
@@ -336,13 +337,13 @@ class Dissection:
             'planted'
         """
         place = as_folder(folder, "Dissection.load('FOLDER')")
-        return cls(load_table(place / "dissection.nc"), None, place)
+        return cls(load_table(place / "dissection.nc"), None, place.absolute())
 
     def __len__(self) -> int:
         return self.table.sizes["unit"]
 
     def __contains__(self, unit: object) -> bool:
-        return getattr(unit, "unit", unit) in self.places
+        return str(getattr(unit, "unit", unit)) in self.places
 
     def __iter__(self) -> Iterator[Any]:
         return (ONWARD["unit"](self, name) for name in self.places)
@@ -373,8 +374,7 @@ class Dissection:
         detectors = int((self.detectors()["rank"] == 1).sum())
         return (
             f"Dissection({about['model']} on {about['data']}: {table.sizes['unit']} units x {table.sizes['concept']} "
-            "concepts, "
-            f"{about['images']} images, {detectors} detectors)"
+            f"concepts, {about['images']} images, {detectors} detectors)"
         )
 
     def _repr_html_(self) -> str:

@@ -54,10 +54,10 @@ from inner_detectors.dissection.remarks import (
     unsteady_message,
 )
 from .result import Dissection, Origin
-from .store import TABLE_FORMAT
+from .store import TABLE_FORMAT, as_folder
 from .thresholds import Thresholds, thresholds_memory, extremes, quantiles
 from ..networks.model import Model, layers as layers_of
-from ..networks.registry import load_model
+from ..networks.registry import load_model, networks
 from ..passes.fold import combine
 from ..passes.sweep import Checkpoint, sweep
 
@@ -145,7 +145,7 @@ def how_opened(model: Any, places: Sequence[str], network: Mapping, data: Mappin
     "How network and images are opened again, as a result keeps it. `model` is None where no word opens it."
     standard = dict(limit=None, seed=0, on_problem="stop", concepts=None, balance=None, parts="merged")
     return {
-        "model": absolute_path(model),
+        "model": model if model in networks else absolute_path(model),
         "weights": absolute_path(network.get("weights")),
         "preprocessing": network.get("preprocess"),
         **({"size": network["size"]} if network.get("size") else {}),
@@ -268,6 +268,7 @@ def dissect(
     """
     refuse_arguments(model, data, choices)
     at_least(1, batch=batch)
+    out = None if out is None else as_folder(out, "dissect(..., out='FOLDER')").absolute()
     model, data, protocol, again = open_all(model, data, protocol, choices, progress)
     command = again if command is None else command
     thresholds = thresholds if thresholds is None or isinstance(thresholds, Dissection) else Dissection.load(thresholds)
@@ -354,9 +355,11 @@ def dissect(
     )
     if command is not None:
         table.attrs["command"] = json.dumps(dict(command))
+    if thresholds is not None and thresholds.folder is not None:
+        table.attrs["thresholds_folder"] = str(thresholds.folder)
     if not blank:
         table.attrs["remarks"] = json.dumps(remarks_on(data, swept.problems, doubts))
-    dissection = warn_remarks(Dissection(table, given, None if out is None else Path(out)))
+    dissection = warn_remarks(Dissection(table, given, out))
     if out is not None:
         remove_checkpoints(dissection, dissection.save(out).parent)
     return dissection

@@ -8,6 +8,7 @@ __all__ = ['UNIT_VIEWS', 'RunnerUp', 'Unit', 'unit_of', 'unit_named', 'strongest
 # %% ../../nbs/dissection/17_unit.ipynb #988f566b
 import base64
 import html
+import json
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import InputError, at_least
-from ..core.plugins import make_registry
+from ..core.plugins import call_with, make_registry
 from ..core.text import as_html
 from .analysis import find_analysis
 from .result import Dissection
@@ -90,7 +91,8 @@ class Unit:
         Args:
             number: So many images, from 1.
             progress: Whether to say how far it is, where they are looked for.
-            **choices: `concept` (another than the label), `ways` of drawing, `width` (inches).
+            **choices: `concept` (another than the label), `ways` of drawing; `width` (inches in a paper) and `style`
+                ("paper", or "screen", a third larger).
 
         Returns:
             The axes (matplotlib), row by row.
@@ -104,7 +106,8 @@ class Unit:
         at_least(1, number=number)
         best, data = strongest_images(self, number, progress)
         drawn = Dissection(self.dissection.table)
-        return UNIT_VIEWS["unit-figure"](drawn, best, data, self.unit, number=number, **choices)
+        given, choices = (drawn, best, data, self.unit), {"number": number, **choices}
+        return call_with(UNIT_VIEWS["unit-figure"], f"figure of {self.unit}", given, choices)
 
     def __repr__(self) -> str:
         rests = count_words(self.images, "image")
@@ -170,7 +173,8 @@ def strongest_images(unit: Unit, number: int, progress: bool) -> tuple[Any, Any]
     kept = None if found.folder is None else load_analysis(found.folder, "top-images", found)
     if kept is not None:
         study, _ = study_or_why(found, progress=progress)
-        return analysis.result(kept), None if study is None else study.data
+        if study is None or json.loads(kept.attrs["choices"])["number"] >= number:
+            return analysis.result(kept), None if study is None else study.data
     if (unit.layer, number) not in found.shown:
         study, table = found.study(progress=progress), found.table
         alone = Dissection(table.sel(unit=table.layer == unit.layer))

@@ -105,6 +105,10 @@ def layers(model: Model) -> dict[str, tuple[int, int, int]]:
         >>> layers(planted_model())
         {'planted': (32, 32, 8)}
     """
+    if not isinstance(model, Model):
+        raise InputError(
+            f"layers: {model!r:.60} is no open network. Say layers(load_model(...)), of a name, file or module."
+        )
     if model not in SHAPES:
         SHAPES[model] = trace_layers(model) if model.traced else run_layers(model)
     return dict(SHAPES[model])

@@ -89,9 +89,11 @@ def one_page(dissection: Dissection, whole: str, layers: Sequence[str], images: 
     )
 
 
-def write_text(path: Path, text: str | bytes) -> None:
+def write_text(path: str | Path, text: str | bytes) -> None:
     "A file, whole or not at all."
-    with replacing(path) as part:
+    if not isinstance(path, (str, Path)) or not Path(path).name:
+        raise InputError(f"{str(path)!r}: is no file. Give its path, such as 'page.html'.")
+    with replacing(Path(path)) as part:
         Path(part).write_bytes(text if isinstance(text, bytes) else text.encode())
 
 # %% ../../nbs/views/07_report.ipynb #3eb2d34b
@@ -150,7 +152,7 @@ def report(
         single: True: one file. False: a folder. None: a folder, and one file too where that is small.
         sections: Sections for tables that no analysis has written, by the names of their files.
         progress: Show a progress bar while photographs are read.
-        over: Without `study`, write over a report that has photographs.
+        over: Write over a report that has photographs where this one has none.
 
     Returns:
         The report's index.html.
@@ -170,14 +172,15 @@ def report(
     """
     read = read_folder(Path(folder), sections)
     found, out = read.dissection, make_folder(Path(folder) / "report" if out is None else out)
-    if study is None and not over and shows_photographs(out):
-        raise InputError(
-            f"{out}: the report that is there shows photographs, and this one would have none. Give the network and "
-            "the images (--data, --weights), or another place (--out); in Python, over=True writes over it."
-        )
     top = read.one("top-images")
     shown = None if top is None else page_images_of(top, found)
     images = thumbnails(shown, study, progress)
+    if not over and not any(images) and shows_photographs(out):
+        wanted = "Run top-images" if shown is None else "Give network and images (model=, data=; --data)"
+        raise InputError(
+            f"{out}: the report that is there shows photographs, and this one would have none. {wanted}, or give "
+            "another place (out=, --out)."
+        )
     whole = script_json(front_page_data(read, shown, [image is not None for image in images]))
     names, parts = dict.fromkeys(found.table.layer.values.tolist()), [one.parts for one in read.sections]
     layers = [script_json(layer_entry(found, name, shown, read.one("chance"), parts)) for name in names]
@@ -214,6 +217,8 @@ def write_report(
         if single is None and small:
             files["report.html"] = one_page(dissection, whole, layers, images)
     earlier = report_files(out)
+    if others := [name for name in files if name not in earlier and (out / name).exists()]:
+        raise InputError(f"{out}: holds {others[0]}, which is of no report. Give a folder of its own.")
     if files or earlier:
         write_text(out / LIST, json.dumps(sorted({*files, *earlier})))  # first, so that no file is ever unlisted
     for name, content in files.items():

@@ -29,13 +29,15 @@ def drawing_mark(table, more: str = "") -> str:
 
 
 def figure_mark(path: Path) -> str:
-    "The mark in a PNG; nothing where it has none, or is no PNG."
+    "The mark in a PNG; nothing where it has none, is damaged, or its PDF is not there whole."
     from PIL import Image
 
     try:
         with Image.open(path) as figure:
-            return str(figure.info.get("inner-detectors", ""))
-    except OSError:
+            figure.verify()
+            whole = b"%%EOF" in path.with_suffix(".pdf").read_bytes()[-16:]
+            return str(figure.info.get("inner-detectors", "")) if whole else ""
+    except (OSError, SyntaxError):
         return ""
 
 
@@ -43,8 +45,7 @@ def figures_drawn(pictures: Iterable[Path], mark: str) -> list[str]:
     "The names of the figures with a mark among some PNGs, where none of them is missing, nor its PDF; else nothing."
     marks = {path: figure_mark(path) for path in pictures}
     mine = [path for path, known in marks.items() if known.rpartition(" of ")[0] == mark]
-    whole = all(marks[path] == f"{mark} of {len(mine)}" and path.with_suffix(".pdf").exists() for path in mine)
-    return [path.stem for path in mine] if whole else []
+    return [path.stem for path in mine] if all(marks[path] == f"{mark} of {len(mine)}" for path in mine) else []
 
 # %% ../../nbs/views/12_written.ipynb #56a84998
 def write_dissection(found: Dissection, folder: str | Path) -> None:

@@ -187,7 +187,7 @@ def saved_state(
 ) -> dict[str, Any]:
     "All that a page without a kernel holds. Raises InputError where a unit is not there."
     at_least(1, number=number)
-    material = cache.material
+    material, units = cache.material, [units] if isinstance(units, str) else units
     found, about, concept = material.dissection, material.dissection.table.attrs, shown["concept"]
     best = [unit for _, unit in unit_options(found, unit_layer(shown["unit"]), concept=concept)[:number]]
     wanted = [shown["unit"], *filter(None, [shown["other"]]), *shown["pins"], *(best if units is None else units)]

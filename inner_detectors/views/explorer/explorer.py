@@ -380,7 +380,7 @@ class Explorer(widgets.VBox):
         """
         shown = {name: getattr(self, name) for name in SHOWN}
         state = saved_state(self.cache, shown, units, number, self.main.most, self.bench.values())
-        write_text(Path(path), saved_page(report_title(self.material.dissection), state))
+        write_text(path, saved_page(report_title(self.material.dissection), state))
         return Path(path)
 
     def write_pins(self) -> Path | None:
