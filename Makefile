@@ -88,7 +88,7 @@ transfer: setup  ## a network made of detectors, whose every answer is a short s
 # ---- for those who change it
 
 # Guides that go through on trained networks what the notebooks before them hold: in `make test-long`.
-LONG_NOTEBOOKS = (29_quickstart|31_own_model|32_figures|05_rules)
+LONG_NOTEBOOKS = (23_attribution|24_imagenet|29_quickstart|31_own_model|32_figures|05_rules)
 NOTEBOOK = cd nbs && JAX_PLATFORMS=cpu TF_CPP_MIN_LOG_LEVEL=3 MPLBACKEND=agg ../$(BIN)/python ../tools/notebooks.py
 PYTEST = $(BIN)/python -m pytest --ignore=tests/test_torch.py --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 

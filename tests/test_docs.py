@@ -31,7 +31,7 @@ import docs
 START = ROOT / "docs" / "start.md"
 PAGES = [START, *sorted(set((ROOT / "docs").glob("*.md")) - {START}), ROOT / "README.md"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
-OWN = {"cd", "pip", "python", "jupyter"}  # words that begin a line which is not ours to parse
+OWN = {"cd", "pip", "python", "jupyter", "source"}  # words that begin a line which is not ours to parse
 
 
 def blocks(path: Path, kind: str) -> list[str]:

@@ -60,8 +60,14 @@ def values_above(
     values: Float32[np.ndarray, "position unit"], bound: Float32[np.ndarray, " unit"]
 ) -> tuple[np.ndarray, np.ndarray]:
     "(unit, value) of everything above its unit's bound, by unit."
-    unit, position = np.nonzero((values > bound).T)
-    return unit, values[position, unit]
+    above = values > bound
+    if np.count_nonzero(above) > above.size // 8:  # no bound yet
+        unit, position = np.nonzero(above.T)
+        return unit, values[position, unit]
+    place = np.flatnonzero(above)
+    unit = place % len(bound)
+    order = np.argsort(unit.astype(np.uint16) if len(bound) <= 1 << 16 else unit, kind="stable")
+    return unit[order], values.reshape(-1)[place[order]]
 
 
 def add_block(top: Top, values: Float32[np.ndarray, "position unit"], keep: int) -> Top:
