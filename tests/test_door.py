@@ -156,7 +156,7 @@ REFUSED = {
     "from_nnx of an object": (lambda t: from_nnx(object()), "is no module of Flax that can be called"),
     "a size in words": (lambda t: from_nnx("net", Small(nnx.Rngs(0)), "32"), "is no whole number of pixels"),
     "preprocessing misspelled": (lambda t: from_nnx(Small(nnx.Rngs(0)), preprocess="mean_std"), "'mean-std'"),
-    "preprocessing None": (lambda t: from_nnx(Small(nnx.Rngs(0)), None, 32, None), "makes no images ready"),
+    "preprocessing of no kind": (lambda t: from_nnx(Small(nnx.Rngs(0)), None, 32, 3), "makes no images ready"),
     "a function of two": (lambda t: dissect(lambda a, b: {}, DATA), "from_function(function, parameters=PARAMETERS)"),
     "a function that gives an array": (lambda t: dissect(lambda images: images, DATA), "(a dict)"),
     "no function": (lambda t: from_function("redness"), "'redness' is no function"),
@@ -182,7 +182,11 @@ REFUSED = {
     "a unit out of range, in two": (lambda t: t.found["planted", 99], "has units planted:0 to planted:7"),
     "a unit of no layer": (lambda t: t.found["conv5_3:1"], "There are: 'planted:1'"),
     "a layer as a unit": (lambda t: t.found["planted"], "has units planted:0 to planted:7"),
-    "a concept as a unit": (lambda t: t.found["dog"], "A unit is called LAYER:INDEX"),
+    "a concept as a unit": (lambda t: t.found["dog"], "'dog': is a concept, not a unit. Say found.detectors()"),
+    "verdicts of nothing written": (lambda t: t.found.verdicts(), "Say dissect(..., out='FOLDER')"),
+    "analyses of nothing written": (lambda t: t.found.units(analyses=True), "Say dissect(..., out='FOLDER')"),
+    "an analysis of the field": (lambda t: t.found.analyse("ablation"), "here it is called 'unit-removal'"),
+    "a threshold of IoU": (lambda t: dissect(NET, DATA, threshold=0.04), "Say detects=0.04"),
     "units of no layer": (lambda t: t.found.units("plantd"), "Did you mean 'planted'"),
     "top in words": (lambda t: t.found.top("3"), "number=3: cannot be used"),
     "no analysis": (lambda t: t.found.analyse(), "Say found.analyse('chance', 'correlation')"),
@@ -282,7 +286,9 @@ def test_names_open_what_is_opened_by_hand():
     by_name = dissect(NET, "scenes:8", "planted", "pnas", limit=4, progress=False)
     by_hand = dissect(NET, load_data("scenes:8", limit=4), ["planted"], protocols["pnas"], progress=False)
     assert by_name.table.attrs["run"] == by_hand.table.attrs["run"]
-    assert "command" in by_name.table.attrs and "command" not in by_hand.table.attrs
+    assert by_name.table.attrs["command"] == by_hand.table.attrs["command"]
+    some = dissect(NET, load_data("scenes:8").take(4), ["planted"], progress=False)
+    assert "command" not in some.table.attrs, "a selection by hand has no words"
 
 
 def test_networks_are_called_by_their_class():
@@ -472,7 +478,7 @@ def test_properties_are_documented():
 def test_examples_run(name, found, tmp_path):
     text = inspect.getdoc(DOCUMENTED[name])
     names = {**FACE, "found": found, "folder": str(tmp_path), "data": load_data(DATA)}
-    if name == "Dissection.load":
+    if name in ("Dissection.load", "Dissection.verdicts"):
         found.save(tmp_path)
     test = doctest.DocTestParser().get_doctest(text, names, name, name, 0)
     said = []

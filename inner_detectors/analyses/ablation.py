@@ -9,6 +9,7 @@ __all__ = ['Sets', 'maps_at_once', 'score_layer', 'replace_maps', 'read_answers'
            'curve_trials', 'target_trials', 'distinct', 'find_targets']
 
 # %% ../../nbs/analyses/12_ablation.ipynb #13b6bf27
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -367,4 +368,10 @@ def find_targets(
     counts = [shown[use == part].sum(0) for use in uses for part in ("rank", "test")]
     rests = [(~shown[use == part]).sum(0) for use in uses for part in ("rank", "test")]
     enough = (np.min([*counts, *rests], 0) >= least).nonzero()[0].tolist()
+    if not found and not enough:
+        warnings.warn(
+            f"no class is shown by {least} images to rank units on and {least} to test on, and by others not, so that "
+            f"no cost by class can be said. Give more images, or a smaller --least (least=).",
+            stacklevel=2,
+        )
     return found | {labels.classes[index]: [index] for index in enough if labels.classes[index] not in found}

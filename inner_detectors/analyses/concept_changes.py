@@ -379,6 +379,6 @@ def change_figure(verified: ConceptRemoval, concept: str, fill: str | None = Non
     legend_below(axis, 1)
     layers = [unit.rpartition(":")[0] for unit in some.unit.values.tolist()]
     beyond = f"; {(both > top).sum()} of {len(both)} larger, on the edge" if (both > top).any() else ""
-    numbers = f"r = {float(some.r):.2f}, q = {float(some.q):.2g}, {int(some.images)} images{beyond}"
+    numbers = f"score and change: r = {float(some.r):.2f}, q = {float(some.q):.2g}, {int(some.images)} images{beyond}"
     caption(axis, source_line(table.attrs, layers), f"{label(concept, 24)}: {numbers}")
     return axis

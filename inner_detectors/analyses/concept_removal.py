@@ -151,8 +151,9 @@ CONCEPT_REMOVAL = Analysis(
 example:
   inner-detectors concept-removal results/coco --fills black mean --least 15
 
-The folder gets concept-removal.nc, concept-removal.csv and figures; units.csv the columns hidden_change,
-hidden_control and hidden_q. A unit is tested where five images show its concept and leave room for the control.
+The folder gets concept-removal.nc, concept-removal.csv and a figure for each of the five concepts whose units fall most
+surely (of another, from Python: change_figure(found, CONCEPT)); units.csv the columns hidden_change, hidden_control
+and hidden_q. A unit is tested where five images show its concept and leave room for the control.
 verdict.csv says side by side what all analyses have found of each label.""",
     ConceptRemovalChoices,
     plan_concept_removal,

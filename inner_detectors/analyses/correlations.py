@@ -33,7 +33,8 @@ from ..core.text import as_html, label
 from ..dissection.analysis import Finding
 from ..dissection.detectors import keys_from_names
 from ..dissection.parts import SectionPart, plain_numbers, rows_of, strongest_few, table_part, text_of
-from ..dissection.result import Dissection, near_unit
+from ..dissection.detectors import near_unit
+from ..dissection.result import Dissection
 
 # %% ../../nbs/analyses/20_correlations.ipynb #f1fe93d6
 @dataclass(frozen=True, repr=False)

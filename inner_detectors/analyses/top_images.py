@@ -25,7 +25,7 @@ from ..core.errors import InputError, at_least, near
 from ..data.groups import UsedImage
 from ..dissection.analysis import Analysis, Finding, Pass, Plan, function_of
 from ..dissection.detectors import unit_keys
-from ..dissection.result import near_unit
+from ..dissection.detectors import near_unit
 from ..dissection.checks import refuse_memory
 from ..dissection.study import Study
 from ..networks.model import Model, layer_classes, layers

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from .statistics import FEWEST
 from ..core.errors import InputError
 from ..dissection.analysis import ANALYSES, Analysis, Vote
 from ..dissection.result import Dissection
@@ -90,7 +91,11 @@ def tests_run(folder: str | Path, dissection: Dissection | None = None) -> list[
                 f"{name}: {int((known & vote.passed).sum()):,} of {count_words(int(known.sum()), 'label')} {vote.words}"
             )
             few = 0 if vote.too_few is None else int((detects & (vote.too_few >= 0)).sum())
-            more = f"; {few:,} more {'has' if few == 1 else 'have'} too few images to tell" if few else ""
+            more = (
+                f"; {few:,} more {'has' if few == 1 else 'have'} too few images to tell (a test needs {FEWEST})"
+                if few
+                else ""
+            )
             said.append(f"{words}{more}.")
     return said
 

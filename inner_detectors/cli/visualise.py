@@ -80,13 +80,15 @@ def visualise_command(
     if these is not None:
         shown = top_images(these, folder, number=number, progress=not opening.quiet)
     data, place = None if these is None else these.data, Path(folder) / "unit-images"
-    written = [] if shown is None else draw_units(found, shown, data, place, units, opening.quiet)
     page = Path(folder) / "report" / "index.html"
     if these is None and shows_photographs(page.parent):
         remark(f"{page.parent}: stays as it is, since it shows photographs and one of now would show none")
     else:
         with working("writing the report"):
             page = write_report(folder, these, single=single or None, progress=not opening.quiet)
+    if shown is not None and not opening.quiet:
+        remark(f"the report is there: {page}")
+    written = [] if shown is None else draw_units(found, shown, data, place, units, opening.quiet)
     if json:
         return print(dumps({"report": str(page), "images": [str(path) for path in written]}))
     beside = f"\nImages of {len(units)} units: {place}" if written else ""

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['COUNT', 'FRESH', 'UNREADABLE', 'DIGESTS', 'SHOW_PROGRESS', 'part_beside', 'is_alive', 'abandoned_parts', 'replacing',
            'digest_file', 'sha256', 'FileGoneError', 'FileChangedError', 'Stamp', 'stamp_of', 'FileDigest',
-           'is_settled', 'read_known', 'cache_folder', 'cache_file', 'load_digests', 'save_digests', 'show_progress',
-           'is_current', 'by_folder', 'hash_files', 'read_all', 'current_digest', 'digest_of']
+           'is_settled', 'read_known', 'home_path', 'cache_folder', 'cache_file', 'load_digests', 'save_digests',
+           'show_progress', 'is_current', 'by_folder', 'hash_files', 'read_all', 'current_digest', 'digest_of']
 
 # %% ../../nbs/core/02_files.ipynb #427ba9a2
 import hashlib
@@ -165,10 +165,18 @@ def read_known(path: str | Path) -> FileDigest:
     raise FileChangedError(f"{path}: is being written while it is read. Wait until that is done, and start again.")
 
 # %% ../../nbs/core/02_files.ipynb #c20b68c8
+def home_path(place: str | Path) -> Path:
+    "A path, with ~ and ~NAME in front for the home of a user; a ~NAME of nobody is a name like others."
+    try:
+        return Path(place).expanduser()
+    except RuntimeError:
+        return Path(place)
+
+
 def cache_folder() -> Path:
     "Where digests are kept: $INNER_DETECTORS_CACHE, else in the user's cache folder."
     if given := os.environ.get("INNER_DETECTORS_CACHE"):
-        return Path(given).expanduser()
+        return home_path(given)
     from platformdirs import user_cache_path
 
     return user_cache_path("inner-detectors", appauthor=False)

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -45,6 +46,7 @@ class Data:
         chosen: The places of the images that are used; all where None. `at` and `take` set it.
         only: The names of the concepts that are used; all where None. `about` sets it.
         title: What it is called on pages and figures, such as its folder; in no hash.
+        opened: The words and choices by which `load_data` opened it; None of a set put together otherwise. In no hash.
 
     Example:
         >>> from inner_detectors.synthetic.planted import Rings
@@ -59,6 +61,7 @@ class Data:
     chosen: tuple[int, ...] | None = None
     only: tuple[str, ...] | None = None
     title: str = field(default="", compare=False, kw_only=True)
+    opened: Mapping[str, Any] | None = field(default=None, compare=False, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -214,7 +217,7 @@ class Data:
             A data set of these images, in the order of the whole.
         """
         every = range(len(self)) if self.chosen is None else self.chosen
-        return replace(self, chosen=tuple(every[place] for place in sorted(map(int, places))))
+        return replace(self, chosen=tuple(every[place] for place in sorted(map(int, places))), opened=None)
 
     def take(self, limit: int, seed: int = 0) -> "Data":
         """Some images, drawn at random.
@@ -248,7 +251,7 @@ class Data:
         """
         for name in names:
             self.concepts.index(name)
-        return replace(self, only=tuple(name for name in self.concepts.names if name in names))
+        return replace(self, only=tuple(name for name in self.concepts.names if name in names), opened=None)
 
     def identity(self) -> dict[str, object]:
         """What this data set is, for the record and for the hash of a run.

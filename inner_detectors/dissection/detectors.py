@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FEW_IMAGES', 'scores', 'plain_category', 'unit_keys', 'keys_from_names', 'best_labels', 'best_of_all', 'unit_table',
-           'concept_table', 'top_table', 'near_unit', 'count_rule', 'summarise', 'read_netdissect',
+           'concept_table', 'top_table', 'known_name', 'near_unit', 'count_rule', 'summarise', 'read_netdissect',
            'labels_on_few_images']
 
 # %% ../../nbs/dissection/04_detectors.ipynb #0b5bdbe3
@@ -138,6 +138,22 @@ def top_table(table: xr.Dataset, scores: xr.DataArray, number: int) -> pd.DataFr
     return rows[rows[scores.name] > 0].reset_index(drop=True)
 
 # %% ../../nbs/dissection/04_detectors.ipynb #24d6f39f
+def known_name(table: xr.Dataset, axis: str, name: str) -> str:
+    "The name itself, where an axis of a dissection has it. Raises InputError, with what was probably meant."
+    if axis not in table.coords:
+        raise InputError(f"no axis {axis!r} in this dissection. {near(axis, map(str, table.coords))}")
+    names = list(dict.fromkeys(table[axis].values.tolist()))
+    if name in names:
+        return name
+    if axis == "unit" and name in table.concept.values:
+        raise InputError(
+            f"{str(name)!r}: is a concept, not a unit. Say found.detectors(), and look for it in column `concept`."
+        )
+    raise InputError(
+        f"no {axis} {str(name)!r} in this dissection. {near_unit(name, names) if axis == 'unit' else near(name, names)}"
+    )
+
+
 def near_unit(name: str, units: Iterable[str]) -> str:
     """What was probably meant by the name of a unit, as the end of an error message: the range of its layer, or the
     layers that there are."""

@@ -19,7 +19,7 @@ import xarray as xr
 from ..core.errors import InputError
 from ..core.text import as_html
 from .detectors import keys_from_names
-from .result import Dissection
+from .result import ONWARD, Dissection
 from .tables import file_stem, load_analysis
 
 # %% ../../nbs/dissection/14_finding.ipynb #316cf25f
@@ -40,8 +40,23 @@ class Finding:
             raise InputError(f"{folder}: holds no {where}. Run `inner-detectors {cls.name} {folder}` first.")
         return cls(table)
 
+    def plot(self) -> dict[str, Any]:
+        """Draw its figures, as the command writes them.
+
+        Returns:
+            Name -> figure (matplotlib), in the size of a paper's column; `plot()[NAME]` at the end of a cell shows it,
+            `.savefig(FILE)` keeps it.
+        """
+        return ONWARD["figures"](self)
+
     def rows(self) -> pd.DataFrame:
-        "All that the analysis says, a row a unit: images (that show its label), and the columns that units.csv has."
+        """All that the analysis says of units.
+
+        Returns:
+            A row a unit: unit, layer, index, images (that show its label), and the columns that it adds to units.csv.
+            What these mean is said in the help of its command (`inner-detectors NAME --help`) and on the page "What
+            each number means".
+        """
         names = json.loads(self.table.attrs.get("columns", "[]"))
         return pd.DataFrame(
             {

@@ -13,6 +13,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from ..data.readers.registry import DATA_DEFAULTS
 from .protocol import Protocol, protocols
 from .result import Dissection
 
@@ -40,16 +41,7 @@ def shell_word(word: str) -> str:
     return f"~/{shlex.quote(word[2:])}" if word.startswith("~/") else shlex.quote(word)
 
 
-DEFAULTS = {
-    "weights": None,
-    "preprocessing": None,
-    "limit": None,
-    "seed": 0,
-    "on_problem": "stop",
-    "concepts": None,
-    "balance": None,
-    "parts": "merged",
-}  # of what a command records
+DEFAULTS = {"weights": None, "preprocessing": None, **DATA_DEFAULTS}  # of what a command records
 
 
 def repeat_words(dissection: Dissection, out: str = "") -> str:

@@ -15,18 +15,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 import xarray as xr
 
-from ..core.errors import InputError, near
+from ..core.errors import InputError
 from ..core.plugins import call_with, make_registry
 from ..core.text import as_html
-from inner_detectors.dissection.detectors import (
-    best_labels,
-    concept_table,
-    near_unit,
-    scores,
-    summarise,
-    top_table,
-    unit_table,
-)
+import inner_detectors.dissection.detectors as tables
 from .protocol import Protocol, protocol_of
 from .store import as_folder, load_table, save_table
 
@@ -80,31 +72,33 @@ class Dissection:
     @cached_property
     def scores(self) -> xr.DataArray:
         "The score that the protocol names [unit, concept], float64."
-        return scores(self.table)
+        return tables.scores(self.table)
 
     @cached_property
     def labels(self) -> pd.DataFrame:
         "Each unit's best concept within each category, in long form."
-        return best_labels(self.table)
+        return tables.best_labels(self.table)
 
-    def units(self, layer: str | None = None) -> pd.DataFrame:
+    def units(self, layer: str | None = None, analyses: bool = False) -> pd.DataFrame:
         """One row a unit, with its label.
 
         Args:
             layer: Of this layer alone; of all where None.
+            analyses: With what the analyses have found of each, as units.csv in its folder has it.
 
         Returns:
             A table of unit, layer, index, concept (empty where nothing is shared), category, iou (or another score, 0
             to 1), intersection, unit_area, concept_area (pixels), threshold, images (that show the concept).
 
         Raises:
-            InputError: Where there is no such layer.
+            InputError: Where there is no such layer, or no folder.
 
         Example:
             >>> found.units("planted").unit[0]
             'planted:0'
         """
-        found = unit_table(self.table, self.scores)
+        more = ONWARD["columns"](self, as_folder(self.folder, "dissect(..., out='FOLDER')")) if analyses else {}
+        found = tables.unit_table(self.table, self.scores).assign(**more)
         return found if layer is None else found[found.layer == self.known("layer", layer)].reset_index(drop=True)
 
     to_dataframe = units  # as xarray and others call it
@@ -113,14 +107,13 @@ class Dissection:
         """One row a concept, with its detectors.
 
         Returns:
-            A table of concept, category, images (that show it), area (pixels), detectors (units whose label it is),
-            best_unit, best_iou (or of another score).
+            A table of concept, category, images (that show it), area (pixels), detectors, best_unit, best_iou.
 
         Example:
             >>> found.concepts().columns[0]
             'concept'
         """
-        return concept_table(self.table, self.scores, self.detectors())
+        return tables.concept_table(self.table, self.scores, self.detectors())
 
     def detectors(self) -> pd.DataFrame:
         """The labels that units keep and detect.
@@ -139,13 +132,14 @@ class Dissection:
         """How many detectors and concepts each layer has.
 
         Returns:
-            A table of layer, category, rule (both ways of counting), detectors, unique (concepts), units.
+            A table of rule, layer, category, units, detectors, unique (their concepts). By rule `best-label` a unit
+            counts once, by its best concept; by `per-category` in each category where it detects one.
 
         Example:
             >>> found.summary().layer[0]
             'planted'
         """
-        return summarise(self.labels, self.protocol)
+        return tables.summarise(self.labels, self.protocol)
 
     def top(self, number: int = 3) -> pd.DataFrame:
         """Each unit's best concepts, in order.
@@ -163,7 +157,7 @@ class Dissection:
             >>> int(found.top(2)["rank"].max())
             2
         """
-        return top_table(self.table, self.scores, number)
+        return tables.top_table(self.table, self.scores, number)
 
     def known(self, axis: str, name: str) -> str:
         """The name itself, where the dissection has it.
@@ -182,15 +176,7 @@ class Dissection:
             >>> found.known("layer", "planted")
             'planted'
         """
-        if axis not in self.table.coords:
-            raise InputError(f"no axis {axis!r} in this dissection. {near(axis, map(str, self.table.coords))}")
-        names = list(dict.fromkeys(self.table[axis].values.tolist()))
-        if name not in names:
-            raise InputError(
-                f"no {axis} {str(name)!r} in this dissection. "
-                f"{near_unit(name, names) if axis == 'unit' else near(name, names)}"
-            )
-        return name
+        return tables.known_name(self.table, axis, name)
 
     def save(self, folder: str | Path) -> Path:
         """Write it to a folder, from which `Dissection.load` reads it.
@@ -236,13 +222,12 @@ class Dissection:
         """Run analyses by name, as many together in one pass as can be.
 
         Args:
-            *names: One or several of `chance`, `sensitivity`, `concept-removal`, `unit-removal`, `simulation`,
-                `correlation`, `top-images`, or what an installed package brings.
+            *names: `chance`, `sensitivity`, `concept-removal`, `unit-removal`, `simulation`, `correlation`,
+                `top-images`, or what an installed package brings; several run together.
             out: The folder for their files, where what was interrupted goes on; that of the dissection where None.
             model: The network, where it is not at hand; see `study`.
             data: The images, likewise.
-            **choices: `every` (seconds between two writings of the state), `progress`; and the choices of one analysis,
-                as in help(inner_detectors.chance).
+            **choices: `every` (seconds between savings), `progress`; and those of one analysis, as in its help().
 
         Returns:
             What one analysis found; a list, in order, for several.
@@ -252,11 +237,25 @@ class Dissection:
                 those that it was made of.
 
         Example:
-            >>> found.analyse("chance", progress=False)
-            Chance(planted on scenes: 7 of 8 units meet a concept, 7 above their positional chance,
-            7 above the best of 53 concepts)
+            >>> len(found.analyse("chance", progress=False).rows())
+            8
         """
         return ONWARD["analyse"](self, names, out, model, data, choices)
+
+    def verdicts(self) -> pd.DataFrame:
+        """What the tests run so far say of each label: verdict.csv, with columns `verdict` and `failed`.
+
+        Returns:
+            A row a unit with a label; `holds`, `fails`, `too few images (2)`, `untested` or `no detector`.
+
+        Raises:
+            InputError: Where it has no folder, in which tests leave what they find.
+
+        Example:
+            >>> Dissection.load(folder).verdicts().verdict[0]
+            'untested'
+        """
+        return ONWARD["verdicts"](as_folder(self.folder, "dissect(..., out='FOLDER'), where tests leave their results"))
 
     def plot(self, figure: str = "layers", **choices) -> Any:
         """Draw a figure by its name.
@@ -264,8 +263,7 @@ class Dissection:
         Args:
             figure: `layers`, `sizes` (of concepts), `distribution` (of scores), `units-and-concepts`, or what another
                 package brings; or a unit such as `conv5_3:104`, for its top images.
-            **choices: Of the figure: `style` ("paper", a column of 3.3 inches, or "screen"), and its own, such as
-                the `layer` of `units-and-concepts`.
+            **choices: `style` ("paper", a column of 3.3 inches, or "screen"), and the figure's own, such as `layer`.
 
         Returns:
             The figure's axes (matplotlib).
@@ -389,6 +387,9 @@ ONWARD = make_registry(
         "unit": "inner_detectors.dissection.unit:unit_of",
         "named": "inner_detectors.dissection.unit:unit_named",
         "analyse": "inner_detectors.dissection.requests:analyse_named",
+        "figures": "inner_detectors.dissection.requests:figures_of",
+        "columns": "inner_detectors.dissection.tables:analysis_columns",
+        "verdicts": "inner_detectors.analyses.verdict:verdict",
         "plot": "inner_detectors.dissection.requests:plot_named",
         "report": "inner_detectors.dissection.requests:write_report_of",
         "explore": "inner_detectors.dissection.requests:explore_dissection",

@@ -30,7 +30,7 @@ from ..core.locks import writes_alone
 from ..core.workers import working
 from ..data.dataset import Data
 from ..data.groups import UsedImage, groups_in
-from ..data.readers.registry import absolute_source, each_place, load_data, readers
+from ..data.readers.registry import DATA_DEFAULTS, absolute_source, load_data, readers
 from inner_detectors.dissection.checks import (
     borrow_thresholds,
     check_maps,
@@ -132,7 +132,7 @@ def attributes(about: dict, images: Sequence[UsedImage], data: Data, problems: l
 
 # %% ../../nbs/dissection/10_run.ipynb #731fa7a4
 NETWORK_CHOICES = ("weights", "preprocess", "size")
-DATA_CHOICES = ("limit", "seed", "on_problem", "concepts", "balance", "parts")
+DATA_CHOICES = tuple(DATA_DEFAULTS)
 PROTOCOL_CHOICES = tuple(field.name for field in fields(Protocol) if field.name != "name")
 
 
@@ -143,14 +143,13 @@ def absolute_path(path: Any) -> Any:
 
 def how_opened(model: Any, places: Sequence[str], network: Mapping, data: Mapping) -> dict[str, Any]:
     "How network and images are opened again, as a result keeps it. `model` is None where no word opens it."
-    standard = dict(limit=None, seed=0, on_problem="stop", concepts=None, balance=None, parts="merged")
     return {
         "model": model if model in networks else absolute_path(model),
         "weights": absolute_path(network.get("weights")),
         "preprocessing": network.get("preprocess"),
         **({"size": network["size"]} if network.get("size") else {}),
         "data": [absolute_source(word) for word in places],
-        **standard,
+        **DATA_DEFAULTS,
         **data,
     }
 
@@ -166,6 +165,11 @@ def refuse_arguments(model: Any, data: Any, choices: Iterable[str]) -> None:
         raise InputError("dissect: a network stands where data is expected. Say dissect(MODEL, 'coco:FOLDER:val2017').")
     known = [*DATA_CHOICES, *NETWORK_CHOICES, *PROTOCOL_CHOICES]
     for name in choices:
+        if name in ("threshold", "iou", "iou_threshold", "min_iou"):
+            raise InputError(
+                f"dissect: has no choice {name!r}. Say detects=0.04 for the IoU from which a unit is a detector, "
+                "quantile=0.005 for the share of its highest activations that count as on."
+            )
         if name not in known:
             raise InputError(f"dissect: has no choice {name!r}. {near(name, [*known, *OWN])}")
 
@@ -196,13 +200,12 @@ def open_all(
     def some(names: Sequence[str]) -> dict[str, Any]:
         return {name: choices[name] for name in names if name in choices}
 
-    words = [] if isinstance(data, Data) else list(each_place([data]))
     by_name = isinstance(model, (str, os.PathLike)) and not callable(choices.get("preprocess"))
     network = os.fspath(model) if by_name else None
     opened = load_model(model, **some(NETWORK_CHOICES))
     images = load_data(data, **some(DATA_CHOICES), progress=progress)
-    named = bool(words) and all(isinstance(word, str) for word in words)
-    again = how_opened(network, words, some(NETWORK_CHOICES), some(DATA_CHOICES)) if named else None
+    chosen = dict(images.opened or {})
+    again = how_opened(network, places, some(NETWORK_CHOICES), chosen) if (places := chosen.pop("places", [])) else None
     rule = find_protocol(protocol)
     return opened, images, replace(rule, **mine) if (mine := some(PROTOCOL_CHOICES)) else rule, again
 

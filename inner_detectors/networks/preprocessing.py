@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['PREPROCESSING', 'unit_range', 'bgr_means', 'rgb_means', 'mean_std', 'signed_range', 'grey_range', 'pixels',
-           'preprocessing', 'find_preprocessing']
+           'preprocessing', 'warn_of_taken', 'trained_with', 'find_preprocessing']
 
 # %% ../../nbs/networks/01_preprocessing.ipynb #d55fa79b
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, UInt8
@@ -83,6 +85,23 @@ def preprocessing(name: str) -> Callable:
     if name not in PREPROCESSING:
         raise InputError(f"preprocessing {name!r} is unknown. {near(name, PREPROCESSING)}")
     return PREPROCESSING[name]
+
+
+def warn_of_taken(name: str, taken: Mapping[str, Any]) -> None:
+    "Say what is taken for granted of how a module was trained, if anything."
+    if taken:
+        warnings.warn(
+            f"{name}: a module does not say what it was trained with, so this is taken: "
+            f"{', '.join(f'{one}={value!r}' for one, value in taken.items())}. Give it where it was otherwise.",
+            stacklevel=4,
+        )
+
+
+def trained_with(name: str, size: int | None, preprocess: str | Callable | None) -> tuple[int, str | Callable]:
+    "Size and preprocessing of a module; what is None is taken as usual, which is said."
+    given, usual = {"size": size, "preprocess": preprocess}, {"size": 224, "preprocess": "unit-range"}
+    warn_of_taken(name, {one: value for one, value in usual.items() if given[one] is None})
+    return 224 if size is None else size, "unit-range" if preprocess is None else preprocess
 
 
 def find_preprocessing(preprocess: str | Callable) -> tuple[Callable, str]:

@@ -215,10 +215,12 @@ const report = (() => {
 
   // Units by their best score; heights are square roots, so that a single unit is seen.
   function scoreFigure() {
-    const width = 560, height = 210, left = 58, right = 12, top = 24, bottom = 50, bins = 40, most = run.most * 1.0001;
-    const floor = height - bottom;
+    const width = 560, height = 210, left = 58, right = 12, top = 24, bottom = 50, floor = height - bottom;
+    // A bin ends where detectors begin, so that none holds both.
+    const below = Math.round(40 * Math.min(run.detects, run.most) / run.most), step = below > 0 ? Math.min(run.detects, run.most) / below : run.most / 40;
+    const bins = Math.floor(run.most / step * 1.0001) + 1, most = bins * step;
     const each = Array(bins).fill(0), across = (width - left - right) / bins, x = value => left + (width - left - right) * value / most;
-    for (const value of run.units.score) each[Math.floor(value / most * bins)]++;
+    for (const value of run.units.score) each[Math.floor(value / step)]++;
     const peak = Math.max(...each), tall = some => (floor - top) * Math.sqrt(some / peak), mark = x(run.detects), late = mark > width * 0.6;
     const detectors = several(run.units.detects.filter(Boolean).length, "unit");
     const said = `Units by their best ${run.measure}, from 0 to ${score(run.most)}: ${detectors} beyond ${run.detects}.`;
@@ -233,8 +235,8 @@ const report = (() => {
       write(left - 7, floor - tall(some) + 5, count(some), "end");
     }
     each.forEach((some, i) => some && made.append(s("rect", {x: round(left + i * across + 0.5), y: round(floor - tall(some)), width: round(across - 1),
-      height: round(tall(some)), class: (i + 0.5) * most / bins > run.detects ? "above" : "below"},
-    s("title", {}, `${several(some, "unit")} from ${score(i * most / bins)} to ${score((i + 1) * most / bins)}`))));
+      height: round(tall(some)), class: (i + 0.5) * step > run.detects ? "above" : "below"},
+    s("title", {}, `${several(some, "unit")} from ${score(i * step)} to ${score((i + 1) * step)}`))));
     line(left, width - right, floor, floor);
     for (const value of ticksTo(run.most, 6)) {
       line(x(value), x(value), floor, floor + 5);

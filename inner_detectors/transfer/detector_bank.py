@@ -27,7 +27,8 @@ from ..core.locks import writes_alone
 from ..data.dataset import Data
 from ..data.groups import UsedImage
 from ..dissection.identity import identity_of, network_differences, environment_record, weights_of
-from ..dissection.result import Dissection, near_unit
+from ..dissection.detectors import near_unit
+from ..dissection.result import Dissection
 from ..dissection.checks import make_folder
 from ..dissection.study import Study
 from ..dissection.tables import analysis_columns

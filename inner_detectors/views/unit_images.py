@@ -187,6 +187,7 @@ def unit_figure(
     """A unit's strongest images, a row a way of drawing. Returns the axes, row by row. Without a dissection no score
     is said, without data no photograph is drawn. Raises InputError where there is no such unit, concept or way."""
     at_least(1, number=number)
+    ways = [ways] if isinstance(ways, str) else ways
     for way in ways:
         if way not in WAYS:
             raise InputError(f"no way {way!r} to draw a unit. {near(way, WAYS)}")

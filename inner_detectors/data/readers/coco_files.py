@@ -16,15 +16,16 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from ...core.errors import Problems, InputError, near
+from ...core.files import home_path
 from .coco_json import Entry, is_inside
 
 # %% ../../../nbs/data/readers/02_coco_files.ipynb #d8c251bc
 def split_place(place: str) -> tuple[Path, str | None]:
     "`FOLDER` or `FOLDER:SPLIT`, taken apart. A folder whose name has a colon is one."
     folder, colon, split = place.rpartition(":")
-    if not colon or Path(place).expanduser().is_dir():
-        return Path(place).expanduser(), None
-    return Path(folder).expanduser(), split
+    if not colon or home_path(place).is_dir():
+        return home_path(place), None
+    return home_path(folder), split
 
 
 def other_jsons(folder: Path) -> dict[str, Path]:
@@ -85,19 +86,15 @@ def two_places(place: str) -> tuple[Path, Path] | None:
     comma, or a folder of that name."""
     if split_place(place)[0].is_dir():
         return None
-    cuts = [
-        (Path(place[:at]).expanduser(), Path(place[at + 1 :]).expanduser())
-        for at, letter in enumerate(place)
-        if letter == ","
-    ]
+    cuts = [(home_path(place[:at]), home_path(place[at + 1 :])) for at, letter in enumerate(place) if letter == ","]
     return next((both for both in cuts if all(os.path.exists(path) for path in both)), cuts[-1] if cuts else None)
 
 
 def place_of_coco(place: str, kind: str = "instances") -> tuple[Path, Path | None]:
     """`FOLDER`, `FOLDER:SPLIT`, `ANNOTATIONS.json` or `ANNOTATIONS.json,IMAGES` as json and image folder; None where
     that has to be looked for."""
-    if Path(place).expanduser().is_file():
-        return Path(place).expanduser(), None
+    if home_path(place).is_file():
+        return home_path(place), None
     if given := two_places(place):
         return given
     if place.endswith(".json"):

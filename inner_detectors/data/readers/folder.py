@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...core.errors import Problems, InputError
+from ...core.files import home_path
 from ..images import check_orientation, read_turned
 from .coco import record_options, record, read_tables
 from .label_maps import MAPS, doubt_labels, label_regions, read_labels
@@ -120,7 +121,7 @@ class Folder:
         cls, place: str, on_problem: str = "stop", orientation: str | None = None, group: str | None = None, **_
     ) -> "Folder":
         "`FOLDER`."
-        return cls(Path(place).expanduser(), on_problem, orientation, group)
+        return cls(home_path(place), on_problem, orientation, group)
 
 
 def read_groups(path: Path, keys: Mapping[str, str], problems: Problems, column: str | None = None) -> dict[str, str]:

@@ -29,7 +29,7 @@ from ..geometry import Geometry
 from ..layout_steps import jax_layouts
 from ..layouts import Layout, order, unknown_layout, layout_from_letters
 from ..model import Model, error_words
-from ..preprocessing import find_preprocessing
+from ..preprocessing import find_preprocessing, trained_with
 
 # %% ../../../nbs/networks/adapters/00_nnx.ipynb #7dbaf302
 def axes_of(out: Any, layout: Layout | None, images: int) -> tuple[int, ...] | str:
@@ -119,13 +119,14 @@ def model_of_watched(
     name: str,
     watched: Callable,
     parameters: Any,
-    size: int,
-    preprocess: str | Callable,
+    size: int | None,
+    preprocess: str | Callable | None,
     geometry: Mapping[str, Geometry] | None,
 ) -> Model:
     """A Model from `watched(parameters, images, calls)`, which gives what each layer gave and adds a layer's name to
     the list `calls` as it ends.
     Refuses a network that cannot run, in its own words."""
+    size, preprocess = trained_with(name, size, preprocess)
     ready, called = find_preprocessing(preprocess)
     calls: list[str] = []
     try:
@@ -247,7 +248,7 @@ def check_network(name: Any, module: Any, size: Any, call: str) -> None:
         raise InputError(f"{name}: no network is given. Say {call}.")
     if isinstance(module, (Mapping, list, tuple, int, float, str, np.ndarray, jax.Array)):
         raise InputError(f"{name}: a {type(module).__name__} is no network. Give the module itself: {call}.")
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
         raise InputError(
             f"{name}: size={size!r} is no whole number of pixels. Give one, the height and width of the input."
         )
@@ -256,8 +257,8 @@ def check_network(name: Any, module: Any, size: Any, call: str) -> None:
 def from_nnx(
     name: Any,
     module: Any = None,
-    size: int = 224,
-    preprocess: str | Callable = "unit-range",
+    size: int | None = None,
+    preprocess: str | Callable | None = None,
     geometry: Mapping[str, Geometry] | None = None,
 ) -> Model:
     """A Flax module as a Model. It runs in evaluation mode; random streams are no parameters.
@@ -266,10 +267,10 @@ def from_nnx(
         name: What the network is called in results; may be left out, then it is called by its class.
         module: A module of nnx with its weights, whose call takes float32 [batch height width channel]; or a module of
             linen that is bound to its variables.
-        size: Height and width of its input, pixels.
-        preprocess: What it was trained with: `unit-range`, `mean-std`, `signed-range`, `bgr-means`, `rgb-means`,
-            `grey-range` or `pixels`; or a function from uint8 [batch height width 3] to what the module takes, written
-            with jax.numpy.
+        size: Height and width of its input, pixels. A module does not say; 224 where None, with a warning.
+        preprocess: What it was trained with; `unit-range` where None, likewise. `unit-range`, `mean-std`,
+            `signed-range`, `bgr-means`, `rgb-means`, `grey-range` or `pixels`; or a function from uint8 [batch height
+            width 3] to what the module takes, written with jax.numpy.
         geometry: Where the cells of a layer look, by its name; a layer that is missing is taken to tile the input.
 
     Returns:
@@ -333,8 +334,8 @@ def from_linen(
     name: str,
     module: Any,
     variables: Mapping[str, Any],
-    size: int = 224,
-    preprocess: str | Callable = "unit-range",
+    size: int | None = None,
+    preprocess: str | Callable | None = None,
     geometry: Mapping[str, Geometry] | None = None,
 ) -> Model:
     """A module of Flax's linen with its variables as a Model. Switches such as `train` stand as after training.
@@ -343,8 +344,8 @@ def from_linen(
         name: What the network is called in results.
         module: The module, whose call takes float32 [batch height width channel].
         variables: What `module.init` gave, after training: `params`, and `batch_stats` where it has some.
-        size: Height and width of its input, pixels.
-        preprocess: What it was trained with, by name or as a function; see `from_nnx`.
+        size: Height and width of its input, pixels; 224 where None, with a warning.
+        preprocess: What it was trained with, by name or as a function, likewise; see `from_nnx`.
         geometry: Where the cells of a layer look, by its name; a layer that is missing is taken to tile the input.
 
     Returns:

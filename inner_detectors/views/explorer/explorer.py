@@ -30,7 +30,7 @@ from ..saved_page import saved_page
 
 # %% ../../../nbs/views/explorer/06_explorer.ipynb #74bcb7b6
 class Explorer(widgets.VBox):
-    """A dissection to explore in JupyterLab. Every value below is a trait, which can be set and observed.
+    """A dissection to explore in JupyterLab; `save("page.html")` makes a page without kernel. Its values are traits.
 
     Args:
         dissection: A `Dissection`, or the folder of one.
