@@ -144,7 +144,7 @@ def match_command(
     data: list[str] | None = None,  # KIND:FOLDER (coco, coco-stuff, coco-panoptic, pascal-part, voc, folder), scenes:N
     layers: list[str] | None = None,  # names from `inner-detectors layers MODEL`; not given: the deepest with maps
     out: str | None = None,  # folder for the result; without it nothing is written
-    weights: str | None = None,  # parameter file (safetensors, pth, h5, npy, onnx); not given: as fetched
+    weights: str | None = None,  # parameter file (pth, h5, npy, onnx, ...), or `shuffled`; not given: as fetched
     preprocessing: str | None = None,  # where not as the parameter file's form says: bgr-means, mean-std, ...
     protocol: str = "netdissect",  # netdissect (Bau et al. 2017), pnas (Bau et al. 2020) or per-image (Inner Detectors)
     threshold_over: str | None = None,  # one threshold over all "data", or one in each "image"; not given: protocol's
