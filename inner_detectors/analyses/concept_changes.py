@@ -375,10 +375,11 @@ def change_figure(verified: ConceptRemoval, concept: str, fill: str | None = Non
         look = dict(marker=marker, color=COLOURS[1 - place], linewidth=0, label=said[place])
         axis.scatter(some.score, np.minimum(values, top), s=9, alpha=0.7, **look)
     axis.set_xlabel(f"{measure_title(table.attrs)} of a unit and {label(concept, 24)}")
-    axis.set_ylabel("change of the unit's activation (share)")
+    axis.set_ylabel("change of activation (share)")
     legend_below(axis, 1)
     layers = [unit.rpartition(":")[0] for unit in some.unit.values.tolist()]
-    beyond = f"; {(both > top).sum()} of {len(both)} larger, on the edge" if (both > top).any() else ""
-    numbers = f"score and change: r = {float(some.r):.2f}, q = {float(some.q):.2g}, {int(some.images)} images{beyond}"
-    caption(axis, source_line(table.attrs, layers), f"{label(concept, 24)}: {numbers}")
+    beyond = f"on the upper edge: {(both > top).sum()} of {len(both)} values above it" if (both > top).any() else ""
+    numbers = f"r of score and change {float(some.r):.2f}, q = {float(some.q):.2g}"
+    shown = f"{label(concept, 24)} in {int(some.images)} images"
+    caption(axis, source_line(table.attrs, layers), f"{shown}: {numbers}", beyond)
     return axis

@@ -232,7 +232,8 @@ def matrix_figure(found: Correlation, units: Sequence[str] | None = None, axis=N
     tree = link_units(r.values)
     order, cluster = cut_tree(tree, None, 0.5)
     axis = axis or new_axis(height=2.5)
-    caption(axis, source_line(found.table.attrs, layers_of(r.unit.values)))
+    rows = "unit and its label" if len(order) <= NAMED_UNITS else "clusters, by their commonest label"
+    caption(axis, source_line(found.table.attrs, layers_of(r.unit.values)), f"rows: {rows}")
     low = min(float(r.values.min()), 0)
     drawn = axis.imshow(r.values[order][:, order], cmap="cividis", vmin=low, vmax=1, interpolation="nearest")
     if len(order) <= NAMED_UNITS:
@@ -241,7 +242,6 @@ def matrix_figure(found: Correlation, units: Sequence[str] | None = None, axis=N
         axis.set_yticks(*cluster_ticks(found, r.unit.values[order].tolist(), cluster[order]), fontsize="x-small")
     axis.set_xticks([])
     axis.set_xlabel(f"{len(order)} units, in the order of their clusters")
-    axis.set_ylabel("unit and its label" if len(order) <= NAMED_UNITS else "largest clusters, by their commonest label")
     axis.figure.colorbar(
         drawn, ax=axis, shrink=0.7, label=f"Pearson's r of {found.table.attrs['statistic']} over images"
     )
@@ -306,7 +306,8 @@ def dendrogram_figure(found: Correlation, units: Sequence[str] | None = None, di
     axis.set_ylabel(
         "unit and its label" if count <= NAMED_UNITS else "cluster: commonest label, and units that have it"
     )
-    caption(axis, source_line(found.table.attrs, layers_of(names)))
+    parted = f"left of the dotted line: less alike than r = {1 - distance:g}"
+    caption(axis, source_line(found.table.attrs, layers_of(names)), parted)
     return axis
 
 

@@ -127,11 +127,13 @@ def bare(axis, size: float | str = "small"):
 
 # %% ../../nbs/analyses/03_drawing.ipynb #5f1d2c05
 def source_line(attributes: Mapping[str, Any], layers: Sequence[str] = ()) -> str:
-    "Network, layers and data of a result, and the number of its images, on one line."
+    "Network, layers and data of a result, and the number of its images; on two lines where one would be too long."
     names = [label(name, 16) for name in dict.fromkeys(layers)]
     some = ", ".join(names) if len(names) <= 3 else f"{len(names)} layers"
     images = f", {attributes['images']} images" if "images" in attributes else ""
-    return f"{' '.join([label(attributes['model'], 24), some]).strip()} on {label(attributes['data'], 32)}{images}"
+    seen = f"{label(attributes['model'], 24)} {some}".strip()
+    of = f"on {label(attributes['data'], 32)}{images}"
+    return f"{seen} {of}" if len(seen) + len(of) < 50 else f"{seen}\n{of}"
 
 
 def caption(axis, *lines: str) -> None:

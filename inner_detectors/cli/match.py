@@ -166,6 +166,8 @@ def match_command(
     parts: str = "merged",  # PASCAL-Part: merged (leg), front-back (front leg) or separate (left front leg)
     device: str | None = None,  # cpu, gpu, cuda:1, or several separated by commas
     batch: int = 8,  # images at once on a device
+    memory: float | None = None,  # GB in which the first pass keeps what it sees; not given: a third of the machine's
+    passes: str = "one",  # two: run the network twice over all images, which is slower and counts the same
     checkpoint: float = 30.0,  # seconds between two writings of the state
     on_problem: str = "stop",  # at annotations of what is not there: stop or skip (unreadable images are skipped)
     json: bool = False,  # one JSON object on stdout instead of tables
@@ -224,7 +226,9 @@ def match_command(
     if weights is None and "weights" in network.record:
         remark(f"weights: {provenance(network.record)}")
     if dry_run:
-        return say_plan(plan(network, images, layers, chosen, batch=batch, devices=devices, progress=not quiet), json)
+        return say_plan(
+            plan(network, images, layers, chosen, batch=batch, devices=devices, memory=memory, progress=not quiet), json
+        )
     again = how_opened(model, data, {"weights": weights, "preprocess": preprocessing}, chosen_data)
     found = dissect(
         network,
@@ -237,6 +241,8 @@ def match_command(
         every=checkpoint,
         progress=not quiet,
         thresholds=given,
+        memory=memory,
+        passes=passes,
         command=again,
     )
     if out is not None:

@@ -19,6 +19,7 @@ from .protocol import Protocol, netdissect
 from .remarks import refuse_blank
 from .run import dissect
 from ..networks.model import Model, layers as layers_of
+from ..passes.cache import default_room
 
 # %% ../../nbs/dissection/11_plan.ipynb #cbb77bb6
 def plan(
@@ -29,6 +30,7 @@ def plan(
     *,
     batch: int = 8,
     devices: Sequence[jax.Device] | None = None,
+    memory: float | None = None,  # GB for what the first pass keeps
     progress: bool = True,  # say on stderr what is being measured
 ) -> dict[str, int | float]:
     """What a run would take: images, units, concepts, seconds (measured on a few batches), memory and disk in MB (by
@@ -43,7 +45,9 @@ def plan(
         start = time.monotonic()
         with show_progress(progress), working(f"measuring how long {images} of {len(data)} images take"):
             some = data.take(images)
-            dissect(model, some, names, protocol, batch=batch, devices=devices, progress=False, blank=True)
+            dissect(
+                model, some, names, protocol, batch=batch, devices=devices, memory=memory, progress=False, blank=True
+            )
         return time.monotonic() - start
 
     few, more = min(batch, len(data)), min(3 * batch, len(data))
@@ -51,13 +55,15 @@ def plan(
     each = max(second - first, 0) / (more - few) if more > few else second / more  # without start and compilation
     whole = second + each * (len(data) - more)
     parameters = sum(leaf.nbytes for leaf in jax.tree.leaves(model.parameters))
-    kept = 4 * (len(data) * values * protocol.quantile + values) if protocol.threshold_over == "data" else 0
+    over_data = protocol.threshold_over == "data"
+    kept = 4 * (len(data) * values * protocol.quantile + values) if over_data else 0
+    cached = min(default_room() if memory is None else 1e9 * memory, 4 * len(data) * values) if over_data else 0
     counts = 8 * units * (len(data.concepts) + len(data.categories))
     return {
         "images": len(data),
         "units": units,
         "concepts": len(data.concepts),
         "seconds": round(whole, 1),
-        "memory_mb": round((parameters + 3 * 4 * batch * values + kept + counts) / 1e6 + 500),
+        "memory_mb": round((parameters + 3 * 4 * batch * values + kept + cached + counts) / 1e6 + 500),
         "disk_mb": round((kept + counts) / 1e6, 1),
     }

@@ -58,6 +58,7 @@ from .store import TABLE_FORMAT, as_folder
 from .thresholds import Thresholds, thresholds_memory, extremes, quantiles
 from ..networks.model import Model, layers as layers_of
 from ..networks.registry import load_model, networks
+from ..passes.cache import ActivationCache, default_room
 from ..passes.fold import combine
 from ..passes.sweep import Checkpoint, sweep
 
@@ -210,7 +211,7 @@ def open_all(
     return opened, images, replace(rule, **mine) if (mine := some(PROTOCOL_CHOICES)) else rule, again
 
 # %% ../../nbs/dissection/10_run.ipynb #307d9fb3
-OWN = ("layers", "protocol", "out", "batch", "devices", "every", "progress", "thresholds")  # of `dissect` itself
+OWN = ("layers", "protocol", "out", "batch", "devices", "every", "progress", "thresholds", "memory", "passes")
 
 
 def remove_checkpoints(dissection: Dissection, out: str | Path) -> Dissection:
@@ -233,6 +234,8 @@ def dissect(
     every: float = 30.0,
     progress: bool = True,
     thresholds: Dissection | str | Path | None = None,
+    memory: float | None = None,
+    passes: str = "one",
     blank: bool = False,
     command: Mapping | None = None,
     **choices: Any,
@@ -253,6 +256,9 @@ def dissect(
         every: Seconds between two writings of the state.
         progress: Whether to say how far it is.
         thresholds: Another run, or its folder, whose thresholds to use: on held-out images, or other data.
+        memory: GB in which the first pass may keep what it sees, so that the network need not run again; a third of
+            the machine's where None. Images beyond are run twice, with the same counts.
+        passes: `two`: run the network twice over all images, which is slower and gives the same; else `one`.
         blank: Go on where no image shows anything, and say no remarks.
         command: How network and data are opened again, kept with the result; by itself where they are given by name.
         **choices: One by one, of `load_data` (limit, seed, concepts, balance, on_problem, parts), of the network
@@ -271,6 +277,9 @@ def dissect(
     """
     refuse_arguments(model, data, choices)
     at_least(1, batch=batch)
+    at_least(0, memory=memory)
+    if passes not in ("one", "two"):
+        raise InputError(f"passes={passes!r}: no such choice. Say 'one' or 'two'.")
     out = None if out is None else as_folder(out, "dissect(..., out='FOLDER')").absolute()
     model, data, protocol, again = open_all(model, data, protocol, choices, progress)
     command = again if command is None else command
@@ -318,7 +327,7 @@ def dissect(
     if progress and needed > 1e8:
         print(f"thresholds: take {needed / 1e9:.1f} GB of memory", file=sys.stderr)
 
-    def run(fold, label):
+    def run(fold, label, **choices):
         swept = sweep(
             fold,
             data,
@@ -329,6 +338,7 @@ def dissect(
             label=f"{label}s",
             devices=devices,
             progress=progress,
+            **choices,
         )
         if not swept.images:
             raise InputError(nothing_left(data, swept.problems))
@@ -338,10 +348,19 @@ def dissect(
         return counting(data, model, names, limits, view, protocol.area, protocol.scoring)
 
     if protocol.threshold_over == "data" and thresholds is None:
-        found, first = run(quantiles(shapes, len(data), protocol.quantile), "threshold")
-        (counts, doubts), swept = run(
-            combine(scoring({name: one.values for name, one in found.items()}), doubt_fold()), "score"
+        room = 0 if passes == "two" else default_room() if memory is None else 1e9 * memory
+        cache = ActivationCache(room, lambda states: {name: top.bound for name, top in states[0].items()})
+        found, first = run(
+            quantiles(shapes, len(data), protocol.quantile), "threshold", keep=cache.keep if room else None
         )
+        values = {name: one.values for name, one in found.items()}
+        if progress and room and cache.full:
+            print(
+                f"scores: {cache.images} of {len(data)} images were kept in {room / 1e9:.1f} GB of memory; the "
+                "network runs again for the others (--memory, memory=)",
+                file=sys.stderr,
+            )
+        (counts, doubts), swept = run(combine(scoring(values), doubt_fold()), "score", read=cache.reader(values))
         if (first.problems, first.images) != (swept.problems, swept.images):
             raise InputError(unsteady_message(first.problems, swept.problems, first.images, swept.images))
     else:

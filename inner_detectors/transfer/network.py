@@ -362,7 +362,7 @@ def weights_figure(network: TransferModel, number: int = 24, axis=None, width: f
     axis.set_ylabel("concept")
     axis.grid(linewidth=0.3)
     axis.set_axisbelow(True)
-    key = f"filled: for the class; open: against it; the larger, the heavier (largest weight {most:.2f})"
+    key = f"filled: for the class; open: against it\nthe larger, the heavier; at most {most:.2f}"
     caption(axis, network_line(network), key)
     return axis
 

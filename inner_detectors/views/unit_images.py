@@ -351,7 +351,7 @@ def write_unit_images(
     concept: str | None = None,  # each unit's label where None
     says: str | Sequence[str] | None = None,  # the classes that say so, of a classifier
     ways: Sequence[str] = ("reveal", "heat", "outline", "agreement"),
-    number: int = 6,
+    number: int = 4,
     mark: str = "",  # see `figures.write_figure`
 ) -> list[Path]:
     """FOLDER/unit-LAYER-INDEX.png and .pdf, a unit's strongest images, and ...-outcomes.png and .pdf where it has a
