@@ -464,6 +464,18 @@ def test_hostile_names(visit, tmp_path):
     assert "<script>" not in (page.parent / "data" / "run.js").read_text() and "<img" not in markup
 
 
+def test_written_again_beside_a_transfer(noise, tmp_path):
+    folder, *_ = noise
+    here = tmp_path / "here"
+    shutil.copytree(folder, here)
+    (here / "transfer").mkdir()
+    (here / "transfer" / "explanations.html").write_text("reasons")
+    for _ in range(2):
+        assert (report(here, None, progress=False).parent / "explanations.html").read_text() == "reasons"
+    (here / "transfer" / "explanations.html").unlink()
+    assert not (report(here, None, progress=False).parent / "explanations.html").exists()
+
+
 def test_written_again(noise, tmp_path):
     "What the earlier report has and the new one has not is removed; what somebody else put there stays."
     folder, these, _ = noise

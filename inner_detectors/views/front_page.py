@@ -91,7 +91,7 @@ def unit_columns(dissection: Dissection, verdicts: Sequence[str], failed: Sequen
 
 HOLDS = (
     "A label that holds has passed the tests that were run: others may fit as well, and units of an untrained network "
-    "pass some, too. Compare with random weights."
+    "pass some, too. Compare with a network that has learnt nothing (match --weights shuffled)."
 )
 VERDICTS = ["holds", "fails", TOO_FEW, "untested", "no detector"]
 

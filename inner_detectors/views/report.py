@@ -98,7 +98,7 @@ def write_text(path: str | Path, text: str | bytes) -> None:
 
 # %% ../../nbs/views/07_report.ipynb #3eb2d34b
 OUR_FILES = re.compile(
-    r"images/\d+\.jpg|data/(layer-\d+|run)\.js|report\.(css|js|html)"
+    r"images/\d+\.jpg|data/(layer-\d+|run)\.js|report\.(css|js|html)|explanations\.html"
 )  # index.html is written over each time
 LIST = "data/files.json"
 
