@@ -532,7 +532,7 @@ WRONG = {
     "controls": (lambda t, ls: ask(t, ls, controls=0), ["controls=0"]),
     "no image": (
         lambda t, ls: ask(t, {"red/00.png": 0, "x": 1}),
-        ["not one is of these images", "Did you mean 'red/00.png'?"],
+        ["not one is of these images", "called like 'red/00.png', these 'red/000.png'"],
     ),
     "some images": (
         lambda t, ls: ask(t, dict(list(ls.of.items())[3:])),
@@ -595,4 +595,4 @@ def test_a_network_without_scores_says_so():
         unit_removal(
             study(found, model, data), layer="conv", labels={key: 0 for key in data.sources[0].keys}, progress=False
         )
-    assert_says(refused.value, "net: has no layer 'prob'", "probe='output'")
+    assert_says(refused.value, "net: has no layer 'prob'", "scores='output'")

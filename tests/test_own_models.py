@@ -743,6 +743,7 @@ def test_where_nothing_is_known_a_warning_says_half_pixel(kind, data, tmp_path):
         found = dissect(unknown, some, ["conv3", "head"], TENTH, progress=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "layer 'conv3': 3 of 8 units have a threshold below 0")
         chosen = dissect(unknown, some, ["conv3", "head"], replace(TENTH, geometry="half-pixel"), progress=False)
         if kind == "function":
             dissect(replace(unknown, geometry=PLACES), some, ["conv3", "head"], TENTH, progress=False)

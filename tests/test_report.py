@@ -376,7 +376,7 @@ def test_how_it_was_made_says_how_to_make_it_again(planted, visit, tmp_path, mon
         assert what in made
     assert made.index("M. Tan and Q. V. Le") < made.index("Shipped in")
     run(*shlex.split(line.replace("it'\"'\"'s", "again")))
-    assert Dissection.load("again").table.attrs["run"] == first.table.attrs["run"]
+    assert Dissection.load("results/again").table.attrs["run"] == first.table.attrs["run"]
     assert "dissect(model, data, ['planted'], replace(" in visit(planted[2]).locator(".again").inner_text()
 
 

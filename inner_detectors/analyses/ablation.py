@@ -49,8 +49,8 @@ def score_layer(model: Model, layer: str, wanted: str | None = None) -> str:
     wanted = scores_of(model) if wanted is None else wanted
     if wanted is None:
         raise InputError(
-            f"{model.name}: has no layer 'prob', so no classes. Name the layer of its scores, or fit a probe "
-            f"(probe={list(layers(model))[-1]!r})."
+            f"{model.name}: has no layer 'prob', so no classes. Name the layer of its scores (--scores, "
+            f"scores={list(layers(model))[-1]!r}), or fit a linear classifier (--probe, probe=LAYER)."
         )
     halves(model, layer, [wanted])
     if layers(model)[wanted][:2] != (1, 1):

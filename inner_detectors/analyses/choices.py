@@ -80,7 +80,7 @@ def given_classes(
         else "the concepts named"
     )
     warnings.warn(
-        f"no classes of the images were given (--labels), so that they are {what}, told by a linear "
+        f"no classes of the images were given (--labels, labels=), so that they are {what}, told by a linear "
         f"classifier on {probe}.",
         stacklevel=2,
     )

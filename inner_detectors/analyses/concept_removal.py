@@ -31,6 +31,7 @@ from ..core.text import file_name
 from ..data.dataset import Data
 from ..data.groups import independent
 from ..dissection.analysis import Analysis, Pass, Plan, Section, Vote, function_of
+from ..dissection.detectors import FEW_IMAGES
 from ..dissection.protocol import netdissect
 from ..dissection.result import Dissection
 from ..dissection.checks import refuse_memory
@@ -125,12 +126,15 @@ def plan_concept_removal(study: Study, choices: ConceptRemovalChoices) -> Plan:
 # %% ../../nbs/analyses/11_concept_removal.ipynb #b062547c
 def falls_beyond(table: xr.Dataset, dissection: Dissection) -> Vote:
     """Whether each unit falls when its concept is hidden, and more than when as much is hidden elsewhere. Too few are
-    the images where it was hidden and a control fitted, and no test could be made of them."""
+    the images where it was hidden and a control fitted, where no test could be made of them; or where they are under
+    ten and the unit did not fall, which shows nothing: so few can confirm, and not refute."""
     known, images = np.isfinite(table.hidden_q.values), (table.images - table.no_control).to_series()
     hidden = set(table.concept.values[table.images.values > 0])
     asked = np.isin(table.unit.values, table.kept.values) & np.isin(table.label.values, list(hidden)) & ~known
-    few = np.array([int(images.get(name, 0)) if wanted else -1 for name, wanted in zip(table.label.values, asked)])
     passed = table.falls.values[0] == 1
+    tried = np.array([int(images.get(name, 0)) for name in table.label.values])
+    weak = known & ~passed & (tried < FEW_IMAGES)
+    known, few = known & ~weak, np.where(asked | weak, tried, -1)
     return Vote(known, passed, confirms=True, words="fall beyond the control", too_few=few)
 
 

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .statistics import FEWEST
 from ..core.errors import InputError
 from ..dissection.analysis import ANALYSES, Analysis, Vote
+from ..dissection.detectors import FEW_IMAGES
 from ..dissection.result import Dissection
 from ..dissection.study import detecting_units
 from ..dissection.tables import count_words, load_analyses, merge_columns
@@ -92,7 +92,7 @@ def tests_run(folder: str | Path, dissection: Dissection | None = None) -> list[
             )
             few = 0 if vote.too_few is None else int((detects & (vote.too_few >= 0)).sum())
             more = (
-                f"; {few:,} more {'has' if few == 1 else 'have'} too few images to tell (a test needs {FEWEST})"
+                f"; {few:,} more {'has' if few == 1 else 'have'} too few images to tell (under {FEW_IMAGES})"
                 if few
                 else ""
             )

@@ -60,7 +60,8 @@ def trust_text(found, out: str | None) -> str:
     place, first = ("match again with --out FOLDER, then ", "FOLDER") if out is None else ("", shlex.quote(str(out)))
     return (
         f"{few or 'None of these labels has been tested'}: {place}`inner-detectors chance {first}` says how many of "
-        "these detectors are chance."
+        f"these detectors are chance, `inner-detectors concept-removal {first}` which fall when their concept is "
+        "hidden."
     )
 
 

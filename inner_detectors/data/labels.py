@@ -306,7 +306,8 @@ def check_labels(labels: Labels, data: Data) -> None:
     without = [key for key in keys if key not in labels.of]
     if len(without) == len(keys):
         raise InputError(
-            f"labels: not one is of these images, whose names are like {keys[0]!r}. {near(str(keys[0]), labels.names)}"
+            f"labels: not one is of these images. Theirs are called like {labels.names[0]!r}, these {keys[0]!r}: use "
+            "the images' names."
         )
     if without:
         raise InputError(

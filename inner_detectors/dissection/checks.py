@@ -63,8 +63,8 @@ def with_geometry(model: Model, names: Sequence[str], protocol: Protocol, data: 
     if unknown:
         warnings.warn(
             f"{model.name}: where the cells of {', '.join(unknown)} look is not known; they are taken to tile the "
-            "image (half-pixel), so that regions may lie aside. To have it measured: geometry='measured' (--geometry "
-            "measured).",
+            "image (half-pixel), so that regions may lie aside. To have it measured: dissect(..., "
+            "geometry='measured'), or --geometry measured.",
             stacklevel=4,
         )
     return model

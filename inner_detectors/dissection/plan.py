@@ -50,10 +50,9 @@ def plan(
             )
         return time.monotonic() - start
 
-    few, more = min(batch, len(data)), min(3 * batch, len(data))
-    first, second = seconds(few), seconds(more)
-    each = max(second - first, 0) / (more - few) if more > few else second / more  # without start and compilation
-    whole = second + each * (len(data) - more)
+    more = min(3 * batch, len(data))
+    first, second = seconds(min(batch, len(data))), seconds(more)
+    whole = first + second / more * len(data)  # the first of the two compiles
     parameters = sum(leaf.nbytes for leaf in jax.tree.leaves(model.parameters))
     over_data = protocol.threshold_over == "data"
     kept = 4 * (len(data) * values * protocol.quantile + values) if over_data else 0

@@ -17,7 +17,7 @@ from ..core.plugins import call_with, make_registry
 from .analysis import ANALYSES, Analysis, analyse
 from .result import Dissection
 from .store import as_folder
-from .study import refuse_another, study_or_why
+from .study import images_or_why, refuse_another, study_or_why
 from .tables import analysis_files
 
 # %% ../../nbs/dissection/18_requests.ipynb #a6fdec1a
@@ -117,13 +117,14 @@ def write_report_of(found: Dissection, folder: Any, model: Any, data: Any, choic
     folder = as_folder(found.folder if folder is None else folder, "found.report('FOLDER')")
     refuse_another(found, folder)
     study, missing = study_or_why(found, model, data, choices.get("progress", True))
-    if missing:
-        warnings.warn(f"no photographs, since what they are read with is not there: {missing}", stacklevel=3)
+    images, without = (study, "") if study is not None or not missing else images_or_why(found, data)
+    if without:
+        warnings.warn(f"no photographs, since what they are read with is not there: {without}", stacklevel=3)
     if not (folder / "dissection.nc").exists():
         found.save(folder)
     if study is not None and not analysis_files(folder, "top-images"):
         analyse(study, ["top-images"], folder, progress=choices.get("progress", True))
-    return call_with(PAGES["report"], "report", (folder, study), {"over": False, **choices})
+    return call_with(PAGES["report"], "report", (folder, images), {"over": False, **choices})
 
 
 def explore_dissection(found: Dissection, model: Any, data: Any, choices: dict[str, Any]) -> Any:

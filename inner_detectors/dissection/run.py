@@ -52,6 +52,7 @@ from inner_detectors.dissection.remarks import (
     remarks_on,
     check_unchanged,
     unsteady_message,
+    below_zero,
 )
 from .result import Dissection, Origin
 from .store import TABLE_FORMAT, as_folder
@@ -380,7 +381,7 @@ def dissect(
     if thresholds is not None and thresholds.folder is not None:
         table.attrs["thresholds_folder"] = str(thresholds.folder)
     if not blank:
-        table.attrs["remarks"] = json.dumps(remarks_on(data, swept.problems, doubts))
+        table.attrs["remarks"] = json.dumps([*remarks_on(data, swept.problems, doubts), *below_zero(found)])
     dissection = warn_remarks(Dissection(table, given, out))
     if out is not None:
         remove_checkpoints(dissection, dissection.save(out).parent)

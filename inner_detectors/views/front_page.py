@@ -28,7 +28,15 @@ from ..dissection.repeat import repeat_words
 from ..dissection.result import Dissection
 from ..dissection.study import detecting_units
 from ..dissection.tables import count_words, few_images_text
-from .sections import ReportSection, Tables, not_run, sections_of, tables_of, without_folder
+from inner_detectors.views.sections import (
+    ReportSection,
+    Tables,
+    not_run,
+    sections_of,
+    shown_folder,
+    tables_of,
+    without_folder,
+)
 from .unit_pages import FACTS, PageImages
 
 # %% ../../nbs/views/06_front_page.ipynb #c32111e6
@@ -263,7 +271,7 @@ def front_page_data(read: FolderContents, shown: PageImages | None, files: Seque
         if (read.folder / REASONS).exists()
         else [],
         "made": report_record(found, read.tables),
-        "again": text_of(repeat_words(found, read.folder.name), 20_000),
+        "again": text_of(repeat_words(found, shown_folder(read.folder)), 20_000),
         "problems": [text_of(problem, 400) for problem in gone[:200]],
         "noted": [text_of(problem.removeprefix(NOTE), 400) for problem in problems if problem not in set(gone)][:200],
     }
@@ -275,7 +283,7 @@ def honest_notes(read: FolderContents) -> list[str]:
         tests = tests_run(read.folder, read.dissection)
     except InputError:
         tests = []  # the verdicts say why
-    words = [" ".join(tests), HOLDS] if tests else [untested_text(read.folder.name)]
+    words = [" ".join(tests), HOLDS] if tests else [untested_text(shown_folder(read.folder))]
     said = [few_images_text(read.dissection), *words]
     return [without_folder(text, read.folder) for text in said if text]
 

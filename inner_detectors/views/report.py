@@ -22,6 +22,7 @@ from ..core.files import replacing
 from ..core.locks import writes_alone
 from ..dissection.result import Dissection
 from ..dissection.checks import make_folder
+from ..data.dataset import Data
 from ..dissection.study import Study
 from ..dissection.analysis import Section
 from .sections import script_json
@@ -135,7 +136,7 @@ def remove_files(out: Path, names: Iterable[str]) -> None:
 # %% ../../nbs/views/07_report.ipynb #da385219
 def report(
     folder: str | Path,
-    study: Study | None = None,
+    study: Study | Data | None = None,
     out: str | Path | None = None,
     *,
     single: bool | None = None,
@@ -147,7 +148,7 @@ def report(
 
     Args:
         folder: The folder that `dissect(..., out=...)` or `inner-detectors match` wrote.
-        study: The dissection with its network and data, for photographs; without it the report has none.
+        study: The dissection with its network and data, or its data alone, for photographs; without, it has none.
         out: Where the report goes; FOLDER/report where None.
         single: True: one file. False: a folder. None: a folder, and one file too where that is small.
         sections: Sections for tables that no analysis has written, by the names of their files.
@@ -174,7 +175,8 @@ def report(
     found, out = read.dissection, make_folder(Path(folder) / "report" if out is None else out)
     top = read.one("top-images")
     shown = None if top is None else page_images_of(top, found)
-    images = thumbnails(shown, study, progress)
+    size = json.loads(found.table.attrs["about"])["view"]["size"]
+    images = thumbnails(shown, study.data if isinstance(study, Study) else study, size, progress)
     if not over and not any(images) and shows_photographs(out):
         wanted = "Run top-images" if shown is None else "Give network and images (model=, data=; --data)"
         raise InputError(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TRANSFER', 'READ_BY_PAGE', 'script_json', 'pack_bits', 'evidence_weights', 'ReportSection', 'Tables', 'tables_of',
-           'sections_of', 'section_of', 'not_run', 'without_folder']
+           'sections_of', 'section_of', 'shown_folder', 'not_run', 'without_folder']
 
 # %% ../../nbs/views/04_sections.ipynb #bd9a40d2
 import base64
@@ -137,11 +137,17 @@ def section_of(name: str) -> Section:
     return declared or Section(text_of(name).replace("_", " ").replace("-", " ").capitalize(), "", by_columns)
 
 
+def shown_folder(folder: Path) -> str:
+    "A folder as it was given from where the command was run; of an absolute one its name alone, which names no disk."
+    return folder.name if folder.is_absolute() else folder.as_posix()
+
+
 def not_run(name: str, folder: Path) -> str:
     "What to do where an analysis has not been run."
-    return f'Not run yet. To add it: inner-detectors {name} {text_of(folder.name)}, or found.analyse("{name}")'
+    return f'Not run yet. To add it: inner-detectors {name} {text_of(shown_folder(folder))}, or found.analyse("{name}")'
 
 
 def without_folder(sentence: str, folder: Path) -> str:
     "A sentence that can be shown to others: it names no place on somebody's disk."
-    return text_of(sentence.replace(f"{folder}/", "").replace(str(folder), folder.name), 400)
+    alone = sentence.replace(f"{folder}/", "").replace(str(folder), folder.name) if folder.is_absolute() else sentence
+    return text_of(alone, 400)

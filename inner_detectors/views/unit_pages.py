@@ -27,7 +27,6 @@ from ..data.vocabulary import Concept, Vocabulary
 from ..dissection.detectors import plain_category
 from ..dissection.scores import unit_areas
 from ..dissection.result import Dissection
-from ..dissection.study import Study
 from ..passes.progress import Progress
 from ..dissection.parts import SectionPart, plain_numbers
 from .sections import pack_bits
@@ -147,14 +146,13 @@ def thumbnail(data: Data, place: int, name: str, side: int) -> bytes | None:
     return made.getvalue()
 
 
-def thumbnails(shown: PageImages | None, study: Study | None, progress: bool) -> list[bytes | None]:
+def thumbnails(shown: PageImages | None, data: Data | None, size: int, progress: bool) -> list[bytes | None]:
     "Of every image kept, decoded by several threads."
     if shown is None:
         return []
-    if study is None:
+    if data is None:
         return [None] * len(shown.kept)
-    data, names = study.data, shown.table.image.values.tolist()
-    side = thumbnail_side(study.view.size, len(shown.kept))
+    names, side = shown.table.image.values.tolist(), thumbnail_side(size, len(shown.kept))
 
     def read(row):
         return thumbnail(data, int(shown.table.image_index.values[row]), names[row], side)

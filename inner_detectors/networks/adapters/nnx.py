@@ -25,7 +25,7 @@ from flax.nnx.bridge.variables import nnx_attrs_to_linen_vars
 from flax.traverse_util import flatten_dict
 
 from ...core.errors import InputError
-from ..geometry import Geometry
+from ..geometry import Geometry, check_geometry
 from ..layout_steps import jax_layouts
 from ..layouts import Layout, order, unknown_layout, layout_from_letters
 from ..model import Model, error_words
@@ -126,6 +126,7 @@ def model_of_watched(
     """A Model from `watched(parameters, images, calls)`, which gives what each layer gave and adds a layer's name to
     the list `calls` as it ends.
     Refuses a network that cannot run, in its own words."""
+    check_geometry(name, geometry)
     size, preprocess = trained_with(name, size, preprocess)
     ready, called = find_preprocessing(preprocess)
     calls: list[str] = []
