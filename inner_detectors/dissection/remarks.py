@@ -104,12 +104,12 @@ def doubt_fold() -> Fold:
     return Fold(init, step, merge, result=lambda state: (int(state["images"]), str(state["first"])))
 
 
-def below_zero(thresholds: Mapping[str, Thresholds]) -> list[str]:
-    "A sentence for each layer in which units count as on where they are negative, as before a ReLU."
+def below_zero(thresholds: Mapping[str, Thresholds], shapes: Mapping[str, tuple[int, int, int]]) -> list[str]:
+    "A sentence for each layer with maps in which units count as on where they are negative, as before a ReLU."
     said = []
     for name, one in thresholds.items():
         units = int((one.values < 0).sum())
-        if 20 * units >= len(one.values):
+        if units and 20 * units >= len(one.values) and shapes[name][:2] != (1, 1):
             said.append(
                 f"layer {name!r}: {units} of {len(one.values)} units have a threshold below 0, and count as on where "
                 "they are negative. Does the layer stand before its activation function? Then name the one behind it, "

@@ -381,7 +381,7 @@ def dissect(
     if thresholds is not None and thresholds.folder is not None:
         table.attrs["thresholds_folder"] = str(thresholds.folder)
     if not blank:
-        table.attrs["remarks"] = json.dumps([*remarks_on(data, swept.problems, doubts), *below_zero(found)])
+        table.attrs["remarks"] = json.dumps([*remarks_on(data, swept.problems, doubts), *below_zero(found, shapes)])
     dissection = warn_remarks(Dissection(table, given, out))
     if out is not None:
         remove_checkpoints(dissection, dissection.save(out).parent)
