@@ -589,3 +589,65 @@ def test_more_wrong_guesses(there, call, says):
     with pytest.raises((InputError, AttributeError)) as refused:
         call(there)
     assert says in str(refused.value)
+
+
+def test_what_tests_say_is_had_from_python(own):
+    assert set(own.verdicts().verdict) <= {"untested", "no detector"} and "tried" not in own.verdicts()
+    found = own.analyse("concept-removal", fills="mean", progress=False)
+    said = own.verdicts()
+    assert said.verdict.str.startswith("too few images").any() and not (said.verdict == "fails").any()
+    assert "hidden_q" in own.units(analyses=True) and "hidden_q" not in own.units()
+    assert set(found.plot()) <= {path.stem for path in Path("r/one").glob("*.png")}
+
+
+def test_in_another_session_what_is_finished_is_read(own):
+    "A network that no name opens is not at hand; photographs and what is finished are."
+    own.analyse("chance", "top-images", progress=False)
+    again = Dissection.load("r/one")
+    assert again.analyse("chance").table.identical(own.analyse("chance", progress=False).table)
+    with pytest.raises(InputError, match="Give it in Python: found = Dissection.load"):
+        again.analyse("correlation")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        page = again.report(progress=False)
+    assert list((page.parent / "images").glob("*.jpg"))
+    assert again["planted:6"].figure(number=2)[0].images, "a photograph"
+    shutil.rmtree("r/one/report")
+    (Path("r/one") / "top-images.nc").unlink()
+    with pytest.raises(InputError, match="Say found.analyse\\('top-images', model=MODEL\\) first"):
+        Dissection.load("r/one")["planted:6"].figure()
+
+
+def test_data_given_open_are_opened_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    some = load_data("scenes:8", limit=6, seed=3, concepts="red")
+    assert some.opened == {"places": ["scenes:8"], "limit": 6, "seed": 3, "concepts": ["red"]}
+    found = dissect(planted_model(), some, out="r", progress=False)
+    assert len(Dissection.load("r").study(planted_model()).data) == 6 and len(found) == 8
+    for other in (some.take(2), some.at([0]), some.about("red"), load_data(some, limit=2)):
+        assert other.opened is None
+
+
+def test_a_layer_before_its_relu_is_warned_of():
+    def below(images):
+        return {"before": images[:, ::4, ::4] - 2.0, "behind": images[:, ::4, ::4]}
+
+    with pytest.warns(UserWarning, match="layer 'before': 3 of 3 units have a threshold below 0"):
+        dissect(from_function(below, size=64), "scenes:4", ["before"], geometry="half-pixel", progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dissect(from_function(below, size=64), "scenes:4", ["behind"], geometry="half-pixel", progress=False)
+
+
+def test_what_a_unit_is_asked_for(there):
+    unit = there.found["planted:6"]
+    for word, ours in {
+        "iou": "score",
+        "concept": "label",
+        "plot": r"figure\(\)",
+        "verdict": r"found.verdicts\(\)",
+    }.items():
+        with pytest.raises(AttributeError, match=f"Say {ours}"):
+            getattr(unit, word)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = unit.nonsense

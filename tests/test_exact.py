@@ -198,6 +198,43 @@ def test_any_batch_gives_the_same_counts(in_eights, batch):
     same(in_eights, dissect(SMALL, load_data("scenes:11"), ["small", "large"], FEW, batch=batch, progress=False))
 
 
+@pytest.mark.parametrize("memory", [None, 2e-5, 1e-5, 0])
+def test_one_pass_gives_the_counts_of_two(in_eights, memory, monkeypatch):
+    "All maps kept whole, reduced to what can matter, some kept and the others run again, or none kept."
+    from inner_detectors.passes.cache import ActivationCache
+
+    seen = []
+    reader = ActivationCache.reader
+    monkeypatch.setattr(
+        ActivationCache,
+        "reader",
+        lambda cache, limits: seen.append((cache.images, cache.bytes)) or reader(cache, limits),
+    )
+    few = dict(batch=2, memory=memory, progress=False)
+    same(in_eights, dissect(SMALL, load_data("scenes:11"), ["small", "large"], FEW, **few))
+    ((images, size),) = seen
+    assert size <= (1e9 if memory is None else 1e9 * memory)
+    assert images == {None: 11, 0: 0}.get(memory, images)
+    assert memory != 1e-5 or 0 < images < 11
+    assert memory != 2e-5 or images * 4 * 3 * (14 * 14 + 7 * 7) > size
+    same(in_eights, dissect(SMALL, load_data("scenes:11"), ["small", "large"], FEW, passes="two", progress=False))
+
+
+def test_the_network_runs_once():
+    calls = []
+
+    def forward(parameters, images, names):
+        calls.append(len(images))
+        return {name: np.asarray(maps) for name, maps in blocks((), images).items()}
+
+    model, counted = replace(SMALL, forward=forward, traced=False), {}
+    for passes in ("one", "two"):
+        calls.clear()
+        dissect(model, load_data("scenes:11"), ["small"], FEW, batch=2, passes=passes, progress=False)
+        counted[passes] = len(calls)
+    assert counted["two"] - counted["one"] == 6
+
+
 def test_the_order_of_layers_moves_no_count(in_eights):
     """JAX sorts the keys of dicts; units must keep their own counts."""
     turned = dissect(SMALL, load_data("scenes:11"), ["large", "small"], FEW, progress=False)

@@ -134,7 +134,7 @@ def falls_beyond(table: xr.Dataset, dissection: Dissection) -> Vote:
     passed = table.falls.values[0] == 1
     tried = np.array([int(images.get(name, 0)) for name in table.label.values])
     weak = known & ~passed & (tried < FEW_IMAGES)
-    known, few = known & ~weak, np.where(asked | weak, tried, -1)
+    few = np.where(asked | weak, tried, -1)
     return Vote(known, passed, confirms=True, words="fall beyond the control", too_few=few)
 
 

@@ -27,7 +27,7 @@ import xarray as xr
 from ..core.docstrings import analysis_help
 from ..core.errors import InputError, at_least, near, without_notes
 from ..core.locks import writes_alone
-from ..core.plugins import make_registry
+from ..core.plugins import make_registry, with_choices
 from ..data.dataset import Data
 from .finding import Finding
 from .identity import differences, identity_of, recorded_fingerprint, environment_record
@@ -108,7 +108,7 @@ class Analysis:
     ):
         "Run it alone, with choices by name; its result. Raises InputError where there is no such choice."
         self.refuse_choices(choices)
-        return analyse(study, [(self, self.choices(**choices))], out, every=every, progress=progress)[0]
+        return analyse(study, [(self, with_choices(self.choices, choices))], out, every=every, progress=progress)[0]
 
     def refuse_choices(self, choices: Mapping[str, Any]) -> None:
         "Raises InputError at the first choice that it does not have."

@@ -36,8 +36,7 @@ class Origin(NamedTuple):
 class Dissection:
     """Which unit of a network stands for which concept: counts with names, and how they were made.
 
-    `dissect` makes one, `Dissection.load` reads one. `len(found)` is the number of units, `found["conv5_3:104"]` one of
-    them, and a loop goes through them all.
+    `dissect` makes one, `Dissection.load` reads one; `found["conv5_3:104"]` is a unit, and a loop goes through all.
 
     Args:
         table: Counts [unit, concept] with names on their axes (xarray); its attributes say how they were made.
@@ -243,19 +242,20 @@ class Dissection:
         return ONWARD["analyse"](self, names, out, model, data, choices)
 
     def verdicts(self) -> pd.DataFrame:
-        """What the tests run so far say of each label: verdict.csv, with columns `verdict` and `failed`.
+        """What the tests run so far say of each label, as verdict.csv: concept-removal confirms, each may contradict.
 
         Returns:
-            A row a unit with a label; `holds`, `fails`, `too few images (2)`, `untested` or `no detector`.
+            A row a unit with a label. `verdict`: `holds` (confirmed, contradicted by none), `fails` (`failed` says at
+            what), `too few images (2)` (under ten, and none confirms), `untested` or `no detector`.
 
         Raises:
-            InputError: Where it has no folder, in which tests leave what they find.
+            InputError: Where it has no folder.
 
         Example:
             >>> Dissection.load(folder).verdicts().verdict[0]
             'untested'
         """
-        return ONWARD["verdicts"](as_folder(self.folder, "dissect(..., out='FOLDER'), where tests leave their results"))
+        return ONWARD["verdicts"](as_folder(self.folder, "dissect(..., out='FOLDER'), or Dissection.load('FOLDER')"))
 
     def plot(self, figure: str = "layers", **choices) -> Any:
         """Draw a figure by its name.

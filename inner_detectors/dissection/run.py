@@ -283,7 +283,9 @@ def dissect(
         raise InputError(f"passes={passes!r}: no such choice. Say 'one' or 'two'.")
     out = None if out is None else as_folder(out, "dissect(..., out='FOLDER')").absolute()
     model, data, protocol, again = open_all(model, data, protocol, choices, progress)
-    command = again if command is None else command
+    if command is not None and not (isinstance(command, Mapping) and {"model", "data"} <= command.keys()):
+        raise InputError("command: is how the command line opens network and data again. Leave it out.")
+    command = again if command is None else {**how_opened(None, [], {}, {}), **command}
     thresholds = thresholds if thresholds is None or isinstance(thresholds, Dissection) else Dissection.load(thresholds)
     devices = device_list(devices)
     given = Origin(model, data, batch, tuple(devices))
