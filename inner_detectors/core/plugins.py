@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
-from typing import Any
+from typing import Any, get_args
 
 from .errors import InputError, near
 
@@ -106,12 +106,10 @@ def call_with(function: Callable, name: str, given: tuple, choices: Mapping[str,
 
 def with_choices(kind: Callable, choices: Mapping[str, Any]) -> Any:
     "A `kind` of these choices; a lone word is a list where several may be given."
-    known = inspect.signature(kind).parameters
-    several = {
-        name: [value] if isinstance(value, str) and "Sequence[str]" in str(known[name].annotation) else value
-        for name, value in choices.items()
-    }
-    return kind(**several)
+    kinds = {name: one.annotation for name, one in inspect.signature(kind).parameters.items()}
+    lists = [name for name in choices if "Sequence[str]" in str(kinds[name]) and str not in get_args(kinds[name])]
+    several = {name: [value] for name, value in choices.items() if isinstance(value, str) and name in lists}
+    return kind(**{**choices, **several})
 
 
 def package_of_entry(entry: EntryPoint) -> str:
