@@ -9,7 +9,7 @@ __all__ = ['installed_entries', 'changed_at', 'Registry', 'make_registry', 'call
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
@@ -107,7 +107,8 @@ def call_with(function: Callable, name: str, given: tuple, choices: Mapping[str,
 def with_choices(kind: Callable, choices: Mapping[str, Any]) -> Any:
     "A `kind` of these choices; a lone word is a list where several may be given."
     kinds = {name: one.annotation for name, one in inspect.signature(kind).parameters.items()}
-    lists = [name for name in choices if "Sequence[str]" in str(kinds[name]) and str not in get_args(kinds[name])]
+    lists = [name for name in choices if Sequence[str] in (kinds[name], *get_args(kinds[name]))]
+    lists = [name for name in lists if kinds[name] == Sequence[str] or str not in get_args(kinds[name])]
     several = {name: [value] for name, value in choices.items() if isinstance(value, str) and name in lists}
     return kind(**{**choices, **several})
 
