@@ -216,7 +216,7 @@ def test_killed_while_it_saves(die, tmp_path, toy, alone):
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_long_before_the_next_checkpoint(sign, tmp_path, toy, alone):
     "A first Ctrl-C or kill lets the batch end and saves."
-    words = [*SMALL, "--checkpoint", "1000", "--out", str(tmp_path)]
+    words = [*SMALL, "--passes", "two", "--checkpoint", "1000", "--out", str(tmp_path)]
     code, said = toy(words, interrupt=(sign, 8 + 2))  # the second sweep has begun
     assert code == (130 if sign == signal.SIGINT else -sign)
     assert (GOES_ON in said) == (sign == signal.SIGINT)

@@ -167,7 +167,7 @@ def match_command(
     parts: str = "merged",  # PASCAL-Part: merged (leg), front-back (front leg) or separate (left front leg)
     device: str | None = None,  # cpu, gpu, cuda:1, or several separated by commas
     batch: int = 8,  # images at once on a device
-    memory: float | None = None,  # GB in which the first pass keeps what it sees; not given: a third of the machine's
+    memory: float | None = None,  # GB in which the first pass keeps what it sees; not given: a third of what there is
     passes: str = "one",  # two: run the network twice over all images, which is slower and counts the same
     checkpoint: float = 30.0,  # seconds between two writings of the state
     on_problem: str = "stop",  # at annotations of what is not there: stop or skip (unreadable images are skipped)

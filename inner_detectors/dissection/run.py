@@ -258,7 +258,7 @@ def dissect(
         progress: Whether to say how far it is.
         thresholds: Another run, or its folder, whose thresholds to use: on held-out images, or other data.
         memory: GB in which the first pass may keep what it sees, so that the network need not run again; a third of
-            the machine's where None. Images beyond are run twice, with the same counts.
+            what there is where None. Images beyond are run twice, with the same counts.
         passes: `two`: run the network twice over all images, which is slower and gives the same; else `one`.
         blank: Go on where no image shows anything, and say no remarks.
         command: How network and data are opened again, kept with the result; by itself where they are given by name.
