@@ -24,7 +24,8 @@ from inner_detectors.transfer.baselines import contest_draws
 from inner_detectors.core.errors import InputError, at_least
 from inner_detectors.analyses.correlation import correlation
 from inner_detectors.dissection.protocol import protocols
-from inner_detectors.dissection.result import Dissection, near_unit
+from inner_detectors.dissection.detectors import near_unit
+from inner_detectors.dissection.result import Dissection
 from inner_detectors.dissection.run import dissect
 from inner_detectors.dissection.study import Study, study, unit_places
 from inner_detectors.analyses.chance import chance
@@ -129,7 +130,7 @@ def test_no_number_is_replaced_in_silence(name, option, capsys):
     if option in ("quantile", "quantiles", "mask_size", "keep", "detects", "apart"):
         wrong = ["-1"]  # shares: their owners refuse them
     else:
-        wrong = ["-1"] if option in ("seed", "checkpoint") else ["0", "-3"]
+        wrong = ["-1"] if option in ("seed", "checkpoint", "memory") else ["0", "-3"]
     for number in wrong:
         assert run([name, *words_of(name), f"--{option.replace('_', '-')}", number]) == 1
         said = capsys.readouterr().err
